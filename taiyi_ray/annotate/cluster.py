@@ -1,0 +1,152 @@
+"""Ray: joining or starting a cluster, scanning sources and executing pending units on it.
+
+Ray is imported inside the functions: what `connected` sets must be there before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from taiyi_ray.annotate.plan import record_sizes
+from taiyi_ray.annotate.workers import AnnotateUnits, read_unit
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.errors import Unfinished
+
+UNITS_OPEN = 2
+"""Units that an engine works on at once: the next one fills the tail of the first."""
+
+_UNITS_QUEUED = 4
+"""Units bound to an engine, open ones included; equal numbers would keep a pool from growing."""
+
+_RETRIES = 3
+"""A unit is tried so often again in one execution: enough for a poisonous document to be found."""
+
+_LOCAL_STORE = 512 << 20
+_SCANS_IN_FLIGHT = 64
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS, or start one on this machine that listens on localhost only."""
+    # Kill what a worker started together with it: an engine's processes outlive no actor.
+    os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
+    # Ray's core writes errors of its own recovery to the terminal; ours tell what matters.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    joins = bool(os.environ.get("RAY_ADDRESS"))
+    if not joins:
+        # Despite its name this decides whether a node uses the loopback address; Ray turns a
+        # given 127.0.0.1 into the public one and would listen there.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with _silent_stderr():
+        if joins:
+            ray.init(**quiet)
+        else:
+            ray.init(
+                address="local",
+                # Logical: an actor, a reading task and Ray's own need not wait for one another.
+                num_cpus=max(4, os.cpu_count() or 1),
+                include_dashboard=False,
+                object_store_memory=_LOCAL_STORE,
+                **quiet,
+            )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drop what native code writes to stderr (Ray's core says that it read its log level)."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def scan(
+    requests: Iterable[tuple[str, int, int | None]],
+) -> Iterator[tuple[Sequence[int], bool]]:
+    """`record_sizes` of many sources as Ray tasks, in order, a bounded number in flight."""
+    import ray
+
+    task = ray.remote(num_cpus=1)(record_sizes)
+    waiting: list[Any] = []
+    for request in requests:
+        waiting.append(task.remote(*request))
+        if len(waiting) >= _SCANS_IN_FLIGHT:
+            yield ray.get(waiting.pop(0))
+    yield from map(ray.get, waiting)
+
+
+def execute(
+    unit_rows: Sequence[dict[str, Any]], config: AnnotateConfig, constructor: tuple[Any, ...]
+) -> Iterator[dict[str, Any]]:
+    """Read, annotate and commit units; yield a receipt for each that got through.
+
+    A unit may be missing here and yet be committed, or the other way round: the truth is the
+    listing of the output.
+
+    Raises:
+        Unfinished: no engine could be started; its reason is in the message.
+    """
+    import ray.data
+    import ray.exceptions
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.enable_auto_log_stats = False
+    context.max_errored_blocks = -1
+    context.max_consecutive_actor_init_deaths = 2
+    context.execution_no_progress_timeout_s = -1
+    gpus = ray.cluster_resources().get("GPU", 0)
+    wanted = config.engine_args.get("tensor_parallel_size", 1)
+    pool = ray.data.ActorPoolStrategy(
+        size=config.engines,
+        max_concurrent_calls_per_actor=UNITS_OPEN,
+        max_tasks_in_flight_per_actor=_UNITS_QUEUED,
+    )
+    units = ray.data.from_items(list(unit_rows), override_num_blocks=len(unit_rows))
+    with warnings.catch_warnings():
+        # Ray 2.60 deprecates the two arguments on retries without a successor for either.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pipeline = units.map(read_unit, num_cpus=0.5).map_batches(
+            AnnotateUnits,
+            fn_constructor_args=constructor,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=pool,
+            num_cpus=1,
+            num_gpus=wanted if gpus and config.engine == "vllm" else 0,
+            max_restarts=-1,
+            max_task_retries=_RETRIES,
+        )
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # Ray sets it when a dataset is made
+    try:
+        yield from pipeline.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise Unfinished(f"no engine: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of a remote traceback that names an exception."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit)\b", line)]
+    return (named or lines or [type(error).__name__])[-1]

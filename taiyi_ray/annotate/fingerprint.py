@@ -1,0 +1,64 @@
+"""The fingerprint of a run: a digest of all that can change an answer, and nothing else.
+
+Not in it: engine version, machine, unit size, --limit, paths. A run with another fingerprint into
+the same output is refused; `--retry-failed` may change what `_MAY_CHANGE` names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.engine import ANSWER_ARGUMENTS, DECODING
+from taiyi_ray.tasks.task import Options, Task
+
+_MAY_CHANGE = ("model", "chat", "max_tokens", "context_limit", "templates")
+
+
+def identity(
+    config: AnnotateConfig, tasks: Sequence[Task], options: Options, model_digest: str
+) -> dict[str, Any]:
+    """All that can change an answer, as plain JSON values, by dotted names."""
+    values: dict[str, Any] = {
+        "engine": "fake" if config.engine == "fake" else "model",
+        "model": model_digest,
+        "chat": config.chat,
+        "grounding": config.grounding,
+        "max_tokens": config.max_tokens,
+        "context_limit": config.context_limit,
+        "decoding": DECODING,
+        "arguments": {
+            name: config.engine_args[name]
+            for name in ANSWER_ARGUMENTS[config.engine]
+            if name in config.engine_args
+        },
+        "document_first": options.document_first,
+    }
+    for task in tasks:
+        for key, value in task.identity(options).items():
+            values[f"{task.name}.{key}"] = value
+    return dict(json.loads(json.dumps(values, sort_keys=True)))
+
+
+def fingerprint(values: dict[str, Any]) -> str:
+    """16 hexadecimal digits of the SHA-256 of the identity."""
+    data = json.dumps(values, sort_keys=True, ensure_ascii=False).encode()
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], *, retry: bool = False) -> list[str]:
+    """One line for each value that differs; with `retry` those that a retry may change are left out."""
+    return [
+        f"{name}: {_short(old.get(name))} there, {_short(new.get(name))} now"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+        and not (retry and name.rpartition(".")[2] in _MAY_CHANGE)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."

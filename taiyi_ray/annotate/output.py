@@ -1,0 +1,226 @@
+"""The output of a corpus job: its layout, committing a unit, and what its footers say.
+
+    OUT/job.json, OUT/plan/<n>.json                      what it is, and the units
+    OUT/annotations/<source>/<first>-<last>.parquet      a unit; that it exists is its commit
+    OUT/died/<source>/<first>-<last>/<attempt>.json      an engine died on this unit
+    OUT/runs/<run_id>.json, OUT/run.json, OUT/report.html
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from taiyi_ray import storage
+from taiyi_ray.annotate.plan import Unit
+from taiyi_ray.records import SCHEMA
+
+_FOOTER = b"taiyi_ray"
+_READERS = 16
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts over rows: of one unit in its footer, of the whole output when added up."""
+
+    documents: Counter[str] = field(default_factory=Counter)
+    mentions: Counter[str] = field(default_factory=Counter)
+    relations: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, rows: Iterable[dict[str, Any]]) -> Totals:
+        totals = cls()
+        for row in rows:
+            totals.documents[row["status"]] += 1
+            totals.mentions.update(m["type"] or "(untyped)" for m in row["mentions"])
+            totals.relations.update(r["type"] for r in row["relations"])
+            totals.failures.update(error["kind"] for error in row["errors"])
+            for answer in row["answers"]:
+                totals.tokens["questions"] += 1
+                for name in ("prompt_tokens", "cached_tokens", "output_tokens"):
+                    totals.tokens[name] += answer[name]
+        return totals
+
+    def add(self, other: Totals) -> None:
+        self.documents += other.documents
+        self.mentions += other.mentions
+        self.relations += other.relations
+        self.failures += other.failures
+        self.tokens += other.tokens
+
+    def as_dict(self) -> dict[str, dict[str, int]]:
+        names = ("documents", "mentions", "relations", "failures", "tokens")
+        return {name: dict(getattr(self, name).most_common()) for name in names}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, dict[str, int]]) -> Totals:
+        return cls(**{name: Counter(counts) for name, counts in values.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a unit's Parquet footer says of it."""
+
+    rows: int
+    first: int | None
+    last: int | None
+    unit: str
+    attempt: str
+    run_id: str
+    totals: Totals
+
+
+class Output:
+    """One output folder."""
+
+    def __init__(self, place: str) -> None:
+        self.place = storage.absolute(place)
+
+    def path(self, unit: Unit) -> str:
+        return storage.join(self.place, "annotations", f"{unit.name}.parquet")
+
+    def committed(self) -> set[str]:
+        """Names of the units that are there: one listing."""
+        root = storage.join(self.place, "annotations")
+        return {
+            stored.path[len(root) + 1 :].removesuffix(".parquet")
+            for stored in storage.walk(root)
+            if stored.path.endswith(".parquet")
+        }
+
+    # ------------------------------------------------------------------------------- one unit
+
+    def commit(self, unit: Unit, rows: Sequence[dict[str, Any]], run_id: str, *, again: bool) -> bool:
+        """Write a unit whole; return whether this attempt's object is the one that stands.
+
+        Args:
+            again: take the place of the unit's object (`--retry-failed`), else only if absent.
+        """
+        assert [row["position"] for row in rows] == list(range(unit.first, unit.last + 1))
+        attempt = uuid.uuid4().hex
+        footer = {
+            "unit": unit.name,
+            "attempt": attempt,
+            "run_id": run_id,
+            "totals": Totals.of(rows).as_dict(),
+        }
+        table = pa.Table.from_pylist(list(rows), SCHEMA)
+        table = table.replace_schema_metadata({_FOOTER: json.dumps(footer, ensure_ascii=False)})
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        path, data = self.path(unit), buffer.getvalue()
+        if again:
+            storage.replace(path, data)
+            return True
+        # A store may have applied a put whose answer was lost: then the object there is ours.
+        return storage.put_if_absent(path, data) or self.footer(unit).attempt == attempt
+
+    def footer(self, unit: Unit) -> Footer:
+        """Read a committed unit's footer."""
+        with storage.open_read(self.path(unit)) as file:
+            metadata = pq.read_metadata(file)
+        values = json.loads((metadata.metadata or {}).get(_FOOTER, b"{}"))
+        groups = [_positions(metadata.row_group(n)) for n in range(metadata.num_row_groups)]
+        return Footer(
+            rows=metadata.num_rows,
+            first=min((low for low, _ in groups), default=None),
+            last=max((high for _, high in groups), default=None),
+            unit=values.get("unit", ""),
+            attempt=values.get("attempt", ""),
+            run_id=values.get("run_id", ""),
+            totals=Totals.from_dict(values.get("totals", {})),
+        )
+
+    def footers(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, Footer]]:
+        """Read the footers of committed units, several at a time, in order."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            for chunk in _chunks(units, 64 * _READERS):
+                yield from zip(chunk, pool.map(self.footer, chunk), strict=True)
+
+    def rows(self, unit: Unit) -> list[dict[str, Any]]:
+        """Read a committed unit's rows."""
+        with storage.open_read(self.path(unit)) as file:
+            return cast(list[dict[str, Any]], pq.read_table(file).to_pylist())
+
+    # ------------------------------------------------------------------------------ died marks
+
+    def mark_died(self, unit: Unit, positions: Sequence[int], *, alone: bool) -> None:
+        """Note that an engine died while these records of the unit were in flight."""
+        mark = json.dumps({"positions": list(positions), "alone": alone}).encode()
+        storage.put_if_absent(self._marks(unit, f"{uuid.uuid4().hex}.json"), mark)
+
+    def died(self, unit: Unit) -> tuple[set[int], Counter[int]]:
+        """Positions suspected of killing engines, and how often each did so while alone."""
+        suspects: set[int] = set()
+        alone: Counter[int] = Counter()
+        for stored in storage.walk(self._marks(unit)):
+            data = storage.read(stored.path) if stored.path.endswith(".json") else None
+            if data is not None:
+                mark = json.loads(data)
+                suspects.update(mark["positions"])
+                if mark["alone"]:
+                    alone.update(mark["positions"])
+        return suspects, alone
+
+    def _marks(self, unit: Unit, *name: str) -> str:
+        return storage.join(self.place, "died", unit.name, *name)
+
+    # ------------------------------------------------------------------------------------ runs
+
+    def write_run(self, run: dict[str, Any], *, complete: bool) -> None:
+        """Write this run's summary; a complete one also becomes OUT/run.json."""
+        data = json.dumps(run, ensure_ascii=False, indent=1).encode()
+        storage.replace(storage.join(self.place, "runs", f"{run['run_id']}.json"), data)
+        if complete:
+            storage.replace(storage.join(self.place, "run.json"), data)
+
+    def write_report(self, html: str) -> None:
+        storage.replace(storage.join(self.place, "report.html"), html.encode())
+
+
+def _positions(group: Any) -> tuple[int, int]:
+    for n in range(group.num_columns):
+        column = group.column(n)
+        if column.path_in_schema == "position":
+            return column.statistics.min, column.statistics.max
+    raise KeyError("position")
+
+
+def _chunks(units: Iterable[Unit], size: int) -> Iterator[list[Unit]]:
+    chunk: list[Unit] = []
+    for unit in units:
+        chunk.append(unit)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def verify(output: Output, units: Iterable[Unit]) -> tuple[Totals, list[str]]:
+    """Check every committed unit against the plan; return the totals and what is wrong.
+
+    Each unit must hold exactly its planned records: as many rows, from its first to its last.
+    """
+    totals, wrong = Totals(), []
+    for unit, footer in output.footers(units):
+        if (footer.unit, footer.rows, footer.first, footer.last) != (
+            unit.name, unit.records, unit.first, unit.last,
+        ):  # fmt: skip
+            wrong.append(
+                f"{output.path(unit)}: holds {footer.rows} rows, {footer.first} to {footer.last}, "
+                f"of unit {footer.unit!r}"
+            )
+        totals.add(footer.totals)
+    return totals, wrong

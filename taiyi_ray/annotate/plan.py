@@ -1,0 +1,213 @@
+"""The plan of a corpus job: its sources cut into units, written once, extended, never changed."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from taiyi_ray import storage
+from taiyi_ray.annotate.sources import SourceFile, check_unchanged, digest
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.formats import format_of, raw_records
+
+UNIT_RECORDS = 1000
+UNIT_BYTES = 8 << 20
+"""Of raw records: their text, and so a unit's text, is smaller (design: never above 16 MB)."""
+UNITS_AN_ENGINE = 8
+"""A small corpus is cut smaller, so that each engine gets several units."""
+
+
+class Unit(BaseModel, frozen=True):
+    """A run of consecutive records of one source: what is committed whole."""
+
+    source: str
+    path: str
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}/{self.first:09d}-{self.last:09d}"
+
+    @property
+    def records(self) -> int:
+        return self.last - self.first + 1
+
+
+class PlannedSource(BaseModel, frozen=True):
+    """The units of one source; `complete` when they reach its end (a --limit may cut it short)."""
+
+    name: str
+    path: str
+    size: int
+    tag: str
+    sha256: str | None
+    complete: bool
+    units: list[tuple[int, int]]
+
+    @property
+    def records(self) -> int:
+        return self.units[-1][1] + 1 if self.units else 0
+
+
+class Part(BaseModel, frozen=True):
+    """One addition to the plan: `job.json` holds the first, `plan/<n>.json` the others."""
+
+    sources: list[PlannedSource]
+
+
+class Job(BaseModel, frozen=True):
+    """OUT/job.json: what the output is, put once. The fingerprint is the digest of `identity`."""
+
+    format: int = 1
+    fingerprint: str
+    identity: dict[str, Any]
+    config: dict[str, Any]
+    versions: dict[str, str]
+    part: Part
+
+
+class Plan:
+    """All parts of an output's plan, in order."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = list(parts)
+        self.sources: dict[str, PlannedSource] = {}
+        """The newest entry of each source: it says how far the source is planned."""
+        for part in self.parts:
+            for source in part.sources:
+                self.sources[source.name] = source
+
+    def units(self) -> Iterator[Unit]:
+        for part in self.parts:
+            for source in part.sources:
+                for first, last in source.units:
+                    yield Unit(source=source.name, path=source.path, first=first, last=last)
+
+    @property
+    def records(self) -> int:
+        return sum(unit.records for unit in self.units())
+
+
+def load_job(output: str) -> Job | None:
+    """Read OUT/job.json; None when there is none."""
+    data = storage.read(storage.join(output, "job.json"))
+    if data is None:
+        return None
+    try:
+        return Job.model_validate_json(data)
+    except ValueError as error:
+        raise ConfigError(
+            f"{output}/job.json: not of this program; choose another --output"
+        ) from error
+
+
+def load_plan(output: str, job: Job) -> Plan:
+    """Read the parts of the plan."""
+    parts = [job.part]
+    while (data := storage.read(_part_path(output, len(parts)))) is not None:
+        parts.append(Part.model_validate_json(data))
+    return Plan(parts)
+
+
+def add_part(output: str, number: int, part: Part) -> bool:
+    """Put part `number` unless another run put one; return whether this one counts."""
+    return storage.put_if_absent(_part_path(output, number), _json(part))
+
+
+def put_job(output: str, job: Job) -> bool:
+    """Put job.json unless there is one; return whether this one counts."""
+    return storage.put_if_absent(storage.join(output, "job.json"), _json(job))
+
+
+def _part_path(output: str, number: int) -> str:
+    return storage.join(output, "plan", f"{number}.json")
+
+
+def _json(model: BaseModel) -> bytes:
+    return json.dumps(model.model_dump(), ensure_ascii=False, indent=1).encode()
+
+
+# ------------------------------------------------------------------------------------- scanning
+
+
+def record_sizes(path: str, first: int = 0, most: int | None = None) -> tuple[Sequence[int], bool]:
+    """Scan a source: sizes in bytes of its records from `first` on, and whether it was read to its end."""
+    sizes = array("I")
+    format_ = format_of(path)
+    assert format_ is not None
+    with storage.open_read(path) as stream:
+        for position, record in enumerate(raw_records(stream, path, format_)):
+            if position < first:
+                continue
+            if most is not None and len(sizes) >= most:
+                return sizes, False
+            sizes.append(len(record.data))
+    return sizes, True
+
+
+def cut(sizes: Sequence[int], first: int, most_records: int) -> list[tuple[int, int]]:
+    """Cut records into units (first, last) of at most `most_records` records and UNIT_BYTES bytes."""
+    units: list[tuple[int, int]] = []
+    start, filled = 0, 0
+    for n, size in enumerate(sizes):
+        if n > start and (n - start >= most_records or filled + size > UNIT_BYTES):
+            units.append((first + start, first + n - 1))
+            start, filled = n, 0
+        filled += size
+    if len(sizes) > start:
+        units.append((first + start, first + len(sizes) - 1))
+    return units
+
+
+Scan = Callable[[Iterable[tuple[str, int, int | None]]], Iterator[tuple[Sequence[int], bool]]]
+"""Does `record_sizes` for several (path, first, most), in order: here, or on a cluster."""
+
+
+def extend(
+    plan: Plan, files: Sequence[SourceFile], limit: int | None, engines: int, scan: Scan
+) -> Part:
+    """Plan what the plan does not have yet: new files, and the rest of files that a limit cut.
+
+    Raises:
+        ConfigError: a file changed since it was planned.
+    """
+    todo: list[tuple[SourceFile, int]] = []
+    for file in files:
+        known = plan.sources.get(file.name)
+        if known is not None:
+            check_unchanged(file.stored, known.size, known.tag, known.sha256)
+        if known is None or not known.complete:
+            todo.append((file, known.records if known else 0))
+    room = None if limit is None else max(0, limit - plan.records)
+    scanned: list[tuple[SourceFile, int, Sequence[int], bool]] = []
+    if room is None:
+        results = scan((file.stored.path, first, None) for file, first in todo)
+        scanned = [(file, first, *result) for (file, first), result in zip(todo, results, strict=True)]
+    else:
+        for file, first in todo:
+            if room == 0:
+                break
+            sizes, complete = next(scan([(file.stored.path, first, room)]))
+            scanned.append((file, first, sizes, complete))
+            room -= len(sizes)
+    total = sum(len(sizes) for _, _, sizes, _ in scanned)
+    most = max(1, min(UNIT_RECORDS, total // (UNITS_AN_ENGINE * engines)))
+    return Part(
+        sources=[
+            PlannedSource(
+                name=file.name,
+                path=file.stored.path,
+                size=file.stored.size,
+                tag=file.stored.tag,
+                sha256=digest(file.stored.path),
+                complete=complete,
+                units=cut(sizes, first, most),
+            )
+            for file, first, sizes, complete in scanned
+        ]
+    )

@@ -1,0 +1,98 @@
+"""What a person sees of a corpus job: progress with an estimate, then a table of what was found."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from taiyi_ray.annotate.output import Totals
+
+_EVERY = 15.0
+"""Seconds between lines when the output is no terminal."""
+
+_MOST_TYPES = 12
+
+
+class JobProgress:
+    """Shows documents done, rate and time left; a bar on a terminal, else a line now and then."""
+
+    def __init__(self, console: Console, total: int, done: int) -> None:
+        self._console = console
+        self._total, self._at_start = total, done
+        self._done, self._failed, self._tokens = done, 0, 0
+        self._since = self._said = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[rates]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=total, completed=done, rates="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def stage(self, description: str) -> None:
+        """Say what is being waited for."""
+        self._bar.update(self._task, description=description)
+        if not self._console.is_terminal:
+            self._console.print(f"{description} ...", highlight=False)
+
+    def add(self, receipt: dict[str, Any]) -> None:
+        """Count a committed unit. Rates are since the first receipt's engine was ready."""
+        if self._done == self._at_start:
+            self._bar.update(self._task, description="annotating")
+        self._done += receipt["documents"]
+        self._failed += receipt["failed"]
+        self._tokens += receipt["prompt_tokens"] + receipt["output_tokens"]
+        now = time.monotonic()
+        seconds = now - self._since
+        rate = (self._done - self._at_start) / seconds
+        rates = f"{rate:.1f} documents/s, {self._tokens / seconds:,.0f} tokens/s, {self._failed} failed"
+        self._bar.update(self._task, completed=self._done, rates=rates)
+        if not self._console.is_terminal and now - self._said > _EVERY:
+            self._said = now
+            left = (self._total - self._done) / rate
+            self._console.print(
+                f"{self._done}/{self._total} documents, {left:.0f} s left, {rates}", highlight=False
+            )
+
+
+def summary(totals: Totals, run: dict[str, Any]) -> Table:
+    """The table at the end of a run: what the whole output holds, and how fast this run was."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("documents", _counted(totals.documents.most_common()))
+    table.add_row("mentions", _counted(totals.mentions.most_common()))
+    table.add_row("relations", _counted(totals.relations.most_common()))
+    table.add_row("failures", _counted(totals.failures.most_common()) if totals.failures else "none")
+    if run["documents"]:
+        table.add_row(
+            "this run",
+            f"{run['documents']:,} documents in {run['seconds']:.0f} s, "
+            f"{run['annotating_seconds']:.0f} s of them with the engine: "
+            f"{run['documents_per_second']:.2f} documents/s, "
+            f"{run['prompt_tokens_per_second']:,.0f} prompt and "
+            f"{run['output_tokens_per_second']:,.0f} output tokens/s",
+        )
+    return table
+
+
+def _counted(counts: list[tuple[str, int]]) -> str:
+    parts = [f"{name} {count:,}" for name, count in counts[:_MOST_TYPES]]
+    if len(counts) > _MOST_TYPES:
+        parts.append(f"{len(counts) - _MOST_TYPES} more types")
+    total = sum(count for _, count in counts)
+    return f"{total:,}" + (f"  ({', '.join(parts)})" if parts else "")

@@ -1,0 +1,248 @@
+"""The report of a run: one HTML file with the totals of everything and some documents to look at.
+
+The file needs nothing from outside: styles, script and rows are in it, and its content security
+policy lets no other script run and nothing be fetched. The rows stand in it as JSON that no text
+of theirs can break out of, and the script writes them as text, never as HTML.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib import resources
+from itertools import accumulate
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from taiyi_ray.errors import StorageError
+from taiyi_ray.records import SCHEMA
+
+MOST = 200
+"""How many documents a report shows: more would make a page that browsers struggle with."""
+
+_STATUSES = ("ok", "partial", "failed", "deleted")
+_UNTYPED = "(untyped)"
+_BATCH = 64
+
+# The usual types keep their colour from report to report; others take what is left, by name.
+_COLOURS = (
+    "disease", "chemical", "gene", "species", "anatomy", "symptom",
+    "procedure", "variant", "cell_line", None, None, None,
+)  # fmt: skip
+
+# Columns that the page does not show.
+_HIDDEN = frozenset({"content_hash", "version"})
+
+_JSON_ESCAPES = str.maketrans(
+    {char: f"\\u{ord(char):04x}" for char in ("<", ">", "&", "\u2028", "\u2029")}
+)
+
+
+# ------------------------------------------------------------------------------ choosing documents
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFile:
+    """A committed unit: where it is, how many rows it holds, and how many of them failed."""
+
+    path: str
+    rows: int
+    failed: int
+
+
+def sample_rows(
+    unit_files: Sequence[UnitFile],
+    open_file: Callable[[str], BinaryIO],
+    most: int = MOST,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Choose the rows that a report shows: failed ones first, then a sample of the others.
+
+    Failed rows take half of the places at most, more only where there are too few others. Which
+    ones of either kind depends on `seed`, the units' order and their counts alone. Only the unit
+    files that hold a chosen row are read, a batch at a time.
+
+    Args:
+        unit_files: the units, with the counts that their footers give.
+        open_file: opens a unit's path for reading.
+        most: how many rows to choose at most.
+        seed: of the sample.
+
+    Returns:
+        Rows of `records.SCHEMA` as dicts (`metadata` too), each kind in the order of the units.
+
+    Raises:
+        StorageError: a file holds other counts than its UnitFile says, or cannot be opened.
+    """
+    all_failed = sum(unit.failed for unit in unit_files)
+    all_others = sum(unit.rows for unit in unit_files) - all_failed
+    failed = min(all_failed, max(most // 2, most - all_others))
+    others = min(all_others, most - failed)
+    generator = random.Random(seed)
+    wanted_failed = _spread(
+        [unit.failed for unit in unit_files], generator.sample(range(all_failed), failed)
+    )
+    wanted_others = _spread(
+        [unit.rows - unit.failed for unit in unit_files],
+        generator.sample(range(all_others), others),
+    )
+    first: list[dict[str, Any]] = []
+    then: list[dict[str, Any]] = []
+    for number in sorted(wanted_failed.keys() | wanted_others.keys()):
+        unit = unit_files[number]
+        with closing(open_file(unit.path)) as file:
+            failed_rows, other_rows = _read(
+                unit, file, wanted_failed[number], wanted_others[number]
+            )
+        first += failed_rows
+        then += other_rows
+    return first + then
+
+
+def _spread(sizes: Sequence[int], chosen: Iterable[int]) -> defaultdict[int, list[int]]:
+    """Turn numbers counted over all units into numbers within each, by unit, ascending."""
+    ends = list(accumulate(sizes))
+    within: defaultdict[int, list[int]] = defaultdict(list)
+    for number in sorted(chosen):
+        unit = bisect_right(ends, number)
+        within[unit].append(number - ends[unit] + sizes[unit])
+    return within
+
+
+def _read(
+    unit: UnitFile, file: BinaryIO, failed: Sequence[int], others: Sequence[int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Read the failed rows and the others with these numbers, each counted among its own kind."""
+    parquet = pq.ParquetFile(file)
+    statuses = parquet.read(columns=["status"]).column("status").to_pylist()
+    places: tuple[list[int], list[int]] = ([], [])
+    for place, status in enumerate(statuses):
+        places[status != "failed"].append(place)
+    if (len(statuses), len(places[0])) != (unit.rows, unit.failed):
+        raise StorageError(
+            f"{unit.path}: holds {len(statuses)} rows, {len(places[0])} of them failed, "
+            f"not {unit.rows} and {unit.failed}"
+        )
+    chosen = ([places[0][n] for n in failed], [places[1][n] for n in others])
+    rows = _rows_at(parquet, sorted(chosen[0] + chosen[1]))
+    return [rows[place] for place in chosen[0]], [rows[place] for place in chosen[1]]
+
+
+def _rows_at(parquet: pq.ParquetFile, places: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Read the rows at these places (ascending), decoding only the row groups that hold one."""
+    sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
+    rows: dict[int, dict[str, Any]] = {}
+    for group, within in _spread(sizes, places).items():
+        first = sum(sizes[:group])
+        start, left = 0, list(within)
+        for batch in parquet.iter_batches(_BATCH, row_groups=[group], columns=SCHEMA.names):
+            here = [n for n in left if n < start + batch.num_rows]
+            taken = batch.take(pa.array([n - start for n in here], pa.int32()))
+            found = taken.to_pylist(maps_as_pydicts="strict")
+            rows.update(zip((first + n for n in here), found, strict=True))
+            start, left = start + batch.num_rows, left[len(here) :]
+            if not left:
+                break
+    return rows
+
+
+# ----------------------------------------------------------------------------------- the HTML file
+
+
+def write_report(
+    rows: Iterable[Mapping[str, Any]], totals: Mapping[str, Any], run: Mapping[str, Any]
+) -> str:
+    """Return the report as one self-contained HTML file.
+
+    Args:
+        rows: the documents to show, in this order: rows of `records.SCHEMA` as dicts, `metadata`
+            as a dict or as pairs. See `sample_rows`.
+        totals: counts over all rows by name: `documents` (by status), `mentions`, `relations` (by
+            type), `failures` (by kind), and `tokens` (`prompt_tokens`, `cached_tokens`,
+            `output_tokens`), which may also stand beside the others. Absent ones count nothing.
+        run: `run_id`, `started`, `seconds`, `documents_per_second`, `output_tokens_per_second`,
+            `model`, `tasks` (a list), `fingerprint`, `output`. Absent ones are left out.
+    """
+    shown = [_shown(row) for row in rows]
+    types = {m["type"] or _UNTYPED for row in shown for m in row["mentions"]}
+    colours = _colours(types | set(totals.get("mentions", {})))
+    documents = totals.get("documents", {})
+    return _template().render(
+        run=run,
+        documents={status: documents[status] for status in _STATUSES if documents.get(status)},
+        mentions=_counts(totals, "mentions"),
+        relations=_counts(totals, "relations"),
+        failures=_counts(totals, "failures"),
+        tokens=totals.get("tokens", totals),
+        colours=colours,
+        shown=len(shown),
+        data=_json({"documents": shown, "colours": colours}),
+    )
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in row.items() if name not in _HIDDEN}
+    shown["metadata"] = dict(row["metadata"] or ())
+    return shown
+
+
+def _counts(totals: Mapping[str, Any], name: str) -> dict[str, int]:
+    """The counts of one kind, the most first."""
+    counts: Mapping[str, int] = totals.get(name, {})
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _colours(types: Iterable[str]) -> dict[str, int | None]:
+    """Give each type the number of its colour; the same set of types always gets the same."""
+    usual = {name: number for number, name in enumerate(_COLOURS) if name}
+    present = set(types) - {_UNTYPED}
+    colours: dict[str, int | None] = {
+        name: number for name, number in usual.items() if name in present
+    }
+    unusual = sorted(present - colours.keys())
+    # Colours that no usual type took in this report come after those that no one ever takes.
+    spare = [n for n, name in enumerate(_COLOURS) if name is None]
+    spare += [n for n, name in enumerate(_COLOURS) if name is not None and name not in present]
+    spare = spare or list(range(len(_COLOURS)))
+    colours.update((name, spare[n % len(spare)]) for n, name in enumerate(unusual))
+    colours[_UNTYPED] = None
+    return colours
+
+
+def _json(value: object) -> Markup:
+    """JSON that may stand in a <script>: nothing in it can end the element or start a comment."""
+    return Markup(json.dumps(value, ensure_ascii=False).translate(_JSON_ESCAPES))
+
+
+def _csp_hash(script: str) -> str:
+    """The source expression by which a content security policy allows this one script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
+
+
+def _template() -> Any:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["csp_hash"] = _csp_hash
+    environment.filters["duration"] = _duration
+    source = resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8")
+    return environment.from_string(source)

@@ -1,0 +1,129 @@
+"""The command line `taiyi-ray`: parse, call, print. Exit codes are in docs/architecture.md."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from taiyi_ray import __version__
+from taiyi_ray.config import AnnotateConfig, load
+from taiyi_ray.errors import ConfigError, TaiyiError
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="taiyi-ray",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Annotate biomedical literature in English and Chinese, at any scale.",
+)
+
+
+def _option(name: str, *flags: str, metavar: str | None = None) -> Any:
+    """An option without a default of its own: what is not given is left to --config."""
+    field = AnnotateConfig.model_fields[name]
+    default = field.default
+    shown = ",".join(default) if isinstance(default, list) else default
+    extra = f" [default: {shown}]" if shown not in (None, False, {}) else ""
+    return typer.Option(*flags, help=f"{field.description}{extra}", metavar=metavar)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def _engine_args(pairs: list[str] | None) -> dict[str, Any] | None:
+    if not pairs:
+        return None
+    parsed = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--engine-arg {pair}: expected name=value, as in max_num_seqs=128")
+        parsed[name.strip()] = yaml.safe_load(value)
+    return parsed
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def annotate(
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="files, folders (recursive) or globs: .xml .jsonl .txt, also .gz")] = None,
+    output: Annotated[str | None, _option("output", "--output", "-o", metavar="DIR")] = None,
+    tasks: Annotated[str | None, _option("tasks", "--tasks", metavar="NAME,...")] = None,
+    types: Annotated[str | None, _option("types", "--types", metavar="NAME,...")] = None,
+    relations: Annotated[str | None, _option("relations", "--relations", metavar="NAME,...")] = None,
+    model: Annotated[str | None, _option("model", "--model")] = None,
+    adapter: Annotated[str | None, _option("adapter", "--adapter")] = None,
+    chat: Annotated[str | None, _option("chat", "--chat", metavar="template|taiyi1")] = None,
+    engine: Annotated[str | None, _option("engine", "--engine", metavar="vllm|fake")] = None,
+    engines: Annotated[int | None, _option("engines", "--engines")] = None,
+    engine_arg: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="further argument of the engine (vLLM's AsyncEngineArgs), may be repeated")] = None,
+    grounding: Annotated[str | None, _option("grounding", "--grounding", metavar="grammar|align")] = None,
+    context_limit: Annotated[int | None, _option("context_limit", "--context-limit")] = None,
+    max_tokens: Annotated[int | None, _option("max_tokens", "--max-tokens")] = None,
+    limit: Annotated[int | None, _option("limit", "--limit")] = None,
+    max_failed: Annotated[float | None, _option("max_failed", "--max-failed")] = None,
+    stall_minutes: Annotated[float | None, _option("stall_minutes", "--stall-minutes")] = None,
+    retry_failed: Annotated[bool | None, _option("retry_failed", "--retry-failed")] = None,
+    trust_remote_code: Annotated[bool | None, _option("trust_remote_code", "--trust-remote-code")] = None,
+    config: Annotated[str | None, typer.Option(metavar="FILE", help="YAML file of these settings; flags win over it")] = None,
+    dry_run: Annotated[bool, typer.Option(help="print the settings and the plan, write nothing")] = False,
+) -> None:  # fmt: skip
+    """Annotate a corpus: PubMed XML, JSON lines and texts in, rows of Parquet out.
+
+    Example: taiyi-ray annotate pubmed/ --output out --tasks ner --types disease,chemical
+
+    The same command goes on where an earlier one ended, however it ended. Exit codes: 0 done,
+    2 something to change, 3 too many failed documents, 4 unfinished (run it again), 130
+    interrupted.
+    """
+    given = {
+        "inputs": inputs,
+        "output": output,
+        "tasks": _names(tasks),
+        "types": _names(types),
+        "relations": _names(relations),
+        "model": model,
+        "adapter": adapter,
+        "chat": chat,
+        "engine": engine,
+        "engines": engines,
+        "engine_args": _engine_args(engine_arg),
+        "grounding": grounding,
+        "context_limit": context_limit,
+        "max_tokens": max_tokens,
+        "limit": limit,
+        "max_failed": max_failed,
+        "stall_minutes": stall_minutes,
+        "retry_failed": retry_failed,
+        "trust_remote_code": trust_remote_code,
+    }
+    flags = {name: value for name, value in given.items() if value not in (None, [])}
+    settings = load(config, flags)
+    from taiyi_ray.annotate import run  # slow to import: only when it is needed
+
+    try:
+        code = run(settings, dry_run=dry_run)
+    except KeyboardInterrupt:
+        print("interrupted; what was done is kept, the same command goes on", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line; a TaiyiError is one line on stderr and its exit code."""
+    try:
+        app()
+    except TaiyiError as error:
+        print(f"taiyi-ray: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

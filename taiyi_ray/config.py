@@ -1,0 +1,83 @@
+"""The settings of a run: one frozen model, from flags, a YAML file, or both; unknown keys refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from taiyi_ray.errors import ConfigError, nearest
+
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+
+
+class AnnotateConfig(BaseModel):
+    """What `taiyi-ray annotate` does; the field descriptions are the command's help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: list[str] = Field(min_length=1, description="files, folders (recursive) or globs")
+    output: str = Field(min_length=1, description="folder of the output")
+    tasks: list[str] = Field(["ner", "re"], min_length=1, description="tasks to do")
+    types: list[str] | None = Field(None, min_length=1, description="mention types to find")
+    relations: list[str] | None = Field(None, min_length=1, description="relation types to find")
+    model: str = Field(EMBEDDED_MODEL, description="local folder, Hugging Face id or s3:// address")
+    adapter: str | None = Field(None, description="LoRA folder, merged into the model")
+    chat: Literal["template", "taiyi1"] = Field("template", description="form of the prompt")
+    engine: Literal["vllm", "fake"] = Field("vllm", description="what answers the questions")
+    engines: int = Field(1, ge=1, description="engines side by side, one an actor")
+    engine_args: dict[str, Any] = Field({}, description="further arguments of the engine")
+    grounding: Literal["grammar", "align"] = Field(
+        "grammar", description="constrain answers to the text, or only align them with it"
+    )
+    context_limit: int = Field(4096, ge=256, description="tokens of a prompt and its answer")
+    max_tokens: int = Field(512, ge=16, description="tokens of an answer, at the first attempt")
+    limit: int | None = Field(None, ge=1, description="at most this many documents in the output")
+    max_failed: float = Field(0.05, ge=0, le=1, description="share of failed documents to accept")
+    stall_minutes: float = Field(60, gt=0, description="end when nothing was committed so long")
+    retry_failed: bool = Field(False, description="do the failed and partial documents again")
+    trust_remote_code: bool = Field(False, description="run code that comes with the model")
+
+    @field_validator("tasks", "types", "relations", mode="after")
+    @classmethod
+    def _no_blank_names(cls, names: list[str] | None) -> list[str] | None:
+        if names and any(not n.strip() or set(n) & set(";:：\n[]") for n in names):
+            raise ValueError("a name must not be empty nor hold any of ; : ： [ ] or a line break")
+        return names
+
+
+def load(path: str | None, flags: dict[str, Any]) -> AnnotateConfig:
+    """Build the configuration: the YAML file's values, then the flags that were given.
+
+    Raises:
+        ConfigError: naming every key that is unknown or has a wrong value.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"--config {path}: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"--config {path}: expected keys and values, as in `tasks: [ner]`")
+        values = loaded
+    values |= flags
+    try:
+        return AnnotateConfig(**values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e) for e in error.errors())) from error
+    except TypeError as error:  # a key that is no string
+        raise ConfigError(f"--config {path}: {error}") from error
+
+
+def _explain(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}{nearest(name, AnnotateConfig.model_fields)}"
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}, got {error['input']!r}"

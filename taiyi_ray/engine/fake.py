@@ -1,0 +1,133 @@
+"""A fake engine: deterministic answers without a model, and every kind of trouble on request.
+
+It serves the fast tests and rehearsals of a job (`--engine fake`): the same question always gets
+the same answer, so the output of a disturbed run can be compared with that of a quiet one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import signal
+from collections.abc import Iterator
+from itertools import pairwise
+
+from taiyi_ray.engine import Completion
+from taiyi_ray.errors import EngineDied, ModelError, QuestionError
+from taiyi_ray.grounding import is_han
+from taiyi_ray.records import Annotations, Mention, Relation
+from taiyi_ray.tasks import TASKS
+from taiyi_ray.tasks.task import Question
+
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_CHARACTERS_A_TOKEN = 4
+
+
+class FakeEngine:
+    """Finds a few words of the text, as a model would find mentions, and pairs neighbours.
+
+    Args:
+        context_limit: tokens of a prompt and its answer; a token is four characters here.
+        latency: seconds that an answer takes.
+        garbage: share of questions answered with nonsense.
+        cut: share of first answers that end at their token limit.
+        repeat: share of answers that are ended in a loop.
+        refuse: share of questions that the engine refuses.
+        die_on: a question on a text that holds this ends the engine, as a crash would.
+        kill_on: a question on a text that holds this ends the whole process by SIGKILL.
+        start_error: the engine cannot start, for this reason.
+    """
+
+    most_in_flight = 64
+
+    def __init__(
+        self,
+        context_limit: int,
+        *,
+        latency: float = 0.0,
+        garbage: float = 0.0,
+        cut: float = 0.0,
+        repeat: float = 0.0,
+        refuse: float = 0.0,
+        die_on: str = "",
+        kill_on: str = "",
+        start_error: str = "",
+    ) -> None:
+        if start_error:
+            raise ModelError(start_error)
+        self.context_limit = context_limit
+        self._latency = latency
+        self._shares = {"garbage": garbage, "cut": cut, "repeat": repeat, "refuse": refuse}
+        self._die_on, self._kill_on = die_on, kill_on
+        self._dead = False
+
+    def prompt(self, question: Question) -> list[int]:
+        length = sum(len(message["content"]) for message in question.messages)
+        return [0] * (length // _CHARACTERS_A_TOKEN + 1)
+
+    async def complete(self, question: Question, prompt: list[int], max_tokens: int) -> Completion:
+        await asyncio.sleep(self._latency)
+        if self._kill_on and self._kill_on in question.window.text:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._die_on and self._die_on in question.window.text:
+            self._dead = True
+        if self._dead:
+            raise EngineDied("the fake engine died as told")
+        draw = _number("trouble", question.task, question.window.text) / 2**32
+        trouble = next(self._troubles(draw), None)
+        if trouble == "refuse":
+            raise QuestionError("the fake engine refuses this question")
+        text = "[] ; : \u0000 \U0001f600 [a" if trouble == "garbage" else _right_answer(question)
+        reason = "stop"
+        if trouble == "repeat":
+            text, reason = f"{text}; {text[-8:]}; {text[-8:]}", "repetition"
+        allowed = max_tokens * _CHARACTERS_A_TOKEN
+        if trouble == "cut":  # only a small allowance is too small: asking again helps
+            allowed = min(allowed, max(8, len(text) // 2) * max_tokens // 512)
+        if len(text) > allowed:
+            text, reason = text[:allowed], "length"
+        tokens = len(text) // _CHARACTERS_A_TOKEN + 1
+        return Completion(text, reason, len(prompt), 0, tokens)  # type: ignore[arg-type]
+
+    def _troubles(self, draw: float) -> Iterator[str]:
+        edge = 0.0
+        for name, share in self._shares.items():
+            edge += share
+            if draw < edge:
+                yield name
+
+    def close(self) -> None:
+        self._dead = True
+
+
+def _number(*parts: str) -> int:
+    data = "\0".join(parts).encode("utf-8", "replace")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "big")
+
+
+def _right_answer(question: Question) -> str:
+    """The target of an imagined gold: about every fifth long word, typed by its hash."""
+    gold = Annotations()
+    at = 0
+    for span in question.window.spans:
+        piece = question.window.text[at : at + span.end - span.start]
+        at += len(piece) + 1
+        for match in _WORD.finditer(piece):
+            surface = match.group()[:4] if is_han(match.group()[0]) else match.group()
+            number = _number(surface.casefold())
+            if number % 5 == 0:
+                term = question.types[number // 64 % len(question.types)]
+                start = span.start + match.start()
+                gold.mentions.append(
+                    Mention(len(gold.mentions), term.name, surface, start, start + len(surface))
+                )
+    for head, tail in pairwise(gold.mentions):
+        number = _number(head.text, tail.text)
+        if head.text != tail.text and number % 3 == 0:
+            term = question.types[number // 64 % len(question.types)]
+            gold.relations.append(
+                Relation(len(gold.relations), term.name, head.text, tail.text, [], [])
+            )
+    return TASKS[question.task].target(question, gold)

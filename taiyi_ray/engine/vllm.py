@@ -1,0 +1,136 @@
+"""The vLLM engine: an AsyncLLM with grammars by its `guidance` backend, on GPU or CPU."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+from typing import Any, cast
+
+from taiyi_ray import models
+from taiyi_ray.engine import DECODING, Completion, FinishReason
+from taiyi_ray.errors import ConfigError, EngineDied, QuestionError
+from taiyi_ray.tasks.task import Question
+
+
+def _prepare_environment() -> None:
+    """Set what vLLM reads at import; its child processes inherit it. What the user set stays."""
+    import torch
+
+    defaults = {
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if not torch.cuda.is_available():
+        # By default vLLM leaves a core to the front end and takes most of the memory as cache: on
+        # a small machine that halves the rate and starves everything else.
+        cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
+        defaults |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": cores}
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+class VllmEngine:
+    """One AsyncLLM on a local model folder.
+
+    Args:
+        model_path: a folder with config, tokenizer and safetensors.
+        chat: form of the prompt (`template` or `taiyi1`).
+        context_limit: vLLM's max_model_len.
+        trust_remote_code: run the code that comes with the model.
+        arguments: further arguments of vLLM's AsyncEngineArgs; they win over ours.
+    """
+
+    def __init__(
+        self,
+        model_path: str,
+        *,
+        chat: models.ChatForm,
+        context_limit: int,
+        trust_remote_code: bool,
+        arguments: dict[str, Any],
+    ) -> None:
+        _prepare_environment()
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        ours: dict[str, Any] = {
+            "model": model_path,
+            "dtype": "bfloat16",
+            "max_model_len": context_limit,
+            "max_num_seqs": 64,
+            "seed": 0,
+            "enable_prefix_caching": True,
+            "disable_log_stats": True,
+            "trust_remote_code": trust_remote_code,
+            "structured_outputs_config": {"backend": "guidance"},
+        }
+        import torch
+
+        if not torch.cuda.is_available():
+            ours["enforce_eager"] = True  # compiling takes minutes and gains nothing in short runs
+        try:
+            engine_args = AsyncEngineArgs(**ours | arguments)
+        except TypeError as error:
+            raise ConfigError(f"--engine-arg: vLLM does not know it: {error}") from error
+        self._engine = AsyncLLM.from_engine_args(engine_args)
+        self._chat = chat
+        model = models.Model(model_path, Path(model_path), "")
+        self._tokenizer = models.load_tokenizer(model, trust_remote_code=trust_remote_code)
+        self._stop_token_ids = models.stop_token_ids(self._tokenizer, chat)
+        self._numbers = itertools.count()
+        self.context_limit = context_limit
+        self.most_in_flight = 2 * int((ours | arguments)["max_num_seqs"])
+
+    def prompt(self, question: Question) -> list[int]:
+        return models.prompt_tokens(self._tokenizer, question.messages, self._chat)
+
+    async def complete(self, question: Question, prompt: list[int], max_tokens: int) -> Completion:
+        from vllm import SamplingParams
+        from vllm.sampling_params import (
+            RepetitionDetectionParams,
+            RequestOutputKind,
+            StructuredOutputsParams,
+        )
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        repetition = cast(dict[str, int], DECODING["repetition"])
+        params = SamplingParams(
+            temperature=cast(float, DECODING["temperature"]),
+            max_tokens=max_tokens,
+            stop_token_ids=self._stop_token_ids,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            repetition_detection=RepetitionDetectionParams(
+                min_pattern_size=repetition["min_size"],
+                max_pattern_size=repetition["max_size"],
+                min_count=repetition["min_count"],
+            ),
+            structured_outputs=(
+                StructuredOutputsParams(grammar=question.grammar) if question.grammar else None
+            ),
+        )
+        number = f"{question.task}-{next(self._numbers)}"
+        last = None
+        try:
+            async for output in self._engine.generate({"prompt_token_ids": prompt}, params, number):
+                last = output
+        except EngineDeadError as error:
+            raise EngineDied(str(error)) from error
+        except (ValueError, EngineGenerateError) as error:
+            raise QuestionError(f"{type(error).__name__}: {error}") from error
+        if last is None or last.outputs[0].finish_reason not in ("stop", "length", "repetition"):
+            reason = last.outputs[0].finish_reason if last else "no output"
+            raise QuestionError(f"the engine ended the answer: {reason}")
+        answer = last.outputs[0]
+        return Completion(
+            text=answer.text,
+            finish_reason=cast(FinishReason, answer.finish_reason),
+            prompt_tokens=len(prompt),
+            cached_tokens=last.num_cached_tokens or 0,
+            output_tokens=len(answer.token_ids),
+        )
+
+    def close(self) -> None:
+        self._engine.shutdown()

@@ -1,0 +1,65 @@
+"""The errors of taiyi_ray, by whose fault it is.
+
+    TaiyiError
+    ├── ConfigError         an option, a path or a name that the user must change
+    ├── ModelError          a model, tokenizer or adapter that cannot be used
+    ├── StorageError        a place that cannot be read or written
+    ├── FormatError         one record of the input is broken (becomes a `failed` row)
+    ├── QuestionError       the engine refused one question (becomes an error of its row)
+    ├── EngineDied          the engine is gone; its actor ends and the unit is done again
+    └── Unfinished          the job ended before all was done; the same command goes on
+
+The command line prints a TaiyiError as one line and exits with its `exit_code`; every other
+exception is a bug and keeps its traceback (exit code 1).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TaiyiError(Exception):
+    """Something that a user can act on: the message names the thing, the place and the way out."""
+
+    exit_code = 2
+
+
+class ConfigError(TaiyiError):
+    """An option, a path or a name that the user must change."""
+
+
+class ModelError(TaiyiError):
+    """A model, tokenizer or adapter that cannot be used as asked."""
+
+
+class StorageError(TaiyiError):
+    """A place that cannot be read or written, or that lacks what the job needs."""
+
+
+class FormatError(TaiyiError):
+    """One record of a source is broken; `kind` is the short name that the row's error carries."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class QuestionError(TaiyiError):
+    """The engine refused or failed one question; the others go on."""
+
+
+class EngineDied(TaiyiError):
+    """The engine process is gone: no further question can be answered by this actor."""
+
+
+class Unfinished(TaiyiError):
+    """The job ended with units left over: running the same command again goes on."""
+
+    exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the known name most like `name`, else an empty string."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""

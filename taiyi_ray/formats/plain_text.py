@@ -1,0 +1,64 @@
+"""Plain text: a file is one document of one passage, in UTF-8, UTF-16 with its mark, or GB18030."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+from taiyi_ray.errors import FormatError
+from taiyi_ray.formats import language
+from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord
+from taiyi_ray.records import Document, passages
+
+_MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def scan(stream: BinaryIO) -> Iterator[RawRecord]:
+    """Yield the whole file as one record; only a file within the limit is held in memory."""
+    parts: list[bytes] = []
+    room = MAX_RECORD_BYTES + 1
+    while room > 0 and (part := stream.read(room)):
+        parts.append(part)
+        room -= len(part)
+    data = b"".join(parts)
+    if room <= 0:
+        message = f"the file is larger than {MAX_RECORD_BYTES >> 20} MiB"
+        yield RawRecord.broken("too_large", message)
+    elif not data.strip() or data in _MARKS:
+        yield RawRecord.broken("empty", "the file is empty")
+    else:
+        yield RawRecord("text", data)
+
+
+def parse(raw: RawRecord) -> Document:
+    """Turn the file into a Document with one passage of the type `text`; its lines end in LF.
+
+    The name of the file is not known here: the caller gives the document its id.
+    """
+    text = _decoded(raw.data).replace("\r\n", "\n").replace("\r", "\n")
+    if "\0" in text:
+        raise FormatError("encoding", "the file holds NUL characters: it is not text")
+    return Document(None, passages([("text", language.of_text(text), text)]))
+
+
+def _decoded(data: bytes) -> str:
+    """Decode the file by its mark, else as UTF-8, else as GB18030 if that makes it Chinese."""
+    encoding = "utf-16" if data.startswith(_MARKS[1:]) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        name = encoding.removesuffix("-sig").upper()
+        fault = f"not valid {name}: {error.reason} at byte {error.start}"
+    if encoding == "utf-8-sig":
+        try:
+            text = data.decode("gb18030")
+        except UnicodeDecodeError:
+            fault += ", nor valid GB18030"
+        else:
+            if language.has_han(text):
+                return text
+    raise FormatError("encoding", f"the file is {fault}")
+
+
+FORMAT = Format("plain text", (".txt",), scan, parse)

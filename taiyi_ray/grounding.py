@@ -1,0 +1,205 @@
+"""Grounding: where a surface stands in a text, and grammars that let a model write only what is there.
+
+*Constrain, then locate.* The grammars are Lark text for llguidance (vLLM's `guidance` backend,
+https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md): their mention terminal is the
+intersection of "a run of words (characters, in Chinese) of THIS text" with "holds no separator".
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from functools import cached_property
+
+from taiyi_ray.records import Grounded, Span
+
+MOST = 24
+"""The longest list of a type that the grammar allows: small models otherwise list without end."""
+
+_HYPHENS = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2212\u00ad\ufe63\uff0d")
+
+
+# ---------------------------------------------------------------------------------------- locate
+
+
+def is_han(character: str) -> bool:
+    """Whether a character is a Han ideograph (Unicode blocks: CJK and its extensions)."""
+    return "\u3400" <= character <= "\u9fff" or "\uf900" <= character <= "\ufaff" or "\U00020000" <= character <= "\U0003ffff"
+
+
+def _is_word(character: str) -> bool:
+    """Letters, digits and combining marks make words; Han characters bound themselves."""
+    if is_han(character):
+        return False
+    return character.isalnum() or unicodedata.category(character)[0] == "M"
+
+
+def _splits_word(text: str, at: int) -> bool:
+    return 0 < at < len(text) and _is_word(text[at - 1]) and _is_word(text[at])
+
+
+def _find_all(needle: str, text: str) -> list[tuple[int, int]]:
+    found, at = [], text.find(needle)
+    while at >= 0:
+        found.append((at, at + len(needle)))
+        at = text.find(needle, at + len(needle))
+    return found
+
+
+def occurrences(surface: str, text: str, language: str) -> list[tuple[int, int]]:
+    """Return the half-open ranges where `surface` stands in `text`, left to right.
+
+    Outside Chinese a range must not begin or end inside a word, unless the surface occurs nowhere
+    else: on the gold mentions of BC5CDR word bounds lift precision from 92 % to 99.9 %.
+    """
+    found = _find_all(surface, text)
+    if language == "zh":
+        return found
+    whole = [(s, e) for s, e in found if not _splits_word(text, s) and not _splits_word(text, e)]
+    return whole or found
+
+
+class Folded:
+    """A text with width, case, white space and hyphens folded, and the way back to its offsets."""
+
+    def __init__(self, text: str, language: str) -> None:
+        characters: list[str] = []
+        starts: list[int] = []
+        ends: list[int] = []
+        for at, character in enumerate(text):
+            folded = self._fold(character, language)
+            if folded == " " and characters and characters[-1] == " ":
+                ends[-1] = at + 1
+                continue
+            for piece in folded:
+                characters.append(piece)
+                starts.append(at)
+                ends.append(at + 1)
+        self.text = "".join(characters)
+        self._starts, self._ends = starts, ends
+
+    @staticmethod
+    def _fold(character: str, language: str) -> str:
+        if character.isspace():
+            return "" if language == "zh" else " "
+        if character in _HYPHENS:
+            return "-" if language == "zh" else " "
+        return unicodedata.normalize("NFKC", character).casefold()
+
+    def range(self, start: int, end: int) -> tuple[int, int]:
+        """Translate a non-empty range of the folded text into one of the original text."""
+        return self._starts[start], self._ends[end - 1]
+
+
+class Locator:
+    """Finds surfaces in the passages of one language of a document.
+
+    Args:
+        text: the document's text.
+        spans: the passages of that language, as ranges of `text`; a mention never crosses them.
+        language: `en` (word bounds) or `zh` (none).
+        fold: also try with width, case, white space and hyphens folded (`--grounding align`).
+    """
+
+    def __init__(self, text: str, spans: Sequence[Span], language: str, *, fold: bool) -> None:
+        self._pieces = [(span.start, text[span.start : span.end]) for span in spans]
+        self._language = language
+        self._fold = fold
+
+    @cached_property
+    def _folded(self) -> list[Folded]:
+        return [Folded(piece, self._language) for _, piece in self._pieces]
+
+    def find(self, surface: str) -> tuple[list[Span], Grounded]:
+        """Return every occurrence of `surface` and how it was matched (no span: `none`)."""
+        if not surface:
+            return [], "none"
+        exact = [
+            Span(offset + s, offset + e)
+            for offset, piece in self._pieces
+            for s, e in occurrences(surface, piece, self._language)
+        ]
+        if exact or not self._fold:
+            return exact, "exact" if exact else "none"
+        needle = Folded(surface, self._language).text.strip()
+        if not needle:
+            return [], "none"
+        spans = []
+        for (offset, _), folded in zip(self._pieces, self._folded, strict=True):
+            for s, e in occurrences(needle, folded.text, self._language):
+                start, end = folded.range(s, e)
+                spans.append(Span(offset + start, offset + end))
+        return spans, "folded" if spans else "none"
+
+
+def longest(found: dict[str, list[Span]]) -> dict[str, list[Span]]:
+    """Drop occurrences that lie inside a longer mention of the same list: the longest wins.
+
+    A surface that occurs only inside others keeps its occurrences: what the model wrote is not lost
+    (nested mentions are gold in CMeEE).
+    """
+    widest_first = sorted(
+        ((span, surface) for surface, spans in found.items() for span in spans),
+        key=lambda item: (item[0].start, -item[0].end),
+    )
+    free: dict[str, list[Span]] = {surface: [] for surface in found}
+    reach = -1
+    for span, surface in widest_first:
+        if span.end > reach:
+            free[surface].append(span)
+            reach = span.end
+    return {surface: free[surface] or spans for surface, spans in found.items()}
+
+
+# --------------------------------------------------------------------------------------- grammars
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+_MENTION = r"M: S & /[^ ;\n]([^;\n]*[^ ;\n])?/"
+# In a pair neither part may hold a bracket or ", "; a comma at its end would be taken for the
+# part's own by the greedy lexer, so that is refused as well.
+_PART = r"P: S & /[^ ,;\[\]\n]([^;\[\]\n]*[^ ,;\[\]\n])?/ & ~/(.|\n)*, (.|\n)*/"
+
+
+def _grammar(
+    heads: Sequence[str], item: str, terminal: str, end: str, none: str, text: str, language: str
+) -> str:
+    """Lines `head item; item` in the given order, each optional but one at least, or `none`."""
+    pieces = "substring_chars" if language == "zh" else "substring_words"
+    last = len(heads) - 1
+    lines = [
+        f"r{n}: {_quoted(head)} list" + (f' ("\\n" r{n + 1})? | r{n + 1}' if n < last else "")
+        for n, head in enumerate(heads)
+    ]
+    return "\n".join(
+        [
+            f"start: r0 {_quoted(end) if end else ''} | {_quoted(none)}",
+            *lines,
+            f'list: {item} ("; " {item}){{0,{MOST - 1}}}',
+            terminal,
+            f"S: %regex {_quoted({pieces: text})}",
+            "",
+        ]
+    )
+
+
+def mentions_grammar(heads: Sequence[str], end: str, none: str, text: str, language: str) -> str:
+    """Lark grammar of `head m1; m2` lines, every mention a piece of `text`.
+
+    Args:
+        heads: what each line begins with, in order, separator included (`disease: `).
+        end: what closes the answer (a line feed in Taiyi's Chinese form, else empty).
+        none: the answer when there is nothing.
+        text: where the mentions come from.
+        language: `zh` allows any run of characters, others runs of words.
+    """
+    return _grammar(heads, "M", _MENTION, end, none, text, language)
+
+
+def pairs_grammar(heads: Sequence[str], end: str, none: str, text: str, language: str) -> str:
+    """Lark grammar of `head [m1, m2]; [m3, m4]` lines; arguments as in `mentions_grammar`."""
+    return _grammar(heads, 'pair', f'pair: "[" P ", " P "]"\n{_PART}', end, none, text, language)

@@ -1,0 +1,279 @@
+"""The records that flow through taiyi_ray, and the Arrow schema of the rows they end in.
+
+A Document is a list of passages; its text is the passages joined by one line feed, and every
+offset counts Unicode code points of that text, half-open: ``text[start:end] == mention.text``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+
+Status = Literal["ok", "partial", "failed", "deleted"]
+Grounded = Literal["exact", "folded", "none"]
+
+SEPARATOR = "\n"
+
+
+@dataclass(slots=True)
+class Passage:
+    """A stretch of text in one language; `offset` is where it starts in the document's text."""
+
+    type: str
+    language: str
+    offset: int
+    text: str
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.text)
+
+
+@dataclass(slots=True)
+class Failure:
+    """What went wrong, where (`source`, a task and window, ...) and in words."""
+
+    kind: str
+    where: str
+    message: str
+
+
+@dataclass(slots=True)
+class Span:
+    """A half-open range of code points of the document's text."""
+
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Concept:
+    """An entry of a terminology that a mention was normalised to."""
+
+    db: str
+    id: str
+    name: str | None = None
+    score: float | None = None
+
+
+@dataclass(slots=True)
+class Mention:
+    """A stretch of the document that names something; `start` and `end` are None when not located.
+
+    `spans` holds the parts of a discontinuous mention and is empty otherwise.
+    """
+
+    id: int
+    type: str | None
+    text: str
+    start: int | None
+    end: int | None
+    spans: list[Span] = field(default_factory=list)
+    passage: int | None = None
+    grounded: Grounded = "exact"
+    score: float | None = None
+    concept: Concept | None = None
+
+
+@dataclass(slots=True)
+class Relation:
+    """A typed pair of surfaces; `head` and `tail` are the ids of all mentions with that surface."""
+
+    id: int
+    type: str
+    head_text: str
+    tail_text: str
+    head: list[int]
+    tail: list[int]
+    score: float | None = None
+
+
+@dataclass(slots=True)
+class Argument:
+    """A participant of an event: its role, and the mention or text that plays it."""
+
+    role: str
+    mention: int | None
+    text: str
+
+
+@dataclass(slots=True)
+class Event:
+    """A typed happening with its trigger mention and arguments."""
+
+    id: int
+    type: str
+    trigger: int | None
+    arguments: list[Argument]
+
+
+@dataclass(slots=True)
+class Label:
+    """A class given to the document by a task."""
+
+    task: str
+    label: str
+    score: float | None = None
+
+
+@dataclass(slots=True)
+class Text:
+    """A text that a task wrote about the document: a translation, a title, a summary."""
+
+    task: str
+    text: str
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the model wrote to one question, as it wrote it."""
+
+    task: str
+    types: list[str]
+    language: str
+    window: int
+    attempt: int
+    raw: str | None
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    finish_reason: str | None
+    error: str | None
+
+
+@dataclass(slots=True)
+class Document:
+    """One record of a source. `status` is `ok`, `deleted`, or `failed` when it could not be read."""
+
+    document_id: str | None
+    passages: list[Passage] = field(default_factory=list)
+    version: int | None = None
+    language: str | None = None
+    title: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    status: Status = "ok"
+    errors: list[Failure] = field(default_factory=list)
+    source: str = ""
+    position: int = 0
+
+    @property
+    def text(self) -> str:
+        return SEPARATOR.join(passage.text for passage in self.passages)
+
+    def content_hash(self) -> str:
+        """SHA-256 of the passages (type, language, text), in hexadecimal."""
+        digest = hashlib.sha256()
+        for passage in self.passages:
+            for part in (passage.type, passage.language, passage.text):
+                data = part.encode("utf-8")
+                digest.update(len(data).to_bytes(8, "big") + data)
+        return digest.hexdigest()
+
+
+@dataclass(slots=True)
+class Annotations:
+    """All that was found in one document."""
+
+    mentions: list[Mention] = field(default_factory=list)
+    relations: list[Relation] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+
+
+def passages(parts: Iterable[tuple[str, str, str]]) -> list[Passage]:
+    """Lay out (type, language, text) parts as passages with their offsets; empty texts are left out."""
+    laid: list[Passage] = []
+    offset = 0
+    for type_, language, text in parts:
+        if text:
+            laid.append(Passage(type_, language, offset, text))
+            offset += len(text) + len(SEPARATOR)
+    return laid
+
+
+# ---------------------------------------------------------------------------------- Arrow schema
+
+
+def _field(name: str, type_: pa.DataType, description: str) -> pa.Field:
+    return pa.field(name, type_, metadata={"description": description})
+
+
+_STRING, _INT32 = pa.string(), pa.int32()
+_SPAN = pa.struct([("start", _INT32), ("end", _INT32)])
+
+_DOCUMENT_FIELDS = [
+    _field("document_id", _STRING, "PMID or the record's own id; null for a fault of the source. Ids may repeat: the key is (source, position)."),
+    _field("version", _INT32, "Version of the record (PubMed: the PMID's Version), null where the format has none."),
+    _field("language", _STRING, "Language that the record states for the publication (ISO 639-1 where there is one)."),
+    _field("title", _STRING, "Title as in the passages, null without one."),
+    _field("metadata", pa.map_(_STRING, _STRING), "What the format gives: journal, date, doi, publication_types, mesh, ...; several values are joined by '; '."),
+    _field("passages", pa.list_(pa.struct([("type", _STRING), ("language", _STRING), ("offset", _INT32), ("text", _STRING)])), "The text: passages joined by one line feed; `offset` is where each starts, in code points."),
+]
+_ERRORS = pa.list_(pa.struct([("kind", _STRING), ("where", _STRING), ("message", _STRING)]))
+_END_FIELDS = [
+    _field("status", _STRING, "`ok`, `partial` (some answer was cut, repeated itself or failed), `failed` (nothing usable) or `deleted` (withdrawn by the source)."),
+    _field("errors", _ERRORS, "What went wrong: kind, where, message."),
+    _field("source", _STRING, "Name of the source below OUT/annotations: path below the input root, percent-encoded, and 8 hexadecimal digits of the full address."),
+    _field("position", pa.int64(), "Number of the record in its source, from 0."),
+]
+
+DOCUMENT_SCHEMA = pa.schema(_DOCUMENT_FIELDS + _END_FIELDS)
+"""A Document on its way from a reading task to an engine."""
+
+SCHEMA = pa.schema([
+    *_DOCUMENT_FIELDS,
+    _field("mentions", pa.list_(pa.struct([
+        ("id", _INT32), ("type", _STRING), ("text", _STRING), ("start", _INT32), ("end", _INT32),
+        ("spans", pa.list_(_SPAN)), ("passage", _INT32), ("grounded", _STRING), ("score", pa.float32()),
+        ("concept", pa.struct([("db", _STRING), ("id", _STRING), ("name", _STRING), ("score", pa.float32())])),
+    ])), "One entry an occurrence: text[start:end] == mention.text, half-open, in code points. `id` is unique in the document; `type` null when only a relation names it; `spans` only when discontinuous; `passage` is an index; `grounded` is exact, folded or none (then start and end are null)."),
+    _field("relations", pa.list_(pa.struct([
+        ("id", _INT32), ("type", _STRING), ("head_text", _STRING), ("tail_text", _STRING),
+        ("head", pa.list_(_INT32)), ("tail", pa.list_(_INT32)), ("score", pa.float32()),
+    ])), "Pairs of surfaces; `head` and `tail` are the ids of all mentions with that surface."),
+    _field("events", pa.list_(pa.struct([
+        ("id", _INT32), ("type", _STRING), ("trigger", _INT32),
+        ("arguments", pa.list_(pa.struct([("role", _STRING), ("mention", _INT32), ("text", _STRING)]))),
+    ])), "Events: the trigger's mention id, and arguments with their roles."),
+    _field("labels", pa.list_(pa.struct([("task", _STRING), ("label", _STRING), ("score", pa.float32())])), "Classes given to the document."),
+    _field("texts", pa.list_(pa.struct([("task", _STRING), ("text", _STRING)])), "Texts written about the document: translations, titles, summaries, answers."),
+    _field("answers", pa.list_(pa.struct([
+        ("task", _STRING), ("types", pa.list_(_STRING)), ("language", _STRING), ("window", _INT32), ("attempt", _INT32),
+        ("raw", _STRING), ("prompt_tokens", _INT32), ("cached_tokens", _INT32), ("output_tokens", _INT32),
+        ("finish_reason", _STRING), ("error", _STRING),
+    ])), "Every question asked: the model's raw text, token counts, why it ended, and what was wrong with it."),
+    *_END_FIELDS,
+    _field("unit", _STRING, "The unit that the row was committed with: <source>/<first>-<last>."),
+    _field("run_id", _STRING, "The run that made the row (OUT/runs/<run_id>.json)."),
+    _field("fingerprint", _STRING, "Digest of all that can change an answer: model, tasks, types, templates, grounding, decoding."),
+    _field("content_hash", _STRING, "SHA-256 of the passages."),
+])
+"""A row of OUT/annotations: names and types are a contract with its readers."""
+
+
+def document_row(document: Document) -> dict[str, Any]:
+    """The document as a row of DOCUMENT_SCHEMA."""
+    row = asdict(document)
+    row["metadata"] = list(document.metadata.items())
+    return row
+
+
+def document_from_row(row: dict[str, Any]) -> Document:
+    """The inverse of `document_row`, for rows that came through Arrow."""
+    return Document(
+        document_id=row["document_id"],
+        passages=[Passage(**passage) for passage in row["passages"]],
+        version=row["version"],
+        language=row["language"],
+        title=row["title"],
+        metadata=dict(row["metadata"]),
+        status=row["status"],
+        errors=[Failure(**failure) for failure in row["errors"]],
+        source=row["source"],
+        position=row["position"],
+    )

@@ -1,0 +1,123 @@
+"""Named entity recognition: which mentions of the asked types stand in the text.
+
+Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples):
+
+    several types, en    disease: breast cancer; ovarian cancer
+                         gene or protein: BRCA1
+    several types, zh    疾病：乳腺癌; 卵巢癌⏎            (full-width colon, closing line feed)
+    one type, en         Here are the disease entities mentioned in the text: breast cancer
+    one type, zh         上述文本中包含的疾病实体为：乳腺癌
+
+Types without a mention are left out; Taiyi shows no answer for nothing at all: ours is `none`, `无`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taiyi_ray.grounding import longest, mentions_grammar
+from taiyi_ray.records import Annotations, Document, Mention
+from taiyi_ray.tasks import lines
+from taiyi_ray.tasks.task import (
+    Counts,
+    Options,
+    Parsed,
+    Question,
+    Task,
+    ask,
+    located,
+    locator,
+)
+from taiyi_ray.tasks.vocabulary import Term
+
+
+def heads(types: Sequence[Term], language: str) -> list[str]:
+    """What each line of the answer begins with."""
+    labels = [term.label(language) for term in types]
+    if len(labels) > 1:
+        return [label + lines.COLON[language] for label in labels]
+    if language == "zh":
+        return [f"上述文本中包含的{labels[0]}实体为："]
+    return [f"Here are the {labels[0]} entities mentioned in the text: "]
+
+
+def _end(types: Sequence[Term], language: str) -> str:
+    return "\n" if language == "zh" and len(types) > 1 else ""
+
+
+def _grammar(types: Sequence[Term], text: str, language: str) -> str:
+    return mentions_grammar(
+        heads(types, language), _end(types, language), lines.NONE[language], text, language
+    )
+
+
+def questions(document: Document, options: Options, limit: int | None = None) -> list[Question]:
+    """One question for each language and window, on all types together."""
+    return ask(TASK, options.types, _grammar, document, options, limit)
+
+
+def parse(text: str, question: Question, document: Document, *, cut: bool = False) -> Parsed:
+    """Read the lines of the answer and locate every mention at each of its occurrences."""
+    language = question.language
+    labels = [term.label(language) for term in question.types]
+    items, problem = lines.read(
+        lines.whole(text, ";", "\n") if cut else text, labels, heads(question.types, language)
+    )
+    where = locator(question, document)
+    annotations = Annotations()
+    for term, of_type in zip(question.types, items, strict=True):
+        places = {surface: where.find(surface) for surface in lines.mentions(of_type)}
+        spans = longest({surface: found for surface, (found, _) in places.items()})
+        mentions = {
+            (mention.start, mention.end, mention.text): mention
+            for surface, (_, how) in places.items()
+            for mention in located(document, term.name, surface, spans[surface], how)
+        }
+        annotations.mentions.extend(mentions.values())
+    for number, mention in enumerate(annotations.mentions):
+        mention.id = number
+    if problem is None and any(m.grounded == "none" for m in annotations.mentions):
+        problem = "not_in_text"
+    return Parsed(annotations, problem)
+
+
+def target(question: Question, gold: Annotations) -> str:
+    """The answer that names the gold mentions of the window, in text order.
+
+    A gold mention that holds a separator cannot be written and is left out.
+    """
+    items = []
+    for term in question.types:
+        inside = sorted(
+            (m.start, m.text)
+            for m in gold.mentions
+            if m.type == term.name and m.start is not None and m.end is not None
+            if any(s.start <= m.start and m.end <= s.end for s in question.window.spans)
+        )
+        items.append("; ".join(dict.fromkeys(text for _, text in inside if lines.writable(text))))
+    return lines.write(
+        heads(question.types, question.language),
+        items,
+        _end(question.types, question.language),
+        question.language,
+    )
+
+
+def score(predicted: Annotations, gold: Annotations) -> Counts:
+    """Exact match of (type, start, end); a mention that was not located is wrong."""
+    mine = {(m.type, m.start, m.end, m.text) for m in predicted.mentions}
+    true = {(m.type, m.start, m.end, m.text) for m in gold.mentions}
+    return Counts(len(mine & true), len(mine - true), len(true - mine))
+
+
+TASK = Task(
+    name="ner",
+    version=1,
+    summary="named entity recognition: mentions of the asked types",
+    template="ner.v1",
+    terms=lambda options: options.types,
+    questions=questions,
+    parse=parse,
+    target=target,
+    score=score,
+)

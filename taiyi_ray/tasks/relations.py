@@ -1,0 +1,121 @@
+"""Relation extraction: which pairs of mentions stand in the asked relations.
+
+Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples):
+
+    en    chemical-induced disease: [cocaine, seizures]; [cocaine, stroke]
+    zh    具有药物治疗关系的实体对如下：[高血压, 氨氯地平]
+
+One line a relation; relations without a pair are left out; `none`, `无` for nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taiyi_ray.grounding import pairs_grammar
+from taiyi_ray.records import Annotations, Document, Relation
+from taiyi_ray.tasks import lines
+from taiyi_ray.tasks.task import (
+    Counts,
+    Options,
+    Parsed,
+    Question,
+    Task,
+    ask,
+    located,
+    locator,
+)
+from taiyi_ray.tasks.vocabulary import Term
+
+
+def heads(types: Sequence[Term], language: str) -> list[str]:
+    """What each line of the answer begins with."""
+    if language == "zh":
+        return [f"具有{term.zh}关系的实体对如下：" for term in types]
+    return [term.en + lines.COLON["en"] for term in types]
+
+
+def _grammar(types: Sequence[Term], text: str, language: str) -> str:
+    return pairs_grammar(heads(types, language), "", lines.NONE[language], text, language)
+
+
+def questions(document: Document, options: Options, limit: int | None = None) -> list[Question]:
+    """One question for each language and window, on all relations together."""
+    return ask(TASK, options.relations, _grammar, document, options, limit)
+
+
+def parse(text: str, question: Question, document: Document, *, cut: bool = False) -> Parsed:
+    """Read the pairs; each head and tail becomes mentions (without a type) wherever it occurs."""
+    labels = [term.label(question.language) for term in question.types]
+    items, problem = lines.read(
+        lines.whole(text, "]") if cut else text, labels, heads(question.types, question.language)
+    )
+    where = locator(question, document)
+    annotations = Annotations()
+    ids: dict[str, list[int]] = {}
+
+    def mentions_of(surface: str) -> list[int]:
+        if surface not in ids:
+            first = len(annotations.mentions)
+            spans, how = where.find(surface)
+            annotations.mentions.extend(located(document, None, surface, spans, how))
+            ids[surface] = list(range(first, len(annotations.mentions)))
+            for number in ids[surface]:
+                annotations.mentions[number].id = number
+        return ids[surface]
+
+    for term, of_type in zip(question.types, items, strict=True):
+        pairs = lines.pairs(of_type)
+        if of_type and not pairs:
+            problem = problem or "invalid"
+        for head, tail in pairs:
+            annotations.relations.append(
+                Relation(
+                    len(annotations.relations), term.name, head, tail,
+                    list(mentions_of(head)), list(mentions_of(tail)),
+                )
+            )  # fmt: skip
+    if problem is None and any(m.grounded == "none" for m in annotations.mentions):
+        problem = "not_in_text"
+    return Parsed(annotations, problem)
+
+
+def target(question: Question, gold: Annotations) -> str:
+    """The answer that names the gold pairs whose two surfaces stand in the window, in text order.
+
+    A pair with a part that holds a separator or bracket cannot be written and is left out.
+    """
+    text = question.window.text
+    items = []
+    for term in question.types:
+        inside = sorted(
+            (text.find(r.head_text), text.find(r.tail_text), f"[{r.head_text}, {r.tail_text}]")
+            for r in gold.relations
+            if r.type == term.name and all(_writable(s) and s in text for s in (r.head_text, r.tail_text))
+        )
+        items.append("; ".join(dict.fromkeys(pair for _, _, pair in inside)))
+    return lines.write(heads(question.types, question.language), items, "", question.language)
+
+
+def _writable(surface: str) -> bool:
+    return lines.writable(surface) and not any(c in surface for c in ("[", "]", ", "))
+
+
+def score(predicted: Annotations, gold: Annotations) -> Counts:
+    """Exact match of (type, head surface, tail surface)."""
+    mine = {(r.type, r.head_text, r.tail_text) for r in predicted.relations}
+    true = {(r.type, r.head_text, r.tail_text) for r in gold.relations}
+    return Counts(len(mine & true), len(mine - true), len(true - mine))
+
+
+TASK = Task(
+    name="re",
+    version=1,
+    summary="relation extraction: pairs of mentions in the asked relations",
+    template="re.v1",
+    terms=lambda options: options.relations,
+    questions=questions,
+    parse=parse,
+    target=target,
+    score=score,
+)

@@ -1,0 +1,194 @@
+"""JSON Lines: lines, passages, metadata, and every way a line can be wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taiyi_ray.errors import FormatError
+from taiyi_ray.formats import documents, json_lines
+from taiyi_ray.formats.format import RawRecord
+from taiyi_ray.records import Document, Passage
+
+
+def scan(data: bytes) -> list[RawRecord]:
+    return list(json_lines.scan(io.BytesIO(data)))
+
+
+def read(data: bytes) -> list[Document]:
+    return list(documents(io.BytesIO(data), "a.jsonl", json_lines.FORMAT, "a", 0, 1 << 40))
+
+
+def parse(record: object) -> Document:
+    return json_lines.parse(RawRecord("line", json.dumps(record).encode()))
+
+
+def error(line: bytes) -> tuple[str, str]:
+    with pytest.raises(FormatError) as caught:
+        json_lines.parse(RawRecord("line", line))
+    return caught.value.kind, str(caught.value)
+
+
+def test_title_and_text() -> None:
+    document = parse({"document_id": 7, "title": "🧬 α", "text": "e\u0301 x", "version": 2})
+    assert document == Document(
+        "7",
+        [Passage("title", "en", 0, "🧬 α"), Passage("text", "en", 4, "e\u0301 x")],
+        version=2,
+        title="🧬 α",
+    )
+
+
+def test_passages_and_languages() -> None:
+    given = [
+        {"text": "研究 BRCA1 基因突变。"},
+        {"text": "Study of 中 in mice and men", "type": "abstract"},
+        {"text": ""},
+        {"text": "x", "language": "zh-CN"},
+    ]
+    assert parse({"document_id": "a", "passages": given}).passages == [
+        Passage("text", "zh", 0, "研究 BRCA1 基因突变。"),
+        Passage("abstract", "en", 15, "Study of 中 in mice and men"),
+        Passage("text", "zh", 42, "x"),
+    ]
+    document = parse({"document_id": "a", "language": "eng", "passages": given[:1]})
+    assert (document.language, document.passages[0].language) == ("en", "en")
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("zh_TW", "zh"),
+        ("CHI", "zh"),
+        ("zho", "zh"),
+        ("Chinese", "zh"),
+        ("en-GB", "en"),
+        ("haw", "haw"),
+    ],
+)
+def test_language_names(name: str, code: str) -> None:
+    assert parse({"document_id": "a", "language": name, "text": "x"}).language == code
+
+
+def test_metadata() -> None:
+    record = {"document_id": "a", "text": "x", "year": 2008, "tags": ["a", 1], "none": None}
+    document = parse({**record, "metadata": {"year": "2009", "deep": {"k": "目"}, "open": True}})
+    assert document.metadata == {
+        "year": "2009",
+        "tags": "a; 1",
+        "deep": '{"k": "目"}',
+        "open": "true",
+    }
+
+
+def test_lines() -> None:
+    one = b'{"document_id": "%d", "text": "x"}'
+    data = b"\xef\xbb\xbf" + one % 1 + b"\r\n\r\n  \n" + one % 2 + b"\n" + one % 3
+    assert [d.document_id for d in read(data)] == ["1", "2", "3"]
+    assert [d.errors for d in read(data)] == [[], [], []]
+
+
+@pytest.mark.parametrize("data", [b"", b"\n \r\n", b"\xef\xbb\xbf"])
+def test_empty_files(data: bytes) -> None:
+    assert [record.fault for record in scan(data)] == ["empty"]
+
+
+@pytest.mark.parametrize("chunk", [1, 10, 64, 1 << 20])
+def test_a_line_that_is_too_long(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lines, "MAX_RECORD_BYTES", 100)
+    monkeypatch.setattr(json_lines, "_CHUNK", chunk)
+    data = b"\n".join([b"a" * 100, b"b" * 101, b"c", b"d" * 5000, b"e", b"f" * 104])
+    found = [record.fault or record.data[:1].decode() for record in scan(data)]
+    assert found == ["a", "too_large", "c", "too_large", "e", "too_large"]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "words"),
+    [
+        (b"{", "not_json", "line 1 column 2"),
+        (b'{"a": NaN}', "not_json", "NaN is not a JSON number"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not_json", "4300"),
+        (b'{"a": ' + b"[" * 100_000, "not_json", "recursion"),
+        (b"[]", "invalid_record", "expected an object, found a list"),
+        (b"null", "invalid_record", "found null"),
+        (b'{"text": "x"}', "no_document_id", "no document_id"),
+        (b'{"document_id": "", "text": "x"}', "no_document_id", "no document_id"),
+        (b'{"document_id": 1.5, "text": "x"}', "invalid_record", "document_id must be a string"),
+        (b'{"document_id": true, "text": "x"}', "invalid_record", "not true or false"),
+        (b'{"document_id": "1"}', "invalid_record", "neither text nor passages"),
+        (
+            b'{"document_id": "1", "text": 5}',
+            "invalid_record",
+            "text must be a string, not a number",
+        ),
+        (b'{"document_id": "1", "text": "", "passages": []}', "invalid_record", "both"),
+        (b'{"document_id": "1", "passages": {}}', "invalid_record", "passages must be a list"),
+        (
+            b'{"document_id": "1", "passages": ["x"]}',
+            "invalid_record",
+            "passages[0] must be an object",
+        ),
+        (b'{"document_id": "1", "passages": [{}]}', "invalid_record", "passages[0] has no text"),
+        (b'{"document_id": "1", "passages": [{"text": []}]}', "invalid_record", "passages[0].text"),
+        (b'{"document_id": "1", "passages": [{"text": "", "x": 1}]}', "invalid_record", "'x'"),
+        (b'{"document_id": "1", "text": "x", "version": "2"}', "invalid_record", "version"),
+        (b'{"document_id": "1", "text": "x", "metadata": []}', "invalid_record", "metadata"),
+        (b'{"document_id": "1", "text": "x", "metadata": [1]}', "invalid_record", "metadata"),
+        (b'{"document_id": "1", "text": "\\ud800"}', "invalid_record", "lone surrogate"),
+        (b'{"document_id": "1", "text": "x", "\\udc00": 1}', "invalid_record", "lone surrogate"),
+        (b'{"document_id": "1", "text": "\xff"}', "encoding", "UTF-8"),
+        (b'{"document_id": "1", "text": "\xed\xa0\x80"}', "encoding", "UTF-8"),
+    ],
+)
+def test_wrong_lines(line: bytes, kind: str, words: str) -> None:
+    found, message = error(line)
+    assert found == kind
+    assert words in message
+
+
+def test_a_pair_of_escaped_surrogates_is_one_character() -> None:
+    line = b'{"document_id": "1", "text": "\\ud83e\\uddec"}'
+    assert json_lines.parse(RawRecord("line", line)).text == "🧬"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(
+    ["document_id", "text", "passages", "title", "language", "version", "metadata", "more"]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(KEYS, JSON | st.just([{"text": "x"}]), max_size=8).map(json.dumps)
+        | st.text()
+    )
+)
+def test_every_line_is_a_document(lines: list[str]) -> None:
+    data = "\n".join(lines).encode("utf-8", "surrogatepass")
+    found = read(data)
+    assert len(found) == len(scan(data))
+    for document in found:
+        for passage in document.passages:
+            assert document.text[passage.offset : passage.end] == passage.text
+        document.content_hash()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=80), st.integers(1, 5))
+def test_any_bytes_in_any_chunks(data: bytes, chunk: int) -> None:
+    whole = scan(data)
+    assert len(read(data)) == len(whole)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines, "_CHUNK", chunk)
+        assert scan(data) == whole
