@@ -159,10 +159,15 @@ def _quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-_MENTION = r"M: S & /[^ ;\n]([^;\n]*[^ ;\n])?/"
-# In a pair neither part may hold a bracket or ", "; a comma at its end would be taken for the
-# part's own by the greedy lexer, so that is refused as well.
-_PART = r"P: S & /[^ ,;\[\]\n]([^;\[\]\n]*[^ ,;\[\]\n])?/ & ~/(.|\n)*, (.|\n)*/"
+# A mention holds a letter or digit, and neither begins nor ends with a blank or one of these signs
+# (4 of 54,973 gold mentions of six corpora do).
+_EDGE = r" .,:;。，、：；"
+_WORDY = r"/(.|\n)*[\p{L}\p{N}](.|\n)*/"
+_MENTION = rf"M: S & /[^{_EDGE}\n]([^;\n]*[^{_EDGE}\n])?/ & {_WORDY}"
+# In a pair neither part may hold a bracket or ", ": they would end it.
+_PART = (
+    rf"P: S & /[^{_EDGE}\[\]\n]([^;\[\]\n]*[^{_EDGE}\[\]\n])?/ & {_WORDY} & ~/(.|\n)*, (.|\n)*/"
+)
 
 
 def _grammar(

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -35,16 +36,17 @@ EMBEDDED = EMBEDDED_MODEL
 ChatForm = Literal["template", "taiyi1"]
 Message = Mapping[str, str]
 
-# What is fetched, hashed and copied of a model's folder; the rest (cards, pictures) is not the model.
+# What of a folder is the model and gets fetched, hashed and copied; cards and pictures are not.
 _FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py")
-_OLD_WEIGHTS = ("pytorch_model*.bin", "adapter_model.bin")  # used where they lie, never fetched
+# Of the hub's models that have these, most have safetensors too: not fetched from there.
+_OLD_WEIGHTS = ("pytorch_model*.bin", "adapter_model.bin")
 
 _TAIYI1_SEPARATOR = "<|endoftext|>"  # begins, separates and ends the turns
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model ready to load: the name that was asked for, its folder, and a digest of its content."""
+    """A model ready to load: the name asked for, its folder, and a digest of its content."""
 
     name: str
     path: Path
@@ -222,7 +224,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def merge_adapter(model: Model, adapter: str) -> Model:
-    """Return `model` with a LoRA adapter merged into its weights (bfloat16), made once in the cache.
+    """Return `model` with a LoRA adapter merged into it (bfloat16), made once in the cache.
 
     Raises:
         ModelError: when `adapter` is not a LoRA folder, or does not fit the model.
@@ -250,18 +252,21 @@ def _merge(model: Model, adapter: Path, folder: Path) -> None:
 
     try:
         base = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.bfloat16)
-        adapted = PeftModel.from_pretrained(base, adapter, torch_device="cpu")
-        # peft passes over what finds no place, in the file or in the model; that is no fit either.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adapted = PeftModel.from_pretrained(base, adapter, torch_device="cpu")
+        # peft at most warns of what finds no place, in file or model: that is no fit either.
         given = {key for key in load_peft_weights(str(adapter), device="cpu") if "lora_" in key}
         wanted = {key for key in get_peft_model_state_dict(adapted) if "lora_" in key}
         if given != wanted:
             raise ValueError(f"{len(given ^ wanted)} of its tensors have no counterpart")
-        adapted.merge_and_unload().save_pretrained(folder)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        merged = adapted.merge_and_unload()
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(
             f"adapter {adapter}: does not fit the model {model.name} ({_reason(error)}); give the "
             "adapter's own base model with --model"
         ) from error
+    merged.save_pretrained(folder)
     for file in model.path.iterdir():
         weights = fnmatch(file.name, "*.safetensors*") or fnmatch(file.name, "*.bin*")
         if _matters(file.name) and not weights and not (folder / file.name).exists():
@@ -404,6 +409,7 @@ def _separator_id(tokenizer: PreTrainedTokenizerBase) -> int:
     number = tokenizer.get_vocab().get(_TAIYI1_SEPARATOR)
     if number is None:
         raise ModelError(
-            f"the tokenizer has no {_TAIYI1_SEPARATOR}, which --chat taiyi1 needs; use --chat template"
+            f"the tokenizer has no {_TAIYI1_SEPARATOR}, which --chat taiyi1 needs; "
+            "use --chat template"
         )
     return cast(int, number)

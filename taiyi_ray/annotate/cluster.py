@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,6 @@ from typing import Any
 from taiyi_ray.annotate.plan import record_sizes
 from taiyi_ray.annotate.workers import AnnotateUnits, read_unit
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.errors import Unfinished
 
 UNITS_OPEN = 2
 """Units that an engine works on at once: the next one fills the tail of the first."""
@@ -102,12 +100,8 @@ def execute(
 
     A unit may be missing here and yet be committed, or the other way round: the truth is the
     listing of the output.
-
-    Raises:
-        Unfinished: no engine could be started; its reason is in the message.
     """
     import ray.data
-    import ray.exceptions
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -138,15 +132,5 @@ def execute(
             max_restarts=-1,
             max_task_retries=_RETRIES,
         )
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # Ray sets it when a dataset is made
-    try:
-        yield from pipeline.iter_rows()
-    except ray.exceptions.RayError as error:
-        raise Unfinished(f"no engine: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    """The last line of a remote traceback that names an exception."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit)\b", line)]
-    return (named or lines or [type(error).__name__])[-1]
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # Ray sets it when a dataset is made
+    yield from pipeline.iter_rows()

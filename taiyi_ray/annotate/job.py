@@ -94,9 +94,8 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
         tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
         if options.grammar:
             models.check_grammar(tokenizer)
-    with _terminable():
-        this.work(pending)
-        return this.finish()
+    this.work(pending)
+    return this.finish()
 
 
 # ------------------------------------------------------------------------------------- planning
@@ -187,7 +186,10 @@ def _print_plan(console: Console, config: AnnotateConfig, plan: Plan, output: Ou
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM (`ray job stop`, a node's shutdown) end the job as Ctrl-C does."""
+    """Let SIGTERM (`ray job stop`, a node's shutdown) end the job as Ctrl-C does.
+
+    Ctrl-C is set as well: a shell that starts the job in the background has it ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -195,11 +197,13 @@ def _terminable() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    ours = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, interrupt) for number in ours]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(ours, before, strict=True):
+            signal.signal(number, handler)
 
 
 class _Watchdog:
@@ -277,7 +281,7 @@ class _Run:
         try:
             with JobProgress(self.console, self.plan.records, self.plan.records - left) as progress:
                 progress.stage("starting Ray")
-                with cluster.connected():
+                with cluster.connected(), _terminable():  # in this order: Ray sets SIGTERM too
                     progress.stage("starting the engine")
                     idle = 0
                     while pending:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from taiyi_ray.errors import StorageError
@@ -238,11 +238,16 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
 
 
-def _template() -> Any:
+def _share(count: int, total: int) -> str:
+    return f"{count / total:.1%}" if count * 1000 >= total else "< 0.1%"
+
+
+def _template() -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["csp_hash"] = _csp_hash
     environment.filters["duration"] = _duration
+    environment.filters["share"] = _share
     source = resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8")
     return environment.from_string(source)

@@ -6,9 +6,11 @@ import asyncio
 import io
 import logging
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -19,7 +21,7 @@ from taiyi_ray.annotate.plan import PlannedSource, Unit
 from taiyi_ray.annotate.sources import check_unchanged
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.engine import engine_of
+from taiyi_ray.engine import Engine, engine_of
 from taiyi_ray.errors import EngineDied, TaiyiError
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import DOCUMENT_SCHEMA, Document, document_from_row, document_row
@@ -30,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 COUNTED = ("documents", "failed", "prompt_tokens", "output_tokens")
 """What a receipt counts of its unit."""
+
+_LOG_TAIL = 50_000
 
 _DEATHS_ALONE = 2
 """A document that ends the engine so often while nothing else is in flight is a `failed` row."""
@@ -79,6 +83,18 @@ def _documents(data: bytes) -> Iterator[Document]:
         yield document_from_row(row)
 
 
+def _logged_error() -> str:
+    """The last exception in this process's log: vLLM names its cause only there, in a child."""
+    try:
+        log = Path("/proc/self/fd/2").resolve(strict=True)
+        lines = log.read_text(errors="replace")[-_LOG_TAIL:].splitlines()
+    except OSError:
+        return ""
+    named = [line for line in lines if re.search(r"\b\w+(Error|Exception): ", line)]
+    causes = [line for line in named if "Engine core initialization failed" not in line]
+    return re.sub(r"^.*?(?=\b\w+(Error|Exception): )", "", causes[-1]) if causes else ""
+
+
 class Turns:
     """Many units share the engine, or one has it alone."""
 
@@ -123,11 +139,18 @@ class AnnotateUnits:
         run_id: str,
         fingerprint: str,
     ) -> None:
-        self._engine = engine_of(config, model_path)
+        self._engine: Engine | None = None
+        self._no_engine = ""
+        self._ready = 0.0
+        try:
+            self._engine = engine_of(config, model_path)
+        except Exception as error:
+            # Raised here it would make Ray start actor after actor; as the answer to every unit it
+            # ends the job at once, with this reason.
+            self._no_engine = f"no engine could be started: {_logged_error() or error}"
+            return
         self._ready = time.time()
-        self._annotator = Annotator(
-            self._engine, select(config.tasks), options, config.max_tokens
-        )
+        self._annotator = Annotator(self._engine, select(config.tasks), options, config.max_tokens)
         self._output = Output(config.output)
         self._provenance = {"run_id": run_id, "fingerprint": fingerprint}
         self._turns = Turns()
@@ -137,15 +160,16 @@ class AnnotateUnits:
 
     def __del__(self) -> None:
         # Ray drops the actor's object when it ends in good order: take the engine's processes along.
-        if engine := getattr(self, "_engine", None):
-            engine.close()
+        if self._engine:
+            self._engine.close()
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[dict[str, list[Any]]]:
         """Take a batch of one unit, commit it, and yield its receipt."""
         (row,) = batch.to_pylist()
         unit = Unit.model_validate_json(row["unit"])
         receipt: dict[str, Any] = dict.fromkeys(COUNTED, 0)
-        if not row["error"]:
+        error = self._no_engine or row["error"]
+        if not error:
             self._open[unit.name] = unit
             rows = await self._rows(unit, list(_documents(row["documents"])), again=row["again"])
             await asyncio.to_thread(
@@ -156,7 +180,7 @@ class AnnotateUnits:
             receipt["failed"] = sum(r["status"] == "failed" for r in rows)
             for name in ("prompt_tokens", "output_tokens"):
                 receipt[name] = sum(a[name] for r in rows for a in r["answers"])
-        receipt |= {"unit": unit.name, "error": row["error"], "ready": self._ready}
+        receipt |= {"unit": unit.name, "error": error, "ready": self._ready}
         yield {name: [value] for name, value in receipt.items()}
 
     async def _rows(

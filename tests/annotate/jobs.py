@@ -1,0 +1,89 @@
+"""What the tests of the corpus job share: a corpus of its own making, the command, its table."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset
+
+WORDS = (
+    "patient treated with metformin insulin expression of tumour cells increased response "
+    "inhibition mutation receptor clinical trial randomised cohort mortality kinase aspirin "
+    "naloxone clonidine hypertension seizures cocaine stroke apoptosis phosphorylation mice "
+    "α-synuclein β-blocker interleukin-6 naïve 糖尿病 😀"
+).split()
+
+
+def corpus(path: Path, documents: int, *, words: int = 60, special: dict[int, str] | None = None) -> Path:
+    """Write JSON lines of random documents; `special` adds a text to some of them."""
+    draw = random.Random(7)
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(documents):
+            text = " ".join(draw.choices(WORDS, k=words)) + "."
+            text += (special or {}).get(number, "")
+            record = {"document_id": f"d{number}", "title": f"Document {number}", "text": text}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return path
+
+
+def command(*arguments: str | Path) -> list[str]:
+    main = "from taiyi_ray.cli import main; main()"
+    return [sys.executable, "-c", main, "annotate", *map(str, arguments)]
+
+
+def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    """Start `taiyi-ray annotate` in a session of its own."""
+    return subprocess.Popen(
+        command(*arguments),
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def annotate(*arguments: str | Path, code: int = 0, **environment: str) -> str:
+    """Run `taiyi-ray annotate` to its end and return what it printed."""
+    process = start(*arguments, **environment)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == code, output
+    return output
+
+
+def table(output: Path) -> list[dict[str, Any]]:
+    """All rows of an output, in the order of their keys."""
+    rows = pyarrow.dataset.dataset(output / "annotations").to_table().to_pylist()
+    return sorted(rows, key=lambda row: (row["source"], row["position"]))
+
+
+def content(output: Path) -> list[str]:
+    """The rows without what tells one run or plan from another."""
+    return [
+        json.dumps({k: v for k, v in row.items() if k not in ("run_id", "unit")}, sort_keys=True)
+        for row in table(output)
+    ]
+
+
+def unit_files(output: Path) -> list[Path]:
+    return sorted((output / "annotations").glob("**/*.parquet"))
+
+
+def processes(*names: str) -> list[str]:
+    """Command lines of the running processes whose name or arguments hold one of these."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if any(name in line for name in names):
+                found.append(f"{folder.name} {line}")
+    return found

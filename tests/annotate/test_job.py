@@ -1,0 +1,191 @@
+"""The corpus job from its command, with the fake engine: every disturbance, the same table."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from taiyi_ray.records import SCHEMA
+from tests.annotate.jobs import (
+    annotate,
+    content,
+    corpus,
+    processes,
+    start,
+    table,
+    unit_files,
+)
+
+FAKE = ("--engine", "fake")
+
+
+def wait_for_units(output: Path, number: int, process, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while len(unit_files(output)) < number:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until, "no unit was committed"
+        time.sleep(0.05)
+
+
+def worker_of(driver: int) -> int:
+    """The process of the actor that holds the engine, below the driver's own Ray session."""
+    found = [line for line in processes("ray::MapWorker") if line]
+    assert found, "no engine actor is running"
+    return int(found[0].split()[0])
+
+
+def test_every_record_is_a_row_and_a_second_run_has_nothing_to_do(tmp_path):
+    source, output = corpus(tmp_path / "docs.jsonl", 150), tmp_path / "out"
+    text = annotate(source, "-o", output, *FAKE)
+    assert "150  (ok 150)" in text
+    rows = table(output)
+    assert [row["document_id"] for row in rows] == [f"d{n}" for n in range(150)]
+    assert sum(len(row["mentions"]) for row in rows) > 500
+    assert sum(len(row["relations"]) for row in rows) > 100
+    run = json.loads((output / "run.json").read_text())
+    assert run["state"] == "complete"
+    assert run["totals"]["documents"] == {"ok": 150}
+    assert (output / "report.html").stat().st_size > 10_000
+    before = {path: path.stat().st_mtime_ns for path in unit_files(output)}
+    assert "nothing to do: all 150 documents" in annotate(source, "-o", output, *FAKE)
+    assert {path: path.stat().st_mtime_ns for path in unit_files(output)} == before
+
+
+def test_a_limit_can_be_lifted_later(tmp_path):
+    source, output = corpus(tmp_path / "docs.jsonl", 90), tmp_path / "out"
+    annotate(source, "-o", output, *FAKE, "--limit", "25")
+    assert len(table(output)) == 25
+    new = corpus(tmp_path / "more.jsonl", 10)
+    annotate(source, new, "-o", output, *FAKE)
+    rows = table(output)
+    assert len(rows) == 100
+    whole = tmp_path / "whole"
+    annotate(source, new, "-o", whole, *FAKE)
+    assert content(output) == content(whole)
+
+
+def test_five_thousand_documents_with_kills_end_as_without(tmp_path):
+    source = corpus(tmp_path / "docs.jsonl", 5000)
+    quiet, output = tmp_path / "quiet", tmp_path / "out"
+    annotate(source, "-o", quiet, *FAKE)
+    slow = (*FAKE, "--engine-arg", "latency=0.15")
+    # The driver, twice; then the actor's process under a driver that lives.
+    for committed in (1, 3):
+        driver = start(source, "-o", output, *slow)
+        wait_for_units(output, committed, driver)
+        driver.kill()
+        driver.communicate()
+        time.sleep(1)
+    driver = start(source, "-o", output, *slow)
+    wait_for_units(output, 5, driver)
+    os.kill(worker_of(driver.pid), signal.SIGKILL)
+    text, _ = driver.communicate(timeout=240)
+    assert driver.returncode == 0, text
+    assert content(output) == content(quiet)
+    keys = [(row["source"], row["position"]) for row in table(output)]
+    assert len(keys) == len(set(keys)) == 5000
+
+
+def test_a_document_that_kills_engines_is_one_failed_row(tmp_path):
+    source = corpus(tmp_path / "docs.jsonl", 60, special={17: " POISON", 40: " POISON"})
+    output = tmp_path / "out"
+    text = annotate(source, "-o", output, *FAKE, "--engine-arg", "die_on=POISON")
+    rows = table(output)
+    assert len(rows) == 60, text
+    bad = {row["document_id"]: row["errors"][0]["kind"] for row in rows if row["status"] == "failed"}
+    assert bad == {"d17": "engine_died", "d40": "engine_died"}
+    assert all(row["status"] == "ok" for row in rows if row["document_id"] not in bad)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_in_seconds_leaves_no_process_and_can_go_on(tmp_path, number):
+    source, output = corpus(tmp_path / "docs.jsonl", 200), tmp_path / "out"
+    driver = start(source, "-o", output, *FAKE, "--engine-arg", "latency=1.5")
+    wait_for_units(output, 1, driver)
+    driver.send_signal(number)
+    text, _ = driver.communicate(timeout=20)
+    assert driver.returncode == 130, text
+    assert "the same command goes on" in text
+    assert "Traceback" not in text
+    until = time.monotonic() + 10
+    while found := processes("ray::", "raylet", "gcs_server"):
+        assert time.monotonic() < until, found
+        time.sleep(0.2)
+    annotate(source, "-o", output, *FAKE)
+    assert len(table(output)) == 200
+
+
+def test_an_engine_that_cannot_start_ends_the_job_with_its_reason(tmp_path):
+    source, output = corpus(tmp_path / "docs.jsonl", 20), tmp_path / "out"
+    text = annotate(
+        source, "-o", output, *FAKE, "--engine-arg", "start_error=the GPU is on fire", code=4
+    )
+    assert text.splitlines()[-1].startswith("taiyi-ray: ")
+    assert "the GPU is on fire" in text.splitlines()[-1]
+    assert "Traceback" not in text
+
+
+def test_retry_failed_does_the_failed_and_partial_rows_again(tmp_path):
+    source, output = corpus(tmp_path / "docs.jsonl", 80, words=150), tmp_path / "out"
+    annotate(source, "-o", output, *FAKE, "--max-tokens", "16")
+    before = table(output)
+    bad = {row["document_id"] for row in before if row["status"] == "partial"}
+    assert 0 < len(bad) < 80
+    text = annotate(source, "-o", output, *FAKE, "--max-tokens", "512", "--retry-failed")
+    after = table(output)
+    assert [row["status"] for row in after] == ["ok"] * 80, text
+    for old, new in zip(before, after, strict=True):
+        if old["document_id"] in bad:
+            assert new["fingerprint"] != old["fingerprint"]
+            assert new["run_id"] != old["run_id"]
+        else:
+            assert new == old
+
+
+def test_too_many_failed_documents_are_exit_code_3(tmp_path):
+    source, output = corpus(tmp_path / "docs.jsonl", 40), tmp_path / "out"
+    arguments = (source, "-o", output, *FAKE, "--engine-arg", "refuse=1.0")
+    assert "--retry-failed" in annotate(*arguments, code=3)
+    assert {row["status"] for row in table(output)} == {"failed"}
+    annotate(*arguments, "--max-failed", "1")  # all is done: only the judgement changes
+
+
+def test_a_unit_larger_than_rays_blocks_stays_whole(tmp_path):
+    source, output = corpus(tmp_path / "docs.jsonl", 600, words=900), tmp_path / "out"
+    annotate(source, "-o", output, *FAKE, RAY_DATA_DEFAULT_TARGET_MAX_BLOCK_SIZE="65536")
+    assert len(table(output)) == 600
+    assert all(path.stat().st_size > 0 for path in unit_files(output))
+
+
+def test_the_schema_of_the_files_is_the_contract(tmp_path):
+    import pyarrow.parquet as pq
+
+    source, output = corpus(tmp_path / "docs.jsonl", 8), tmp_path / "out"
+    annotate(source, "-o", output, *FAKE)
+    for path in unit_files(output):
+        schema = pq.read_schema(path)
+        assert schema.equals(SCHEMA), path
+        assert schema.field("mentions").metadata == SCHEMA.field("mentions").metadata
+
+
+def test_mixed_good_and_bad_sources(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    corpus(folder / "good.jsonl", 5)
+    (folder / "bad.jsonl").write_text('{"document_id": "x", "text": "fine"}\nnot json\n')
+    (folder / "empty.xml").write_text("")
+    (folder / "notes.md").write_text("passed over")
+    (folder / "deep" / "病历 1.txt").write_text("高血压患者服用硝苯地平。", encoding="gb18030")
+    output = tmp_path / "out"
+    text = annotate(folder, "-o", output, *FAKE, "--max-failed", "1")
+    assert "passed over 1 files" in text
+    rows = table(output)
+    assert len(rows) == 9 - 0 and sum(row["status"] == "failed" for row in rows) == 2
+    failed = {row["errors"][0]["kind"] for row in rows if row["status"] == "failed"}
+    assert failed == {"not_json", "empty"}
+    assert {row["document_id"] for row in rows if row["language"] is None} >= {"病历 1"}
