@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from taiyi_ray.engine import Completion, Engine
-from taiyi_ray.errors import QuestionError
+from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.records import (
     Annotations,
     Answer,
     Document,
     Failure,
     Mention,
+    Relation,
     Status,
     document_row,
 )
@@ -104,12 +105,20 @@ class Annotator:
         async with self._room:
             self.in_flight.add(key)
             try:
-                outcomes = await self._outcomes(document)
-            except QuestionError as error:
+                annotated = await self._annotate(document)
+            except EngineDied:
+                raise  # the key stays: it names what was in flight
+            except BaseException:
                 self.in_flight.discard(key)
-                return failed(document, "too_long", str(error))
-            # Not in a `finally`: when the engine dies, the marks name what was in flight.
+                raise
             self.in_flight.discard(key)
+            return annotated
+
+    async def _annotate(self, document: Document) -> Annotated:
+        try:
+            outcomes = await self._outcomes(document)
+        except QuestionError as error:
+            return failed(document, "too_long", str(error))
         errors = [outcome.failure for outcome in outcomes if outcome.failure]
         status: Status = "partial" if errors else "ok"
         if outcomes and not any(outcome.usable for outcome in outcomes):
@@ -233,7 +242,9 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
     places: dict[_Place, dict[str | None, Mention]] = {}
     for part in parts:
         for mention in part.mentions:
-            places.setdefault(_place(mention), {}).setdefault(mention.type, mention)
+            at = places.setdefault(_place(mention), {})
+            if mention.type not in at or mention.grounded == "exact":
+                at[mention.type] = mention
     for at in places.values():
         if len(at) > 1:
             at.pop(None, None)
@@ -246,16 +257,18 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
     )
     for number, mention in enumerate(merged.mentions):
         mention.id = number
-    seen = set()
+    relations: dict[tuple[str, str, str], Relation] = {}
     for part, place in zip(parts, place_of, strict=True):
         for relation in part.relations:
+            relation.head = _ids(relation.head, place, places)
+            relation.tail = _ids(relation.tail, place, places)
             key = (relation.type, relation.head_text, relation.tail_text)
-            if key not in seen:
-                seen.add(key)
-                relation.id = len(merged.relations)
-                relation.head = _ids(relation.head, place, places)
-                relation.tail = _ids(relation.tail, place, places)
-                merged.relations.append(relation)
+            same = relations.setdefault(key, relation)
+            same.head = sorted({*same.head, *relation.head})
+            same.tail = sorted({*same.tail, *relation.tail})
+    merged.relations = list(relations.values())
+    for number, relation in enumerate(merged.relations):
+        relation.id = number
     return merged
 
 
@@ -263,4 +276,4 @@ def _ids(
     old: list[int], place: dict[int, _Place], places: dict[_Place, dict[str | None, Mention]]
 ) -> list[int]:
     """Numbers in the merged list of the mentions that stand where these stood."""
-    return sorted({mention.id for number in old for mention in places[place[number]].values()})
+    return [mention.id for number in old for mention in places[place[number]].values()]

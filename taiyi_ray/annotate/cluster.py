@@ -5,18 +5,22 @@ Ray is imported inside the functions: what `connected` sets must be there before
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from taiyi_ray.annotate.plan import record_sizes
 from taiyi_ray.annotate.workers import AnnotateUnits, read_unit
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.errors import ConfigError
 
 UNITS_OPEN = 2
 """Units that an engine works on at once: the next one fills the tail of the first."""
@@ -28,6 +32,8 @@ _RETRIES = 3
 """A unit is tried so often again in one execution: enough for a poisonous document to be found."""
 
 _LOCAL_STORE = 512 << 20
+_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_GRACE = 3.0
 _SCANS_IN_FLIGHT = 64
 
 
@@ -46,10 +52,20 @@ def connected() -> Iterator[None]:
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with _silent_stderr():
-        if joins:
-            ray.init(**quiet)
-        else:
+    if joins:
+        try:
+            with _silent_stderr():
+                ray.init(**quiet)
+        except ConnectionError as error:
+            raise ConfigError(
+                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no answer from a cluster there; a cluster "
+                "with token authentication wants RAY_AUTH_MODE=token and its token"
+            ) from error
+    else:
+        others = set(psutil.Process().children(recursive=True))
+        # Orphans of this job's processes become children of this one, to be ended with it.
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
+        with _silent_stderr():
             ray.init(
                 address="local",
                 # Logical: an actor, a reading task and Ray's own need not wait for one another.
@@ -62,6 +78,17 @@ def connected() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        if not joins:
+            _end(set(psutil.Process().children(recursive=True)) - others)
+
+
+def _end(left: set[psutil.Process]) -> None:
+    """End what a local cluster left behind: an engine's workers notice its end only after a while."""
+    _, alive = psutil.wait_procs(left, timeout=_GRACE)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=_GRACE)
 
 
 @contextmanager

@@ -6,14 +6,10 @@ dies, the same command goes on from there.
 
 from __future__ import annotations
 
-import _thread
 import platform
 import secrets
-import signal
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +20,7 @@ from rich.console import Console
 from taiyi_ray import models, storage
 from taiyi_ray.annotate import sources
 from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
+from taiyi_ray.annotate.interrupts import Watchdog, terminable
 from taiyi_ray.annotate.output import Output, Totals, verify
 from taiyi_ray.annotate.plan import (
     Job,
@@ -184,51 +181,6 @@ def _print_plan(console: Console, config: AnnotateConfig, plan: Plan, output: Ou
 # ------------------------------------------------------------------------------------- the work
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM (`ray job stop`, a node's shutdown) end the job as Ctrl-C does.
-
-    Ctrl-C is set as well: a shell that starts the job in the background has it ignored.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    ours = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, interrupt) for number in ours]
-    try:
-        yield
-    finally:
-        for number, handler in zip(ours, before, strict=True):
-            signal.signal(number, handler)
-
-
-class _Watchdog:
-    """Interrupts the main thread when it was not fed for so many minutes."""
-
-    def __init__(self, minutes: float) -> None:
-        self._seconds = minutes * 60
-        self._timer: threading.Timer | None = None
-        self.barked = False
-
-    def feed(self) -> None:
-        self.stop()
-        self._timer = threading.Timer(self._seconds, self._bark)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def stop(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-
-    def _bark(self) -> None:
-        self.barked = True
-        _thread.interrupt_main()
-
-
 @dataclass
 class _Run:
     """One run of the job: what it works on, and what it has counted so far."""
@@ -271,7 +223,7 @@ class _Run:
         """
         from taiyi_ray.annotate import cluster
 
-        dog = _Watchdog(self.config.stall_minutes)
+        dog = Watchdog(self.config.stall_minutes)
         left = sum(unit.records for unit in pending)
         constructor = (
             self.config, self.options, str(self.model.path) if self.model else None,
@@ -281,7 +233,7 @@ class _Run:
         try:
             with JobProgress(self.console, self.plan.records, self.plan.records - left) as progress:
                 progress.stage("starting Ray")
-                with cluster.connected(), _terminable():  # in this order: Ray sets SIGTERM too
+                with cluster.connected(), terminable():
                     progress.stage("starting the engine")
                     idle = 0
                     while pending:

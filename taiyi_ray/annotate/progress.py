@@ -24,7 +24,7 @@ class JobProgress:
         self._console = console
         self._total, self._at_start = total, done
         self._done, self._failed, self._tokens = done, 0, 0
-        self._since = self._said = time.monotonic()
+        self._since = self._said = time.time()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -50,14 +50,15 @@ class JobProgress:
             self._console.print(f"{description} ...", highlight=False)
 
     def add(self, receipt: dict[str, Any]) -> None:
-        """Count a committed unit. Rates are since the first receipt's engine was ready."""
+        """Count a committed unit. Rates are since the first engine was ready."""
         if self._done == self._at_start:
+            self._since = receipt["ready"]
             self._bar.update(self._task, description="annotating")
         self._done += receipt["documents"]
         self._failed += receipt["failed"]
         self._tokens += receipt["prompt_tokens"] + receipt["output_tokens"]
-        now = time.monotonic()
-        seconds = now - self._since
+        now = time.time()
+        seconds = max(0.001, now - self._since)
         rate = (self._done - self._at_start) / seconds
         rates = f"{rate:.1f} documents/s, {self._tokens / seconds:,.0f} tokens/s, {self._failed} failed"
         self._bar.update(self._task, completed=self._done, rates=rates)

@@ -88,7 +88,7 @@ class FakeEngine:
             allowed = min(allowed, max(8, len(text) // 2) * max_tokens // 512)
         if len(text) > allowed:
             text, reason = text[:allowed], "length"
-        tokens = len(text) // _CHARACTERS_A_TOKEN + 1
+        tokens = -(-len(text) // _CHARACTERS_A_TOKEN)
         return Completion(text, reason, len(prompt), 0, tokens)  # type: ignore[arg-type]
 
     def _troubles(self, draw: float) -> Iterator[str]:

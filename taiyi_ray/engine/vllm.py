@@ -89,12 +89,13 @@ class VllmEngine:
 
     async def complete(self, question: Question, prompt: list[int], max_tokens: int) -> Completion:
         from vllm import SamplingParams
+        from vllm.exceptions import VLLMError
         from vllm.sampling_params import (
             RepetitionDetectionParams,
             RequestOutputKind,
             StructuredOutputsParams,
         )
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         repetition = cast(dict[str, int], DECODING["repetition"])
         params = SamplingParams(
@@ -118,7 +119,7 @@ class VllmEngine:
                 last = output
         except EngineDeadError as error:
             raise EngineDied(str(error)) from error
-        except (ValueError, EngineGenerateError) as error:
+        except (ValueError, VLLMError) as error:
             raise QuestionError(f"{type(error).__name__}: {error}") from error
         if last is None or last.outputs[0].finish_reason not in ("stop", "length", "repetition"):
             reason = last.outputs[0].finish_reason if last else "no output"

@@ -27,9 +27,7 @@ def whole(text: str, *separators: str) -> str:
     return text[: max(text.rfind(s) for s in separators) + 1].rstrip(";\n")
 
 
-def read(
-    text: str, labels: Sequence[str], heads: Sequence[str]
-) -> tuple[list[str], str | None]:
+def read(text: str, labels: Sequence[str], heads: Sequence[str]) -> tuple[list[str], str | None]:
     """Return the items of each label as one string, in the order of `labels`, and what was wrong.
 
     A line is known by its head, or (free models) by its label and any colon in any case; with one
@@ -46,11 +44,11 @@ def read(
         if known is not None:
             items[known].append(line[len(heads[known].strip()) :].strip())
             continue
-        label, colon, rest = re.sub("[:：]", "\0", line, count=1).partition("\0")
-        known = loose.get(label.strip(" -*").casefold()) if colon else None
+        label, *rest = re.split("[:：]", line, maxsplit=1)
+        known = loose.get(label.strip(" -*").casefold()) if rest else None
         if known is not None:
-            items[known].append(rest.strip())
-        elif len(labels) == 1 and not colon:
+            items[known].append(rest[0].strip())
+        elif len(labels) == 1 and not rest:
             items[0].append(line)
         else:
             problem = "invalid"

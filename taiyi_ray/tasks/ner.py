@@ -68,11 +68,12 @@ def parse(text: str, question: Question, document: Document, *, cut: bool = Fals
     for term, of_type in zip(question.types, items, strict=True):
         places = {surface: where.find(surface) for surface in lines.mentions(of_type)}
         spans = longest({surface: found for surface, (found, _) in places.items()})
-        mentions = {
-            (mention.start, mention.end, mention.text): mention
-            for surface, (_, how) in places.items()
-            for mention in located(document, term.name, surface, spans[surface], how)
-        }
+        mentions: dict[tuple[int | None, int | None, str], Mention] = {}
+        for surface, (_, how) in places.items():
+            for mention in located(document, term.name, surface, spans[surface], how):
+                place = (mention.start, mention.end, mention.text)
+                if place not in mentions or how == "exact":
+                    mentions[place] = mention
         annotations.mentions.extend(mentions.values())
     for number, mention in enumerate(annotations.mentions):
         mention.id = number

@@ -91,7 +91,8 @@ def target(question: Question, gold: Annotations) -> str:
         inside = sorted(
             (text.find(r.head_text), text.find(r.tail_text), f"[{r.head_text}, {r.tail_text}]")
             for r in gold.relations
-            if r.type == term.name and all(_writable(s) and s in text for s in (r.head_text, r.tail_text))
+            if r.type == term.name
+            and all(_writable(s) and s in text for s in (r.head_text, r.tail_text))
         )
         items.append("; ".join(dict.fromkeys(pair for _, _, pair in inside)))
     return lines.write(heads(question.types, question.language), items, "", question.language)

@@ -79,7 +79,9 @@ class Counts:
 class Parse(Protocol):
     """Read an answer; `cut` says that it ended before its end, so its last item is dropped."""
 
-    def __call__(self, text: str, question: Question, document: Document, *, cut: bool = False) -> Parsed: ...
+    def __call__(
+        self, text: str, question: Question, document: Document, *, cut: bool = False
+    ) -> Parsed: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,10 @@ def _template_digest(name: str, language: str) -> str:
 
 @cache
 def _template(name: str, language: str) -> jinja2.Template:
-    return jinja2.Template(
+    template: jinja2.Template = jinja2.Template(
         _template_text(name, language), undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    return template
 
 
 def ask(
@@ -174,7 +177,9 @@ def _messages(
 
 # A sentence ends after Chinese marks at once; after Latin marks when white space follows, or (as
 # in Chinese journals that use an ASCII full stop) when a Han character follows.
-_SENTENCE_END = re.compile(r"[。！？；](?:[”’」』）)]*)|[.!?](?:[\"')\]]*)(?=\s|[\u3400-\u9fff])|\n")
+_SENTENCE_END = re.compile(
+    r"[。！？；](?:[”’」』）)]*)|[.!?](?:[\"')\]]*)(?=\s|[\u3400-\u9fff])|\n"
+)
 
 
 def language_spans(document: Document, language: str) -> list[Span]:
@@ -200,7 +205,8 @@ def _pieces(text: str, span: Span, limit: int) -> list[Span]:
 def windows(document: Document, language: str, limit: int | None) -> list[Window]:
     """Split the text of one language into windows of at most `limit` characters.
 
-    Without a limit there is one window, or none when the document has no such text.
+    Without a limit there is one window, or none when the document has no such text. Where there is
+    no letter or digit, there is nothing to ask about, and a grammar of mentions could not be met.
     """
     text = document.text
     groups: list[list[Span]] = []
@@ -216,7 +222,7 @@ def windows(document: Document, language: str, limit: int | None) -> list[Window
     return [
         Window(index, tuple(spans), SEPARATOR.join(text[s.start : s.end] for s in spans))
         for index, spans in enumerate(groups)
-        if any(not text[s.start : s.end].isspace() for s in spans)
+        if any(character.isalnum() for s in spans for character in text[s.start : s.end])
     ]
 
 

@@ -51,8 +51,8 @@ def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
 
 def annotate(*arguments: str | Path, code: int = 0, **environment: str) -> str:
     """Run `taiyi-ray annotate` to its end and return what it printed."""
-    process = start(*arguments, **environment)
-    output, _ = process.communicate(timeout=240)
+    with start(*arguments, **environment) as process:
+        output, _ = process.communicate(timeout=240)
     assert process.returncode == code, output
     return output
 

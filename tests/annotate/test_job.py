@@ -22,6 +22,14 @@ from tests.annotate.jobs import (
 )
 
 FAKE = ("--engine", "fake")
+RAY = ("ray::", "raylet", "gcs_server")
+
+
+@pytest.fixture
+def joined(ray_cluster, monkeypatch):
+    """The commands of this test join the tests' cluster: it starts faster than one of their own."""
+    for name, value in ray_cluster.items():
+        monkeypatch.setenv(name, value)
 
 
 def wait_for_units(output: Path, number: int, process, seconds: float = 60) -> None:
@@ -39,7 +47,7 @@ def worker_of(driver: int) -> int:
     return int(found[0].split()[0])
 
 
-def test_every_record_is_a_row_and_a_second_run_has_nothing_to_do(tmp_path):
+def test_every_record_is_a_row_and_a_second_run_has_nothing_to_do(joined, tmp_path):
     source, output = corpus(tmp_path / "docs.jsonl", 150), tmp_path / "out"
     text = annotate(source, "-o", output, *FAKE)
     assert "150  (ok 150)" in text
@@ -56,7 +64,7 @@ def test_every_record_is_a_row_and_a_second_run_has_nothing_to_do(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in unit_files(output)} == before
 
 
-def test_a_limit_can_be_lifted_later(tmp_path):
+def test_a_limit_can_be_lifted_later(joined, tmp_path):
     source, output = corpus(tmp_path / "docs.jsonl", 90), tmp_path / "out"
     annotate(source, "-o", output, *FAKE, "--limit", "25")
     assert len(table(output)) == 25
@@ -91,7 +99,7 @@ def test_five_thousand_documents_with_kills_end_as_without(tmp_path):
     assert len(keys) == len(set(keys)) == 5000
 
 
-def test_a_document_that_kills_engines_is_one_failed_row(tmp_path):
+def test_a_document_that_kills_engines_is_one_failed_row(joined, tmp_path):
     source = corpus(tmp_path / "docs.jsonl", 60, special={17: " POISON", 40: " POISON"})
     output = tmp_path / "out"
     text = annotate(source, "-o", output, *FAKE, "--engine-arg", "die_on=POISON")
@@ -105,6 +113,7 @@ def test_a_document_that_kills_engines_is_one_failed_row(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_in_seconds_leaves_no_process_and_can_go_on(tmp_path, number):
     source, output = corpus(tmp_path / "docs.jsonl", 200), tmp_path / "out"
+    before = set(processes(*RAY))
     driver = start(source, "-o", output, *FAKE, "--engine-arg", "latency=1.5")
     wait_for_units(output, 1, driver)
     driver.send_signal(number)
@@ -113,14 +122,14 @@ def test_an_interrupt_ends_in_seconds_leaves_no_process_and_can_go_on(tmp_path, 
     assert "the same command goes on" in text
     assert "Traceback" not in text
     until = time.monotonic() + 10
-    while found := processes("ray::", "raylet", "gcs_server"):
+    while found := set(processes(*RAY)) - before:
         assert time.monotonic() < until, found
         time.sleep(0.2)
     annotate(source, "-o", output, *FAKE)
     assert len(table(output)) == 200
 
 
-def test_an_engine_that_cannot_start_ends_the_job_with_its_reason(tmp_path):
+def test_an_engine_that_cannot_start_ends_the_job_with_its_reason(joined, tmp_path):
     source, output = corpus(tmp_path / "docs.jsonl", 20), tmp_path / "out"
     text = annotate(
         source, "-o", output, *FAKE, "--engine-arg", "start_error=the GPU is on fire", code=4
@@ -130,8 +139,8 @@ def test_an_engine_that_cannot_start_ends_the_job_with_its_reason(tmp_path):
     assert "Traceback" not in text
 
 
-def test_retry_failed_does_the_failed_and_partial_rows_again(tmp_path):
-    source, output = corpus(tmp_path / "docs.jsonl", 80, words=150), tmp_path / "out"
+def test_retry_failed_does_the_failed_and_partial_rows_again(joined, tmp_path):
+    source, output = corpus(tmp_path / "docs.jsonl", 80, words=600), tmp_path / "out"
     annotate(source, "-o", output, *FAKE, "--max-tokens", "16")
     before = table(output)
     bad = {row["document_id"] for row in before if row["status"] == "partial"}
@@ -147,7 +156,7 @@ def test_retry_failed_does_the_failed_and_partial_rows_again(tmp_path):
             assert new == old
 
 
-def test_too_many_failed_documents_are_exit_code_3(tmp_path):
+def test_too_many_failed_documents_are_exit_code_3(joined, tmp_path):
     source, output = corpus(tmp_path / "docs.jsonl", 40), tmp_path / "out"
     arguments = (source, "-o", output, *FAKE, "--engine-arg", "refuse=1.0")
     assert "--retry-failed" in annotate(*arguments, code=3)
@@ -155,14 +164,14 @@ def test_too_many_failed_documents_are_exit_code_3(tmp_path):
     annotate(*arguments, "--max-failed", "1")  # all is done: only the judgement changes
 
 
-def test_a_unit_larger_than_rays_blocks_stays_whole(tmp_path):
+def test_a_unit_larger_than_rays_blocks_stays_whole(joined, tmp_path):
     source, output = corpus(tmp_path / "docs.jsonl", 600, words=900), tmp_path / "out"
     annotate(source, "-o", output, *FAKE, RAY_DATA_DEFAULT_TARGET_MAX_BLOCK_SIZE="65536")
     assert len(table(output)) == 600
     assert all(path.stat().st_size > 0 for path in unit_files(output))
 
 
-def test_the_schema_of_the_files_is_the_contract(tmp_path):
+def test_the_schema_of_the_files_is_the_contract(joined, tmp_path):
     import pyarrow.parquet as pq
 
     source, output = corpus(tmp_path / "docs.jsonl", 8), tmp_path / "out"
@@ -173,7 +182,7 @@ def test_the_schema_of_the_files_is_the_contract(tmp_path):
         assert schema.field("mentions").metadata == SCHEMA.field("mentions").metadata
 
 
-def test_mixed_good_and_bad_sources(tmp_path):
+def test_mixed_good_and_bad_sources(joined, tmp_path):
     folder = tmp_path / "in"
     (folder / "deep").mkdir(parents=True)
     corpus(folder / "good.jsonl", 5)

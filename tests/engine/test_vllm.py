@@ -1,0 +1,165 @@
+"""The real engine on real abstracts: one vLLM on the embedded model, shared by these tests."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pytest
+
+from taiyi_ray import models
+from taiyi_ray.annotator import Annotated, Annotator
+from taiyi_ray.engine.vllm import VllmEngine
+from taiyi_ray.errors import EngineDied, QuestionError
+from taiyi_ray.formats import documents, format_of
+from taiyi_ray.records import SCHEMA, Document, passages
+from taiyi_ray.tasks import TASKS, select
+from taiyi_ray.tasks.task import Options
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES
+from tests.annotate.jobs import processes
+
+# torch and vLLM warn of their own affairs while they are imported.
+pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("default")]
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+CONTEXT = 1024
+CONSTRAINED = Options(MENTION_TYPES, RELATION_TYPES, grammar=True, document_first=True)
+FREE = dataclasses.replace(CONSTRAINED, grammar=False)
+
+T = TypeVar("T")
+
+
+class Shared:
+    """The engine with the loop that it lives in."""
+
+    def __init__(self) -> None:
+        self.runner = asyncio.Runner()
+        self.engine = VllmEngine(
+            str(models.resolve().path),
+            chat="template",
+            context_limit=CONTEXT,
+            trust_remote_code=False,
+            arguments={"max_num_seqs": 16},
+        )
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    def annotate(
+        self, found: list[Document], options: Options = CONSTRAINED, max_tokens: int = 96
+    ) -> list[Annotated]:
+        async def all_of_them() -> list[Annotated]:
+            annotator = Annotator(self.engine, select(["ner", "re"]), options, max_tokens)
+            return list(await asyncio.gather(*map(annotator.annotate, found)))
+
+        return self.run(all_of_them())
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Shared]:
+    shared = Shared()
+    yield shared
+    shared.engine.close()
+    shared.runner.close()
+
+
+def sample(name: str, number: int) -> list[Document]:
+    path = EXAMPLES / name
+    format_ = format_of(path.name)
+    assert format_
+    with path.open("rb") as stream:
+        return list(documents(stream, path.name, format_, "sample", 0, number - 1))
+
+
+def text_document(text: str, language: str = "en") -> Document:
+    return Document("x", passages([("text", language, text)]))
+
+
+def test_answers_on_real_abstracts_are_grounded_rows(shared):
+    found = sample("pubmed-sample.xml", 8) + sample("chinese-sample.jsonl", 3)
+    done = shared.annotate(found)
+    rows = [a.row(unit="u", run_id="r", fingerprint="f") for a in done]
+    pa.Table.from_pylist(rows, SCHEMA).validate(full=True)
+    assert sum(len(a.annotations.mentions) for a in done) > 10
+    for annotated in done:
+        assert annotated.status in ("ok", "partial")
+        text = annotated.document.text
+        for mention in annotated.annotations.mentions:
+            assert mention.grounded == "exact"
+            assert text[mention.start : mention.end] == mention.text
+        ids = {mention.id for mention in annotated.annotations.mentions}
+        for relation in annotated.annotations.relations:
+            assert relation.head and set(relation.head) <= ids
+            assert relation.tail and set(relation.tail) <= ids
+
+
+def test_the_second_task_finds_the_document_in_the_prefix_cache(shared):
+    text = "Cocaine causes seizures in mice. " * 40
+    (annotated,) = shared.annotate([text_document(text)])
+    first, second = (next(a for a in annotated.answers if a.task == t) for t in ("ner", "re"))
+    assert first.task == "ner"
+    assert second.cached_tokens >= 128  # at least a block of vLLM's cache on CPU
+
+
+def test_a_cut_answer_is_asked_again_and_salvaged(shared):
+    documents = sample("pubmed-sample.xml", 8)
+    done = shared.annotate(documents, max_tokens=16)
+    again = [a for d in done for a in d.answers if a.attempt == 1]
+    assert again, "no answer of 8 abstracts was longer than 16 tokens"
+    for annotated in done:
+        for mention in annotated.annotations.mentions:
+            assert annotated.document.text[mention.start : mention.end] == mention.text
+
+
+def test_a_document_longer_than_the_context_is_split(shared):
+    sentences = [f"Patient {n} received naloxone against clonidine overdose." for n in range(150)]
+    (annotated,) = shared.annotate([text_document(" ".join(sentences))], max_tokens=64)
+    windows = {answer.window for answer in annotated.answers}
+    assert len(windows) >= 3
+    assert max(answer.prompt_tokens for answer in annotated.answers) <= CONTEXT - 64
+    assert annotated.status in ("ok", "partial")
+
+
+def test_a_free_answer_is_aligned(shared):
+    (annotated,) = shared.annotate(sample("pubmed-sample.xml", 1), FREE, max_tokens=48)
+    for mention in annotated.annotations.mentions:
+        located = mention.start is not None
+        assert located == (mention.grounded != "none")
+
+
+def test_one_question_that_the_engine_refuses_harms_no_other(shared):
+    (question,) = TASKS["ner"].questions(text_document("Aspirin helps."), CONSTRAINED, None)
+    broken = dataclasses.replace(question, grammar="start: (")
+    prompt = shared.engine.prompt(question)
+
+    async def both() -> list[Any]:
+        return await asyncio.gather(
+            shared.engine.complete(broken, prompt, 8),
+            shared.engine.complete(question, prompt, 8),
+            shared.engine.complete(question, prompt * 40, 8),
+            return_exceptions=True,
+        )
+
+    refused, answered, too_long = shared.run(both())
+    assert isinstance(refused, QuestionError)
+    assert isinstance(too_long, QuestionError)
+    assert answered.output_tokens > 0
+
+
+def test_a_killed_engine_is_told_from_a_refused_question(shared):
+    """The last test: it takes the engine with it."""
+    (question,) = TASKS["ner"].questions(text_document("Aspirin helps."), CONSTRAINED, None)
+    mine = [p for p in processes("VLLM::EngineCore") if _parent(int(p.split()[0])) == os.getpid()]
+    os.kill(int(mine[0].split()[0]), signal.SIGKILL)
+    with pytest.raises(EngineDied):
+        shared.run(shared.engine.complete(question, shared.engine.prompt(question), 8))
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
