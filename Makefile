@@ -18,7 +18,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SUFFIXES:
-.PHONY: help install annotate test test-long lint format check-gpu-lock clean
+.PHONY: help install annotate test test-long lint format docs check-gpu-lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
@@ -90,6 +90,10 @@ lint: $(INSTALLED_DEV)  ## check style, types and the direction of imports
 format: $(INSTALLED_DEV)  ## format the code
 	@$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(INSTALLED)  ## write docs/columns.md, the columns of the output
+	@$(BIN)/python -c 'from taiyi_ray.records import columns_markdown as c; print(c(), end="")' \
+	  > docs/columns.md
 
 # The set for GPUs may not be installable here: resolve it from the index's metadata instead, bound
 # to the lock, and see that the lock says exactly that. Installs nothing, downloads no wheels.

@@ -1,6 +1,8 @@
 """Annotate a corpus on a Ray cluster, with the options of `taiyi-ray annotate`.
 
-    ray job submit --working-dir . -- python jobs/annotate.py s3://bucket/pubmed --output s3://bucket/out
+To run it on a cluster from elsewhere (one line):
+
+    ray job submit --working-dir . -- python jobs/annotate.py s3://bucket/in --output s3://bucket/out
 """
 
 import sys

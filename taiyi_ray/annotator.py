@@ -257,11 +257,16 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
     )
     for number, mention in enumerate(merged.mentions):
         mention.id = number
+    of_surface: dict[str, list[int]] = {}
+    for mention in merged.mentions:
+        of_surface.setdefault(mention.text, []).append(mention.id)
     relations: dict[tuple[str, str, str], Relation] = {}
     for part, place in zip(parts, place_of, strict=True):
         for relation in part.relations:
             relation.head = _ids(relation.head, place, places)
+            relation.head += of_surface.get(relation.head_text, [])
             relation.tail = _ids(relation.tail, place, places)
+            relation.tail += of_surface.get(relation.tail_text, [])
             key = (relation.type, relation.head_text, relation.tail_text)
             same = relations.setdefault(key, relation)
             same.head = sorted({*same.head, *relation.head})

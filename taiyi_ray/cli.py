@@ -24,11 +24,11 @@ app = typer.Typer(
 
 
 def _option(name: str, *flags: str, metavar: str | None = None) -> Any:
-    """An option without a default of its own: what is not given is left to --config."""
+    """An option of a setting, without a default of its own: --config may give what it does not."""
     field = AnnotateConfig.model_fields[name]
-    default = field.default
+    default = None if field.is_required() else field.default
     shown = ",".join(default) if isinstance(default, list) else default
-    extra = f" [default: {shown}]" if shown not in (None, False, {}) else ""
+    extra = f" (default: {shown})" if shown not in (None, False, {}) else ""
     return typer.Option(*flags, help=f"{field.description}{extra}", metavar=metavar)
 
 
@@ -44,12 +44,17 @@ def _engine_args(pairs: list[str] | None) -> dict[str, Any] | None:
         name, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--engine-arg {pair}: expected name=value, as in max_num_seqs=128")
-        parsed[name.strip()] = yaml.safe_load(value)
+        try:
+            parsed[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--engine-arg {pair}: the value is not YAML; quote it") from error
     return parsed
 
 
 @app.callback(invoke_without_command=True)
-def _main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
     if version:
         print(__version__)
         raise typer.Exit
@@ -57,35 +62,53 @@ def _main(version: Annotated[bool, typer.Option("--version", help="print the ver
 
 @app.command()
 def annotate(
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="files, folders (recursive) or globs: .xml .jsonl .txt, also .gz")] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT...",
+            help="files, folders (recursive) or globs: .xml .jsonl .txt, also .gz",
+        ),
+    ] = None,
     output: Annotated[str | None, _option("output", "--output", "-o", metavar="DIR")] = None,
-    tasks: Annotated[str | None, _option("tasks", "--tasks", metavar="NAME,...")] = None,
-    types: Annotated[str | None, _option("types", "--types", metavar="NAME,...")] = None,
-    relations: Annotated[str | None, _option("relations", "--relations", metavar="NAME,...")] = None,
-    model: Annotated[str | None, _option("model", "--model")] = None,
-    adapter: Annotated[str | None, _option("adapter", "--adapter")] = None,
-    chat: Annotated[str | None, _option("chat", "--chat", metavar="template|taiyi1")] = None,
-    engine: Annotated[str | None, _option("engine", "--engine", metavar="vllm|fake")] = None,
-    engines: Annotated[int | None, _option("engines", "--engines")] = None,
-    engine_arg: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="further argument of the engine (vLLM's AsyncEngineArgs), may be repeated")] = None,
-    grounding: Annotated[str | None, _option("grounding", "--grounding", metavar="grammar|align")] = None,
-    context_limit: Annotated[int | None, _option("context_limit", "--context-limit")] = None,
-    max_tokens: Annotated[int | None, _option("max_tokens", "--max-tokens")] = None,
-    limit: Annotated[int | None, _option("limit", "--limit")] = None,
-    max_failed: Annotated[float | None, _option("max_failed", "--max-failed")] = None,
-    stall_minutes: Annotated[float | None, _option("stall_minutes", "--stall-minutes")] = None,
-    retry_failed: Annotated[bool | None, _option("retry_failed", "--retry-failed")] = None,
-    trust_remote_code: Annotated[bool | None, _option("trust_remote_code", "--trust-remote-code")] = None,
-    config: Annotated[str | None, typer.Option(metavar="FILE", help="YAML file of these settings; flags win over it")] = None,
-    dry_run: Annotated[bool, typer.Option(help="print the settings and the plan, write nothing")] = False,
-) -> None:  # fmt: skip
+    tasks: Annotated[str | None, _option("tasks", metavar="NAME,...")] = None,
+    types: Annotated[str | None, _option("types", metavar="NAME,...")] = None,
+    relations: Annotated[str | None, _option("relations", metavar="NAME,...")] = None,
+    model: Annotated[str | None, _option("model")] = None,
+    adapter: Annotated[str | None, _option("adapter")] = None,
+    chat: Annotated[str | None, _option("chat", metavar="template|taiyi1")] = None,
+    engine: Annotated[str | None, _option("engine", metavar="vllm|fake")] = None,
+    engines: Annotated[int | None, _option("engines")] = None,
+    engine_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="further argument of the engine (vLLM's AsyncEngineArgs), may be repeated",
+        ),
+    ] = None,
+    grounding: Annotated[str | None, _option("grounding", metavar="grammar|align")] = None,
+    context_limit: Annotated[int | None, _option("context_limit")] = None,
+    max_tokens: Annotated[int | None, _option("max_tokens")] = None,
+    limit: Annotated[int | None, _option("limit")] = None,
+    max_failed: Annotated[float | None, _option("max_failed")] = None,
+    stall_minutes: Annotated[float | None, _option("stall_minutes")] = None,
+    retry_failed: Annotated[bool | None, _option("retry_failed")] = None,
+    trust_remote_code: Annotated[bool | None, _option("trust_remote_code")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="YAML file of these settings; flags win over it"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the settings and the plan, write nothing")
+    ] = False,
+) -> None:
     """Annotate a corpus: PubMed XML, JSON lines and texts in, rows of Parquet out.
 
-    Example: taiyi-ray annotate pubmed/ --output out --tasks ner --types disease,chemical
+    Example: taiyi-ray annotate pubmed/ --output out --types disease,chemical
 
-    The same command goes on where an earlier one ended, however it ended. Exit codes: 0 done,
-    2 something to change, 3 too many failed documents, 4 unfinished (run it again), 130
-    interrupted.
+    The same command goes on where an earlier one ended, however it ended.
+
+    Exit codes: 0 done, 2 something to change, 3 too many failed documents,
+    4 unfinished and 130 interrupted: run it again.
     """
     given = {
         "inputs": inputs,

@@ -1,4 +1,4 @@
-"""The settings of a run: one frozen model, from flags, a YAML file, or both; unknown keys refused."""
+"""The settings of a run: one frozen model, from flags, a YAML file, or both."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from taiyi_ray.errors import ConfigError, nearest
 
@@ -28,11 +28,15 @@ class AnnotateConfig(BaseModel):
     chat: Literal["template", "taiyi1"] = Field("template", description="form of the prompt")
     engine: Literal["vllm", "fake"] = Field("vllm", description="what answers the questions")
     engines: int = Field(1, ge=1, description="engines side by side, one an actor")
-    engine_args: dict[str, Any] = Field({}, description="further arguments of the engine")
+    engine_args: dict[str, JsonValue] = Field({}, description="further arguments of the engine")
     grounding: Literal["grammar", "align"] = Field(
         "grammar", description="constrain answers to the text, or only align them with it"
     )
-    context_limit: int = Field(4096, ge=256, description="tokens of a prompt and its answer")
+    context_limit: int | None = Field(
+        None,
+        ge=256,
+        description="tokens of a prompt and its answer; by default 4096 or the model's",
+    )
     max_tokens: int = Field(512, ge=16, description="tokens of an answer, at the first attempt")
     limit: int | None = Field(None, ge=1, description="at most this many documents in the output")
     max_failed: float = Field(0.05, ge=0, le=1, description="share of failed documents to accept")
@@ -60,8 +64,9 @@ def load(path: str | None, flags: dict[str, Any]) -> AnnotateConfig:
             loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"--config {path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"--config {path}: not YAML in UTF-8: {reason}") from error
         if not isinstance(loaded, dict):
             raise ConfigError(f"--config {path}: expected keys and values, as in `tasks: [ner]`")
         values = loaded

@@ -1,4 +1,4 @@
-"""Grounding: where a surface stands in a text, and grammars that let a model write only what is there.
+"""Where a surface stands in a text, and grammars that let a model write only what is there.
 
 *Constrain, then locate.* The grammars are Lark text for llguidance (vLLM's `guidance` backend,
 https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md): their mention terminal is the
@@ -44,7 +44,7 @@ def _splits_word(text: str, at: int) -> bool:
 
 
 def _occurrences(surface: str, text: str, *, whole_words: bool) -> list[tuple[int, int]]:
-    """Return the half-open ranges where `surface` stands in `text`, left to right, none overlapping."""
+    """Return the ranges where `surface` stands in `text`, left to right, none overlapping."""
     found, at = [], text.find(surface)
     while at >= 0:
         end = at + len(surface)

@@ -147,7 +147,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Document:
-    """One record of a source. `status` is `ok`, `deleted`, or `failed` when it could not be read."""
+    """One record of a source: `status` is `ok`, `deleted`, or `failed` when it was unreadable."""
 
     document_id: str | None
     passages: list[Passage] = field(default_factory=list)
@@ -186,7 +186,7 @@ class Annotations:
 
 
 def passages(parts: Iterable[tuple[str, str, str]]) -> list[Passage]:
-    """Lay out (type, language, text) parts as passages with their offsets; empty texts are left out."""
+    """Lay out (type, language, text) parts as passages with offsets; empty texts are left out."""
     laid: list[Passage] = []
     offset = 0
     for type_, language, text in parts:
@@ -203,57 +203,201 @@ def _field(name: str, type_: pa.DataType, description: str) -> pa.Field:
     return pa.field(name, type_, metadata={"description": description})
 
 
-_STRING, _INT32 = pa.string(), pa.int32()
-_SPAN = pa.struct([("start", _INT32), ("end", _INT32)])
+def _structs(**fields: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.struct(fields.items()))
+
+
+_STRING, _INT32, _FLOAT = pa.string(), pa.int32(), pa.float32()
+_IDS = pa.list_(_INT32)
+_CONCEPT = pa.struct([("db", _STRING), ("id", _STRING), ("name", _STRING), ("score", _FLOAT)])
 
 _DOCUMENT_FIELDS = [
-    _field("document_id", _STRING, "PMID or the record's own id; null for a fault of the source. Ids may repeat: the key is (source, position)."),
-    _field("version", _INT32, "Version of the record (PubMed: the PMID's Version), null where the format has none."),
-    _field("language", _STRING, "Language that the record states for the publication (ISO 639-1 where there is one)."),
+    _field(
+        "document_id",
+        _STRING,
+        "PMID or the record's own id; null for a fault of the source. Ids may repeat: the key is "
+        "(`source`, `position`).",
+    ),
+    _field(
+        "version",
+        _INT32,
+        "Version of the record (PubMed: the PMID's Version), null where the format has none.",
+    ),
+    _field(
+        "language",
+        _STRING,
+        "Language that the record states for the publication (ISO 639-1 where there is one).",
+    ),
     _field("title", _STRING, "Title as in the passages, null without one."),
-    _field("metadata", pa.map_(_STRING, _STRING), "What the format gives: journal, date, doi, publication_types, mesh, ...; several values are joined by '; '."),
-    _field("passages", pa.list_(pa.struct([("type", _STRING), ("language", _STRING), ("offset", _INT32), ("text", _STRING)])), "The text: passages joined by one line feed; `offset` is where each starts, in code points."),
+    _field(
+        "metadata",
+        pa.map_(_STRING, _STRING),
+        "What the format gives: journal, date, doi, publication_types, mesh, ...; several values "
+        "are joined by `; `.",
+    ),
+    _field(
+        "passages",
+        _structs(type=_STRING, language=_STRING, offset=_INT32, text=_STRING),
+        "The text: passages joined by one line feed; `offset` is where each starts, in code "
+        "points.",
+    ),
 ]
-_ERRORS = pa.list_(pa.struct([("kind", _STRING), ("where", _STRING), ("message", _STRING)]))
 _END_FIELDS = [
-    _field("status", _STRING, "`ok`, `partial` (some answer was cut, repeated itself or failed), `failed` (nothing usable) or `deleted` (withdrawn by the source)."),
-    _field("errors", _ERRORS, "What went wrong: kind, where, message."),
-    _field("source", _STRING, "Name of the source below OUT/annotations: path below the input root, percent-encoded, and 8 hexadecimal digits of the full address."),
+    _field(
+        "status",
+        _STRING,
+        "`ok`, `partial` (some answer was cut, repeated itself or failed), `failed` (nothing "
+        "usable) or `deleted` (withdrawn by the source).",
+    ),
+    _field(
+        "errors",
+        _structs(kind=_STRING, where=_STRING, message=_STRING),
+        "What went wrong: kind, where, message.",
+    ),
+    _field(
+        "source",
+        _STRING,
+        "Name of the source below OUT/annotations: path below the input root, percent-encoded, "
+        "and 8 hexadecimal digits of the full address.",
+    ),
     _field("position", pa.int64(), "Number of the record in its source, from 0."),
 ]
 
 DOCUMENT_SCHEMA = pa.schema(_DOCUMENT_FIELDS + _END_FIELDS)
 """A Document on its way from a reading task to an engine."""
 
-SCHEMA = pa.schema([
-    *_DOCUMENT_FIELDS,
-    _field("mentions", pa.list_(pa.struct([
-        ("id", _INT32), ("type", _STRING), ("text", _STRING), ("start", _INT32), ("end", _INT32),
-        ("spans", pa.list_(_SPAN)), ("passage", _INT32), ("grounded", _STRING), ("score", pa.float32()),
-        ("concept", pa.struct([("db", _STRING), ("id", _STRING), ("name", _STRING), ("score", pa.float32())])),
-    ])), "One entry an occurrence: text[start:end] == mention.text, half-open, in code points. `id` is unique in the document; `type` null when only a relation names it; `spans` only when discontinuous; `passage` is an index; `grounded` is exact, folded or none (then start and end are null)."),
-    _field("relations", pa.list_(pa.struct([
-        ("id", _INT32), ("type", _STRING), ("head_text", _STRING), ("tail_text", _STRING),
-        ("head", pa.list_(_INT32)), ("tail", pa.list_(_INT32)), ("score", pa.float32()),
-    ])), "Pairs of surfaces; `head` and `tail` are the ids of all mentions with that surface."),
-    _field("events", pa.list_(pa.struct([
-        ("id", _INT32), ("type", _STRING), ("trigger", _INT32),
-        ("arguments", pa.list_(pa.struct([("role", _STRING), ("mention", _INT32), ("text", _STRING)]))),
-    ])), "Events: the trigger's mention id, and arguments with their roles."),
-    _field("labels", pa.list_(pa.struct([("task", _STRING), ("label", _STRING), ("score", pa.float32())])), "Classes given to the document."),
-    _field("texts", pa.list_(pa.struct([("task", _STRING), ("text", _STRING)])), "Texts written about the document: translations, titles, summaries, answers."),
-    _field("answers", pa.list_(pa.struct([
-        ("task", _STRING), ("types", pa.list_(_STRING)), ("language", _STRING), ("window", _INT32), ("attempt", _INT32),
-        ("raw", _STRING), ("prompt_tokens", _INT32), ("cached_tokens", _INT32), ("output_tokens", _INT32),
-        ("finish_reason", _STRING), ("error", _STRING),
-    ])), "Every question asked: the model's raw text, token counts, why it ended, and what was wrong with it."),
-    *_END_FIELDS,
-    _field("unit", _STRING, "The unit that the row was committed with: <source>/<first>-<last>."),
-    _field("run_id", _STRING, "The run that made the row (OUT/runs/<run_id>.json)."),
-    _field("fingerprint", _STRING, "Digest of all that can change an answer: model, tasks, types, templates, grounding, decoding."),
-    _field("content_hash", _STRING, "SHA-256 of the passages."),
-])
+SCHEMA = pa.schema(
+    [
+        *_DOCUMENT_FIELDS,
+        _field(
+            "mentions",
+            _structs(
+                id=_INT32,
+                type=_STRING,
+                text=_STRING,
+                start=_INT32,
+                end=_INT32,
+                spans=_structs(start=_INT32, end=_INT32),
+                passage=_INT32,
+                grounded=_STRING,
+                score=_FLOAT,
+                concept=_CONCEPT,
+            ),
+            "One entry an occurrence: `text[start:end] == mention.text`, half-open, in code "
+            "points. `id` is unique in the document; `type` is null when only a relation names "
+            "it; `spans` only when discontinuous; `passage` is an index; `grounded` is exact, "
+            "folded or none (then `start` and `end` are null).",
+        ),
+        _field(
+            "relations",
+            _structs(
+                id=_INT32,
+                type=_STRING,
+                head_text=_STRING,
+                tail_text=_STRING,
+                head=_IDS,
+                tail=_IDS,
+                score=_FLOAT,
+            ),
+            "Pairs of surfaces; `head` and `tail` are the ids of all mentions with that surface.",
+        ),
+        _field(
+            "events",
+            _structs(
+                id=_INT32,
+                type=_STRING,
+                trigger=_INT32,
+                arguments=_structs(role=_STRING, mention=_INT32, text=_STRING),
+            ),
+            "Events: the trigger's mention id, and arguments with their roles.",
+        ),
+        _field(
+            "labels",
+            _structs(task=_STRING, label=_STRING, score=_FLOAT),
+            "Classes given to the document.",
+        ),
+        _field(
+            "texts",
+            _structs(task=_STRING, text=_STRING),
+            "Texts written about the document: translations, titles, summaries, answers.",
+        ),
+        _field(
+            "answers",
+            _structs(
+                task=_STRING,
+                types=pa.list_(_STRING),
+                language=_STRING,
+                window=_INT32,
+                attempt=_INT32,
+                raw=_STRING,
+                prompt_tokens=_INT32,
+                cached_tokens=_INT32,
+                output_tokens=_INT32,
+                finish_reason=_STRING,
+                error=_STRING,
+            ),
+            "Every question asked: the model's raw text, token counts, why it ended, and what was "
+            "wrong with it.",
+        ),
+        *_END_FIELDS,
+        _field(
+            "unit",
+            _STRING,
+            "The unit that the row was committed with: `<source>/<first>-<last>`.",
+        ),
+        _field("run_id", _STRING, "The run that made the row (`OUT/runs/<run_id>.json`)."),
+        _field(
+            "fingerprint",
+            _STRING,
+            "Digest of all that can change an answer: model, tasks, types, templates, grounding, "
+            "decoding.",
+        ),
+        _field("content_hash", _STRING, "SHA-256 of the passages."),
+    ]
+)
 """A row of OUT/annotations: names and types are a contract with its readers."""
+
+
+def columns_markdown() -> str:
+    """The columns of SCHEMA with their types and meanings: docs/columns.md (`make docs`)."""
+    lines = [
+        "# Columns of `annotations`",
+        "",
+        "Made from `taiyi_ray/records.py` by `make docs`. Names and types are a contract.",
+        "",
+        "| Column | Type | Meaning |",
+        "|---|---|---|",
+    ]
+    nested: list[str] = []
+    for column in SCHEMA:
+        meaning = column.metadata[b"description"].decode()
+        lines.append(f"| `{column.name}` | {_short(column.type)} | {meaning} |")
+        inner = _nested(column.name, column.type)
+        if inner:
+            nested += ["", f"## An entry of `{column.name}`", "", "| Field | Type |", "|---|---|"]
+            nested += [f"| `{name}` | {type_} |" for name, type_ in inner]
+    return "\n".join(lines + nested) + "\n"
+
+
+def _short(type_: pa.DataType) -> str:
+    if pa.types.is_list(type_):
+        return f"list of {_short(type_.value_type)}"
+    if pa.types.is_map(type_):
+        return f"map of {_short(type_.key_type)} to {_short(type_.item_type)}"
+    return "struct" if pa.types.is_struct(type_) else str(type_)
+
+
+def _nested(name: str, type_: pa.DataType) -> list[tuple[str, str]]:
+    """The fields inside a column as (path, short type), depth first; `[]` marks a list's entry."""
+    if pa.types.is_list(type_):
+        return _nested(f"{name}[]", type_.value_type)
+    if not pa.types.is_struct(type_):
+        return []
+    found = []
+    for field_ in type_:
+        path = f"{name}.{field_.name}"
+        found += [(path, _short(field_.type)), *_nested(path, field_.type)]
+    return found
 
 
 def document_row(document: Document) -> dict[str, Any]:

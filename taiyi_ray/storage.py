@@ -1,6 +1,7 @@
 """Places to read and write, local or any fsspec address: whole objects, put if absent, listed.
 
-An object's existence is a commit, so nothing is ever renamed, locked or written in part.
+An object's existence is a commit, so nothing is ever renamed, locked or written in part. Whatever
+a file system raises becomes a StorageError that names the place.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -17,10 +19,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from taiyi_ray.errors import StorageError
 
+_BEGIN, _END = ".taiyi_ray-", ".tmp"
+"""How the name of a file that is still being written begins and ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as a listing shows it. `tag` changes when the content does (ETag, or time of change)."""
+    """An object as a listing shows it; `tag` changes with its content (ETag, or time of change)."""
 
     path: str
     size: int
@@ -29,10 +34,26 @@ class Stored:
 
 def _open_place(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
-        filesystem, inner = fsspec.core.url_to_fs(path)
+        # A remembered listing would not show what other processes wrote.
+        filesystem, inner = fsspec.core.url_to_fs(path, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise StorageError(f"{path}: no such kind of place ({error})") from error
     return filesystem, inner
+
+
+@contextmanager
+def _access(path: str, what: str) -> Iterator[None]:
+    """Say what cannot be done with which place, whoever finds out."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be {what} ({error.strerror or error})") from error
+    except Exception as error:
+        from botocore.exceptions import BotoCoreError  # slow to import
+
+        if not isinstance(error, BotoCoreError):
+            raise
+        raise StorageError(f"{path}: cannot be {what} ({error})") from error
 
 
 def _stored(path: str, info: dict[str, object]) -> Stored:
@@ -45,60 +66,91 @@ def join(place: str, *parts: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """The full address: an absolute path, or the URL as it is."""
-    return path if "://" in path else str(Path(path).absolute())
+    """The full address: an absolute path without `..`, or the URL as it is."""
+    return path if "://" in path else os.path.normpath(Path(path).absolute())
 
 
 def open_read(path: str) -> BinaryIO:
     """Open an object for reading; raises StorageError when it is not there or not readable."""
     filesystem, inner = _open_place(path)
-    try:
+    with _access(path, "read"):
         return cast(BinaryIO, filesystem.open(inner, "rb"))
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def read(path: str) -> bytes | None:
     """Return a whole object, or None when there is none."""
     filesystem, inner = _open_place(path)
-    try:
-        return cast(bytes, filesystem.cat_file(inner))
-    except FileNotFoundError:
-        return None
+    with _access(path, "read"):
+        try:
+            return cast(bytes, filesystem.cat_file(inner))
+        except FileNotFoundError:
+            return None
 
 
 def stat(path: str) -> Stored:
     """Return size and tag of one object; raises StorageError when it is not there."""
     filesystem, inner = _open_place(path)
-    try:
+    with _access(path, "read"):
         return _stored(path, filesystem.info(inner))
-    except FileNotFoundError as error:
-        raise StorageError(f"{path}: no such file") from error
 
 
 def walk(place: str) -> Iterator[Stored]:
-    """Yield all objects below a place, in order of their paths; nothing when it does not exist."""
+    """Yield all objects below a place, in order of their paths; nothing when it does not exist.
+
+    Local links are followed; a file that is still being written is not there yet.
+    """
     filesystem, inner = _open_place(place)
-    found = filesystem.find(inner, detail=True)
+    found: dict[str, dict[str, object]] = {}
+    if isinstance(filesystem, LocalFileSystem):
+        with _access(place, "listed"):
+            paths = list(_local_files(inner))
+        for path in paths:
+            with _access(path, "read"):
+                found[path] = filesystem.info(path)
+    else:
+        with _access(place, "listed"):
+            found = filesystem.find(inner, detail=True)
     for path in sorted(found):
-        yield _stored(cast(str, filesystem.unstrip_protocol(path)) if "://" in place else path, found[path])
+        address = cast(str, filesystem.unstrip_protocol(path)) if "://" in place else path
+        yield _stored(address, found[path])
+
+
+def _local_files(root: str) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(root, onerror=fail, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link to what is above it, or a second one to the same folder
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()  # which of two links counts does not depend on the disk
+        for name in names:
+            if not (name.startswith(_BEGIN) and name.endswith(_END)):
+                yield f"{parent}/{name}"
 
 
 def glob(pattern: str) -> list[str]:
     """Return the paths that match a pattern, sorted."""
     filesystem, inner = _open_place(pattern)
-    found = sorted(cast(list[str], filesystem.glob(inner)))
+    with _access(pattern, "listed"):
+        found = sorted(cast(list[str], filesystem.glob(inner)))
     return [cast(str, filesystem.unstrip_protocol(p)) for p in found] if "://" in pattern else found
 
 
 def is_folder(path: str) -> bool:
     filesystem, inner = _open_place(path)
-    return bool(filesystem.isdir(inner))
+    with _access(path, "read"):
+        return bool(filesystem.isdir(inner))
 
 
 def exists(path: str) -> bool:
     filesystem, inner = _open_place(path)
-    return bool(filesystem.exists(inner))
+    with _access(path, "read"):
+        return bool(filesystem.exists(inner))
 
 
 def put_if_absent(path: str, data: bytes) -> bool:
@@ -109,46 +161,49 @@ def put_if_absent(path: str, data: bytes) -> bool:
     (fsspec's `mode="create"`).
     """
     filesystem, inner = _open_place(path)
-    if not isinstance(filesystem, LocalFileSystem):
-        try:
-            filesystem.pipe_file(inner, data, mode="create")
-        except FileExistsError:
-            return False
+    with _access(path, "written"):
+        if not isinstance(filesystem, LocalFileSystem):
+            try:
+                filesystem.pipe_file(inner, data, mode="create")
+            except FileExistsError:
+                return False
+            return True
+        with _written_beside(Path(inner), data) as temporary:
+            try:
+                os.link(temporary, inner)
+            except FileExistsError:
+                return False
+        _sync_folder(Path(inner).parent)
         return True
-    temporary = _write_beside(Path(inner), data)
-    try:
-        os.link(temporary, inner)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    _sync_folder(Path(inner).parent)
-    return True
 
 
 def replace(path: str, data: bytes) -> None:
     """Write a whole object in place of the one there, atomically."""
     filesystem, inner = _open_place(path)
-    if not isinstance(filesystem, LocalFileSystem):
-        filesystem.pipe_file(inner, data)
-        return
-    _write_beside(Path(inner), data).replace(inner)
-    _sync_folder(Path(inner).parent)
+    with _access(path, "written"):
+        if not isinstance(filesystem, LocalFileSystem):
+            filesystem.pipe_file(inner, data)
+            return
+        with _written_beside(Path(inner), data) as temporary:
+            temporary.replace(inner)
+        _sync_folder(Path(inner).parent)
 
 
-def _write_beside(path: Path, data: bytes) -> Path:
-    """Write and sync a hidden temporary file in the folder of `path`."""
+@contextmanager
+def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
+    """A synced temporary file in the folder of `path`; what is left of it in the end is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(_END, _BEGIN, path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
-    return Path(name)
+        yield Path(name)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ _SCANS_IN_FLIGHT = 64
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Join the cluster of RAY_ADDRESS, or start one on this machine that listens on localhost only."""
+    """Join the cluster of RAY_ADDRESS, or start one on this machine that listens on localhost."""
     # Kill what a worker started together with it: an engine's processes outlive no actor.
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     # Ray's core writes errors of its own recovery to the terminal; ours tell what matters.
@@ -58,8 +58,8 @@ def connected() -> Iterator[None]:
                 ray.init(**quiet)
         except ConnectionError as error:
             raise ConfigError(
-                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no answer from a cluster there; a cluster "
-                "with token authentication wants RAY_AUTH_MODE=token and its token"
+                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no answer from a cluster there; "
+                "one with token authentication wants RAY_AUTH_MODE=token and its token"
             ) from error
     else:
         others = set(psutil.Process().children(recursive=True))
@@ -75,7 +75,9 @@ def connected() -> Iterator[None]:
                 **quiet,
             )
     try:
-        yield
+        # Ray prints its notes on what it retries to the standard output; ours go to stderr.
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            yield
     finally:
         ray.shutdown()
         if not joins:
@@ -83,7 +85,7 @@ def connected() -> Iterator[None]:
 
 
 def _end(left: set[psutil.Process]) -> None:
-    """End what a local cluster left behind: an engine's workers notice its end only after a while."""
+    """End what a local cluster left behind: an engine's workers notice its end after a while."""
     _, alive = psutil.wait_procs(left, timeout=_GRACE)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
@@ -111,7 +113,7 @@ def scan(
     """`record_sizes` of many sources as Ray tasks, in order, a bounded number in flight."""
     import ray
 
-    task = ray.remote(num_cpus=1)(record_sizes)
+    task: Any = ray.remote(num_cpus=1)(record_sizes)
     waiting: list[Any] = []
     for request in requests:
         waiting.append(task.remote(*request))
@@ -138,7 +140,7 @@ def execute(
     context.max_consecutive_actor_init_deaths = 2
     context.execution_no_progress_timeout_s = -1
     gpus = ray.cluster_resources().get("GPU", 0)
-    wanted = config.engine_args.get("tensor_parallel_size", 1)
+    wanted: Any = config.engine_args.get("tensor_parallel_size", 1)
     pool = ray.data.ActorPoolStrategy(
         size=config.engines,
         max_concurrent_calls_per_actor=UNITS_OPEN,
@@ -148,7 +150,9 @@ def execute(
     with warnings.catch_warnings():
         # Ray 2.60 deprecates the two arguments on retries without a successor for either.
         warnings.simplefilter("ignore", DeprecationWarning)
-        pipeline = units.map(read_unit, num_cpus=0.5).map_batches(
+        pipeline = units.map(
+            read_unit, num_cpus=0.5, compute=ray.data.TaskPoolStrategy(size=2 * config.engines)
+        ).map_batches(
             AnnotateUnits,
             fn_constructor_args=constructor,
             batch_size=1,

@@ -50,12 +50,12 @@ def fingerprint(values: dict[str, Any]) -> str:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], *, retry: bool = False) -> list[str]:
-    """One line for each value that differs; with `retry` those that a retry may change are left out."""
+    """One line for each value that differs, with `retry` only for those it must not change."""
     return [
         f"{name}: {_short(old.get(name))} there, {_short(new.get(name))} now"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
-        and not (retry and name.rpartition(".")[2] in _MAY_CHANGE)
+        if not (retry and name.rpartition(".")[2] in _MAY_CHANGE)
     ]
 
 

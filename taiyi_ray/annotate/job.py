@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import secrets
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,6 @@ from taiyi_ray.annotate.interrupts import Watchdog, terminable
 from taiyi_ray.annotate.output import Output, Totals, verify
 from taiyi_ray.annotate.plan import (
     Job,
-    Part,
     Plan,
     Unit,
     add_part,
@@ -38,13 +38,15 @@ from taiyi_ray.annotate.progress import JobProgress, summary
 from taiyi_ray.annotate.report import UnitFile, sample_rows, write_report
 from taiyi_ray.annotate.workers import COUNTED, unit_row
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.errors import ConfigError, Unfinished
+from taiyi_ray.errors import ConfigError, StorageError, Unfinished
 from taiyi_ray.tasks import select
 from taiyi_ray.tasks.task import Options
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES, hints, terms
 
 EXECUTION_UNITS = 1000
 """Units of one Ray Data execution: its driver's memory grows with its blocks."""
+
+DEFAULT_CONTEXT = 4096
 
 EXIT_DONE, EXIT_TOO_MANY_FAILED = 0, 3
 
@@ -61,7 +63,8 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
         Unfinished: the job ended before all was done; the same command goes on.
         KeyboardInterrupt: interrupted (Ctrl-C or SIGTERM); the same command goes on.
     """
-    console = Console(stderr=True, highlight=False)
+    # A path is no markup, and a message is one line however long it is.
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     tasks = select(config.tasks)
     for hint in hints(config.types, MENTION_TYPES) + hints(config.relations, RELATION_TYPES):
         console.print(f"note: {hint}")
@@ -75,24 +78,35 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     if corpus.passed_over:
         console.print(f"note: passed over {corpus.passed_over} files of other formats")
     model = None if config.engine == "fake" else models.resolve(config.model, config.adapter)
+    config = _with_context_limit(config, model)
+    if model:  # before anything is written: --grounding align is another output
+        tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
+        if options.grammar:
+            models.check_grammar(tokenizer)
     values = identity(config, tasks, options, model.digest if model else "fake")
     output = Output(config.output)
-    job = _planned(config, output, values, corpus, write=not dry_run)
-    plan = load_plan(output.place, job) if not dry_run else Plan([job.part])
+    plan = _planned(config, output, values, corpus, write=not dry_run)
     if dry_run:
         _print_plan(console, config, plan, output)
         return EXIT_DONE
     this = _Run(config, options, model, output, plan, fingerprint(values), console)
     pending = this.pending()
     if not pending:
+        totals = this.verified()
         console.print(f"nothing to do: all {plan.records:,} documents are in {config.output}")
-        return this.exit_code(verify(output, plan.units())[0])
-    if model:
-        tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
-        if options.grammar:
-            models.check_grammar(tokenizer)
+        return this.exit_code(totals)
     this.work(pending)
     return this.finish()
+
+
+def _with_context_limit(config: AnnotateConfig, model: models.Model | None) -> AnnotateConfig:
+    """Settle the context limit: what was asked for, or the default as far as the model reaches."""
+    most = models.context_length(model) if model else DEFAULT_CONTEXT
+    if config.context_limit is None:
+        return config.model_copy(update={"context_limit": min(DEFAULT_CONTEXT, most)})
+    if model and config.context_limit > most:
+        raise ConfigError(f"--context-limit {config.context_limit}: {model.name} reaches {most}")
+    return config
 
 
 # ------------------------------------------------------------------------------------- planning
@@ -105,8 +119,8 @@ def _planned(
     corpus: sources.Corpus,
     *,
     write: bool,
-) -> Job:
-    """Return the output's job, made or extended by what the input has and its plan has not.
+) -> Plan:
+    """Return the output's plan, made or extended by what the input has and the plan has not.
 
     Raises:
         ConfigError: the output belongs to a run with another fingerprint, or a source changed.
@@ -133,13 +147,11 @@ def _planned(
                 part=part,
             )
             if not write or put_job(output.place, job):
-                return job
+                return Plan([part])
         elif not part.sources:
-            return job
-        elif not write:
-            return job.model_copy(update={"part": Part(sources=[s for p in [*plan.parts, part] for s in p.sources])})
-        elif add_part(output.place, len(plan.parts), part):
-            return job
+            return plan
+        elif not write or add_part(output.place, len(plan.parts), part):
+            return Plan([*plan.parts, part])
         # Another run put its plan first: look again at what is left to add to it.
 
 
@@ -169,7 +181,7 @@ def _versions() -> dict[str, str]:
 
 
 def _print_plan(console: Console, config: AnnotateConfig, plan: Plan, output: Output) -> None:
-    print(config.model_dump_json(indent=1))
+    sys.stdout.write(config.model_dump_json(indent=1) + "\n")
     units = list(plan.units())
     there = output.committed()
     console.print(
@@ -201,7 +213,7 @@ class _Run:
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
 
     def pending(self) -> list[Unit]:
-        """The planned units that are not there, or (`--retry-failed`) hold what this run can redo."""
+        """The planned units that are not there, or (`--retry-failed`) hold what can be redone."""
         there = self.output.committed()
         units = list(self.plan.units())
         pending = [unit for unit in units if unit.name not in there]
@@ -238,11 +250,13 @@ class _Run:
                     idle = 0
                     while pending:
                         errors: list[str] = []
+                        to_be_changed = False
                         rows = [self._unit_row(unit) for unit in pending[:EXECUTION_UNITS]]
                         for receipt in cluster.execute(rows, self.config, constructor):
                             dog.feed()
                             if receipt["error"]:
                                 errors.append(receipt["error"])
+                                to_be_changed |= receipt["to_be_changed"]
                             else:
                                 self._count(receipt)
                                 progress.add(receipt)
@@ -250,7 +264,8 @@ class _Run:
                         idle = idle + 1 if len(pending) >= before else 0
                         if errors or idle == 2:
                             why = errors[0] if errors else "two attempts in a row committed nothing"
-                            raise Unfinished(f"{len(pending)} units are left: {why}")
+                            kind = ConfigError if to_be_changed else Unfinished
+                            raise kind(f"{len(pending)} units are left: {why}")
         except KeyboardInterrupt:
             if not dog.barked:
                 raise
@@ -271,20 +286,17 @@ class _Run:
         now = time.time()
         if now - self.last > _RUN_EVERY:
             self._write("running", Totals())
-        self.last = now
+            self.last = now
 
     # ------------------------------------------------------------------------------- the end
 
     def finish(self) -> int:
         """Verify the output, write run.json and the report, print the summary."""
-        units = list(self.plan.units())
-        totals, wrong = verify(self.output, units)
-        if wrong:
-            raise Unfinished(f"the output is damaged: {wrong[0]} ({len(wrong)} such units)")
+        totals = self.verified()
         run = self._write("complete", totals)
         files = [
             UnitFile(self.output.path(unit), footer.rows, footer.totals.documents["failed"])
-            for unit, footer in self.output.footers(units)
+            for unit, footer in self.output.footers(self.plan.units())
         ]
         rows = sample_rows(files, storage.open_read)
         self.output.write_report(write_report(rows, totals.as_dict(), run))
@@ -294,6 +306,18 @@ class _Run:
             f"{self.config.output}/report.html"
         )
         return self.exit_code(totals)
+
+    def verified(self) -> Totals:
+        """Check that all is there as planned, and count it.
+
+        Raises:
+            StorageError: a unit holds something else.
+        """
+        totals, wrong = verify(self.output, self.plan.units())
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise StorageError(f"{wrong[0]}{more}; delete it and run the same command again")
+        return totals
 
     def exit_code(self, totals: Totals) -> int:
         """0, or 3 when a larger share of documents failed than --max-failed accepts."""

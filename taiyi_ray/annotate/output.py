@@ -1,9 +1,12 @@
-"""The output of a corpus job: its layout, committing a unit, and what its footers say.
+"""The output of a corpus job: committing a unit, what the footers say, and what lies where:
 
     OUT/job.json, OUT/plan/<n>.json                      what it is, and the units
     OUT/annotations/<source>/<first>-<last>.parquet      a unit; that it exists is its commit
     OUT/died/<source>/<first>-<last>/<attempt>.json      an engine died on this unit
-    OUT/runs/<run_id>.json, OUT/run.json, OUT/report.html
+    OUT/runs/<run_id>.json, OUT/run.json                 what a run did; the newest complete one
+    OUT/report.html
+
+A unit is written whole, never in part.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import pyarrow.parquet as pq
 
 from taiyi_ray import storage
 from taiyi_ray.annotate.plan import Unit
+from taiyi_ray.errors import StorageError
 from taiyi_ray.records import SCHEMA
 
 _FOOTER = b"taiyi_ray"
@@ -101,7 +105,9 @@ class Output:
 
     # ------------------------------------------------------------------------------- one unit
 
-    def commit(self, unit: Unit, rows: Sequence[dict[str, Any]], run_id: str, *, again: bool) -> bool:
+    def commit(
+        self, unit: Unit, rows: Sequence[dict[str, Any]], run_id: str, *, again: bool
+    ) -> bool:
         """Write a unit whole; return whether this attempt's object is the one that stands.
 
         Args:
@@ -127,19 +133,26 @@ class Output:
         return storage.put_if_absent(path, data) or self.footer(unit).attempt == attempt
 
     def footer(self, unit: Unit) -> Footer:
-        """Read a committed unit's footer."""
-        with storage.open_read(self.path(unit)) as file:
-            metadata = pq.read_metadata(file)
-        values = json.loads((metadata.metadata or {}).get(_FOOTER, b"{}"))
-        groups = [_positions(metadata.row_group(n)) for n in range(metadata.num_row_groups)]
+        """Read a committed unit's footer; raises StorageError when the file is something else."""
+        path = self.path(unit)
+        with storage.open_read(path) as file:
+            try:
+                metadata = pq.read_metadata(file)
+                values = json.loads(metadata.metadata[_FOOTER])
+                groups = [_positions(metadata.row_group(n)) for n in range(metadata.num_row_groups)]
+            except (KeyError, TypeError, ValueError) as error:
+                raise StorageError(
+                    f"{path}: is not a file of this program, or a damaged one; delete it and run "
+                    "the same command again"
+                ) from error
         return Footer(
             rows=metadata.num_rows,
             first=min((low for low, _ in groups), default=None),
             last=max((high for _, high in groups), default=None),
-            unit=values.get("unit", ""),
-            attempt=values.get("attempt", ""),
-            run_id=values.get("run_id", ""),
-            totals=Totals.from_dict(values.get("totals", {})),
+            unit=values["unit"],
+            attempt=values["attempt"],
+            run_id=values["run_id"],
+            totals=Totals.from_dict(values["totals"]),
         )
 
     def footers(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, Footer]]:
@@ -192,7 +205,7 @@ class Output:
 def _positions(group: Any) -> tuple[int, int]:
     for n in range(group.num_columns):
         column = group.column(n)
-        if column.path_in_schema == "position":
+        if column.path_in_schema == "position" and column.statistics:
             return column.statistics.min, column.statistics.max
     raise KeyError("position")
 

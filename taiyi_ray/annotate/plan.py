@@ -95,6 +95,8 @@ class Plan:
 
 def load_job(output: str) -> Job | None:
     """Read OUT/job.json; None when there is none."""
+    if storage.exists(output) and not storage.is_folder(output):
+        raise ConfigError(f"--output {output}: is a file; name a folder, new or of an earlier run")
     data = storage.read(storage.join(output, "job.json"))
     if data is None:
         return None
@@ -136,7 +138,10 @@ def _json(model: BaseModel) -> bytes:
 
 
 def record_sizes(path: str, first: int = 0, most: int | None = None) -> tuple[Sequence[int], bool]:
-    """Scan a source: sizes in bytes of its records from `first` on, and whether it was read to its end."""
+    """Scan a source: the sizes in bytes of its records from `first` on, and whether these are all.
+
+    At most `most` sizes are returned.
+    """
     sizes = array("I")
     format_ = format_of(path)
     assert format_ is not None
@@ -151,7 +156,10 @@ def record_sizes(path: str, first: int = 0, most: int | None = None) -> tuple[Se
 
 
 def cut(sizes: Sequence[int], first: int, most_records: int) -> list[tuple[int, int]]:
-    """Cut records into units (first, last) of at most `most_records` records and UNIT_BYTES bytes."""
+    """Cut records into units (first, last) of at most `most_records` records and UNIT_BYTES.
+
+    A record that is larger is a unit of its own.
+    """
     units: list[tuple[int, int]] = []
     start, filled = 0, 0
     for n, size in enumerate(sizes):
@@ -187,7 +195,9 @@ def extend(
     scanned: list[tuple[SourceFile, int, Sequence[int], bool]] = []
     if room is None:
         results = scan((file.stored.path, first, None) for file, first in todo)
-        scanned = [(file, first, *result) for (file, first), result in zip(todo, results, strict=True)]
+        scanned = [
+            (file, first, *result) for (file, first), result in zip(todo, results, strict=True)
+        ]
     else:
         for file, first in todo:
             if room == 0:

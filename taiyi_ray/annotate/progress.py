@@ -60,7 +60,9 @@ class JobProgress:
         now = time.time()
         seconds = max(0.001, now - self._since)
         rate = (self._done - self._at_start) / seconds
-        rates = f"{rate:.1f} documents/s, {self._tokens / seconds:,.0f} tokens/s, {self._failed} failed"
+        rates = (
+            f"{rate:.1f} documents/s, {self._tokens / seconds:,.0f} tokens/s, {self._failed} failed"
+        )
         self._bar.update(self._task, completed=self._done, rates=rates)
         if not self._console.is_terminal and now - self._said > _EVERY:
             self._said = now
@@ -78,7 +80,9 @@ def summary(totals: Totals, run: dict[str, Any]) -> Table:
     table.add_row("documents", _counted(totals.documents.most_common()))
     table.add_row("mentions", _counted(totals.mentions.most_common()))
     table.add_row("relations", _counted(totals.relations.most_common()))
-    table.add_row("failures", _counted(totals.failures.most_common()) if totals.failures else "none")
+    table.add_row(
+        "failures", _counted(totals.failures.most_common()) if totals.failures else "none"
+    )
     if run["documents"]:
         table.add_row(
             "this run",

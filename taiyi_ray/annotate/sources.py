@@ -1,10 +1,12 @@
-"""The input of a corpus job: which files it names, how they are called, and whether they changed."""
+"""The input of a corpus job: its files, how they are called, and whether they changed."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import quote
 
 from taiyi_ray import storage
@@ -31,17 +33,17 @@ class Corpus:
 
 
 def find(inputs: Sequence[str]) -> Corpus:
-    """Expand files, folders (recursive) and globs.
+    """Expand files, folders (recursive) and globs; what is hidden is only read when it is named.
 
     Raises:
         ConfigError: an input that does not exist, matches nothing, or is of no known format.
     """
     found: dict[str, SourceFile] = {}
-    passed_over = 0
+    passed_over: set[str] = set()
     for given in inputs:
         files, root, chosen = _expand(given)
         readable = [file for file in files if format_of(file.path)]
-        passed_over += len(files) - len(readable)
+        passed_over |= {file.path for file in files} - {file.path for file in readable}
         if not readable:
             known = ", ".join(s + "[.gz]" for f in FORMATS for s in f.suffixes)
             what = "is not of a known format" if chosen else "holds no file of a known format"
@@ -49,7 +51,7 @@ def find(inputs: Sequence[str]) -> Corpus:
         for file in readable:
             name = source_name(file.path, root)
             found.setdefault(file.path, SourceFile(name, file))
-    return Corpus(list(found.values()), passed_over)
+    return Corpus(list(found.values()), len(passed_over))
 
 
 def _expand(given: str) -> tuple[list[storage.Stored], str, bool]:
@@ -60,11 +62,12 @@ def _expand(given: str) -> tuple[list[storage.Stored], str, bool]:
     if storage.exists(address):
         return [storage.stat(address)], address.rpartition("/")[0], True
     if any(c in given for c in "*?["):
-        paths = [p for p in storage.glob(address) if not storage.is_folder(p)]
+        root = address[: min(address.find(c) for c in "*?[" if c in address)].rpartition("/")[0]
+        matches = [p for p in storage.glob(address) if not _hidden(p, root)]
+        paths = [p for p in matches if not storage.is_folder(p)]
         if not paths:
             raise ConfigError(f"{given}: the pattern matches no file")
-        fixed = address[: min(address.find(c) for c in "*?[" if c in address)]
-        return [storage.stat(p) for p in paths], fixed.rpartition("/")[0], False
+        return [storage.stat(p) for p in paths], root, False
     raise ConfigError(f"{given}: no such file or folder")
 
 
@@ -75,11 +78,14 @@ def _hidden(path: str, root: str) -> bool:
 def source_name(path: str, root: str) -> str:
     """Name of a source: its path below the root, percent-encoded, and 8 digits of its address.
 
-    The digits keep equal names below different roots apart; a very long path keeps its end.
+    The digits keep equal names below different roots apart; a very long path keeps its end. Many
+    readers of Parquet pass over folders that begin with `.` or `_`: these are encoded too.
     """
-    below = quote(path.removeprefix(root).lstrip("/"), safe="")
+    below = quote(path.removeprefix(root).lstrip("/"), safe="")[-_LONGEST_NAME:]
+    if below[0] in "._":
+        below = f"%{ord(below[0]):02X}{below[1:]}"
     digits = hashlib.sha256(path.encode()).hexdigest()[:8]
-    return f"{below[-_LONGEST_NAME:]}-{digits}"
+    return f"{below}-{digits}"
 
 
 def digest(path: str) -> str | None:
@@ -87,7 +93,7 @@ def digest(path: str) -> str | None:
     if "://" in path:
         return None
     with storage.open_read(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
 
 
 def check_unchanged(now: storage.Stored, size: int, tag: str, sha256: str | None) -> None:

@@ -22,7 +22,7 @@ from taiyi_ray.annotate.sources import check_unchanged
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Engine, engine_of
-from taiyi_ray.errors import EngineDied, TaiyiError
+from taiyi_ray.errors import ConfigError, EngineDied, ModelError, TaiyiError
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import DOCUMENT_SCHEMA, Document, document_from_row, document_row
 from taiyi_ray.tasks import select
@@ -57,7 +57,12 @@ def read_unit(row: dict[str, Any]) -> dict[str, Any]:
     cannot be committed. What keeps a source from being read is handed on as `error`.
     """
     unit = Unit.model_validate_json(row["unit"])
-    read: dict[str, Any] = {"unit": row["unit"], "again": row["again"], "documents": b"", "error": ""}
+    read: dict[str, Any] = {
+        "unit": row["unit"],
+        "again": row["again"],
+        "documents": b"",
+        "error": "",
+    }
     try:
         check_unchanged(storage.stat(unit.path), row["size"], row["tag"], row["sha256"])
         format_ = format_of(unit.path)
@@ -140,7 +145,7 @@ class AnnotateUnits:
         fingerprint: str,
     ) -> None:
         self._engine: Engine | None = None
-        self._no_engine = ""
+        self._no_engine, self._to_be_changed = "", False
         self._ready = 0.0
         try:
             self._engine = engine_of(config, model_path)
@@ -148,6 +153,7 @@ class AnnotateUnits:
             # Raised here it would make Ray start actor after actor; as the answer to every unit it
             # ends the job at once, with this reason.
             self._no_engine = f"no engine could be started: {_logged_error() or error}"
+            self._to_be_changed = isinstance(error, (ConfigError, ModelError))
             return
         self._ready = time.time()
         self._annotator = Annotator(self._engine, select(config.tasks), options, config.max_tokens)
@@ -159,7 +165,7 @@ class AnnotateUnits:
         """Position of the one document at the engine while a suspect runs alone."""
 
     def __del__(self) -> None:
-        # Ray drops the actor's object when it ends in good order: take the engine's processes along.
+        # Ray drops the actor's object when it ends in good order: the engine's processes go along.
         if self._engine:
             self._engine.close()
 
@@ -170,18 +176,28 @@ class AnnotateUnits:
         receipt: dict[str, Any] = dict.fromkeys(COUNTED, 0)
         error = self._no_engine or row["error"]
         if not error:
-            self._open[unit.name] = unit
-            rows = await self._rows(unit, list(_documents(row["documents"])), again=row["again"])
-            await asyncio.to_thread(
-                self._output.commit, unit, rows, self._provenance["run_id"], again=row["again"]
-            )
-            del self._open[unit.name]
-            receipt["documents"] = len(rows)
-            receipt["failed"] = sum(r["status"] == "failed" for r in rows)
-            for name in ("prompt_tokens", "output_tokens"):
-                receipt[name] = sum(a[name] for r in rows for a in r["answers"])
-        receipt |= {"unit": unit.name, "error": error, "ready": self._ready}
+            try:
+                rows = await self._commit(unit, row["documents"], again=row["again"])
+            except (TaiyiError, OSError) as fault:  # of the output: the documents' own are rows
+                error = str(fault)
+            else:
+                receipt["documents"] = len(rows)
+                receipt["failed"] = sum(r["status"] == "failed" for r in rows)
+                for name in ("prompt_tokens", "output_tokens"):
+                    receipt[name] = sum(a[name] for r in rows for a in r["answers"])
+        receipt |= {"unit": unit.name, "ready": self._ready}
+        receipt |= {"error": " ".join(error.split()), "to_be_changed": self._to_be_changed}
         yield {name: [value] for name, value in receipt.items()}
+
+    async def _commit(self, unit: Unit, data: bytes, *, again: bool) -> list[dict[str, Any]]:
+        self._open[unit.name] = unit
+        try:
+            rows = await self._rows(unit, list(_documents(data)), again=again)
+            run_id = self._provenance["run_id"]
+            await asyncio.to_thread(self._output.commit, unit, rows, run_id, again=again)
+        finally:
+            del self._open[unit.name]
+        return rows
 
     async def _rows(
         self, unit: Unit, found: list[Document], *, again: bool

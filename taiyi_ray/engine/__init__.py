@@ -25,7 +25,7 @@ FinishReason = Literal["stop", "length", "repetition"]
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What an engine wrote: `length` means cut at its token limit, `repetition` stopped in a loop."""
+    """What an engine wrote; `length` means cut at its token limit, `repetition` in a loop."""
 
     text: str
     finish_reason: FinishReason
@@ -46,7 +46,9 @@ class Engine(Protocol):
 
     def prompt(self, question: Question) -> list[int]: ...
 
-    async def complete(self, question: Question, prompt: list[int], max_tokens: int) -> Completion: ...
+    async def complete(
+        self, question: Question, prompt: list[int], max_tokens: int
+    ) -> Completion: ...
 
     def close(self) -> None: ...
 
@@ -54,6 +56,7 @@ class Engine(Protocol):
 def engine_of(config: AnnotateConfig, model_path: str | None) -> Engine:
     """Start the engine that the configuration asks for; takes up to a minute for a real one."""
     options: dict[str, Any] = dict(config.engine_args)
+    assert config.context_limit is not None, "the job settles it before it starts engines"
     if config.engine == "fake":
         from taiyi_ray.engine.fake import FakeEngine
 

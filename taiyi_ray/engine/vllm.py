@@ -73,8 +73,8 @@ class VllmEngine:
             ours["enforce_eager"] = True  # compiling takes minutes and gains nothing in short runs
         try:
             engine_args = AsyncEngineArgs(**ours | arguments)
-        except TypeError as error:
-            raise ConfigError(f"--engine-arg: vLLM does not know it: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"--engine-arg: vLLM refuses it: {error}") from error
         self._engine = AsyncLLM.from_engine_args(engine_args)
         self._chat = chat
         model = models.Model(model_path, Path(model_path), "")

@@ -8,7 +8,8 @@ Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruct
     one type, en         Here are the disease entities mentioned in the text: breast cancer
     one type, zh         上述文本中包含的疾病实体为：乳腺癌
 
-Types without a mention are left out; Taiyi shows no answer for nothing at all: ours is `none`, `无`.
+Types without a mention are left out; Taiyi shows no answer for nothing at all: ours is `none`,
+`无`.
 """
 
 from __future__ import annotations

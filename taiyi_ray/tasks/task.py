@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import takewhile
 from typing import Protocol
 
 import jinja2
@@ -188,11 +189,13 @@ def language_spans(document: Document, language: str) -> list[Span]:
 
 
 def _pieces(text: str, span: Span, limit: int) -> list[Span]:
-    """Cut a range into pieces of at most `limit` characters, at sentence ends where there are any."""
+    """Cut a range into pieces of at most `limit` characters, at ends of sentences if possible."""
     pieces, start = [], span.start
-    while span.end - start > limit:
-        ends = [m.end() for m in _SENTENCE_END.finditer(text, start, start + limit)]
-        cut = ends[-1] if ends else text.rfind(" ", start + 1, start + limit) + 1 or start + limit
+    while span.end > (most := start + limit):
+        # Searched beyond the limit: whether a sentence ends there shows in what follows.
+        found = (m.end() for m in _SENTENCE_END.finditer(text, start, span.end))
+        ends = list(takewhile(lambda end: end <= most, found))
+        cut = ends[-1] if ends else text.rfind(" ", start + 1, most) + 1 or most
         pieces.append(Span(start, cut))
         start = cut
         while start < span.end and text[start].isspace():
@@ -216,7 +219,7 @@ def windows(document: Document, language: str, limit: int | None) -> list[Window
             size = span.end - span.start + len(SEPARATOR)
             if not groups or (limit is not None and size > room):
                 groups.append([])
-                room = limit or 0
+                room = (limit or 0) + len(SEPARATOR)
             groups[-1].append(span)
             room -= size
     return [

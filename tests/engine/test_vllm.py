@@ -67,6 +67,7 @@ def shared() -> Iterator[Shared]:
     yield shared
     shared.engine.close()
     shared.runner.close()
+    del shared.engine  # now: at the interpreter's end vLLM's own clean-up finds its modules gone
 
 
 def sample(name: str, number: int) -> list[Document]:

@@ -623,3 +623,29 @@ def test_the_real_chinese_abstract() -> None:
     (chinese,) = [p for d in found for p in d.passages if p.language == "zh"]
     assert chinese.type == "other_abstract"
     assert "\u4e00" <= chinese.text[0] <= "\u9fff"
+
+
+def test_memory_does_not_grow_with_the_number_of_records() -> None:
+    record = (
+        b"<PubmedArticle><MedlineCitation><PMID>1</PMID>"
+        + b"x" * 8000
+        + b"</MedlineCitation></PubmedArticle>\n"
+    )
+
+    class Many(io.RawIOBase):
+        """So many records, each made as it is read."""
+
+        def __init__(self, records: int) -> None:
+            self.parts = iter([b"<PubmedArticleSet>", *[record] * records, b"</PubmedArticleSet>"])
+
+        def read(self, size: int = -1) -> bytes:
+            return next(self.parts, b"")
+
+    peaks = []
+    for records in (1_000, 6_000):
+        stream = Many(records)
+        tracemalloc.start()
+        assert sum(1 for _ in pubmed.scan(stream)) == records  # type: ignore[arg-type]
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]

@@ -1,0 +1,174 @@
+"""Windows, and the prompts that show them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taiyi_ray.records import Document, passages
+from taiyi_ray.tasks import TASKS, ner, relations
+from taiyi_ray.tasks.task import Task, windows
+from tests.samples import chinese, english, options
+
+# ----------------------------------------------------------------------------------------- windows
+
+
+def texts(document: Document, language: str, limit: int | None) -> list[str]:
+    return [window.text for window in windows(document, language, limit)]
+
+
+@pytest.mark.parametrize(
+    ("document", "limit", "expected"),
+    [
+        pytest.param(english("One. Two."), None, ["One. Two."], id="no limit"),
+        pytest.param(english("One.", "Two."), None, ["One.\nTwo."], id="passages joined"),
+        pytest.param(english("One. Two."), 9, ["One. Two."], id="fits"),
+        pytest.param(
+            english("One two. Three (four.) Five! Six"),
+            16,
+            ["One two.", "Three (four.)", "Five! Six"],
+            id="sentence ends, with brackets",
+        ),
+        pytest.param(english("At 3.5 mg of x"), 9, ["At 3.5 ", "mg of x"], id="no end in a number"),
+        pytest.param(english("one two three"), 9, ["one two ", "three"], id="at a blank"),
+        pytest.param(english("abcdefgh"), 3, ["abc", "def", "gh"], id="inside a word if it must"),
+        pytest.param(
+            chinese("患者头痛。用药后好转！“有效。”随访。"),
+            10,
+            ["患者头痛。", "用药后好转！", "“有效。”随访。"],
+            id="Chinese sentence ends, with quotes",
+        ),
+        pytest.param(
+            chinese("目的 观察疗效.方法 随机分组.结果 好."),
+            12,
+            ["目的 观察疗效.", "方法 随机分组.", "结果 好."],
+            id="ASCII full stop before Han",
+        ),
+        pytest.param(
+            chinese("一二三四五六七"), 3, ["一二三", "四五六", "七"], id="Chinese, no end"
+        ),
+        pytest.param(english("One\ntwo three"), 8, ["One\n", "two ", "three"], id="line break"),
+        pytest.param(
+            english("A b.", "C d e f. G h.", "I."), 9, ["A b.", "C d e f.", "G h.\nI."], id="packed"
+        ),
+        pytest.param(english(), None, [], id="no passage"),
+        pytest.param(chinese("中文"), None, [], id="other language"),
+        pytest.param(english(" \n\t", "..."), None, [], id="no letter or digit"),
+        pytest.param(Document("d", []), 10, [], id="empty"),
+    ],
+)
+def test_windows(document: Document, limit: int | None, expected: list[str]) -> None:
+    language = "zh" if expected and "一" <= expected[0].strip("“")[0] <= "鿿" else "en"
+    assert texts(document, language, limit) == expected
+
+
+def test_windows_know_where_they_stand_in_a_document_of_two_languages() -> None:
+    document = Document(
+        "d",
+        passages([("title", "en", "One."), ("title", "zh", "一。"), ("text", "en", "Two. Three.")]),
+    )
+    found = windows(document, "en", 9)
+    assert [(w.index, [(s.start, s.end) for s in w.spans], w.text) for w in found] == [
+        (0, [(0, 4), (8, 12)], "One.\nTwo."),
+        (1, [(13, 19)], "Three."),
+    ]
+    assert [(w.index, w.text) for w in windows(document, "zh", None)] == [(0, "一。")]
+
+
+@given(
+    parts=st.lists(
+        st.tuples(st.sampled_from(["en", "zh"]), st.text("ab1 .!?;\n\t。；”)中国-\u3000🧬")),
+        max_size=5,
+    ),
+    limit=st.integers(1, 30) | st.none(),
+)
+def test_windows_cover_every_letter_once_within_the_limit(
+    parts: list[tuple[str, str]], limit: int | None
+) -> None:
+    document = Document("d", passages(("text", language, text) for language, text in parts))
+    text = document.text
+    shown: list[int] = []
+    for language in ("en", "zh"):
+        for window in windows(document, language, limit):
+            assert limit is None or len(window.text) <= limit
+            assert window.text == "\n".join(text[s.start : s.end] for s in window.spans)
+            for span in window.spans:
+                (passage,) = [
+                    p for p in document.passages if p.offset <= span.start < span.end <= p.end
+                ]
+                assert passage.language == language
+                shown += range(span.start, span.end)
+    assert len(set(shown)) == len(shown)
+    left = set(range(len(text))) - set(shown)
+    assert not any(text[at].isalnum() for at in left)
+
+
+# ----------------------------------------------------------------------------------------- prompts
+
+IN_ENGLISH = (
+    "Extract the disease, gene or protein entities from the text. Copy each mention exactly as it "
+    "is written, in the order of the text. Answer with one line a type, "
+    '"type: mention; mention", leave out types without a mention, and answer "none" if there is no '
+    "mention at all."
+)
+IN_CHINESE = (
+    "抽取文本中具有下列关系的实体对：药物治疗。两个实体都须照原文抄写。每种关系一行，"
+    "格式为“具有该关系的实体对如下：[头实体, 尾实体]; [头实体, 尾实体]”，"
+    "没有实体对的关系不写，一个也没有时回答“无”。"
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "document", "instruction"),
+    [
+        (ner.TASK, english("{{ types }} <p53> & 'x'"), IN_ENGLISH),
+        (relations.TASK, chinese("高血压。"), IN_CHINESE),
+    ],
+    ids=["ner en", "re zh"],
+)
+def test_instruction_comes_first_unless_questions_share_the_document(
+    task: Task, document: Document, instruction: str
+) -> None:
+    asked = options("disease,gene", "treatment")
+    (alone,) = task.questions(document, asked, None)
+    assert alone.messages == [{"role": "user", "content": f"{instruction}\n\n{document.text}"}]
+    (shared,) = task.questions(document, replace(asked, document_first=True), None)
+    assert shared.messages == [{"role": "user", "content": f"{document.text}\n\n{instruction}"}]
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_questions_are_asked_in_the_language_of_their_passages(task: Task) -> None:
+    document = Document(
+        "d", passages([("a", "zh", "中文。"), ("b", "en", "English."), ("c", "de", "Deutsch.")])
+    )
+    questions = task.questions(document, options("disease", "treatment"), None)
+    assert [(q.language, q.window.text) for q in questions] == [
+        ("en", "English."),
+        ("zh", "中文。"),
+    ]
+    assert [q.types[0].label(q.language) in q.messages[0]["content"] for q in questions] == [
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_questions_have_a_grammar_only_when_asked_for(task: Task) -> None:
+    document = english("text")
+    assert [q.grammar is None for q in task.questions(document, options(), None)] == [False]
+    assert [q.grammar is None for q in task.questions(document, options(grammar=False), None)] == [
+        True
+    ]
+
+
+def test_identity_changes_with_the_types_and_names_both_templates() -> None:
+    identity = ner.TASK.identity(options("disease"))
+    assert identity["terms"] == [["disease", "disease", "疾病"]]
+    assert isinstance(identity["templates"], dict)
+    assert sorted(identity["templates"]) == ["en", "zh"]
+    assert len(set(identity["templates"].values())) == 2
+    assert identity != ner.TASK.identity(options("gene"))
+    assert identity == ner.TASK.identity(options("disease", "treatment"))

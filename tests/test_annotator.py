@@ -1,0 +1,502 @@
+"""Documents to rows: attempts, salvage, statuses, windows, merging, and any answer and document."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taiyi_ray.annotator import Annotated, Annotator, failed, merge
+from taiyi_ray.engine import Completion
+from taiyi_ray.engine.fake import FakeEngine
+from taiyi_ray.errors import EngineDied, QuestionError
+from taiyi_ray.records import (
+    SCHEMA,
+    Annotations,
+    Document,
+    Failure,
+    Mention,
+    Relation,
+    passages,
+)
+from taiyi_ray.tasks import select
+from taiyi_ray.tasks.task import Question
+from tests.samples import chinese, english, options
+
+Reply = tuple[str, str] | Exception
+"""Text and finish reason."""
+
+
+class Scripted:
+    """An engine that answers as told; a token is a character. It notes what it was asked."""
+
+    most_in_flight = 4
+
+    def __init__(
+        self, reply: Callable[[Question, int], Reply], context_limit: int = 10_000
+    ) -> None:
+        self.context_limit = context_limit
+        self.rendered: list[tuple[str, str, int]] = []
+        self.asked: list[tuple[str, int]] = []
+        self._reply = reply
+
+    def prompt(self, question: Question) -> list[int]:
+        self.rendered.append((question.task, question.language, question.window.index))
+        return [0] * len(question.messages[0]["content"])
+
+    async def complete(self, question: Question, prompt: list[int], max_tokens: int) -> Completion:
+        self.asked.append((question.task, max_tokens))
+        await asyncio.sleep(0)
+        reply = self._reply(question, len(self.asked) - 1)
+        if isinstance(reply, Exception):
+            raise reply
+        return Completion(reply[0], reply[1], len(prompt), 0, len(reply[0]))  # type: ignore[arg-type]
+
+    def close(self) -> None: ...
+
+
+def replies(*given: Reply) -> Callable[[Question, int], Reply]:
+    """These replies in order, whatever is asked."""
+    return lambda question, number: given[number]
+
+
+def annotate(
+    engine: Any, document: Document, tasks: Sequence[str] = ("ner",), max_tokens: int = 100
+) -> Annotated:
+    asked = options("disease,gene", "treatment")
+    annotator = Annotator(engine, select(tasks), asked, max_tokens)
+    annotated = asyncio.run(annotator.annotate(document))
+    assert annotator.in_flight == set()
+    return annotated
+
+
+def surfaces(annotated: Annotated) -> list[str]:
+    return [mention.text for mention in annotated.annotations.mentions]
+
+
+def row(annotated: Annotated) -> dict[str, Any]:
+    """The row as Parquet would hold it."""
+    made = annotated.row(unit="s/0-0", run_id="r", fingerprint="f")
+    assert list(made) and set(made) == set(SCHEMA.names)
+    table = pa.Table.from_pylist([made], schema=SCHEMA)
+    table.validate(full=True)
+    back: dict[str, Any] = table.to_pylist()[0]
+    return back
+
+
+# ---------------------------------------------------------------------------------------- attempts
+
+PAIN = english("pain and fever")
+
+
+def test_whole_answer_is_asked_once() -> None:
+    engine = Scripted(replies(("disease: pain; fever", "stop")))
+    annotated = annotate(engine, PAIN)
+    assert (annotated.status, annotated.errors) == ("ok", [])
+    assert [(m.id, m.type, m.text, m.start, m.end) for m in annotated.annotations.mentions] == [
+        (0, "disease", "pain", 0, 4),
+        (1, "disease", "fever", 9, 14),
+    ]
+    assert engine.asked == [("ner", 100)]
+    assert engine.rendered == [("ner", "en", 0)]
+    (answer,) = row(annotated)["answers"]
+    assert answer == {
+        "task": "ner",
+        "types": ["disease", "gene"],
+        "language": "en",
+        "window": 0,
+        "attempt": 0,
+        "raw": "disease: pain; fever",
+        "prompt_tokens": answer["prompt_tokens"],
+        "cached_tokens": 0,
+        "output_tokens": 20,
+        "finish_reason": "stop",
+        "error": None,
+    }
+
+
+def test_cut_answer_is_asked_for_once_more_with_four_times_the_tokens() -> None:
+    engine = Scripted(replies(("disease: pa", "length"), ("disease: pain; fever", "stop")))
+    annotated = annotate(engine, PAIN)
+    assert engine.asked == [("ner", 100), ("ner", 400)]
+    assert engine.rendered == [("ner", "en", 0)]
+    assert [(a.attempt, a.error) for a in annotated.answers] == [(0, "cut_off"), (1, None)]
+    assert (annotated.status, surfaces(annotated)) == ("ok", ["pain", "fever"])
+
+
+def test_answer_that_is_cut_twice_gives_its_whole_mentions() -> None:
+    engine = Scripted(replies(("disease: pa", "length"), ("disease: pain; fev", "length")))
+    annotated = annotate(engine, PAIN)
+    assert [(a.attempt, a.raw, a.error) for a in annotated.answers] == [
+        (0, "disease: pa", "cut_off"),
+        (1, "disease: pain; fev", "cut_off"),
+    ]
+    assert (annotated.status, surfaces(annotated)) == ("partial", ["pain"])
+    assert annotated.errors == [
+        Failure("cut_off", "ner en window 0", "the answer ended after 18 tokens")
+    ]
+
+
+def test_cut_answer_is_not_asked_again_where_the_context_allows_no_more() -> None:
+    prompt = len(options_prompt(PAIN))
+    engine = Scripted(replies(("disease: pain; fev", "length")), context_limit=prompt + 100)
+    annotated = annotate(engine, PAIN)
+    assert engine.asked == [("ner", 100)]
+    assert (annotated.status, surfaces(annotated)) == ("partial", ["pain"])
+
+
+def options_prompt(document: Document) -> str:
+    (question,) = select(["ner"])[0].questions(document, options("disease,gene"), None)
+    return question.messages[0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "error", "found"),
+    [
+        (("none", "stop"), "ok", None, []),
+        (("disease: flu", "stop"), "ok", "not_in_text", ["flu"]),
+        (("disease: pain; pain; pain", "repetition"), "partial", "repetition", ["pain"]),
+        (("dis", "repetition"), "partial", "repetition", []),
+        (("Sure!\ndisease: pain", "stop"), "partial", "invalid", ["pain"]),
+        (("I cannot help with that.", "stop"), "failed", "invalid", []),
+        (("", "stop"), "failed", "invalid", []),
+        (QuestionError("refused"), "failed", "engine_error", []),
+    ],
+)
+def test_statuses(reply: Reply, status: str, error: str | None, found: list[str]) -> None:
+    annotated = annotate(Scripted(replies(reply)), PAIN)
+    assert annotated.status == status
+    assert [answer.error for answer in annotated.answers] == [error]
+    assert surfaces(annotated) == found
+    assert [e.kind for e in annotated.errors] == ([] if status == "ok" else [error])
+    assert row(annotated)["status"] == status
+
+
+def test_second_attempt_that_fails_keeps_what_the_first_one_gave() -> None:
+    engine = Scripted(replies(("disease: pain; fe", "length"), QuestionError("refused")))
+    annotated = annotate(engine, PAIN)
+    assert [(a.attempt, a.raw, a.error) for a in annotated.answers] == [
+        (0, "disease: pain; fe", "cut_off"),
+        (1, None, "engine_error"),
+    ]
+    assert (annotated.status, surfaces(annotated)) == ("partial", ["pain"])
+    assert [(e.kind, e.message) for e in annotated.errors] == [("engine_error", "refused")]
+
+
+def test_one_usable_answer_makes_a_document_partial() -> None:
+    def reply(question: Question, number: int) -> Reply:
+        return ("none", "stop") if question.task == "ner" else QuestionError("refused")
+
+    annotated = annotate(Scripted(reply), PAIN, ["ner", "re"])
+    assert annotated.status == "partial"
+    assert [(e.kind, e.where) for e in annotated.errors] == [("engine_error", "re en window 0")]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        Document("d", passages([("text", "de", "Schmerz")])),
+        Document("d", []),
+        english("..."),
+    ],
+    ids=["other language", "no text", "no letter or digit"],
+)
+def test_document_without_a_question_is_ok(document: Document) -> None:
+    annotated = annotate(Scripted(replies()), document, ["ner", "re"])
+    assert (annotated.status, annotated.answers, annotated.errors) == ("ok", [], [])
+    assert len(row(annotated)["passages"]) == len(document.passages)
+
+
+@pytest.mark.parametrize("status", ["failed", "deleted"])
+def test_document_that_could_not_be_read_or_was_deleted_is_passed_on(status: Any) -> None:
+    failure = Failure("broken", "a.xml", "no end")
+    document = Document(None, passages([("text", "en", "x")]), status=status, errors=[failure])
+    annotated = annotate(Scripted(replies()), document)
+    assert (annotated.status, annotated.errors, annotated.answers) == (status, [failure], [])
+    assert row(annotated)["document_id"] is None
+
+
+def test_failed_names_the_document() -> None:
+    annotated = failed(Document(None, position=7), "internal_error", "KeyError: 'x'")
+    assert annotated.errors == [Failure("internal_error", "record 7", "KeyError: 'x'")]
+    assert row(annotated)["status"] == "failed"
+
+
+# ------------------------------------------------------------------------------- context and windows
+
+
+def test_context_too_small_for_the_instruction_fails_the_document() -> None:
+    engine = Scripted(replies(), context_limit=300)
+    annotated = annotate(engine, english("pain " * 100))
+    assert (annotated.status, annotated.answers, engine.asked) == ("failed", [], [])
+    (error,) = annotated.errors
+    assert (error.kind, error.where) == ("too_long", "d")
+    assert "--context-limit" in error.message
+
+
+def test_long_document_is_split_at_sentences_and_offsets_are_those_of_the_document() -> None:
+    text = " ".join(f"Number {n} has pain{n} there." for n in range(60))
+
+    def reply(question: Question, number: int) -> Reply:
+        shown = [f"pain{n}" for n in range(60) if f"pain{n} " in question.window.text]
+        return (f"disease: {'; '.join(shown[:20])}", "stop")
+
+    instruction = len(options_prompt(english("x")))
+    engine = Scripted(reply, context_limit=instruction + 700)
+    annotated = annotate(engine, english("Title.", text), max_tokens=300)
+    assert annotated.status == "ok"
+    assert len(annotated.answers) > 3
+    assert all(a.prompt_tokens <= instruction + 400 for a in annotated.answers)
+    assert sorted(a.window for a in annotated.answers) == list(range(len(annotated.answers)))
+    assert [m.text for m in annotated.annotations.mentions] == [f"pain{n}" for n in range(60)]
+    for mention in annotated.annotations.mentions:
+        assert ("Title.\n" + text)[mention.start : mention.end] == mention.text
+        assert mention.passage == 1
+
+
+def test_tasks_are_asked_after_the_first_answer_has_filled_the_prefix_cache() -> None:
+    order: list[str] = []
+
+    class Ordered(Scripted):
+        async def complete(self, question: Question, prompt: list[int], max_tokens: int) -> Any:
+            order.append(f"{question.task} {question.language} begins")
+            completion = await super().complete(question, prompt, max_tokens)
+            order.append(f"{question.task} {question.language} ends")
+            return completion
+
+    document = Document("d", passages([("text", "en", "pain"), ("text", "zh", "头痛")]))
+    annotate(Ordered(lambda question, number: ("none", "stop")), document, ["ner", "re"])
+    assert order[:2] == ["ner en begins", "ner en ends"]
+    assert sorted(order[2:5]) == ["ner zh begins", "re en begins", "re zh begins"]
+
+
+# ----------------------------------------------------------------------------------- engine's death
+
+
+def test_engine_s_death_propagates_and_in_flight_names_its_documents() -> None:
+    def reply(question: Question, number: int) -> Reply:
+        return EngineDied("gone") if "poison" in question.window.text else ("none", "stop")
+
+    async def run() -> set[tuple[str, int]]:
+        annotator = Annotator(Scripted(reply), select(["ner"]), options("disease"), 100)
+        harmless = Document("a", passages([("text", "en", "pain")]), source="s", position=1)
+        poison = Document("b", passages([("text", "en", "poison")]), source="s", position=2)
+        assert (await annotator.annotate(harmless)).status == "ok"
+        with pytest.raises(EngineDied):
+            await annotator.annotate(poison)
+        return annotator.in_flight
+
+    assert asyncio.run(run()) == {("s", 2)}
+
+
+def test_document_that_meets_a_bug_is_no_longer_in_flight() -> None:
+    async def run() -> set[tuple[str, int]]:
+        engine = Scripted(replies(ZeroDivisionError()))
+        annotator = Annotator(engine, select(["ner"]), options("disease"), 100)
+        with pytest.raises(ZeroDivisionError):
+            await annotator.annotate(PAIN)
+        return annotator.in_flight
+
+    assert asyncio.run(run()) == set()
+
+
+def test_no_more_documents_are_at_the_engine_than_it_wants() -> None:
+    most = 0
+
+    async def run() -> None:
+        nonlocal most
+        engine = Scripted(lambda question, number: ("none", "stop"))
+        annotator = Annotator(engine, select(["ner"]), options("disease"), 100)
+
+        async def one(position: int) -> None:
+            document = Document("a", passages([("text", "en", "pain")]), position=position)
+            await annotator.annotate(document)
+
+        async def watch() -> None:
+            nonlocal most
+            for _ in range(60):
+                most = max(most, len(annotator.in_flight))
+                await asyncio.sleep(0)
+
+        await asyncio.gather(watch(), *(one(position) for position in range(12)))
+
+    asyncio.run(run())
+    assert most == Scripted.most_in_flight == 4
+
+
+# ----------------------------------------------------------------------------------------- merging
+
+
+def mention(number: int, type_: str | None, text: str, start: int | None, **more: Any) -> Mention:
+    return Mention(number, type_, text, start, None if start is None else start + len(text), **more)
+
+
+def test_merge_keeps_a_mention_once_in_text_order_and_typed_ones_replace_untyped_ones() -> None:
+    named = Annotations([mention(0, "gene", "p53", 9), mention(1, "disease", "pain", 0)])
+    again = Annotations([mention(0, "disease", "pain", 0), mention(1, "gene", "pain", 0)])
+    related = Annotations(
+        [mention(0, None, "p53", 9), mention(1, None, "pain", 0), mention(2, None, "flu", None)],
+        [
+            Relation(0, "treatment", "p53", "pain", [0], [1]),
+            Relation(1, "x", "flu", "pain", [2], [1]),
+        ],
+    )
+    merged = merge([named, again, related])
+    assert [(m.id, m.type, m.text) for m in merged.mentions] == [
+        (0, "disease", "pain"),
+        (1, "gene", "pain"),
+        (2, "gene", "p53"),
+        (3, None, "flu"),
+    ]
+    assert merged.relations == [
+        Relation(0, "treatment", "p53", "pain", [2], [0, 1]),
+        Relation(1, "x", "flu", "pain", [3], [0, 1]),
+    ]
+
+
+def test_merge_joins_the_same_relation_of_two_answers_with_all_mentions_of_its_surfaces() -> None:
+    """English and Chinese passages each hold BRCA1; only the latter was asked about pain."""
+    english_part = Annotations(
+        [mention(0, None, "BRCA1", 0), mention(1, None, "TNBC", 6)],
+        [Relation(0, "gene_disease", "BRCA1", "TNBC", [0], [1])],
+    )
+    chinese_part = Annotations(
+        [mention(0, None, "TNBC", 30), mention(1, None, "BRCA1", 20)],
+        [Relation(0, "gene_disease", "BRCA1", "TNBC", [1], [0])],
+    )
+    third = Annotations([mention(0, "gene", "BRCA1", 40)])
+    assert merge([english_part, chinese_part, third]).relations == [
+        Relation(0, "gene_disease", "BRCA1", "TNBC", [0, 2, 4], [1, 3]),
+    ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_merge_prefers_the_exact_match(order: int) -> None:
+    folded = Annotations([mention(0, "disease", "pain", 0, grounded="folded")])
+    exact = Annotations([mention(0, "disease", "pain", 0)])
+    (kept,) = merge([folded, exact][::order]).mentions
+    assert kept.grounded == "exact"
+
+
+def test_merge_of_nothing() -> None:
+    assert merge([]) == Annotations()
+
+
+# -------------------------------------------------------------------------------------- properties
+
+WORD = st.sampled_from(
+    [
+        "p53",
+        "头痛",
+        "急性胰腺炎患者",
+        "β-blocker",
+        "e\u0301",
+        "🧬",
+        ".",
+        "。",
+        ";",
+        "[x]",
+        "\n",
+        "\0",
+    ]
+)
+TEXT = st.lists(WORD, max_size=40).map(" ".join)
+DOCUMENT = st.lists(st.tuples(st.sampled_from(["en", "zh", "de"]), TEXT), max_size=4).map(
+    lambda parts: Document(
+        "d", passages(("text", language, text) for language, text in parts), metadata={"a": "b"}
+    )
+)
+SHARE = st.sampled_from([0.0, 0.2, 0.5])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    document=DOCUMENT,
+    shares=st.fixed_dictionaries({n: SHARE for n in ("garbage", "cut", "repeat", "refuse")}),
+    context_limit=st.sampled_from([256, 400, 4096]),
+    tasks=st.sampled_from([("ner",), ("re",), ("ner", "re")]),
+    max_tokens=st.sampled_from([16, 512]),
+)
+def test_any_document_and_any_trouble_give_a_row_that_keeps_the_contract(
+    document: Document,
+    shares: dict[str, float],
+    context_limit: int,
+    tasks: tuple[str, ...],
+    max_tokens: int,
+) -> None:
+    check(row(annotate(FakeEngine(context_limit, **shares), document, tasks, max_tokens)), document)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    document=DOCUMENT,
+    answers=st.lists(
+        st.tuples(
+            st.one_of(
+                st.text(max_size=30),
+                st.lists(
+                    st.sampled_from(
+                        [
+                            "disease: ",
+                            "疾病：",
+                            "treatment: ",
+                            "[",
+                            ", ",
+                            "]",
+                            "; ",
+                            "\n",
+                            "p53",
+                            "头痛",
+                            "P53",
+                        ]
+                    )
+                ).map("".join),
+            ),
+            st.sampled_from(["stop", "length", "repetition"]),
+        ),
+        min_size=1,
+    ),
+)
+def test_any_answers_give_a_row_that_keeps_the_contract(
+    document: Document, answers: list[tuple[str, str]]
+) -> None:
+    engine = Scripted(lambda question, number: answers[number % len(answers)])
+    check(row(annotate(engine, document, ["ner", "re"])), document)
+
+
+def check(found: dict[str, Any], document: Document) -> None:
+    """What every row of the output promises."""
+    mentions, relations = found["mentions"], found["relations"]
+    assert [m["id"] for m in mentions] == list(range(len(mentions)))
+    assert [r["id"] for r in relations] == list(range(len(relations)))
+    places = [(m["type"], m["start"], m["end"], m["text"]) for m in mentions]
+    assert len(set(places)) == len(places)
+    located = [m["start"] for m in mentions if m["start"] is not None]
+    assert all(one <= other for one, other in pairwise(located))
+    for m in mentions:
+        assert (m["start"] is None) == (m["grounded"] == "none")
+        if m["start"] is not None:
+            assert document.text[m["start"] : m["end"]] == m["text"]
+            passage = document.passages[m["passage"]]
+            assert passage.offset <= m["start"] < m["end"] <= passage.end
+            assert passage.language in ("en", "zh")
+    assert len({(r["type"], r["head_text"], r["tail_text"]) for r in relations}) == len(relations)
+    for r in relations:
+        for ids, surface in ((r["head"], r["head_text"]), (r["tail"], r["tail_text"])):
+            assert ids == sorted(set(ids)) and ids
+            assert {m["id"] for m in mentions if m["text"] == surface} <= set(ids)
+    assert found["status"] in ("ok", "partial", "failed")
+    assert (found["status"] == "ok") == (not found["errors"])
+    assert found["passages"] == [
+        {"type": p.type, "language": p.language, "offset": p.offset, "text": p.text}
+        for p in document.passages
+    ]
+    keys = [(a["task"], a["language"], a["window"], a["attempt"]) for a in found["answers"]]
+    assert len(set(keys)) == len(keys)
+    assert {attempt for *_, attempt in keys} <= {0, 1}

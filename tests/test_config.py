@@ -1,0 +1,138 @@
+"""The settings: from flags and a YAML file; every mistake named, all at once."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from taiyi_ray.config import AnnotateConfig, load
+from taiyi_ray.errors import ConfigError
+
+NEEDED = {"inputs": ["in"], "output": "out"}
+
+
+def yaml_file(folder: Path, text: str) -> str:
+    path = folder / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def message(path: str | None, flags: dict[str, object]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path, flags)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_defaults():
+    config = load(None, NEEDED)
+    assert (config.tasks, config.types, config.relations) == (["ner", "re"], None, None)
+    assert (config.engine, config.grounding, config.limit) == ("vllm", "grammar", None)
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    path = yaml_file(
+        tmp_path, "inputs: [a, b]\noutput: out\nmax_tokens: 100\ntypes: [疾病]\nlimit: 5\n"
+    )
+    config = load(path, {"limit": 7, "output": "there"})
+    assert config.inputs == ["a", "b"]
+    assert (config.output, config.limit) == ("there", 7)
+    assert (config.max_tokens, config.types) == (100, ["疾病"])
+    assert config.max_failed == 0.05
+
+
+def test_a_config_is_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        load(None, NEEDED).output = "elsewhere"
+
+
+def test_all_problems_are_in_one_message(tmp_path):
+    path = yaml_file(tmp_path, "max_token: 5\nengines: none\ngrounding: hope\n")
+    assert message(path, {"limit": 0}) == (
+        "inputs is missing; output is missing; "
+        "engines: Input should be a valid integer, unable to parse string as an integer, "
+        "got 'none'; "
+        "grounding: Input should be 'grammar' or 'align', got 'hope'; "
+        "limit: Input should be greater than or equal to 1, got 0; "
+        "unknown setting 'max_token'; did you mean 'max_tokens'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "bad"),
+    [
+        ("limit", 0, True),
+        ("limit", 1, False),
+        ("engines", 0, True),
+        ("context_limit", 255, True),
+        ("context_limit", 256, False),
+        ("max_tokens", 15, True),
+        ("max_failed", 1.01, True),
+        ("max_failed", 1, False),
+        ("max_failed", -0.1, True),
+        ("stall_minutes", 0, True),
+        ("inputs", [], True),
+        ("output", "", True),
+        ("tasks", [], True),
+        ("types", [], True),
+        ("engine", "llama", True),
+        ("chat", "taiyi2", True),
+        ("engine_args", {"max_num_seqs": 8, "hf_overrides": {"a": [1, None]}}, False),
+        ("engine_args", {"revision": object()}, True),
+    ],
+)
+def test_bounds(setting, value, bad):
+    flags = NEEDED | {setting: value}
+    if bad:
+        assert message(None, flags).startswith(setting)
+    else:
+        assert getattr(load(None, flags), setting) == value
+
+
+@pytest.mark.parametrize("setting", ["tasks", "types", "relations"])
+@pytest.mark.parametrize("name", ["", " ", "a;b", "a:b", "疾病：", "a\nb", "[a", "a]"])
+def test_a_name_that_the_answers_could_not_hold(setting, name):
+    assert message(None, NEEDED | {setting: ["gene", name]}) == (
+        f"{setting}: a name must not be empty nor hold any of ; : ： [ ] or a line break, "
+        f"got {['gene', name]!r}"
+    )
+
+
+@pytest.mark.parametrize("name", ["gene or protein", "药物", "chemical-induced disease", "β"])
+def test_a_name_of_ones_own(name):
+    assert load(None, NEEDED | {"types": [name]}).types == [name]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "expected keys and values, as in `tasks: [ner]`"),
+        ("- ner\n", "expected keys and values, as in `tasks: [ner]`"),
+        ("tasks: [ner\n", "not YAML in UTF-8: while parsing a flow sequence"),
+        ("1: 2\n", "keywords must be strings"),
+    ],
+)
+def test_a_file_that_holds_no_settings(tmp_path, text, expected):
+    path = yaml_file(tmp_path, text)
+    found = message(path, NEEDED)
+    assert found.startswith(f"--config {path}: ")
+    assert expected in found
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    path = str(tmp_path / "no.yaml")
+    assert message(path, NEEDED) == f"--config {path}: No such file or directory"
+    (tmp_path / "no.yaml").write_bytes("types: [疾病]".encode("gb18030"))
+    assert message(path, NEEDED).startswith(f"--config {path}: not YAML in UTF-8: ")
+
+
+def test_a_value_that_json_does_not_have(tmp_path):
+    path = yaml_file(tmp_path, "engine_args: {revision: 2024-01-01}\n")
+    assert "engine_args.revision" in message(path, NEEDED)
+    quoted = yaml_file(tmp_path, "engine_args: {revision: '2024-01-01'}\n")
+    assert load(quoted, NEEDED).engine_args == {"revision": "2024-01-01"}
+
+
+def test_every_setting_says_what_it_is():
+    for name, field in AnnotateConfig.model_fields.items():
+        assert field.description, name

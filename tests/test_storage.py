@@ -1,0 +1,249 @@
+"""Places: whole objects, one winner, complete listings; locally and on S3."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from taiyi_ray import storage
+from taiyi_ray.errors import StorageError
+
+SIZE = 300_000
+
+
+@pytest.fixture(params=["local", "file://", "s3://"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place to write: a folder, the same as a URL, a bucket."""
+    if request.param == "s3://":
+        return str(request.getfixturevalue("bucket"))
+    return str(tmp_path) if request.param == "local" else f"file://{tmp_path}"
+
+
+def paths(place: str) -> list[str]:
+    return [stored.path.removeprefix(place) for stored in storage.walk(place)]
+
+
+# --------------------------------------------------------------------------------- in all places
+
+
+def test_of_many_writers_one_wins_and_its_object_is_whole(place: str) -> None:
+    path = storage.join(place, "a", "b.bin")
+    together = threading.Barrier(8)
+
+    def put(number: int) -> bool:
+        together.wait()
+        return storage.put_if_absent(path, bytes([number]) * SIZE)
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(put, range(8)))
+    assert sorted(won) == [False] * 7 + [True]
+    assert storage.read(path) == bytes([won.index(True)]) * SIZE
+    assert paths(place) == ["/a/b.bin"]
+
+
+def test_replace_writes_and_overwrites(place: str) -> None:
+    path = storage.join(place, "run.json")
+    storage.replace(path, b"one")
+    storage.replace(path, b"two")
+    assert not storage.put_if_absent(path, b"three")
+    assert storage.read(path) == b"two"
+    assert paths(place) == ["/run.json"]
+
+
+def test_walk_is_sorted_recursive_and_never_stale(place: str) -> None:
+    assert paths(place) == []
+    for name in ("b/2", "病历 1%2F.txt", "a", "b/10", "B"):
+        storage.replace(storage.join(place, *name.split("/")), name.encode())
+    expected = ["/B", "/a", "/b/10", "/b/2", "/病历 1%2F.txt"]
+    assert paths(place) == expected
+    storage.replace(storage.join(place, "b", "1"), b"")
+    assert paths(place) == sorted([*expected, "/b/1"])
+
+
+def test_what_walk_says_can_be_read_and_statted(place: str) -> None:
+    storage.replace(storage.join(place, "deep", "x y.txt"), b"12345")
+    (stored,) = storage.walk(place)
+    assert stored.size == 5
+    assert storage.stat(stored.path) == stored
+    assert storage.read(stored.path) == b"12345"
+    with storage.open_read(stored.path) as file:
+        assert file.read() == b"12345"
+
+
+def test_the_tag_changes_with_the_content(place: str) -> None:
+    path = storage.join(place, "x")
+    storage.replace(path, b"one")
+    before = storage.stat(path)
+    storage.replace(path, b"two")
+    assert storage.stat(path).tag != before.tag
+    assert storage.stat(path).tag == storage.stat(path).tag
+
+
+def test_glob(place: str) -> None:
+    for name in ("a.txt", "b/c.txt", "b/d.xml", "b/e/f.txt"):
+        storage.replace(f"{place}/{name}", b"x")
+    assert storage.glob(f"{place}/*.txt") == [f"{place}/a.txt"]
+    assert storage.glob(f"{place}/b/*.txt") == [f"{place}/b/c.txt"]
+    assert storage.glob(f"{place}/**/*.txt") == [
+        f"{place}/{name}" for name in ("a.txt", "b/c.txt", "b/e/f.txt")
+    ]
+    assert storage.glob(f"{place}/*.gz") == []
+
+
+def test_what_is_there_and_what_is_not(place: str) -> None:
+    storage.replace(f"{place}/folder/file", b"")
+    assert [storage.exists(f"{place}/{name}") for name in ("folder", "folder/file", "no")] == [
+        True,
+        True,
+        False,
+    ]
+    assert [storage.is_folder(f"{place}/{name}") for name in ("folder", "folder/file", "no")] == [
+        True,
+        False,
+        False,
+    ]
+    assert storage.read(f"{place}/no") is None
+    for access in (storage.stat, storage.open_read):
+        with pytest.raises(StorageError, match=f"^{place}/no: cannot be read"):
+            access(f"{place}/no")
+
+
+# ---------------------------------------------------------------------------------------- locally
+
+
+def test_of_many_processes_one_wins(tmp_path: Path) -> None:
+    script = (
+        "import sys; from taiyi_ray import storage; sys.stdin.read(); "
+        "print(storage.put_if_absent(sys.argv[1], sys.argv[2].encode() * 1000))"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / "x", str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    for process in started:
+        assert process.stdin
+        process.stdin.close()
+        process.stdin = None
+    won = [process.communicate()[0].strip() for process in started]
+    assert sorted(won) == ["False", "False", "False", "True"]
+    assert (tmp_path / "x").read_text() == str(won.index("True")) * 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_file_that_is_being_written_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def link(source: Path, target: str) -> None:
+        seen.append(len(list(tmp_path.iterdir())))
+        assert paths(str(tmp_path)) == []
+        assert storage.read(target) is None
+        source.rename(target)
+
+    monkeypatch.setattr(storage.os, "link", link)
+    assert storage.put_if_absent(str(tmp_path / "x"), b"whole")
+    assert seen == [1]
+    assert paths(str(tmp_path)) == ["/x"]
+
+
+@pytest.mark.parametrize("write", [storage.put_if_absent, storage.replace])
+def test_a_full_disk_leaves_nothing_behind(
+    write: Callable[[str, bytes], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "fsync", fail)
+    with pytest.raises(StorageError, match=r"/x: cannot be written \(No space left on device\)$"):
+        write(str(tmp_path / "x"), b"data")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [storage.put_if_absent, storage.replace])
+def test_a_place_below_a_file_cannot_be_written(
+    write: Callable[[str, bytes], object], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    path = str(tmp_path / "file" / "x")
+    with pytest.raises(StorageError) as caught:
+        write(path, b"data")
+    assert str(caught.value).startswith(f"{path}: cannot be written (")
+    with pytest.raises(StorageError, match="cannot be read"):
+        storage.read(path)
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.txt").write_text("12345")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "file.txt").symlink_to(tmp_path / "real" / "x.txt")
+    (tmp_path / "in" / "folder").symlink_to(tmp_path / "real")
+    (tmp_path / "in" / "folder2").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "up").symlink_to(tmp_path / "in")
+    place = str(tmp_path / "in")
+    assert paths(place) == ["/file.txt", "/folder/x.txt"]
+    for stored in storage.walk(place):
+        assert stored == storage.stat(stored.path)
+        assert stored.size == 5
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").symlink_to(tmp_path / "gone")
+    with pytest.raises(StorageError, match=r"/x\.txt: cannot be read"):
+        list(storage.walk(str(tmp_path)))
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(storage.os, "scandir", refuse)
+    with pytest.raises(StorageError, match=r"cannot be listed \(Permission denied\)"):
+        list(storage.walk(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("given", "full"),
+    [("/a/b", "/a/b"), ("/a/../b//c/", "/b/c"), ("./x", "{cwd}/x"), ("s3://b/../c", "s3://b/../c")],
+)
+def test_absolute(given: str, full: str) -> None:
+    assert storage.absolute(given) == full.format(cwd=Path.cwd())
+
+
+# ------------------------------------------------------------------------------ places elsewhere
+
+
+def test_an_unknown_kind_of_place() -> None:
+    with pytest.raises(StorageError, match="^gopher://x: no such kind of place"):
+        storage.read("gopher://x")
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
+    with pytest.raises(StorageError, match=r"^s3://nowhere/x: cannot be written \(.*bucket"):
+        storage.put_if_absent("s3://nowhere/x", b"data")
+
+
+def test_a_server_that_is_not_there_is_named(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(StorageError, match=r"^s3://bucket/x: cannot be read \(.*127\.0\.0\.1:9"):
+        storage.read("s3://bucket/x")
