@@ -24,7 +24,7 @@ from taiyi_ray.records import (
 )
 from taiyi_ray.tasks.task import Options, Parsed, Question, Task
 
-SECOND_CHANCE = 4
+SECOND_CHANCE = 2
 """An answer that was cut is asked for once more, with so many times the tokens."""
 
 _SMALLEST_WINDOW = 64

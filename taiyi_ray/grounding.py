@@ -66,7 +66,6 @@ class Folded:
         for at, character in enumerate(text):
             folded = self._fold(character, language)
             if folded == " " and characters and characters[-1] == " ":
-                ends[-1] = at + 1
                 continue
             for piece in folded:
                 characters.append(piece)
@@ -92,7 +91,7 @@ class Locator:
     """Finds surfaces in the passages of one language of a document.
 
     Outside Chinese a mention must not begin or end inside a word, unless its surface occurs nowhere
-    else: on the gold mentions of BC5CDR word bounds lift precision from 92 % to 99.9 %.
+    else: on the gold mentions of BC5CDR's test set this finds 99.97 % at a precision of 99.7 %.
 
     Args:
         text: the document's text.
@@ -166,15 +165,19 @@ def _quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+LONGEST = 150
+"""Characters of a mention: none of 54,973 gold mentions of six English corpora exceeds 120, while a
+small model copies whole sentences until its token limit."""
+
 # A mention of one character is a letter or digit; a longer one neither begins nor ends with a blank
-# or one of these signs (4 of 54,973 gold mentions of six corpora do). The expressions are kept
-# small: intersected with a text, a complement or a third operand exhausts llguidance's lexer.
+# or one of these signs (4 of those gold mentions do). The expressions are kept small: intersected
+# with a text, a complement or a third operand exhausts llguidance's lexer.
 _EDGE = r" .,:;。，、：；"
-_MENTION = rf"M: S & /[\p{{L}}\p{{N}}]|[^{_EDGE}\n][^;\n]*[^{_EDGE}\n]/"
+_MENTION = rf"M: S & /[\p{{L}}\p{{N}}]|[^{_EDGE}\n][^;\n]{{0,{LONGEST - 2}}}[^{_EDGE}\n]/"
 # In a pair neither part may hold a bracket or ", ": they would end it.
 _PART = (
     rf"P: S & /[\p{{L}}\p{{N}}]"
-    rf"|[^{_EDGE}\[\]\n]([^,;\[\]\n]|,+[^ ,;\[\]\n])*[^{_EDGE}\[\]\n]/"
+    rf"|[^{_EDGE}\[\]\n]([^,;\[\]\n]|,+[^ ,;\[\]\n]){{0,{LONGEST - 2}}}[^{_EDGE}\[\]\n]/"
 )
 
 

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taiyi_ray.grounding import (
+    LONGEST,
     MOST,
     Folded,
     Locator,
@@ -333,6 +334,15 @@ def test_lists_are_bounded(accepts: Callable[[str, str], bool], items: int, allo
     assert MOST == 24
     assert accepts(A_MENTION, "disease: " + "; ".join(["rats"] * items)) is allowed
     assert accepts(A_PAIR, "causes: " + "; ".join(["[rats, N]"] * items)) is allowed
+
+
+@pytest.mark.parametrize(("length", "allowed"), [(1, True), (LONGEST, True), (LONGEST + 1, False)])
+def test_mentions_are_bounded(
+    accepts: Callable[[str, str], bool], length: int, allowed: bool
+) -> None:
+    text = "x" * length
+    assert accepts(mentions_grammar(["a: "], "", "none", text, "en"), f"a: {text}") is allowed
+    assert accepts(pairs_grammar(["a: "], "", "none", text, "en"), f"a: [{text}, {text}]") is allowed
 
 
 @pytest.mark.parametrize("head", ["disease: ", 'a "b" \\ c/d%: ', "疾病："])

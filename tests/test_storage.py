@@ -228,8 +228,23 @@ def test_absolute(given: str, full: str) -> None:
 
 
 def test_an_unknown_kind_of_place() -> None:
-    with pytest.raises(StorageError, match="^gopher://x: no such kind of place"):
+    with pytest.raises(StorageError, match=r"^gopher://x: no such kind of place"):
         storage.read("gopher://x")
+
+
+def test_what_others_write_to_a_bucket_is_seen_at_once(bucket: str) -> None:
+    import s3fs
+
+    storage.replace(f"{bucket}/a/x", b"old")
+    assert paths(bucket) == ["/a/x"]
+    other = s3fs.S3FileSystem(skip_instance_cache=True)
+    other.pipe_file("bucket/a/x", b"newer")
+    other.pipe_file("bucket/a/y", b"")
+    assert storage.stat(f"{bucket}/a/x").size == 5
+    with storage.open_read(f"{bucket}/a/x") as file:
+        assert file.read() == b"newer"
+    assert storage.exists(f"{bucket}/a/y")
+    assert storage.glob(f"{bucket}/a/*") == [f"{bucket}/a/x", f"{bucket}/a/y"]
 
 
 def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
@@ -237,13 +252,11 @@ def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
         storage.put_if_absent("s3://nowhere/x", b"data")
 
 
-def test_a_server_that_is_not_there_is_named(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_is_not_there_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import s3fs
 
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(StorageError, match=r"^s3://bucket/x: cannot be read \(.*127\.0\.0\.1:9"):
         storage.read("s3://bucket/x")

@@ -92,6 +92,8 @@ def _logged_error() -> str:
     """The last exception in this process's log: vLLM names its cause only there, in a child."""
     try:
         log = Path("/proc/self/fd/2").resolve(strict=True)
+        if not log.is_file():  # a terminal, which would be waited for
+            return ""
         lines = log.read_text(errors="replace")[-_LOG_TAIL:].splitlines()
     except OSError:
         return ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from taiyi_ray.grounding import LONGEST
+
 COLON = {"en": ": ", "zh": "："}
 NONE = {"en": "none", "zh": "无"}
 
@@ -12,8 +14,9 @@ _PAIR = re.compile(r"\[(.*?), (.*?)\]")
 
 
 def writable(surface: str) -> bool:
-    """Whether a mention survives the form: it has no escaping for its own separators."""
-    return surface == surface.strip() and not any(c in surface for c in ";\n")
+    """Whether a mention survives the form: not too long, and without its separators (no escaping)."""
+    short = len(surface) <= LONGEST
+    return short and surface == surface.strip() and not any(c in surface for c in ";\n")
 
 
 def write(heads: Sequence[str], items: Sequence[str], end: str, language: str) -> str:

@@ -18,7 +18,7 @@ from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.task import Question
 from tests.samples import chinese, english, options
 
-WORDS = "aspirin ibuprofen fever stroke cancer kidney insulin glucose seizure dopamine serotonin"
+WORDS = "aspirin for fever, naloxone for morphine; warfarin and heparin, cocaine and renal failure"
 
 
 def document(text: str) -> Document:

@@ -1,0 +1,129 @@
+"""The fingerprint: it changes with what can change an answer, and with nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.tasks import select
+from taiyi_ray.tasks.task import Options
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES, terms
+
+
+def made(model: str = "digest", **settings: Any) -> dict[str, Any]:
+    """The identity of a run with these settings, put together as the job does it."""
+    config = AnnotateConfig(**{"inputs": ["in"], "output": "out", "context_limit": 4096} | settings)
+    tasks = select(config.tasks)
+    options = Options(
+        types=terms(config.types, MENTION_TYPES),
+        relations=terms(config.relations, RELATION_TYPES),
+        grammar=config.grounding == "grammar",
+        document_first=len(tasks) > 1,
+    )
+    return identity(config, tasks, options, model)
+
+
+def test_it_is_sixteen_digits_and_the_same_for_the_same():
+    assert re.fullmatch("[0-9a-f]{16}", fingerprint(made()))
+    assert fingerprint(made()) == fingerprint(made())
+
+
+@pytest.mark.parametrize(
+    ("settings", "differs"),
+    [
+        ({"model": "other digest"}, "model"),
+        ({"tasks": ["ner"]}, "re.version"),
+        ({"tasks": ["ner"]}, "document_first"),
+        ({"types": ["disease"]}, "ner.terms"),
+        ({"types": ["disease", "chemical"]}, "ner.terms"),
+        ({"relations": ["treatment"]}, "re.terms"),
+        ({"grounding": "align"}, "grounding"),
+        ({"chat": "taiyi1"}, "chat"),
+        ({"max_tokens": 100}, "max_tokens"),
+        ({"context_limit": 1000}, "context_limit"),
+        ({"engine": "fake"}, "engine"),
+        ({"engine_args": {"dtype": "float32"}}, "arguments"),
+        ({"engine_args": {"quantization": "fp8"}}, "arguments"),
+        ({"engine_args": {"hf_overrides": {"a": 1}}}, "arguments"),
+    ],
+)
+def test_it_changes_with_what_can_change_an_answer(settings, differs):
+    assert fingerprint(made(**settings)) != fingerprint(made())
+    assert differs in [line.partition(":")[0] for line in differences(made(), made(**settings))]
+
+
+@pytest.mark.parametrize(
+    ("task", "change"),
+    [(0, {"version": 99}), (1, {"version": 99}), (0, {"template": "re.v1"})],
+)
+def test_it_changes_with_a_tasks_version_and_template(monkeypatch, task, change):
+    from taiyi_ray.tasks import TASKS
+
+    usual = made()
+    name, old = list(TASKS.items())[task]
+    monkeypatch.setitem(TASKS, name, replace(old, **change))
+    (line,) = differences(usual, made())
+    assert line.startswith(f"{name}.{'templates' if 'template' in change else 'version'}: ")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"limit": 5},
+        {"engines": 4},
+        {"output": "elsewhere", "inputs": ["other"]},
+        {"engine_args": {"max_num_seqs": 128, "gpu_memory_utilization": 0.5}},
+        {"max_failed": 1, "stall_minutes": 1, "retry_failed": True, "trust_remote_code": True},
+        {"types": [term.name for term in MENTION_TYPES]},
+        {"types": [term.zh for term in MENTION_TYPES]},
+    ],
+)
+def test_it_does_not_change_with_anything_else(settings):
+    assert fingerprint(made(**settings)) == fingerprint(made())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "same"),
+    [({"latency": 1.0, "die_on": "x"}, True), ({"refuse": 0.5}, False), ({"cut": 0.5}, False)],
+)
+def test_arguments_of_the_fake_engine(arguments, same):
+    usual = fingerprint(made(engine="fake"))
+    assert (fingerprint(made(engine="fake", engine_args=arguments)) == usual) is same
+
+
+def test_differences_name_the_setting_and_both_values():
+    assert differences(made(), made()) == []
+    assert differences(made(), made(max_tokens=100, grounding="align")) == [
+        'grounding: "grammar" there, "align" now',
+        "max_tokens: 512 there, 100 now",
+    ]
+    assert differences({"a": 1}, {"b": "x" * 100}) == [
+        "a: 1 there, nothing now",
+        f'b: nothing there, "{"x" * 76}... now',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "left"),
+    [
+        ({"model": "other", "chat": "taiyi1", "max_tokens": 1000, "context_limit": 8192}, []),
+        ({"grounding": "align"}, ["grounding"]),
+        ({"engine": "fake"}, ["engine"]),
+        ({"types": ["disease"], "max_tokens": 1000}, ["ner.terms"]),
+        ({"engine_args": {"dtype": "float32"}}, ["arguments"]),
+    ],
+)
+def test_a_retry_may_change_the_model_and_its_limits_but_not_what_is_asked(settings, left):
+    lines = differences(made(), made(**settings), retry=True)
+    assert [line.partition(":")[0] for line in lines] == left
+
+
+def test_a_retry_may_change_templates():
+    old = {"ner.templates": {"en": "1"}, "ner.version": 1}
+    new = {"ner.templates": {"en": "2"}, "ner.version": 2}
+    assert differences(old, new, retry=True) == ["ner.version: 1 there, 2 now"]

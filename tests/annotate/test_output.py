@@ -1,0 +1,301 @@
+"""The output: a unit is there whole or not at all, and what its footer says is so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from taiyi_ray import storage
+from taiyi_ray.annotate.output import Output, Totals, verify
+from taiyi_ray.annotate.plan import Unit
+from taiyi_ray.annotator import Annotated
+from taiyi_ray.errors import StorageError
+from taiyi_ray.records import (
+    SCHEMA,
+    Annotations,
+    Answer,
+    Document,
+    Failure,
+    Mention,
+    Relation,
+    passages,
+)
+
+SOURCE = "a%2F病历.jsonl-01234567"
+
+
+def unit(first: int, last: int, source: str = SOURCE) -> Unit:
+    return Unit(source=source, path="/in/a.jsonl", first=first, last=last)
+
+
+def row(position: int, run_id: str = "run-1") -> dict[str, Any]:
+    """A row with something in it: every third one failed, every second one has findings."""
+    document = Document(
+        f"d{position}",
+        passages([("text", "zh", "糖尿病 😀 metformin")]),
+        metadata={"year": "2020"},
+        source=SOURCE,
+        position=position,
+    )
+    annotated = Annotated(document)
+    if position % 2:
+        annotated.annotations = Annotations(
+            mentions=[
+                Mention(0, "disease", "糖尿病", 0, 3, passage=0),
+                Mention(1, None, "nowhere", None, None, grounded="none"),
+            ],
+            relations=[Relation(0, "treatment", "metformin", "糖尿病", [], [0], 0.5)],
+        )
+    if position % 3 == 0:
+        annotated.status = "failed"
+        annotated.errors = [Failure("engine_error", "ner", "refused")]
+    annotated.answers = [
+        Answer("ner", ["disease"], "zh", 0, 0, "疾病：糖尿病", 100, 50, 5, "stop", None),
+        Answer("re", ["treatment"], "zh", 0, 0, None, 70, 0, 0, None, "engine_error"),
+    ]
+    made = annotated.row(unit="", run_id=run_id, fingerprint="f")
+    return made
+
+
+def rows(of: Unit, run_id: str = "run-1") -> list[dict[str, Any]]:
+    return [row(n, run_id) | {"unit": of.name} for n in range(of.first, of.last + 1)]
+
+
+@pytest.fixture(params=["local", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
+    if request.param == "s3":
+        return Output(f"{request.getfixturevalue('bucket')}/out")
+    return Output(str(tmp_path / "out"))
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Output:
+    return Output(str(tmp_path / "out"))
+
+
+# ----------------------------------------------------------------------------------------- commit
+
+
+def test_a_unit_holds_its_rows_in_the_schema_of_the_contract(output):
+    of = unit(3, 8)
+    assert output.commit(of, rows(of), "run-1", again=False)
+    assert output.path(of) == f"{output.place}/annotations/{SOURCE}/000000003-000000008.parquet"
+    with storage.open_read(output.path(of)) as file:
+        schema = pq.read_schema(file)
+    assert schema.equals(SCHEMA)
+    assert [field.metadata for field in schema] == [field.metadata for field in SCHEMA]
+    expected = pa.Table.from_pylist(rows(of), SCHEMA).to_pylist()
+    assert output.rows(of) == expected
+    assert output.rows(of)[0]["mentions"][0]["text"] == "糖尿病"
+
+
+def test_the_footer_counts_the_rows(output):
+    of = unit(0, 5)
+    output.commit(of, rows(of), "run-1", again=False)
+    footer = output.footer(of)
+    assert (footer.rows, footer.first, footer.last) == (6, 0, 5)
+    assert (footer.unit, footer.run_id, len(footer.attempt)) == (of.name, "run-1", 32)
+    assert footer.totals.as_dict() == {
+        "documents": {"ok": 4, "failed": 2},
+        "mentions": {"disease": 3, "(untyped)": 3},
+        "relations": {"treatment": 3},
+        "failures": {"engine_error": 2},
+        "tokens": {
+            "prompt_tokens": 1020,
+            "cached_tokens": 300,
+            "output_tokens": 30,
+            "questions": 12,
+        },
+    }
+    assert footer.totals == Totals.of(output.rows(of))
+
+
+def test_the_first_commit_stands(output):
+    of = unit(0, 3)
+    assert output.commit(of, rows(of), "run-1", again=False)
+    before = storage.read(output.path(of))
+    assert not output.commit(of, rows(of, "run-2"), "run-2", again=False)
+    assert storage.read(output.path(of)) == before
+    assert output.footer(of).run_id == "run-1"
+
+
+def test_a_commit_whose_answer_was_lost_is_known_as_ones_own(local, monkeypatch):
+    put = storage.put_if_absent
+
+    def put_and_lose_the_answer(path: str, data: bytes) -> bool:
+        put(path, data)
+        return False
+
+    monkeypatch.setattr(storage, "put_if_absent", put_and_lose_the_answer)
+    of = unit(0, 3)
+    assert local.commit(of, rows(of), "run-1", again=False)
+    assert not local.commit(of, rows(of), "run-2", again=False)
+
+
+def test_doing_a_unit_again_takes_the_old_ones_place(output):
+    of = unit(0, 3)
+    output.commit(of, rows(of), "run-1", again=False)
+    assert output.commit(of, rows(of, "run-2"), "run-2", again=True)
+    assert output.footer(of).run_id == "run-2"
+    assert output.committed() == {of.name}
+
+
+@pytest.mark.parametrize("positions", [[0, 1], [0, 1, 2, 3], [1, 0, 2], [1, 2, 3]])
+def test_rows_that_are_not_the_units_are_never_written(local, positions):
+    with pytest.raises(AssertionError):
+        local.commit(unit(0, 2), [row(n) for n in positions], "run-1", again=False)
+    assert local.committed() == set()
+
+
+def test_a_unit_without_any_finding_has_the_same_schema(local):
+    of = unit(0, 0)
+    bare = Annotated(Document(None, source=SOURCE), status="failed").row(
+        unit=of.name, run_id="run-1", fingerprint="f"
+    )
+    local.commit(of, [bare], "run-1", again=False)
+    assert pq.read_schema(local.path(of)).equals(SCHEMA)
+    assert local.footer(of).totals.as_dict()["documents"] == {"failed": 1}
+
+
+# ---------------------------------------------------------------------------------------- listing
+
+
+def test_what_is_committed(output):
+    assert output.committed() == set()
+    units = [unit(0, 3), unit(4, 6), unit(0, 3, "b.txt-76543210")]
+    for of in units:
+        output.commit(of, [row(n) for n in range(of.first, of.last + 1)], "run-1", again=False)
+    storage.replace(f"{output.place}/annotations/_SUCCESS", b"")
+    assert output.committed() == {of.name for of in units}
+
+
+def test_a_file_that_is_being_written_is_not_committed(local):
+    folder = Path(local.path(unit(0, 3))).parent
+    folder.mkdir(parents=True)
+    (folder / ".taiyi_ray-abc.tmp").write_bytes(b"half")
+    assert local.committed() == set()
+
+
+# ----------------------------------------------------------------------------------------- verify
+
+
+def commit_as(output: Output, of: Unit, held: Unit) -> None:
+    """Put the rows of `held` where `of` belongs."""
+    output.commit(held, rows(held), "run-1", again=False)
+    Path(output.path(held)).rename(output.path(of))
+
+
+def test_verify_adds_up_what_is_there(output):
+    units = [unit(0, 3), unit(4, 6)]
+    for of in units:
+        output.commit(of, rows(of), "run-1", again=False)
+    totals, wrong = verify(output, units)
+    assert wrong == []
+    assert totals == Totals.of(row(n) for n in range(7))
+
+
+@pytest.mark.parametrize(
+    ("held", "problem"),
+    [
+        (unit(0, 8), "holds 9 rows, 0 to 8, of unit"),
+        (unit(1, 10), "holds 10 rows, 1 to 10, of unit"),
+        (unit(0, 10), "holds 11 rows, 0 to 10, of unit"),
+        (unit(0, 9, "other.txt-00000000"), "of unit 'other.txt-00000000/000000000-000000009'"),
+    ],
+)
+def test_verify_finds_other_rows_than_planned(local, held, problem):
+    good, bad = unit(10, 19), unit(0, 9)
+    local.commit(good, rows(good), "run-1", again=False)
+    commit_as(local, bad, held)
+    (wrong,) = verify(local, [good, bad])[1]
+    assert wrong.startswith(f"{local.path(bad)}: holds ")
+    assert problem in wrong
+
+
+def test_verify_finds_a_row_from_outside_the_unit(local):
+    of = unit(0, 9)
+    local.commit(of, rows(of), "run-1", again=False)
+    table = pq.read_table(local.path(of))
+    positions = pa.array([*range(9), 12], pa.int64())
+    index = table.schema.get_field_index("position")
+    pq.write_table(table.set_column(index, "position", positions), local.path(of))
+    (wrong,) = verify(local, [of])[1]
+    assert "holds 10 rows, 0 to 12" in wrong
+
+
+@pytest.mark.parametrize("how", ["cut off", "empty", "no Parquet", "of another program", "no rows"])
+def test_a_file_that_is_no_unit_is_named_with_the_way_out(local, how):
+    of = unit(0, 3)
+    local.commit(of, rows(of), "run-1", again=False)
+    path = Path(local.path(of))
+    match how:
+        case "cut off":
+            path.write_bytes(path.read_bytes()[:-10])
+        case "empty":
+            path.write_bytes(b"")
+        case "no Parquet":
+            path.write_bytes(b"hello " * 100)
+        case "of another program":
+            pq.write_table(pa.table({"a": [1]}), path)
+        case "no rows":
+            table = pq.read_table(path)
+            pq.write_table(table.slice(0, 0), path)
+    with pytest.raises(StorageError, match=rf"^{path}: is not a file of this .*; delete it"):
+        verify(local, [of])
+
+
+def test_a_unit_that_is_not_there_is_named(local):
+    with pytest.raises(StorageError, match=r"000000000-000000003\.parquet: cannot be read"):
+        verify(local, [unit(0, 3)])
+
+
+def test_footers_come_in_order_and_for_many_units(local):
+    units = [unit(n, n) for n in range(40)]
+    for of in units:
+        local.commit(of, rows(of), "run-1", again=False)
+    found = list(local.footers(reversed(units)))
+    assert [of for of, _ in found] == units[::-1]
+    assert [footer.first for _, footer in found] == list(range(39, -1, -1))
+
+
+# ------------------------------------------------------------------------------------- died marks
+
+
+def test_died_marks_come_back(output):
+    of, other = unit(0, 9), unit(10, 19)
+    assert output.died(of) == (set(), {})
+    output.mark_died(of, [2, 5], alone=False)
+    output.mark_died(of, [5], alone=True)
+    output.mark_died(of, [5], alone=True)
+    output.mark_died(of, [7], alone=True)
+    output.mark_died(other, [11], alone=False)
+    assert output.died(of) == ({2, 5, 7}, {5: 2, 7: 1})
+    assert output.died(other) == ({11}, {})
+
+
+# ------------------------------------------------------------------------------------------- runs
+
+
+def test_run_json_is_the_newest_complete_run(output):
+    def content(name: str) -> Any:
+        data = storage.read(f"{output.place}/{name}")
+        return None if data is None else json.loads(data)
+
+    output.write_run({"run_id": "1", "state": "running"}, complete=False)
+    assert content("run.json") is None
+    assert content("runs/1.json") == {"run_id": "1", "state": "running"}
+    output.write_run({"run_id": "1", "state": "完成"}, complete=True)
+    output.write_run({"run_id": "2", "state": "unfinished"}, complete=False)
+    assert content("run.json") == content("runs/1.json") == {"run_id": "1", "state": "完成"}
+    assert content("runs/2.json") == {"run_id": "2", "state": "unfinished"}
+
+
+def test_totals_come_back_from_json():
+    totals = Totals.of(row(n) for n in range(5))
+    assert Totals.from_dict(json.loads(json.dumps(totals.as_dict()))) == totals
+    assert Totals.of([]) == Totals()

@@ -1,0 +1,316 @@
+"""The plan: sources cut into units, written once, extended, never changed."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taiyi_ray import storage
+from taiyi_ray.annotate import job as job_module
+from taiyi_ray.annotate.output import Output
+from taiyi_ray.annotate.plan import (
+    UNIT_BYTES,
+    UNIT_RECORDS,
+    Job,
+    Part,
+    Plan,
+    PlannedSource,
+    Unit,
+    add_part,
+    cut,
+    extend,
+    load_job,
+    load_plan,
+    put_job,
+    record_sizes,
+)
+from taiyi_ray.annotate.sources import SourceFile, find
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.errors import ConfigError
+
+Request = tuple[str, int, int | None]
+
+
+def lines(folder: Path, name: str, records: int) -> Path:
+    path = folder / name
+    path.write_text('{"document_id": "d", "text": "t"}\n' * records)
+    return path
+
+
+def scan(requests: Iterable[Request]) -> Iterator[tuple[Sequence[int], bool]]:
+    return (record_sizes(*request) for request in requests)
+
+
+def files(*paths: Path) -> list[SourceFile]:
+    return find([str(path) for path in paths]).files
+
+
+def ranges(plan: Plan) -> dict[str, list[tuple[int, int]]]:
+    """The units of each source, by the file's name."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for unit in plan.units():
+        found.setdefault(Path(unit.path).name, []).append((unit.first, unit.last))
+    return found
+
+
+# -------------------------------------------------------------------------------------------- cut
+
+
+@pytest.mark.parametrize(
+    ("sizes", "first", "most", "units"),
+    [
+        ([], 0, 10, []),
+        ([5], 0, 1, [(0, 0)]),
+        ([5] * 5, 0, 2, [(0, 1), (2, 3), (4, 4)]),
+        ([5] * 3, 100, 2, [(100, 101), (102, 102)]),
+        ([UNIT_BYTES, 1, 1], 0, 10, [(0, 0), (1, 2)]),
+        ([UNIT_BYTES - 1, 1, 1], 0, 10, [(0, 1), (2, 2)]),
+        ([1, 2 * UNIT_BYTES, 1], 0, 10, [(0, 0), (1, 1), (2, 2)]),
+    ],
+)
+def test_cut(sizes, first, most, units):
+    assert cut(sizes, first, most) == units
+
+
+@given(
+    sizes=st.lists(
+        st.one_of(st.integers(0, 100), st.integers(UNIT_BYTES // 4, 2 * UNIT_BYTES)), max_size=60
+    ),
+    first=st.integers(0, 10**6),
+    most=st.integers(1, 20),
+)
+def test_units_are_contiguous_cover_all_and_keep_within_their_bounds(sizes, first, most):
+    units = cut(sizes, first, most)
+    covered = [n for low, high in units for n in range(low, high + 1)]
+    assert covered == list(range(first, first + len(sizes)))
+    for low, high in units:
+        size = sum(sizes[low - first : high - first + 1])
+        assert high - low + 1 <= most
+        assert size <= UNIT_BYTES or low == high
+    for (low, high), (_, next_high) in pairwise(units):
+        # No unit ends early: its next record would not have fitted.
+        more = sum(sizes[low - first : high - first + 2])
+        assert high - low + 1 == most or more > UNIT_BYTES or next_high < high
+
+
+# ----------------------------------------------------------------------------------------- extend
+
+
+@pytest.mark.parametrize(
+    ("records", "engines", "most"),
+    [(0, 1, 1), (7, 1, 1), (80, 1, 10), (80, 2, 5), (80, 100, 1), (20_000, 1, UNIT_RECORDS)],
+)
+def test_a_small_corpus_gives_every_engine_eight_units(tmp_path, records, engines, most):
+    path = lines(tmp_path, "a.jsonl", records)
+    part = extend(Plan([]), files(path), None, engines, scan)
+    sizes = [last - first + 1 for first, last in part.sources[0].units]
+    assert max(sizes) == most
+    assert sum(sizes) == max(records, 1)  # an empty file is one record: it becomes a failed row
+
+
+def test_the_size_of_units_is_that_of_the_whole_corpus(tmp_path):
+    paths = [lines(tmp_path, f"{n}.jsonl", 40) for n in range(4)]
+    part = extend(Plan([]), files(*paths), None, 1, scan)
+    assert [source.units for source in part.sources] == [[(0, 19), (20, 39)]] * 4
+    assert [source.complete for source in part.sources] == [True] * 4
+
+
+def test_a_limit_ends_in_the_middle_of_a_file_and_can_be_moved_and_lifted(tmp_path):
+    given_files = files(*(lines(tmp_path, f"{n}.jsonl", 10) for n in range(4)))
+    plan = Plan([extend(Plan([]), given_files, 15, 1, scan)])
+    assert plan.records == 15
+    assert {name: units[-1][1] for name, units in ranges(plan).items()} == {
+        "0.jsonl": 9,
+        "1.jsonl": 4,
+    }
+    assert [source.complete for source in plan.sources.values()] == [True, False]
+
+    assert extend(plan, given_files, 15, 1, scan).sources == []
+    assert extend(plan, given_files, 3, 1, scan).sources == []
+
+    plan = Plan([*plan.parts, extend(plan, given_files, 21, 1, scan)])
+    assert plan.records == 21
+    assert list(plan.sources.values())[1].complete
+
+    plan = Plan([*plan.parts, extend(plan, given_files, None, 1, scan)])
+    assert plan.records == 40
+    for units in ranges(plan).values():
+        assert [n for low, high in units for n in range(low, high + 1)] == list(range(10))
+    assert extend(plan, given_files, None, 1, scan).sources == []
+
+
+def test_a_limit_at_the_end_of_a_file_leaves_it_complete(tmp_path):
+    given_files = files(lines(tmp_path, "a.jsonl", 5), lines(tmp_path, "b.jsonl", 5))
+    (source,) = extend(Plan([]), given_files, 5, 1, scan).sources
+    assert (source.records, source.complete) == (5, True)
+
+
+def test_a_new_file_is_added_and_what_is_planned_stays(tmp_path):
+    old = lines(tmp_path, "b.jsonl", 10)
+    plan = Plan([extend(Plan([]), files(old), None, 1, scan)])
+    before = list(plan.units())
+    new = lines(tmp_path, "a.jsonl", 3)
+    part = extend(plan, files(new, old), None, 1, scan)
+    assert [source.records for source in part.sources] == [3]
+    assert list(Plan([*plan.parts, part]).units())[: len(before)] == before
+
+
+def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path):
+    path = lines(tmp_path, "a.jsonl", 10)
+    plan = Plan([extend(Plan([]), files(path), None, 1, scan)])
+    lines(tmp_path, "a.jsonl", 11)
+    with pytest.raises(ConfigError, match="changed since its units were planned"):
+        extend(plan, files(path), None, 1, scan)
+
+
+# ------------------------------------------------------------------------------------------- scan
+
+
+@pytest.mark.parametrize(
+    ("first", "most", "expected"),
+    [
+        (0, None, (3, True)),
+        (1, None, (2, True)),
+        (3, None, (0, True)),
+        (0, 2, (2, False)),
+        (0, 3, (3, True)),
+        (1, 1, (1, False)),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_scanning_from_a_record_on(tmp_path, name, first, most, expected):
+    path, data = tmp_path / name, b'{"a": 1}\n{"b": 12}\n{}\n'
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    sizes, complete = record_sizes(str(path), first, most)
+    assert (len(sizes), complete) == expected
+    assert list(sizes) == [8, 9, 2][first : first + len(sizes)]
+
+
+# ------------------------------------------------------------------------------------------ units
+
+
+def test_the_name_of_a_unit_sorts_by_its_first_record():
+    units = [Unit(source="s", path="p", first=n, last=n + 9) for n in (0, 90, 1000)]
+    names = [unit.name for unit in units]
+    assert names == ["s/000000000-000000009", "s/000000090-000000099", "s/000001000-000001009"]
+    assert units[0].records == 10
+
+
+# ------------------------------------------------------------------------------- parts in storage
+
+
+def part(name: str) -> Part:
+    source = PlannedSource(
+        name=name, path=f"/in/{name}", size=1, tag="t", sha256=None, complete=True, units=[(0, 4)]
+    )
+    return Part(sources=[source])
+
+
+def a_job(name: str) -> Job:
+    return Job(
+        fingerprint="f", identity={"a": 1}, config={"名": "值"}, versions={}, part=part(name)
+    )
+
+
+@pytest.fixture(params=["local", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "s3":
+        return f"{request.getfixturevalue('bucket')}/out"
+    return str(tmp_path / "out")
+
+
+def test_of_two_jobs_the_first_counts(output):
+    assert load_job(output) is None
+    assert put_job(output, a_job("one"))
+    assert not put_job(output, a_job("two"))
+    assert load_job(output) == a_job("one")
+
+
+def test_of_two_parts_with_one_number_the_first_counts_and_a_gap_ends_the_plan(output):
+    put_job(output, a_job("one"))
+    assert add_part(output, 1, part("two"))
+    assert not add_part(output, 1, part("three"))
+    assert add_part(output, 3, part("beyond a gap"))
+    plan = load_plan(output, a_job("one"))
+    assert list(plan.sources) == ["one", "two"]
+    assert plan.records == 10
+
+
+@pytest.mark.parametrize("content", ["{}", "not json", '{"format": 1}'])
+def test_a_job_file_of_something_else_is_refused(output, content):
+    storage.replace(f"{output}/job.json", content.encode())
+    with pytest.raises(ConfigError, match=r"job\.json: not of this program; choose another --out"):
+        load_job(output)
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(ConfigError, match="out: is a file; name a folder"):
+        load_job(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("planned", [0, 1])
+def test_runs_that_plan_at_once_agree_on_one_plan(tmp_path, monkeypatch, planned):
+    """With nothing planned they race for job.json, else for the next part."""
+    output = Output(str(tmp_path / "out"))
+    config = AnnotateConfig(inputs=["in"], output=output.place)
+    paths = [lines(tmp_path, f"{n}.jsonl", 4) for n in range(3)]
+
+    def plan(files_here: Sequence[Path]) -> Plan:
+        corpus = find([str(path) for path in files_here])
+        return job_module._planned(config, output, {"a": 1}, corpus, write=True)
+
+    if planned:
+        plan(paths[:1])
+    together = threading.Barrier(2, timeout=30)
+    waits = threading.local()
+
+    def extend_together(*arguments):
+        made = extend(*arguments)
+        if not getattr(waits, "over", False):
+            waits.over = True
+            together.wait()
+        return made
+
+    monkeypatch.setattr(job_module, "extend", extend_together)
+    with ThreadPoolExecutor(2) as pool:
+        plans = list(pool.map(plan, [paths, paths[:2]]))
+    written = load_job(output.place)
+    assert written
+    final = load_plan(output.place, written)
+    assert {name: (u[0][0], u[-1][1]) for name, u in ranges(final).items()} == {
+        "0.jsonl": (0, 3),
+        "1.jsonl": (0, 3),
+        "2.jsonl": (0, 3),
+    }
+    assert final.records == 12
+    for made in plans:
+        assert made.parts == final.parts[: len(made.parts)]
+    assert {len(made.sources) for made in plans} <= {2, 3}
+
+
+def test_a_dry_run_shows_the_plan_as_it_would_be_and_writes_nothing(tmp_path):
+    output = Output(str(tmp_path / "out"))
+    config = AnnotateConfig(inputs=["in"], output=output.place)
+    paths = [lines(tmp_path, f"{n}.jsonl", 4) for n in range(3)]
+
+    def records(number: int, *, write: bool) -> int:
+        corpus = find([str(path) for path in paths[:number]])
+        return job_module._planned(config, output, {"a": 1}, corpus, write=write).records
+
+    assert records(1, write=False) == 4
+    assert not Path(output.place).exists()
+    assert records(1, write=True) == 4
+    assert records(2, write=True) == 8
+    before = sorted(Path(output.place).rglob("*"))
+    assert records(2, write=False) == 8
+    assert records(3, write=False) == 12
+    assert sorted(Path(output.place).rglob("*")) == before

@@ -1,0 +1,438 @@
+"""The workers without Ray: reading a unit, taking turns at the engine, committing, poison."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from taiyi_ray import storage
+from taiyi_ray.annotate import workers
+from taiyi_ray.annotate.output import Output
+from taiyi_ray.annotate.plan import PlannedSource, Unit
+from taiyi_ray.annotate.sources import digest
+from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_unit, unit_row
+from taiyi_ray.annotator import Annotated, Annotator
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.records import Document
+from taiyi_ray.tasks.task import Options
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES
+
+TEXT = "Patients were treated with metformin, insulin and aspirin after stroke. "
+OPTIONS = Options(MENTION_TYPES, RELATION_TYPES, grammar=False, document_first=True)
+
+
+def planned(path: Path, first: int, last: int, *, again: bool = False) -> dict[str, Any]:
+    """The row of a unit of this file."""
+    stored = storage.stat(str(path))
+    source = PlannedSource(
+        name=f"{path.name}-01234567",
+        path=str(path),
+        size=stored.size,
+        tag=stored.tag,
+        sha256=digest(str(path)),
+        complete=True,
+        units=[(first, last)],
+    )
+    unit = Unit(source=source.name, path=source.path, first=first, last=last)
+    return unit_row(unit, source, again=again)
+
+
+def unit_of(row: dict[str, Any]) -> Unit:
+    return Unit.model_validate_json(row["unit"])
+
+
+def read_documents(row: dict[str, Any]) -> list[dict[str, Any]]:
+    read = read_unit(row)
+    assert read["error"] == ""
+    return list(pa.ipc.open_stream(read["documents"]).read_all().to_pylist())
+
+
+def json_lines(path: Path, texts: list[str]) -> Path:
+    with path.open("w") as file:
+        for number, text in enumerate(texts):
+            file.write(json.dumps({"document_id": f"d{number}", "text": text}) + "\n")
+    return path
+
+
+# ---------------------------------------------------------------------------------- reading a unit
+
+PUBMED = (
+    "<PubmedArticleSet>"
+    + "".join(
+        f'<PubmedArticle><MedlineCitation><PMID Version="1">{n}</PMID><Article><ArticleTitle>'
+        f"Title {n}</ArticleTitle></Article></MedlineCitation></PubmedArticle>"
+        for n in range(5)
+    )
+    + "</PubmedArticleSet>"
+)
+LINES = "".join(f'{{"document_id": "{n}", "text": "Title {n}"}}\n' for n in range(5))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "first", "last", "expected"),
+    [
+        ("a.xml", PUBMED, 1, 3, [("1", "Title 1"), ("2", "Title 2"), ("3", "Title 3")]),
+        ("a.xml.gz", PUBMED, 4, 4, [("4", "Title 4")]),
+        ("a.jsonl", LINES, 0, 1, [("0", "Title 0"), ("1", "Title 1")]),
+        ("a.jsonl.gz", LINES, 3, 4, [("3", "Title 3"), ("4", "Title 4")]),
+        ("病历.txt", "高血压", 0, 0, [("病历", "高血压")]),
+    ],
+)
+def test_a_unit_is_read_from_its_first_to_its_last_record(
+    tmp_path, name, content, first, last, expected
+):
+    path, data = tmp_path / name, content.encode()
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    rows = read_documents(planned(path, first, last))
+    assert [(r["document_id"], r["passages"][0]["text"]) for r in rows] == expected
+    assert [r["position"] for r in rows] == list(range(first, last + 1))
+    assert {r["source"] for r in rows} == {f"{name}-01234567"}
+
+
+def test_a_broken_record_is_read_as_a_failed_document(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"document_id": "a", "text": "t"}\nno json\n')
+    good, bad = read_documents(planned(path, 0, 1))
+    assert (good["status"], bad["status"]) == ("ok", "failed")
+    assert (bad["document_id"], bad["errors"][0]["kind"]) == (None, "not_json")
+
+
+def test_a_source_that_vanished_is_the_units_error(tmp_path):
+    path = json_lines(tmp_path / "a.jsonl", ["x"])
+    row = planned(path, 0, 0)
+    path.unlink()
+    read = read_unit(row)
+    assert read["error"].startswith(f"{path}: cannot be read")
+    assert read["documents"] == b""
+
+
+def test_a_source_that_changed_is_the_units_error(tmp_path):
+    path = json_lines(tmp_path / "a.jsonl", ["x"])
+    row = planned(path, 0, 0)
+    json_lines(path, ["y"])
+    os.utime(path, (1, 1))
+    assert "changed since its units were planned" in read_unit(row)["error"]
+
+
+def test_a_source_that_was_only_touched_is_read(tmp_path):
+    path = json_lines(tmp_path / "a.jsonl", ["x"])
+    row = planned(path, 0, 0)
+    os.utime(path, (1, 1))
+    assert len(read_documents(row)) == 1
+
+
+def test_fewer_records_than_planned_are_the_units_error(tmp_path):
+    path = json_lines(tmp_path / "a.jsonl", ["x"] * 3)
+    read = read_unit(planned(path, 1, 5))
+    assert read["error"] == f"{path}: holds 2 of 5 planned records"
+    assert read["documents"] == b""
+
+
+# ------------------------------------------------------------------------------------------ turns
+
+
+def test_many_share_and_one_is_alone():
+    at_once: list[tuple[int, int]] = []
+    inside = {"shared": 0, "alone": 0}
+
+    async def take(turns: Turns, how: str) -> None:
+        async with getattr(turns, how)():
+            inside[how] += 1
+            at_once.append((inside["shared"], inside["alone"]))
+            await asyncio.sleep(0.002)
+            inside[how] -= 1
+
+    async def all_of_them() -> None:
+        turns = Turns()
+        kinds = ["shared", "shared", "alone", "shared", "alone", "alone", "shared"] * 3
+        await asyncio.wait_for(asyncio.gather(*(take(turns, kind) for kind in kinds)), 10)
+
+    asyncio.run(all_of_them())
+    assert len(at_once) == 21
+    assert {pair for pair in at_once if pair[1]} == {(0, 1)}
+    assert max(shared for shared, _ in at_once) > 1
+
+
+@pytest.mark.parametrize("first", ["shared", "alone"])
+def test_an_error_gives_the_turn_back(first):
+    async def fail_then_go_on() -> None:
+        turns = Turns()
+        with pytest.raises(ValueError, match="inside"):
+            async with getattr(turns, first)():
+                raise ValueError("inside")
+        async with turns.alone():
+            pass
+        async with turns.shared():
+            pass
+
+    asyncio.run(asyncio.wait_for(fail_then_go_on(), 10))
+
+
+# ---------------------------------------------------------------------------------- AnnotateUnits
+
+
+class Exited(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(code: int) -> None:
+        raise Exited(code)
+
+    monkeypatch.setattr(workers.os, "_exit", leave)
+
+
+class Job:
+    """An output, and actors of their own for each call."""
+
+    def __init__(self, folder: Path, **engine_args: Any) -> None:
+        self.output = Output(str(folder / "out"))
+        self.config = AnnotateConfig(
+            inputs=["in"],
+            output=self.output.place,
+            engine="fake",
+            engine_args=engine_args,
+            context_limit=4096,
+        )
+
+    def do(self, *rows: dict[str, Any], run_id: str = "run-1") -> list[dict[str, Any]]:
+        """Annotate these units with one actor, all at once; return the receipts."""
+        actor = AnnotateUnits(self.config, OPTIONS, None, run_id, "fingerprint")
+
+        async def one(row: dict[str, Any]) -> dict[str, Any]:
+            batch = pa.Table.from_pylist([read_unit(row)])
+            (receipt,) = [r async for r in actor(batch)]
+            return {name: value for name, (value,) in receipt.items()}
+
+        async def all_of_them() -> list[dict[str, Any]]:
+            return await asyncio.gather(*map(one, rows))
+
+        return asyncio.run(all_of_them())
+
+    def rows(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        return self.output.rows(unit_of(row))
+
+    def statuses(self, row: dict[str, Any]) -> list[tuple[str, str | None]]:
+        """Status and kind of the first error, for each document of a unit."""
+        return [
+            (r["status"], r["errors"][0]["kind"] if r["errors"] else None) for r in self.rows(row)
+        ]
+
+
+def annotate_failing_at(
+    *positions: int,
+) -> Callable[[Annotator, Document], Awaitable[Annotated]]:
+    """Annotator.annotate with a bug that shows at some documents."""
+    annotate = Annotator.annotate
+
+    async def with_a_bug(self: Annotator, document: Document) -> Annotated:
+        if document.position in positions:
+            raise ZeroDivisionError("a bug")
+        return await annotate(self, document)
+
+    return with_a_bug
+
+
+def test_a_unit_is_committed_and_its_receipt_counts_it(tmp_path):
+    job = Job(tmp_path)
+    path = json_lines(tmp_path / "a.jsonl", [TEXT * n for n in range(1, 5)])
+    row = planned(path, 1, 3)
+    (receipt,) = job.do(row)
+    rows = job.rows(row)
+    assert [(r["document_id"], r["status"]) for r in rows] == [
+        ("d1", "ok"),
+        ("d2", "ok"),
+        ("d3", "ok"),
+    ]
+    assert {(r["unit"], r["run_id"], r["fingerprint"]) for r in rows} == {
+        (unit_of(row).name, "run-1", "fingerprint")
+    }
+    assert (
+        receipt.items()
+        >= {
+            "unit": unit_of(row).name,
+            "documents": 3,
+            "failed": 0,
+            "prompt_tokens": sum(a["prompt_tokens"] for r in rows for a in r["answers"]),
+            "output_tokens": sum(a["output_tokens"] for r in rows for a in r["answers"]),
+            "error": "",
+        }.items()
+    )
+    assert receipt["ready"] > 0
+    assert receipt["output_tokens"] > 0
+
+
+def test_a_unit_that_could_not_be_read_is_not_committed(tmp_path):
+    job = Job(tmp_path)
+    path = json_lines(tmp_path / "a.jsonl", ["x"])
+    (receipt,) = job.do(planned(path, 0, 4))
+    assert receipt["error"] == f"{path}: holds 1 of 5 planned records"
+    assert (receipt["documents"], job.output.committed()) == (0, set())
+
+
+def test_a_unit_that_is_there_already_stays(tmp_path):
+    job = Job(tmp_path)
+    row = planned(json_lines(tmp_path / "a.jsonl", [TEXT]), 0, 0)
+    job.do(row, run_id="run-1")
+    assert job.do(row, run_id="run-2")[0]["error"] == ""
+    assert [r["run_id"] for r in job.rows(row)] == ["run-1"]
+
+
+def test_without_an_engine_every_unit_gets_the_reason(tmp_path):
+    job = Job(tmp_path, start_error="the GPU is on fire")
+    path = json_lines(tmp_path / "a.jsonl", [TEXT] * 4)
+    receipts = job.do(planned(path, 0, 1), planned(path, 2, 3))
+    assert [receipt["error"] for receipt in receipts] == [
+        "no engine could be started: the GPU is on fire"
+    ] * 2
+    assert job.output.committed() == set()
+
+
+def test_the_reason_is_the_last_cause_in_the_log(tmp_path):
+    """A real engine says only in its child's log why it did not start."""
+    script = (
+        "import sys\n"
+        "print('INFO all is well', file=sys.stderr)\n"
+        "print('ERROR [core.py:1] ValueError: no memory for the cache', file=sys.stderr)\n"
+        "print('RuntimeError: Engine core initialization failed.', file=sys.stderr, flush=True)\n"
+        "from tests.annotate.test_workers import Job, json_lines, planned\n"
+        "from pathlib import Path\n"
+        "folder = Path(sys.argv[1])\n"
+        "row = planned(json_lines(folder / 'a.jsonl', ['x']), 0, 0)\n"
+        "print(Job(folder, start_error='see the log').do(row)[0]['error'])"
+    )
+    with (tmp_path / "log").open("w") as log:
+        done = subprocess.run(
+            [sys.executable, "-c", script, tmp_path],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parents[2],
+        )
+    assert done.stdout == "no engine could be started: ValueError: no memory for the cache\n"
+
+
+def test_a_bug_at_one_document_is_one_failed_row(tmp_path, monkeypatch, caplog):
+    job = Job(tmp_path)
+    row = planned(json_lines(tmp_path / "a.jsonl", [TEXT] * 3), 0, 2)
+    monkeypatch.setattr(Annotator, "annotate", annotate_failing_at(1))
+    (receipt,) = job.do(row)
+    assert (receipt["error"], receipt["failed"]) == ("", 1)
+    assert job.statuses(row) == [("ok", None), ("failed", "internal_error"), ("ok", None)]
+    assert job.rows(row)[1]["errors"][0]["message"] == "ZeroDivisionError: a bug"
+    assert "Traceback" in caplog.text
+
+
+def test_only_failed_and_partial_documents_are_done_again(tmp_path, monkeypatch):
+    job = Job(tmp_path)
+    path = json_lines(tmp_path / "a.jsonl", [TEXT] * 4)
+    with monkeypatch.context() as with_bug:
+        with_bug.setattr(Annotator, "annotate", annotate_failing_at(1, 2))
+        job.do(planned(path, 0, 3), run_id="run-1")
+    row = planned(path, 0, 3, again=True)
+    (receipt,) = job.do(row, run_id="run-2")
+    assert (receipt["documents"], receipt["failed"]) == (4, 0)
+    assert [(r["status"], r["run_id"]) for r in job.rows(row)] == [
+        ("ok", "run-1"),
+        ("ok", "run-2"),
+        ("ok", "run-2"),
+        ("ok", "run-1"),
+    ]
+
+
+# ----------------------------------------------------------------------------------------- poison
+
+
+def test_a_dead_engine_leaves_a_mark_on_what_was_in_flight_and_ends_the_process(tmp_path, exits):
+    job = Job(tmp_path, die_on="POISON")
+    row = planned(json_lines(tmp_path / "a.jsonl", [TEXT, "POISON", TEXT]), 0, 2)
+    other = planned(json_lines(tmp_path / "b.jsonl", [TEXT]), 0, 0)
+    with pytest.raises(Exited):
+        job.do(row, other)
+    assert job.output.committed() == set()
+    suspects, alone = job.output.died(unit_of(row))
+    assert 1 in suspects
+    assert suspects <= {0, 1, 2}
+    assert alone == {}
+
+
+def test_two_deaths_alone_make_a_failed_row_and_the_others_are_done(tmp_path, exits):
+    job = Job(tmp_path, die_on="POISON")
+    texts = [TEXT, "POISON one", TEXT, "POISON two", TEXT]
+    row = planned(json_lines(tmp_path / "a.jsonl", texts), 0, 4)
+    deaths = 0
+    while not job.output.committed():
+        try:
+            job.do(row)
+        except Exited:
+            deaths += 1
+            assert deaths <= 5
+    assert deaths == 5  # once together, then each twice while alone
+    assert job.output.died(unit_of(row))[1] == {1: 2, 3: 2}
+    assert job.statuses(row) == [
+        ("ok", None),
+        ("failed", "engine_died"),
+        ("ok", None),
+        ("failed", "engine_died"),
+        ("ok", None),
+    ]
+    assert job.rows(row)[1]["errors"][0]["message"] == "the engine died 2 times on it alone"
+
+
+def test_a_single_death_alone_is_not_enough(tmp_path, exits):
+    job = Job(tmp_path)
+    row = planned(json_lines(tmp_path / "a.jsonl", [TEXT] * 2), 0, 1)
+    job.output.mark_died(unit_of(row), [0, 1], alone=False)
+    job.output.mark_died(unit_of(row), [1], alone=True)
+    job.do(row)
+    assert job.statuses(row) == [("ok", None), ("ok", None)]
+
+
+def test_suspects_are_asked_one_at_a_time_while_no_other_unit_is(tmp_path, monkeypatch):
+    annotate = Annotator.annotate
+    inside: set[tuple[str, int]] = set()
+    beside: dict[tuple[str, int], set[tuple[str, int]]] = {}
+
+    async def watched(self: Annotator, document: Document) -> Annotated:
+        key = (document.source[:1], document.position)
+        inside.add(key)
+        for one in inside:
+            beside[one] = beside.get(one, set()) | inside - {one}
+        try:
+            return await annotate(self, document)
+        finally:
+            inside.discard(key)
+
+    monkeypatch.setattr(Annotator, "annotate", watched)
+    job = Job(tmp_path, latency=0.01)
+    marked = planned(json_lines(tmp_path / "a.jsonl", [TEXT] * 6), 0, 5)
+    other = planned(json_lines(tmp_path / "b.jsonl", [TEXT] * 3), 0, 2)
+    job.output.mark_died(unit_of(marked), [1, 4], alone=False)
+    job.do(other, marked)
+    assert beside[("a", 1)] == beside[("a", 4)] == set()
+    assert beside[("a", 0)] == {("a", 2), ("a", 3), ("a", 5)}
+    assert beside[("b", 0)] == {("b", 1), ("b", 2)}
+    assert {r["status"] for r in job.rows(marked) + job.rows(other)} == {"ok"}
+
+
+def test_a_document_with_two_deaths_is_never_asked_again(tmp_path, exits):
+    job = Job(tmp_path, die_on="metformin")
+    row = planned(json_lines(tmp_path / "a.jsonl", [TEXT] * 2), 0, 1)
+    for _ in range(2):
+        job.output.mark_died(unit_of(row), [0, 1], alone=False)
+        job.output.mark_died(unit_of(row), [0], alone=True)
+        job.output.mark_died(unit_of(row), [1], alone=True)
+    (receipt,) = job.do(row)
+    assert (receipt["documents"], receipt["failed"]) == (2, 2)
