@@ -342,7 +342,9 @@ def test_mentions_are_bounded(
 ) -> None:
     text = "x" * length
     assert accepts(mentions_grammar(["a: "], "", "none", text, "en"), f"a: {text}") is allowed
-    assert accepts(pairs_grammar(["a: "], "", "none", text, "en"), f"a: [{text}, {text}]") is allowed
+    assert (
+        accepts(pairs_grammar(["a: "], "", "none", text, "en"), f"a: [{text}, {text}]") is allowed
+    )
 
 
 @pytest.mark.parametrize("head", ["disease: ", 'a "b" \\ c/d%: ', "疾病："])

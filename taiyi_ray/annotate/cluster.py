@@ -23,10 +23,11 @@ from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError
 
 UNITS_OPEN = 2
-"""Units that an engine works on at once: the next one fills the tail of the first."""
+"""Units that an engine works on at once, at least: the next one fills the tail of the first."""
 
-_UNITS_QUEUED = 4
-"""Units bound to an engine, open ones included; equal numbers would keep a pool from growing."""
+_MOST_OPEN = 16
+_DOCUMENTS_OPEN = 128
+"""Small units: so many more are open that an engine has about this many documents."""
 
 _RETRIES = 3
 """A unit is tried so often again in one execution: enough for a poisonous document to be found."""
@@ -123,7 +124,10 @@ def scan(
 
 
 def execute(
-    unit_rows: Sequence[dict[str, Any]], config: AnnotateConfig, constructor: tuple[Any, ...]
+    unit_rows: Sequence[dict[str, Any]],
+    records: int,
+    config: AnnotateConfig,
+    constructor: tuple[Any, ...],
 ) -> Iterator[dict[str, Any]]:
     """Read, annotate and commit units; yield a receipt for each that got through.
 
@@ -141,10 +145,12 @@ def execute(
     context.execution_no_progress_timeout_s = -1
     gpus = ray.cluster_resources().get("GPU", 0)
     wanted: Any = config.engine_args.get("tensor_parallel_size", 1)
+    units_open = min(_MOST_OPEN, max(UNITS_OPEN, _DOCUMENTS_OPEN * len(unit_rows) // records))
     pool = ray.data.ActorPoolStrategy(
         size=config.engines,
-        max_concurrent_calls_per_actor=UNITS_OPEN,
-        max_tasks_in_flight_per_actor=_UNITS_QUEUED,
+        max_concurrent_calls_per_actor=units_open,
+        # As many again wait at the actor; with equal numbers a pool would never grow.
+        max_tasks_in_flight_per_actor=2 * units_open,
     )
     units = ray.data.from_items(list(unit_rows), override_num_blocks=len(unit_rows))
     with warnings.catch_warnings():

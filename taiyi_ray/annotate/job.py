@@ -79,24 +79,26 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
         console.print(f"note: passed over {corpus.passed_over} files of other formats")
     model = None if config.engine == "fake" else models.resolve(config.model, config.adapter)
     config = _with_context_limit(config, model)
-    if model:  # before anything is written: --grounding align is another output
+    output = Output(config.output)
+    if model and (config.retry_failed or load_job(output.place) is None):
+        # Before anything is written: with --grounding align it would be another output.
         tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
         if options.grammar:
             models.check_grammar(tokenizer)
     values = identity(config, tasks, options, model.digest if model else "fake")
-    output = Output(config.output)
     plan = _planned(config, output, values, corpus, write=not dry_run)
     if dry_run:
         _print_plan(console, config, plan, output)
         return EXIT_DONE
     this = _Run(config, options, model, output, plan, fingerprint(values), console)
     pending = this.pending()
-    if not pending:
+    if pending:
+        this.work(pending)
+    elif output.reported() == plan.records:
         totals = this.verified()
         console.print(f"nothing to do: all {plan.records:,} documents are in {config.output}")
         return this.exit_code(totals)
-    this.work(pending)
-    return this.finish()
+    return this.finish()  # also for a run that was killed after its last unit
 
 
 def _with_context_limit(config: AnnotateConfig, model: models.Model | None) -> AnnotateConfig:
@@ -251,8 +253,10 @@ class _Run:
                     while pending:
                         errors: list[str] = []
                         to_be_changed = False
-                        rows = [self._unit_row(unit) for unit in pending[:EXECUTION_UNITS]]
-                        for receipt in cluster.execute(rows, self.config, constructor):
+                        now = pending[:EXECUTION_UNITS]
+                        rows = [self._unit_row(unit) for unit in now]
+                        records = sum(unit.records for unit in now)
+                        for receipt in cluster.execute(rows, records, self.config, constructor):
                             dog.feed()
                             if receipt["error"]:
                                 errors.append(receipt["error"])
@@ -348,6 +352,7 @@ class _Run:
             "tasks": self.config.tasks,
             "fingerprint": self.fingerprint,
             "output": self.config.output,
+            "records": self.plan.records,
             "config": self.config.model_dump(),
             "versions": _versions(),
             "totals": totals.as_dict(),

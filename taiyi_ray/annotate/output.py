@@ -198,6 +198,11 @@ class Output:
         if complete:
             storage.replace(storage.join(self.place, "run.json"), data)
 
+    def reported(self) -> int | None:
+        """Number of records that the newest complete run found in the output; None without one."""
+        data = storage.read(storage.join(self.place, "run.json"))
+        return json.loads(data).get("records") if data else None
+
     def write_report(self, html: str) -> None:
         storage.replace(storage.join(self.place, "report.html"), html.encode())
 

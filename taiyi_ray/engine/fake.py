@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from taiyi_ray.engine import Completion
-from taiyi_ray.errors import EngineDied, ModelError, QuestionError
+from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.grounding import is_han
 from taiyi_ray.records import Annotations, Mention, Relation
 from taiyi_ray.tasks import TASKS
@@ -56,7 +56,7 @@ class FakeEngine:
         start_error: str = "",
     ) -> None:
         if start_error:
-            raise ModelError(start_error)
+            raise RuntimeError(start_error)
         self.context_limit = context_limit
         self._latency = latency
         self._shares = {"garbage": garbage, "cut": cut, "repeat": repeat, "refuse": refuse}

@@ -14,7 +14,7 @@ _PAIR = re.compile(r"\[(.*?), (.*?)\]")
 
 
 def writable(surface: str) -> bool:
-    """Whether a mention survives the form: not too long, and without its separators (no escaping)."""
+    """Whether a mention survives the form, which bounds its length and escapes no separator."""
     short = len(surface) <= LONGEST
     return short and surface == surface.strip() and not any(c in surface for c in ";\n")
 

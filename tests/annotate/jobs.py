@@ -12,15 +12,18 @@ from typing import Any
 
 import pyarrow.dataset
 
-WORDS = (
-    "patient treated with metformin insulin expression of tumour cells increased response "
-    "inhibition mutation receptor clinical trial randomised cohort mortality kinase aspirin "
-    "naloxone clonidine hypertension seizures cocaine stroke apoptosis phosphorylation mice "
-    "α-synuclein β-blocker interleukin-6 naïve 糖尿病 😀"
-).split()
+WORDS = [
+    *("patient", "treated", "with", "metformin", "insulin", "expression", "of", "tumour", "cells"),
+    *("increased", "response", "inhibition", "mutation", "receptor", "clinical", "trial", "mice"),
+    *("randomised", "cohort", "mortality", "kinase", "aspirin", "naloxone", "clonidine", "stroke"),
+    *("hypertension", "seizures", "cocaine", "apoptosis", "phosphorylation", "α-synuclein"),
+    *("β-blocker", "interleukin-6", "naïve", "糖尿病", "😀"),
+]
 
 
-def corpus(path: Path, documents: int, *, words: int = 60, special: dict[int, str] | None = None) -> Path:
+def corpus(
+    path: Path, documents: int, *, words: int = 60, special: dict[int, str] | None = None
+) -> Path:
     """Write JSON lines of random documents; `special` adds a text to some of them."""
     draw = random.Random(7)
     with path.open("w", encoding="utf-8") as file:

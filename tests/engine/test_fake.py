@@ -12,7 +12,7 @@ import pytest
 
 from taiyi_ray.engine import Completion
 from taiyi_ray.engine.fake import FakeEngine
-from taiyi_ray.errors import EngineDied, ModelError, QuestionError
+from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.task import Question
@@ -127,7 +127,7 @@ def test_closed_engine_is_dead() -> None:
 
 
 def test_engine_that_cannot_start_says_why() -> None:
-    with pytest.raises(ModelError, match=r"^no GPU here$"):
+    with pytest.raises(RuntimeError, match=r"^no GPU here$"):
         FakeEngine(4096, start_error="no GPU here")
 
 
