@@ -1,0 +1,339 @@
+"""Finding the records in PubMed and MEDLINE XML, byte by byte and in constant memory.
+
+The scanner looks only for the tags of records and of their root; comments, CDATA and processing
+instructions are passed over. Every decision is taken with `_AHEAD` bytes in view (or the end of the
+data), and looks no farther: so records do not depend on how the data arrives.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, Final
+
+from taiyi_ray.errors import FormatError
+from taiyi_ray.formats.format import MAX_RECORD_BYTES, RawRecord
+
+_CHUNK = 1 << 20
+_AHEAD = 1 << 18
+
+# ------------------------------------------------------------------------------------- encodings
+
+_BOMS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
+_DECLARED = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml\s[^<>]*?encoding\s*=\s*["']([^"'<>]*)["']""")
+_PROBE: Final = r'<a b="\u0041+ZeU-">~{'
+
+# A byte that its encoding does not know becomes a lone surrogate: not valid in the UTF-8 that the
+# parser sees, so it fails the record it is in and no other.
+_INVALID = "taiyi_ray.invalid"
+codecs.register_error(_INVALID, lambda error: ("\udcff", getattr(error, "end", 0)))
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """Read `size` bytes, fewer only at the end of the data."""
+    parts: list[bytes] = []
+    while size > 0 and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _foreign_encoding(head: bytes) -> str | None:
+    """Return the encoding that the data must be decoded from, None where it is UTF-8 already."""
+    for mark, name in _BOMS:
+        if head.startswith(mark):
+            return name
+    declared = _DECLARED.match(head)
+    if declared is None:
+        return None
+    name = declared[1].decode("ascii", "replace")
+    try:
+        codec = codecs.lookup(name).name
+        if "<".encode(name) != b"<":
+            return None  # declares UTF-16 or the like in plain ASCII letters: cannot be true
+        if _PROBE.encode("ascii").decode(name) != _PROBE:
+            raise LookupError  # ASCII in disguise: UTF-7, HZ, Python's own escapes
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):
+        message = f"the XML declaration names the encoding {name!r}, which cannot be read"
+        raise FormatError("encoding", message) from None
+    return None if codec in ("utf-8", "ascii") else codec
+
+
+def _utf8_chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield the data as UTF-8, in chunks that are not empty; never raises on their content."""
+    chunk = _read(stream, max(_CHUNK, 200))
+    encoding = _foreign_encoding(chunk)
+    decode: Callable[[bytes], str] | None = None
+    if encoding is not None:
+        decode = codecs.getincrementaldecoder(encoding)(errors=_INVALID).decode
+    while chunk:
+        utf8 = decode(chunk).encode("utf-8", "surrogatepass") if decode else chunk
+        if utf8:
+            yield utf8
+        chunk = _read(stream, _CHUNK)
+
+
+# --------------------------------------------------------------------------------------- scanning
+
+ROOTS: Final = frozenset({b"PubmedArticleSet", b"PubmedBookArticleSet", b"MedlineCitationSet"})
+_RECORDS: Final = frozenset(
+    {b"PubmedArticle", b"MedlineCitation", b"PubmedBookArticle", b"BookDocument"}
+)
+_DELETIONS: Final = frozenset({b"DeleteCitation", b"DeleteDocument"})
+_OUTER: Final = frozenset({b"PubmedArticle", b"PubmedBookArticle"})
+
+_CLOSERS: Final = {b"<!--": b"-->", b"<![CDATA[": b"]]>", b"<?": b"?>"}
+
+# The rest of a tag. Its length is bounded well below _AHEAD, and quoted values may hold a ">".
+_REST = rb"""((?:[^<>"']{1,500}+|"[^"<]{0,500}+"|'[^'<]{0,500}+'){0,100}+>)"""
+
+
+def _marks(names: Iterable[bytes]) -> re.Pattern[bytes]:
+    """Match the tags of these names, and what may hide such tags: comments, CDATA, instructions."""
+    alternatives = b"|".join(sorted(names))
+    tag = rb"(/?)(%b)(?=[\s/>])%b?" % (alternatives, _REST)
+    return re.compile(rb"<(?:!--|!\[CDATA\[|\?|%b)" % tag)
+
+
+_MARKS = _marks(ROOTS | _RECORDS | _DELETIONS)
+_MARKS_AND_PMIDS = _marks(ROOTS | _RECORDS | _DELETIONS | {b"PMID"})
+
+# Where one of these stands before a record's end tag, the record needs the careful way.
+_TOP: Final = (b"<PubmedArticle", b"<PubmedBookArticle", b"<Delete", b"ArticleSet", b"CitationSet")
+_UNUSUAL: Final = {
+    name: (*_TOP, *more)
+    for name, more in {
+        b"PubmedArticle": (),
+        b"PubmedBookArticle": (),
+        b"MedlineCitation": (b"<MedlineCitation", b"<BookDocument"),
+        b"BookDocument": (b"<MedlineCitation", b"<BookDocument"),
+        b"PMID": (b"<MedlineCitation", b"<BookDocument", b"<PMID", b"</Delete"),
+    }.items()
+}
+
+_MISC = rb"(?:\s++|\xef\xbb\xbf|<\?.*?\?>|<!--.*?-->)*+"
+_DOCTYPE = (
+    rb"""<!DOCTYPE(?:[^\["'>]|"[^"]*"|'[^']*'"""
+    rb"""|\[(?:[^\]"'<]|"[^"]*"|'[^']*'|<!--.*?-->|<\?.*?\?>|<(?!!--|\?))*+\])*+>"""
+)
+_MISC_ONLY = re.compile(_MISC, re.DOTALL)
+_PROLOG = re.compile(rb"%b(?:%b)?+%b<([^\s<>/!?]+)%b" % (_MISC, _DOCTYPE, _MISC, _REST), re.DOTALL)
+
+
+class _Scanner:
+    """The bytes in view, and the walk over them.
+
+    Attributes:
+        data: the bytes in view, from the start of the record that is being taken.
+        at: where to look next.
+        begin: where the record that is being taken starts; None outside one.
+        oversize: the record grew too large and its beginning was forgotten.
+        ended: `data` reaches to the end of the source.
+    """
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self.chunks = chunks
+        self.data = b""
+        self.at = 0
+        self.begin: int | None = None
+        self.oversize = False
+        self.ended = False
+
+    def records(self) -> Iterator[RawRecord]:
+        """Yield the records of all the XML documents that the data holds, one after another."""
+        first = True
+        while True:
+            self._see_ahead()
+            prolog = _PROLOG.match(self.data, self.at, self.at + _AHEAD)
+            name = prolog[1] if prolog else b""
+            if prolog is None or name not in ROOTS | _RECORDS:
+                yield from self._no_root(name, first)
+                return
+            wrap = (b"", b"")
+            if name in ROOTS:
+                self.at = prolog.end()
+                if prolog[2].endswith(b"/>"):
+                    first = False
+                    continue
+                if b"xmlns" in prolog[2]:
+                    wrap = (b"<" + name + prolog[2], b"</" + name + b">")
+            for record in self._below(name, wrap):
+                yield record
+                if record.fault == "truncated":
+                    return
+            first = False
+
+    def _no_root(self, name: bytes, first: bool) -> Iterator[RawRecord]:
+        """Yield what is wrong where a root element was expected, if anything is."""
+        misc = _MISC_ONLY.match(self.data, self.at, self.at + _AHEAD)
+        start = misc.end() if misc else self.at
+        only_misc = self.ended and start == len(self.data)
+        if first and not self.data.removeprefix(codecs.BOM_UTF8).strip():
+            yield RawRecord.broken("empty", "the file is empty")
+        elif name:
+            root = name[:80].decode("utf-8", "replace")
+            message = f"the root element is <{root}>; expected PubmedArticleSet"
+            yield RawRecord.broken("not_pubmed", message)
+        elif first:
+            shown = self.data[start : start + 40].decode("utf-8", "replace")
+            yield RawRecord.broken("not_pubmed", f"no XML element at {shown!r}")
+        elif not only_misc:
+            yield RawRecord.broken("malformed", "there is text after the end of the root element")
+
+    def _below(self, root: bytes, wrap: tuple[bytes, bytes]) -> Iterator[RawRecord]:
+        """Yield the records up to the root's end tag; a record may be the root itself."""
+        while (mark := self._next(_MARKS)) is not None:
+            closing, name = mark[1], mark[2]
+            if closing:
+                if name == root:
+                    return
+                if name in _RECORDS:
+                    message = f"an end tag </{name.decode()}> without its start tag"
+                    yield RawRecord.broken("malformed", message)
+            elif name in _RECORDS:
+                yield self._record(mark, _MARKS, wrap)
+                if name == root:
+                    return
+            elif name in _DELETIONS and not (mark[3] or b"").endswith(b"/>"):
+                yield from self._deleted(name, wrap)
+        yield RawRecord.broken("truncated", f"the data ends without </{root.decode()}>")
+
+    def _deleted(self, block: bytes, wrap: tuple[bytes, bytes]) -> Iterator[RawRecord]:
+        """Yield each PMID of a DeleteCitation as a record of the kind `delete`."""
+        while (mark := self._next(_MARKS_AND_PMIDS)) is not None:
+            closing, name = mark[1], mark[2]
+            if name == b"PMID":
+                if not closing:
+                    yield self._record(mark, _MARKS_AND_PMIDS, wrap)
+            elif closing and name == block:
+                return
+            else:
+                self.at = mark.start()
+                message = f"<{block.decode()}> without its end tag"
+                yield RawRecord.broken("malformed", message)
+                return
+
+    def _record(
+        self, start: re.Match[bytes], marks: re.Pattern[bytes], wrap: tuple[bytes, bytes]
+    ) -> RawRecord:
+        """Take the record that starts here, up to its end tag or what shows that it has none."""
+        name = start[2]
+        self.begin, self.oversize = start.start(), False
+        if not (start[3] or b"").endswith(b"/>") and not self._straight_to_end(name):
+            fault = self._carefully_to_end(name, marks)
+        else:
+            fault = None
+        begin, self.begin = self.begin, None
+        if fault is not None and fault.fault == "truncated":
+            return fault
+        if self.oversize or begin is None or self.at - begin > MAX_RECORD_BYTES:
+            message = f"a <{name.decode()}> is larger than {MAX_RECORD_BYTES >> 20} MiB"
+            return RawRecord.broken("too_large", message)
+        if fault is not None:
+            return fault
+        data = self.data[begin : self.at]
+        kind = "delete" if name == b"PMID" else name.decode()
+        return RawRecord(kind, wrap[0] + data + wrap[1] if wrap[0] else data)
+
+    def _straight_to_end(self, name: bytes) -> bool:
+        """Step behind the end tag if it is in view and nothing unusual stands before it."""
+        data, at = self.data, self.at
+        end = data.find(b"</" + name, at)
+        stop = end + len(name) + 3
+        if end < 0 or data[stop - 1 : stop] != b">":
+            return False
+        for unusual in _UNUSUAL[name]:
+            if data.find(unusual, at, end) >= 0:
+                return False
+        # `<!` and `<?`: one rare byte is found ten times faster than two bytes.
+        for sign in (b"!", b"?"):
+            found = data.find(sign, at, end)
+            while found >= 0:
+                if data[found - 1] == ord("<"):
+                    return False
+                found = data.find(sign, found + 1, end)
+        self.at = stop
+        return True
+
+    def _carefully_to_end(self, name: bytes, marks: re.Pattern[bytes]) -> RawRecord | None:
+        """Step behind the end tag; or to what shows that it is missing, and return the fault."""
+        while (mark := self._next(marks)) is not None:
+            closing, other = mark[1], mark[2]
+            if closing and other == name:
+                return None
+            if closing:
+                ends_early = other in ROOTS or (name == b"PMID" and other in _DELETIONS)
+            else:
+                ends_early = name not in _OUTER or other not in _RECORDS - _OUTER
+            if ends_early:
+                self.at = mark.start()
+                message = f"a <{name.decode()}> without its end tag"
+                return RawRecord.broken("malformed", message)
+        return RawRecord.broken("truncated", f"the data ends inside a <{name.decode()}>")
+
+    def _next(self, marks: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        """Return the next tag of interest and step behind it; None at the end of the data."""
+        while True:
+            self._see_ahead()
+            sure = len(self.data) if self.ended else len(self.data) - _AHEAD
+            mark = marks.search(self.data, self.at)
+            if mark is not None and mark.start() <= sure:
+                self.at = mark.end()
+                closer = _CLOSERS.get(mark[0])
+                if closer is None:
+                    return mark
+                self._step_behind(closer)
+            else:
+                self.at = sure
+                if self.ended:
+                    return None
+                self._read_on()
+
+    def _step_behind(self, closer: bytes) -> None:
+        """Step behind the next `closer`, or to the end of the data."""
+        while (found := self.data.find(closer, self.at)) < 0:
+            if self.ended:
+                self.at = len(self.data)
+                return
+            self.at = max(self.at, len(self.data) - len(closer) + 1)
+            self._read_on()
+        self.at = found + len(closer)
+
+    def _see_ahead(self) -> None:
+        while not self.ended and len(self.data) - self.at < _AHEAD:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Take in a chunk; forget what was passed, and a record that is too large already."""
+        if self.begin is not None and self.at - self.begin > MAX_RECORD_BYTES:
+            self.begin, self.oversize = None, True
+        keep = self.at if self.begin is None else self.begin
+        chunk = next(self.chunks, b"")
+        self.ended = not chunk
+        self.data = self.data[keep:] + chunk
+        self.at -= keep
+        if self.begin is not None:
+            self.begin = 0
+
+
+def scan(stream: BinaryIO) -> Iterator[RawRecord]:
+    """Yield the citations, book articles and deleted PMIDs of a PubMed XML file.
+
+    Kinds: PubmedArticle, MedlineCitation (alone, in the older MedlineCitationSet),
+    PubmedBookArticle, BookDocument (alone), and `delete`. Where the root element declares
+    namespaces, a record comes wrapped in that root. Never raises on any bytes, only what
+    `stream.read` raises.
+    """
+    try:
+        yield from _Scanner(_utf8_chunks(stream)).records()
+    except FormatError as error:
+        yield RawRecord.broken(error.kind, str(error))
