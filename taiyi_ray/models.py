@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -373,13 +374,7 @@ def prompt_tokens(
                 "the model has no chat template; use an instruction-tuned model, or --chat taiyi1 "
                 "for a model trained in that form"
             )
-        ids = tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=False,
-        )
-        return cast(list[int], ids)
+        return _templated(tokenizer, messages)
     roles = [message["role"] for message in messages]
     if len(roles) % 2 == 0 or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
         raise ValueError(f"the chat form taiyi1 has only user and assistant in turn, not {roles}")
@@ -391,6 +386,35 @@ def prompt_tokens(
             message["content"], add_special_tokens=False, split_special_tokens=True
         )
         tokens.append(separator)
+    return tokens
+
+
+def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    if not any(token in message["content"] for message in messages for token in special):
+        ids = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=False,
+        )
+        return cast(list[int], ids)
+    # A text that spells a special token must not become one: the template is rendered around
+    # place holders (of private-use characters), and text and template are tokenised apart.
+    holders = {f"\ue000{n}\ue001": message["content"] for n, message in enumerate(messages)}
+    rendered = tokenizer.apply_chat_template(
+        [{**m, "content": holder} for m, holder in zip(messages, holders, strict=True)],
+        add_generation_prompt=True,
+        tokenize=False,
+    )
+    tokens: list[int] = []
+    for piece in re.split("(\ue000\\d+\ue001)", cast(str, rendered)):
+        text = holders.get(piece)
+        tokens += tokenizer.encode(
+            piece if text is None else text,
+            add_special_tokens=False,
+            split_special_tokens=text is not None,
+        )
     return tokens
 
 
