@@ -136,3 +136,10 @@ def test_a_value_that_json_does_not_have(tmp_path):
 def test_every_setting_says_what_it_is():
     for name, field in AnnotateConfig.model_fields.items():
         assert field.description, name
+
+
+def test_the_example_file_is_valid() -> None:
+    path = Path(__file__).resolve().parents[1] / "examples" / "annotate.yaml"
+    config = load(str(path), {"output": "out"})
+    assert config.tasks == ["ner"]
+    assert config.engine_args == {"max_num_seqs": 64}
