@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import ANY
 
 import pytest
 
@@ -61,6 +62,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run plans and writes its job, and then ends as if nothing was left to do."""
     monkeypatch.setattr(job._Run, "pending", lambda _: [])
     monkeypatch.setattr(job._Run, "verified", lambda _: job.Totals())
+    monkeypatch.setattr(job.Output, "reported", lambda _: ANY)
 
 
 def refused(ran: Ran) -> str:

@@ -244,11 +244,12 @@ def located(
     """One mention for each place of a surface, or one without offsets when it has none."""
     if not spans:
         return [Mention(0, type_, surface, None, None, grounded="none")]
+    text = document.text
     return [
         Mention(
             id=0,
             type=type_,
-            text=document.text[span.start : span.end],
+            text=text[span.start : span.end],
             start=span.start,
             end=span.end,
             passage=_passage_of(document, span.start),

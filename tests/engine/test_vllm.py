@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import os
 import signal
 from collections.abc import Coroutine, Iterator
@@ -67,7 +68,9 @@ def shared() -> Iterator[Shared]:
     yield shared
     shared.engine.close()
     shared.runner.close()
-    del shared.engine  # now: at the interpreter's end vLLM's own clean-up finds its modules gone
+    # At the interpreter's end vLLM's own clean-up would find its modules gone.
+    del shared.engine
+    gc.collect()
 
 
 def sample(name: str, number: int) -> list[Document]:
