@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import os
 import signal
 from collections.abc import Coroutine, Iterator
@@ -68,9 +67,6 @@ def shared() -> Iterator[Shared]:
     yield shared
     shared.engine.close()
     shared.runner.close()
-    # At the interpreter's end vLLM's own clean-up would find its modules gone.
-    del shared.engine
-    gc.collect()
 
 
 def sample(name: str, number: int) -> list[Document]:
