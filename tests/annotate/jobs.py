@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -35,16 +34,11 @@ def corpus(
     return path
 
 
-def command(*arguments: str | Path) -> list[str]:
-    main = "from taiyi_ray.cli import main; main()"
-    return [sys.executable, "-c", main, "annotate", *map(str, arguments)]
-
-
-def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-    """Start `taiyi-ray annotate` in a session of its own."""
+def start(*arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
+    """Start `taiyi-ray annotate` in a session of its own; `before` is Python that runs first."""
+    main = f"{before}\nfrom taiyi_ray.cli import main; main()"
     return subprocess.Popen(
-        command(*arguments),
-        env=os.environ | environment,
+        [sys.executable, "-c", main, "annotate", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -52,9 +46,9 @@ def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def annotate(*arguments: str | Path, code: int = 0, **environment: str) -> str:
+def annotate(*arguments: str | Path, code: int = 0, before: str = "") -> str:
     """Run `taiyi-ray annotate` to its end and return what it printed."""
-    with start(*arguments, **environment) as process:
+    with start(*arguments, before=before) as process:
         output, _ = process.communicate(timeout=240)
     assert process.returncode == code, output
     return output

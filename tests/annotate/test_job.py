@@ -176,9 +176,19 @@ def test_too_many_failed_documents_are_exit_code_3(joined, tmp_path):
 
 def test_a_unit_larger_than_rays_blocks_stays_whole(joined, tmp_path):
     source, output = corpus(tmp_path / "docs.jsonl", 600, words=900), tmp_path / "out"
-    annotate(source, "-o", output, *FAKE, RAY_DATA_DEFAULT_TARGET_MAX_BLOCK_SIZE="65536")
+    assert source.stat().st_size > 3_000_000
+    small_blocks = (
+        "import ray.data; context = ray.data.DataContext.get_current(); "
+        "context.target_max_block_size = context.target_min_block_size = 65536; "
+        # The setting works: what is larger is split.
+        "import ray; ray.init(log_to_driver=False); "
+        "one = ray.data.range(40_000, override_num_blocks=1); "
+        "split = one.map_batches(lambda batch: batch, batch_size=None); "
+        "assert split.materialize().num_blocks() > 4; ray.shutdown()"
+    )
+    annotate(source, "-o", output, *FAKE, before=small_blocks)
     assert len(table(output)) == 600
-    assert all(path.stat().st_size > 0 for path in unit_files(output))
+    assert len(unit_files(output)) == 8
 
 
 def test_the_schema_of_the_files_is_the_contract(joined, tmp_path):
