@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
 
 
 def test_a_value_that_json_does_not_have(tmp_path):
-    path = yaml_file(tmp_path, "engine_args: {revision: !!timestamp 2024-01-01}\n")
+    path = yaml_file(tmp_path, "engine_args: {revision: !!set {a}}\n")
     assert "engine_args.revision" in message(path, NEEDED)
     quoted = yaml_file(tmp_path, "engine_args: {revision: '2024-01-01'}\n")
     assert load(quoted, NEEDED).engine_args == {"revision": "2024-01-01"}
