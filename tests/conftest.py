@@ -57,7 +57,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while "Ray runtime started" not in log.read_text():
         assert head.poll() is None and time.monotonic() < until, log.read_text()
         time.sleep(0.2)
