@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,14 +58,18 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    until = time.monotonic() + 120
-    while "Ray runtime started" not in log.read_text():
-        assert head.poll() is None and time.monotonic() < until, log.read_text()
-        time.sleep(0.2)
-    yield environment
-    for process in [*psutil.Process(head.pid).children(recursive=True), head]:
-        process.kill()
-    head.wait()
+    try:
+        until = time.monotonic() + 120
+        while "Ray runtime started" not in log.read_text():
+            assert head.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        yield environment
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(head.pid).children(recursive=True):
+                process.kill()
+        head.kill()
+        head.wait()
 
 
 @pytest.fixture(scope="session")
