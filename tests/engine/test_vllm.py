@@ -128,9 +128,14 @@ def test_a_document_longer_than_the_context_is_split(shared):
 
 def test_a_free_answer_is_aligned(shared):
     (annotated,) = shared.annotate(sample("pubmed-sample.xml", 1), FREE, max_tokens=48)
+    assert {answer.task for answer in annotated.answers} == {"ner", "re"}
+    assert all(answer.raw for answer in annotated.answers)
     for mention in annotated.annotations.mentions:
-        located = mention.start is not None
-        assert located == (mention.grounded != "none")
+        if mention.start is None:
+            assert mention.grounded == "none"
+        else:
+            assert mention.grounded in ("exact", "folded")
+            assert annotated.document.text[mention.start : mention.end] == mention.text
 
 
 def test_one_question_that_the_engine_refuses_harms_no_other(shared):
