@@ -13,12 +13,14 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 # The stamp of the other extra is gone after an install: both vLLMs own the same import package.
 INSTALLED := .venv/.installed-$(EXTRA)
 INSTALLED_DEV := .venv/.installed-dev
+INSTALLED_BENCH := .venv/.installed-bench
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SUFFIXES:
-.PHONY: help install annotate test test-long lint format docs check-gpu-lock clean
+.PHONY: help install annotate test test-long lint format docs check-gpu-lock clean \
+  bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-tables
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
@@ -64,6 +66,12 @@ $(INSTALLED_DEV): $(INSTALLED) constraints-dev.txt
 	$(call compile)
 	touch $@
 
+$(INSTALLED_BENCH): $(INSTALLED_DEV) constraints-bench.txt
+	@echo "Installing $$(grep -c '^[^#].*==' constraints-bench.txt) packages that the benchmarks compare with ..."
+	$(PIP) -r constraints-bench.txt
+	$(call compile)
+	touch $@
+
 # Some packages carry templates that are no valid Python: that is why failures pass here, and why
 # one known file is looked for afterwards.
 define compile
@@ -71,9 +79,10 @@ $(BIN)/python -m compileall -qq -j 0 .venv/lib/python3.11/site-packages || true
 	ls .venv/lib/python3.11/site-packages/torch/__pycache__/__init__.*.pyc >/dev/null
 endef
 
+# All types together: on a laptop's CPU ten questions a document take several times as long.
 annotate: $(INSTALLED)  ## annotate the samples in examples/ into OUT (LIMIT=n documents)
 	@$(BIN)/taiyi-ray annotate examples/pubmed-sample.xml examples/chinese-sample.jsonl \
-	  --output $(OUT) $(if $(LIMIT),--limit $(LIMIT)) $(ANNOTATE_ARGS)
+	  --output $(OUT) --ask together $(if $(LIMIT),--limit $(LIMIT)) $(ANNOTATE_ARGS)
 
 test: $(INSTALLED_DEV)  ## run the tests that take minutes at most
 	@$(BIN)/python -m pytest -m "not slow"
@@ -102,6 +111,27 @@ check-gpu-lock: $(INSTALLED_DEV)  ## check that the gpu extra resolves to constr
 	  --python-platform x86_64-manylinux_2_28 --extra gpu --constraint constraints-gpu.txt \
 	  pyproject.toml | diff - <(grep -v '^#' constraints-gpu.txt)
 	echo "The gpu extra resolves to the $$(grep -c '^[^#].*==' constraints-gpu.txt) packages of constraints-gpu.txt."
+
+bench-parser: $(INSTALLED_BENCH)  ## measure reading PubMed XML, beside pubmed_parser and lxml
+	@$(BIN)/python -m benchmarks.parser
+
+bench-locate: $(INSTALLED_BENCH)  ## measure finding mentions in texts, beside langextract
+	@$(BIN)/python -m benchmarks.locate
+
+bench-job: $(INSTALLED)  ## measure the corpus job beside a bare loop over vLLM and LLM.chat
+	@$(BIN)/python -m benchmarks.job
+
+bench-host: $(INSTALLED)  ## measure the CPU time of a question on the host, step by step
+	@$(BIN)/python -m benchmarks.host
+
+bench-forms: $(INSTALLED)  ## measure which form of question finds mentions best (trains a copy first)
+	@$(BIN)/python -m benchmarks.forms
+
+bench-prefix: $(INSTALLED)  ## measure several questions on a document, prefix shared or not
+	@$(BIN)/python -m benchmarks.prefix
+
+bench-tables: $(INSTALLED)  ## put the results of the benchmarks into benchmarks/README.md
+	@$(BIN)/python -m benchmarks.tables
 
 clean:  ## remove .venv and what builds and checks leave; OUT stays
 	@rm -rf .venv build *.egg-info .*_cache .hypothesis

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from taiyi_ray.engine import Completion, Engine
+from taiyi_ray.engine import Completion, Engine, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.records import (
     Annotations,
@@ -20,12 +20,15 @@ from taiyi_ray.records import (
     Mention,
     Relation,
     Status,
+    as_values,
     document_row,
 )
 from taiyi_ray.tasks.task import Options, Parsed, Question, Task
 
 SECOND_CHANCE = 2
 """An answer that was cut is asked for once more, with so many times the tokens."""
+
+_Asked = tuple[Task, Question, Prompt]
 
 _SMALLEST_WINDOW = 64
 _CUT = {"length": "cut_off", "repetition": "repetition"}
@@ -45,10 +48,10 @@ class Annotated:
         """The row of OUT/annotations (records.SCHEMA)."""
         return {
             **document_row(self.document),
-            **asdict(self.annotations),
-            "answers": [asdict(answer) for answer in self.answers],
+            **as_values(self.annotations),
+            "answers": as_values(self.answers),
             "status": self.status,
-            "errors": [asdict(failure) for failure in self.errors],
+            "errors": as_values(self.errors),
             "unit": unit,
             "run_id": run_id,
             "fingerprint": fingerprint,
@@ -137,14 +140,13 @@ class Annotator:
             for task in self._tasks
             for question, prompt in self._fitting(task, document)
         ]
-        if len(self._tasks) > 1 and asked:
-            # The first question fills the prefix cache with the document, the others find it there.
-            first = await self._ask(*asked[0], document)
-            rest = await asyncio.gather(*(self._ask(*a, document) for a in asked[1:]))
-            return [first, *rest]
-        return list(await asyncio.gather(*(self._ask(*a, document) for a in asked)))
+        return await self._ask_all(asked, document)
 
-    def _fitting(self, task: Task, document: Document) -> list[tuple[Question, list[int]]]:
+    async def _ask_all(self, asked: Sequence[_Asked], document: Document) -> list[_Outcome]:
+        """Ask all at once: what questions share of their prompts, the engine computes once."""
+        return list(await asyncio.gather(*(self._ask(*one, document) for one in asked)))
+
+    def _fitting(self, task: Task, document: Document) -> list[tuple[Question, Prompt]]:
         """The task's questions with their prompts, in windows small enough for the context.
 
         Raises:
@@ -157,7 +159,7 @@ class Annotator:
                 (question, self._engine.prompt(question))
                 for question in task.questions(document, self._options, limit)
             ]
-            worst = max((len(prompt) for _, prompt in asked), default=0)
+            worst = max((prompt.tokens for _, prompt in asked), default=0)
             if worst <= room:
                 return asked
             widest = max(len(question.window.text) for question, _ in asked)
@@ -169,9 +171,9 @@ class Annotator:
                 )
 
     async def _ask(
-        self, task: Task, question: Question, prompt: list[int], document: Document
+        self, task: Task, question: Question, prompt: Prompt, document: Document
     ) -> _Outcome:
-        room = self._engine.context_limit - len(prompt)
+        room = self._engine.context_limit - prompt.tokens
         first = min(self._max_tokens, room)
         answers: list[Answer] = []
         parsed: Parsed | None = None
@@ -181,14 +183,16 @@ class Annotator:
             try:
                 completion = await self._engine.complete(question, prompt, allowed)
             except QuestionError as error:
-                answers.append(_answer(question, attempt, None, len(prompt), "engine_error"))
+                answers.append(_answer(question, attempt, None, prompt, "engine_error"))
                 problem, message = "engine_error", str(error)
                 break
             cut = _CUT.get(completion.finish_reason)
-            parsed = task.parse(completion.text, question, document, cut=cut is not None)
+            parsed = task.parse(
+                completion.text, question, document, cut=bool(cut), scores=completion.scores
+            )
             problem = cut or parsed.problem
             message = f"the answer ended after {completion.output_tokens} tokens" if cut else ""
-            answers.append(_answer(question, attempt, completion, len(prompt), problem))
+            answers.append(_answer(question, attempt, completion, prompt, problem))
             if cut != "cut_off" or allowed == min(first * SECOND_CHANCE, room):
                 break
         annotations = parsed.annotations if parsed else Annotations()
@@ -208,7 +212,7 @@ def _answer(
     question: Question,
     attempt: int,
     completion: Completion | None,
-    prompt_tokens: int,
+    prompt: Prompt,
     error: str | None,
 ) -> Answer:
     return Answer(
@@ -218,7 +222,7 @@ def _answer(
         window=question.window.index,
         attempt=attempt,
         raw=completion.text if completion else None,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=completion.prompt_tokens if completion else prompt.tokens,
         cached_tokens=completion.cached_tokens if completion else 0,
         output_tokens=completion.output_tokens if completion else 0,
         finish_reason=completion.finish_reason if completion else None,

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from taiyi_ray.errors import ConfigError, nearest
 
@@ -21,17 +29,33 @@ class AnnotateConfig(BaseModel):
     inputs: list[str] = Field(min_length=1, description="files, folders (recursive) or globs")
     output: str = Field(min_length=1, description="folder of the output")
     tasks: list[str] = Field(["ner", "re"], min_length=1, description="tasks to do")
+    ask: Literal["together", "apart"] = Field(
+        "apart",
+        description="about all mention types in one question, or about each in its own",
+    )
     types: list[str] | None = Field(None, min_length=1, description="mention types to find")
     relations: list[str] | None = Field(None, min_length=1, description="relation types to find")
-    model: str = Field(EMBEDDED_MODEL, description="local folder, Hugging Face id or s3:// address")
+    model: str = Field(
+        EMBEDDED_MODEL,
+        description="local folder, Hugging Face id or s3:// address; with --url its name there",
+    )
     adapter: str | None = Field(None, description="LoRA folder, merged into the model")
     chat: Literal["template", "taiyi1"] = Field("template", description="form of the prompt")
-    engine: Literal["vllm", "fake"] = Field("vllm", description="what answers the questions")
+    engine: Literal["vllm", "http", "fake"] = Field(
+        "vllm", description="what answers the questions"
+    )
+    url: str | None = Field(
+        None,
+        validate_default=True,
+        description="of an OpenAI-compatible server (engine http); its key is in the environment "
+        "variable TAIYI_RAY_API_KEY",
+    )
     engines: int = Field(1, ge=1, description="engines side by side, one an actor")
     engine_args: dict[str, JsonValue] = Field({}, description="further arguments of the engine")
     grounding: Literal["grammar", "align"] = Field(
         "grammar", description="constrain answers to the text, or only align them with it"
     )
+    scores: bool = Field(False, description="give mentions and relations the model's certainty")
     context_limit: int | None = Field(
         None,
         ge=256,
@@ -50,6 +74,16 @@ class AnnotateConfig(BaseModel):
         if names and any(not n.strip() or set(n) & set(";:：\n[]") for n in names):
             raise ValueError("a name must not be empty nor hold any of ; : ： [ ] or a line break")
         return names
+
+    @field_validator("url", mode="after")
+    @classmethod
+    def _url_of_http_only(cls, url: str | None, info: ValidationInfo) -> str | None:
+        engine = info.data.get("engine")
+        if engine == "http" and url is None:
+            raise ValueError("the engine http wants the server's, as in http://host:8000/v1")
+        if engine in ("vllm", "fake") and url is not None:
+            raise ValueError(f"the engine {engine} has none; leave it out or give --engine http")
+        return url
 
 
 def load(path: str | None, flags: dict[str, Any]) -> AnnotateConfig:
@@ -74,15 +108,20 @@ def load(path: str | None, flags: dict[str, Any]) -> AnnotateConfig:
     try:
         return AnnotateConfig(**values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(e) for e in error.errors())) from error
+        raise ConfigError(explain(error, AnnotateConfig)) from error
     except TypeError as error:  # a key that is no string
         raise ConfigError(f"--config {path}: {error}") from error
 
 
-def _explain(error: Any) -> str:
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """All that is wrong with the settings of a model, in one line."""
+    return "; ".join(_explain(e, model) for e in error.errors())
+
+
+def _explain(error: Any, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}{nearest(name, AnnotateConfig.model_fields)}"
+        return f"unknown setting {name!r}{nearest(name, model.model_fields)}"
     if error["type"] == "missing":
         return f"{name} is missing"
     return f"{name}: {error['msg'].removeprefix('Value error, ')}, got {error['input']!r}"

@@ -7,6 +7,7 @@
     ├── FormatError         one record of the input is broken (becomes a `failed` row)
     ├── QuestionError       the engine refused one question (becomes an error of its row)
     ├── EngineDied          the engine is gone; its actor ends and the unit is done again
+    ├── ServerGone          the server of an engine answers nothing; its unit waits for another run
     └── Unfinished          the job ended before all was done; the same command goes on
 
 The command line prints a TaiyiError as one line and exits with its `exit_code`; every other
@@ -51,6 +52,10 @@ class QuestionError(TaiyiError):
 
 class EngineDied(TaiyiError):
     """The engine process is gone: no further question can be answered by this actor."""
+
+
+class ServerGone(TaiyiError):
+    """A server that is not ours answers no question: no document is to blame, all can wait."""
 
 
 class Unfinished(TaiyiError):

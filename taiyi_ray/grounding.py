@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from taiyi_ray.records import Grounded, Span
@@ -56,35 +56,61 @@ def _occurrences(surface: str, text: str, *, whole_words: bool) -> list[tuple[in
     return found
 
 
+class _Folds(dict[int, str]):
+    """What each character becomes when it is folded, worked out when it is first met."""
+
+    def __init__(self, blank: str, hyphen: str) -> None:
+        super().__init__()
+        self._blank, self._hyphen = blank, hyphen
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if character.isspace():
+            folded = self._blank
+        elif character in _HYPHENS:
+            folded = self._hyphen
+        else:
+            folded = unicodedata.normalize("NFKC", character).casefold()
+        self[code] = folded
+        return folded
+
+
+_CHINESE, _OTHERS = _Folds("", "-"), _Folds(" ", " ")
+
+
 class Folded:
     """A text with width, case, white space and hyphens folded, and the way back to its offsets."""
 
     def __init__(self, text: str, language: str) -> None:
-        characters: list[str] = []
-        starts: list[int] = []
-        ends: list[int] = []
-        for at, character in enumerate(text):
-            folded = self._fold(character, language)
-            if folded == " " and characters and characters[-1] == " ":
-                continue
-            for piece in folded:
-                characters.append(piece)
-                starts.append(at)
-                ends.append(at + 1)
-        self.text = "".join(characters)
-        self._starts, self._ends = starts, ends
+        self._original = text
+        self._folds = _CHINESE if language == "zh" else _OTHERS
+        self.text = text.translate(self._folds)
+        if "  " in self.text:
+            self.text = "".join(self._folds[ord(text[at])] for at in self._kept())
 
-    @staticmethod
-    def _fold(character: str, language: str) -> str:
-        if character.isspace():
-            return "" if language == "zh" else " "
-        if character in _HYPHENS:
-            return "-" if language == "zh" else " "
-        return unicodedata.normalize("NFKC", character).casefold()
+    def _kept(self) -> Iterator[int]:
+        """Where the characters stand that are not one more blank after a blank."""
+        blank = False
+        for at, character in enumerate(self._original):
+            folded = self._folds[ord(character)]
+            if not (blank and folded == " "):
+                yield at
+            blank = folded.endswith(" ") if folded else blank
+
+    @cached_property
+    def _origins(self) -> Sequence[int]:
+        """Where in the original each character of the folded text stands."""
+        original = self._original
+        # The same length alone says nothing: one character may have vanished, another become two.
+        if len(self.text) == len(original) and all(
+            len(self._folds[ord(character)]) == 1 for character in set(original)
+        ):
+            return range(len(original))
+        return [at for at in self._kept() for _ in self._folds[ord(original[at])]]
 
     def range(self, start: int, end: int) -> tuple[int, int]:
         """Translate a non-empty range of the folded text into one of the original text."""
-        return self._starts[start], self._ends[end - 1]
+        return self._origins[start], self._origins[end - 1] + 1
 
 
 class Locator:
@@ -110,33 +136,35 @@ class Locator:
         return [Folded(piece, self._language) for _, piece in self._pieces]
 
     def find(self, surface: str) -> tuple[list[Span], Grounded]:
-        """Return every occurrence of `surface` and how it was matched (no span: `none`)."""
-        if not surface:
-            return [], "none"
-        found = self._everywhere(surface, [piece for _, piece in self._pieces])
-        if found:
-            offsets = [offset for offset, _ in self._pieces]
-            return [Span(offsets[n] + s, offsets[n] + e) for n, s, e in found], "exact"
-        needle = Folded(surface, self._language).text.strip() if self._fold else ""
-        if not needle:
-            return [], "none"
-        spans = []
-        for n, s, e in self._everywhere(needle, [folded.text for folded in self._folded]):
-            start, end = self._folded[n].range(s, e)
-            spans.append(Span(self._pieces[n][0] + start, self._pieces[n][0] + end))
-        return spans, "folded" if spans else "none"
+        """Return every occurrence of `surface` and how it was matched (no span: `none`).
 
-    def _everywhere(self, needle: str, texts: Sequence[str]) -> list[tuple[int, int, int]]:
-        """Number of the text, start and end of every occurrence; half words only without others."""
+        A folded match of whole words comes before an exact one that begins or ends inside a word:
+        `ala` is `Ala`, not a piece of `alanine`.
+        """
         for whole_words in (False,) if self._language == "zh" else (True, False):
-            found = [
-                (n, s, e)
-                for n, text in enumerate(texts)
-                for s, e in _occurrences(needle, text, whole_words=whole_words)
-            ]
-            if found:
-                return found
-        return []
+            if surface and (spans := self._exact(surface, whole_words)):
+                return spans, "exact"
+            if self._fold and (spans := self._in_folded(surface, whole_words)):
+                return spans, "folded"
+        return [], "none"
+
+    def _exact(self, surface: str, whole_words: bool) -> list[Span]:
+        return [
+            Span(offset + start, offset + end)
+            for offset, piece in self._pieces
+            if surface in piece
+            for start, end in _occurrences(surface, piece, whole_words=whole_words)
+        ]
+
+    def _in_folded(self, surface: str, whole_words: bool) -> list[Span]:
+        needle = Folded(surface, self._language).text.strip()
+        return [
+            Span(offset + place[0], offset + place[1])
+            for (offset, _), folded in zip(self._pieces, self._folded, strict=True)
+            if needle and needle in folded.text
+            for found in _occurrences(needle, folded.text, whole_words=whole_words)
+            for place in [folded.range(*found)]
+        ]
 
 
 def longest(found: dict[str, list[Span]]) -> dict[str, list[Span]]:

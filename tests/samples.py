@@ -28,6 +28,7 @@ def options(types: str = "", relations: str = "", *, grammar: bool = True) -> Op
         types=terms(types.split(",") if types else None, MENTION_TYPES),
         relations=terms(relations.split(",") if relations else None, RELATION_TYPES),
         grammar=grammar,
+        together=True,
         document_first=False,
     )
 
@@ -51,7 +52,8 @@ def pubtator(path: Path) -> Iterator[Gold]:
                     Relation(len(gold.relations), "chemical_induced_disease", head, tail, [], [])
                 )
                 continue
-            start, end, text, type_ = int(row[1]), int(row[2]), row[3], row[4].casefold()
+            start, text, type_ = int(row[1]), row[3].rstrip(), row[4].casefold()
+            end = start + len(text)  # one mention of NCBI disease ends in blanks of nowhere
             assert document.text[start:end] == text
             gold.mentions.append(Mention(len(gold.mentions), type_, text, start, end))
             for identifier in row[5].split("|") if len(row) > 5 else ():

@@ -119,7 +119,16 @@ def test_a_source_that_changed_is_refused_and_one_that_was_touched_is_not(
         (("--tasks", "nr"), "unknown task 'nr'; did you mean 'ner'?; known tasks: ner, re"),
         (("--tasks", "ner,summary"), "unknown task 'summary'; known tasks: ner, re"),
         (("--limit", "0"), "limit: Input should be greater than or equal to 1, got 0"),
-        (("--engine", "vlm"), "engine: Input should be 'vllm' or 'fake', got 'vlm'"),
+        (("--engine", "vlm"), "engine: Input should be 'vllm', 'http' or 'fake', got 'vlm'"),
+        (
+            ("--engine", "http"),
+            "url: the engine http wants the server's, as in http://host:8000/v1, got None",
+        ),
+        (
+            ("--url", "http://host:8000/v1"),
+            "url: the engine fake has none; leave it out or give --engine http, "
+            "got 'http://host:8000/v1'",
+        ),
         (
             ("--types", "gene,a;b"),
             "types: a name must not be empty nor hold any of ; : ： [ ] or a line break, "
@@ -205,7 +214,7 @@ def test_a_model_that_is_not_there(run, source, out, name):
     [
         (("--max-tokens", "99"), "max_tokens: 512 there, 99 now"),
         (("--grounding", "align"), 'grounding: "grammar" there, "align" now'),
-        (("--tasks", "re"), "ner.version: 1 there, nothing now"),
+        (("--tasks", "re"), "ner.version: 2 there, nothing now"),
     ],
 )
 def test_an_output_of_a_run_with_other_settings(run, source, out, no_work, options, difference):

@@ -30,6 +30,7 @@ def test_nearest(name, known, expected):
         (errors.FormatError("kind", "x"), 2),
         (errors.QuestionError("x"), 2),
         (errors.EngineDied("x"), 2),
+        (errors.ServerGone("x"), 2),
         (errors.Unfinished("x"), 4),
     ],
 )

@@ -1,5 +1,6 @@
 """Records: offsets, hashes, the way through Arrow, and the columns that readers rely on."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,9 +9,15 @@ import pytest
 from taiyi_ray.records import (
     DOCUMENT_SCHEMA,
     SCHEMA,
+    Annotations,
+    Concept,
     Document,
     Failure,
+    Mention,
     Passage,
+    Relation,
+    Span,
+    as_values,
     columns_markdown,
     document_from_row,
     document_row,
@@ -133,6 +140,15 @@ def test_the_types_are_a_contract(column, type_):
 def test_the_documentation_of_the_columns_is_up_to_date():
     found = (ROOT / "docs" / "columns.md").read_text(encoding="utf-8")
     assert found == columns_markdown(), "run `make docs`"
+
+
+def test_values_are_those_of_the_records_at_every_depth():
+    concept = Concept("MeSH", "D003920", "diabetes", 0.5)
+    mention = Mention(0, "disease", "糖尿病", 2, 5, [Span(2, 3), Span(4, 5)], concept=concept)
+    found = Annotations([mention, Mention(1, None, "x", None, None)], [])
+    found.relations.append(Relation(0, "treatment", "a", "b", [0, 1], [], 0.25))
+    assert as_values(found) == asdict(found)
+    assert as_values([mention]) == [asdict(mention)]
 
 
 def test_the_documentation_has_every_column_and_nested_field():

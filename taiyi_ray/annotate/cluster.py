@@ -164,7 +164,8 @@ def execute(
             batch_size=1,
             batch_format="pyarrow",
             compute=pool,
-            num_cpus=1,
+            # Logical: an actor that asks a server mostly waits for it.
+            num_cpus=0.25 if config.engine == "http" else 1,
             num_gpus=wanted if gpus and config.engine == "vllm" else 0,
             max_restarts=-1,
             max_task_retries=_RETRIES,

@@ -15,7 +15,7 @@ from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import ANSWER_ARGUMENTS, DECODING
 from taiyi_ray.tasks.task import Options, Task
 
-_MAY_CHANGE = ("model", "chat", "max_tokens", "context_limit", "templates")
+_MAY_CHANGE = ("model", "chat", "max_tokens", "context_limit", "templates", "scores")
 
 
 def identity(
@@ -35,7 +35,9 @@ def identity(
             for name in ANSWER_ARGUMENTS[config.engine]
             if name in config.engine_args
         },
+        "together": options.together,
         "document_first": options.document_first,
+        "scores": config.scores,
     }
     for task in tasks:
         for key, value in task.identity(options).items():

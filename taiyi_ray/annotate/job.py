@@ -11,11 +11,12 @@ import secrets
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from pydantic import SecretStr
 from rich.console import Console
 
 from taiyi_ray import models, storage
@@ -39,8 +40,9 @@ from taiyi_ray.annotate.report import UnitFile, sample_rows, write_report
 from taiyi_ray.annotate.workers import COUNTED, unit_row
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
+from taiyi_ray.records import Document, passages
 from taiyi_ray.tasks import select
-from taiyi_ray.tasks.task import Options
+from taiyi_ray.tasks.task import Options, Task
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES, hints, terms
 
 EXECUTION_UNITS = 1000
@@ -68,24 +70,14 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     tasks = select(config.tasks)
     for hint in hints(config.types, MENTION_TYPES) + hints(config.relations, RELATION_TYPES):
         console.print(f"note: {hint}")
-    options = Options(
-        types=terms(config.types, MENTION_TYPES),
-        relations=terms(config.relations, RELATION_TYPES),
-        grammar=config.grounding == "grammar",
-        document_first=len(tasks) > 1,
-    )
+    options = options_of(config, tasks)
     corpus = sources.find(config.inputs)
     if corpus.passed_over:
         console.print(f"note: passed over {corpus.passed_over} files of other formats")
-    model = None if config.engine == "fake" else models.resolve(config.model, config.adapter)
-    config = _with_context_limit(config, model)
     output = Output(config.output)
-    if model and (config.retry_failed or load_job(output.place) is None):
-        # Before anything is written: with --grounding align it would be another output.
-        tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
-        if options.grammar:
-            models.check_grammar(tokenizer)
-    values = identity(config, tasks, options, model.digest if model else "fake")
+    model = _model(config, fresh=config.retry_failed or load_job(output.place) is None)
+    config = _settled(config, model)
+    values = identity(config, tasks, options, model.identity)
     plan = _planned(config, output, values, corpus, write=not dry_run)
     if dry_run:
         _print_plan(console, config, plan, output)
@@ -101,14 +93,71 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     return this.finish()  # also for a run that was killed after its last unit
 
 
-def _with_context_limit(config: AnnotateConfig, model: models.Model | None) -> AnnotateConfig:
-    """Settle the context limit: what was asked for, or the default as far as the model reaches."""
-    most = models.context_length(model) if model else DEFAULT_CONTEXT
+def options_of(config: AnnotateConfig, tasks: Sequence[Task]) -> Options:
+    """What a configuration asks of its tasks; several questions share the document's prefix."""
+    options = Options(
+        types=terms(config.types, MENTION_TYPES),
+        relations=terms(config.relations, RELATION_TYPES),
+        grammar=config.grounding == "grammar",
+        together=config.ask == "together",
+        document_first=False,
+    )
+    # Asked about any text at all, they are as many as about each document in one language.
+    anything = Document("", passages([("text", "en", "any")]))
+    questions = sum(len(task.questions(anything, options, None)) for task in tasks)
+    return replace(options, document_first=questions > 1)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What answers the questions.
+
+    Attributes:
+        identity: what stands for it in the fingerprint.
+        reach: tokens of a prompt and its answer together, if that is known.
+        path: its folder, for an engine that wants one.
+        key: for its server, if it has one that wants it.
+    """
+
+    name: str
+    identity: str
+    reach: int | None = None
+    path: str | None = None
+    key: SecretStr | None = None
+
+
+def _model(config: AnnotateConfig, *, fresh: bool) -> _Model:
+    """Find what answers, and see that it can: before anything is written.
+
+    Args:
+        fresh: of an output that has rows of it, the model's tokenizer was checked already.
+    """
+    if config.engine == "fake":
+        return _Model("fake", "fake")
+    if config.engine == "http":
+        from taiyi_ray.engine import http
+
+        key = http.key_of_environment()
+        server = http.probe(config, key)
+        return _Model(server.model, server.identity, server.reach, key=key)
+    model = models.resolve(config.model, config.adapter)
+    if fresh:
+        tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
+        if config.grounding == "grammar":
+            models.check_grammar(tokenizer)
+    return _Model(model.name, model.digest, models.context_length(model), str(model.path))
+
+
+def _settled(config: AnnotateConfig, model: _Model) -> AnnotateConfig:
+    """Settle what the model decides: the context limit, and a server's name for it."""
+    settled: dict[str, Any] = {"model": model.name} if config.engine == "http" else {}
     if config.context_limit is None:
-        return config.model_copy(update={"context_limit": min(DEFAULT_CONTEXT, most)})
-    if model and config.context_limit > most:
-        raise ConfigError(f"--context-limit {config.context_limit}: {model.name} reaches {most}")
-    return config
+        settled["context_limit"] = min(DEFAULT_CONTEXT, model.reach or DEFAULT_CONTEXT)
+    elif model.reach and config.context_limit > model.reach:
+        raise ConfigError(
+            f"--context-limit {config.context_limit}: {model.name} reaches {model.reach}"
+        )
+    return config.model_copy(update=settled)
 
 
 # ------------------------------------------------------------------------------------- planning
@@ -201,7 +250,7 @@ class _Run:
 
     config: AnnotateConfig
     options: Options
-    model: models.Model | None
+    model: _Model
     output: Output
     plan: Plan
     fingerprint: str
@@ -211,6 +260,8 @@ class _Run:
     )
     started: float = field(default_factory=time.time)
     ready: float | None = None
+    """When the first engine was: rates are over the time from then to the newest commit."""
+    committed: float = 0.0
     last: float = 0.0
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
 
@@ -240,8 +291,8 @@ class _Run:
         dog = Watchdog(self.config.stall_minutes)
         left = sum(unit.records for unit in pending)
         constructor = (
-            self.config, self.options, str(self.model.path) if self.model else None,
-            self.run_id, self.fingerprint,
+            self.config, self.options, self.model.path, self.run_id, self.fingerprint,
+            self.model.key,
         )  # fmt: skip
         dog.feed()
         try:
@@ -287,6 +338,7 @@ class _Run:
         for name in self.done:
             self.done[name] += receipt[name]
         self.ready = min(self.ready or receipt["ready"], receipt["ready"])
+        self.committed = max(self.committed, receipt["committed"])
         now = time.time()
         if now - self.last > _RUN_EVERY:
             self._write("running", Totals())
@@ -336,7 +388,7 @@ class _Run:
         return EXIT_TOO_MANY_FAILED
 
     def _write(self, state: str, totals: Totals) -> dict[str, Any]:
-        seconds = max(0.001, time.time() - (self.ready or self.started))
+        seconds = max(0.001, self.committed - (self.ready or self.started))
         run: dict[str, Any] = {
             "run_id": self.run_id,
             "state": state,
@@ -348,7 +400,7 @@ class _Run:
                 f"{name}_per_second": round(self.done[name] / seconds, 2)
                 for name in ("documents", "prompt_tokens", "output_tokens")
             },
-            "model": self.model.name if self.model else "fake",
+            "model": self.model.name,
             "tasks": self.config.tasks,
             "fingerprint": self.fingerprint,
             "output": self.config.output,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pyarrow as pa
+from pydantic import SecretStr
 
 from taiyi_ray import storage
 from taiyi_ray.annotate.output import Output
@@ -22,7 +23,7 @@ from taiyi_ray.annotate.sources import check_unchanged
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Engine, engine_of
-from taiyi_ray.errors import ConfigError, EngineDied, ModelError, TaiyiError
+from taiyi_ray.errors import ConfigError, EngineDied, ModelError, ServerGone, TaiyiError
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import DOCUMENT_SCHEMA, Document, document_from_row, document_row
 from taiyi_ray.tasks import select
@@ -145,16 +146,18 @@ class AnnotateUnits:
         model_path: str | None,
         run_id: str,
         fingerprint: str,
+        key: SecretStr | None = None,
     ) -> None:
         self._engine: Engine | None = None
         self._no_engine, self._to_be_changed = "", False
         self._ready = 0.0
         try:
-            self._engine = engine_of(config, model_path)
+            self._engine = engine_of(config, model_path, key)
         except Exception as error:
             # Raised here it would make Ray start actor after actor; as the answer to every unit it
             # ends the job at once, with this reason.
-            self._no_engine = f"no engine could be started: {_logged_error() or error}"
+            why = error if isinstance(error, TaiyiError) else _logged_error() or error
+            self._no_engine = f"no engine could be started: {why}"
             self._to_be_changed = isinstance(error, (ConfigError, ModelError))
             return
         self._ready = time.time()
@@ -176,19 +179,19 @@ class AnnotateUnits:
         (row,) = batch.to_pylist()
         unit = Unit.model_validate_json(row["unit"])
         receipt: dict[str, Any] = dict.fromkeys(COUNTED, 0)
-        error = self._no_engine or row["error"]
+        error, to_be_changed = self._no_engine or row["error"], self._to_be_changed
         if not error:
             try:
                 rows = await self._commit(unit, row["documents"], again=row["again"])
-            except (TaiyiError, OSError) as fault:  # of the output: the documents' own are rows
-                error = str(fault)
+            except (TaiyiError, OSError) as fault:  # of output or server: documents' own are rows
+                error, to_be_changed = str(fault), isinstance(fault, ConfigError)
             else:
                 receipt["documents"] = len(rows)
                 receipt["failed"] = sum(r["status"] == "failed" for r in rows)
                 for name in ("prompt_tokens", "output_tokens"):
                     receipt[name] = sum(a[name] for r in rows for a in r["answers"])
-        receipt |= {"unit": unit.name, "ready": self._ready}
-        receipt |= {"error": " ".join(error.split()), "to_be_changed": self._to_be_changed}
+        receipt |= {"unit": unit.name, "ready": self._ready, "committed": time.time()}
+        receipt |= {"error": " ".join(error.split()), "to_be_changed": to_be_changed}
         yield {name: [value] for name, value in receipt.items()}
 
     async def _commit(self, unit: Unit, data: bytes, *, again: bool) -> list[dict[str, Any]]:
@@ -239,6 +242,8 @@ class AnnotateUnits:
             return await self._annotator.annotate(document)
         except EngineDied:
             self._die()
+        except (ConfigError, ServerGone):
+            raise  # no document is to blame: the unit is left to another run
         except Exception as error:
             _log.exception("document %s of %s", document.position, document.source)
             return failed(document, "internal_error", f"{type(error).__name__}: {error}")

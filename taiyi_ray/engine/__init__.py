@@ -1,14 +1,19 @@
-"""Engines answer questions. One interface; `vllm` runs a model, `fake` answers by a script.
+"""Engines answer questions: `vllm` runs a model, `http` asks a server, `fake` plays by a script.
 
 An engine lives in one asyncio loop and answers many questions at once: it does its own batching.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from pydantic import SecretStr
+
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
 DECODING = {"temperature": 0.0, "repetition": {"min_size": 1, "max_size": 12, "min_count": 3}}
@@ -16,6 +21,7 @@ DECODING = {"temperature": 0.0, "repetition": {"min_size": 1, "max_size": 12, "m
 
 ANSWER_ARGUMENTS = {
     "vllm": ("dtype", "quantization", "kv_cache_dtype", "hf_overrides", "rope_scaling", "revision"),
+    "http": ("extra_body",),
     "fake": ("garbage", "cut", "repeat", "refuse"),
 }
 """The engine arguments that can change an answer, and so belong to the fingerprint."""
@@ -24,43 +30,77 @@ FinishReason = Literal["stop", "length", "repetition"]
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """A question rendered and tokenised once: `content` is for its engine, `tokens` its length."""
+
+    content: Any
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
-    """What an engine wrote; `length` means cut at its token limit, `repetition` in a loop."""
+    """What an engine wrote; `length` means cut at its token limit, `repetition` in a loop.
+
+    `scores` are there when the engine was started to give them.
+    """
 
     text: str
     finish_reason: FinishReason
     prompt_tokens: int
     cached_tokens: int
     output_tokens: int
+    scores: Scores | None = None
 
 
 class Engine(Protocol):
     """Answers questions. `context_limit` counts the tokens of a prompt and its answer together.
 
-    `prompt` renders and tokenises a question once; `complete` raises QuestionError when this
-    question cannot be answered and EngineDied when none can any more.
+    `complete` raises QuestionError when this question cannot be answered; when none can any more,
+    EngineDied for an engine of ours, ServerGone or ConfigError for a server.
     """
 
     context_limit: int
     most_in_flight: int
 
-    def prompt(self, question: Question) -> list[int]: ...
+    def prompt(self, question: Question) -> Prompt: ...
 
-    async def complete(
-        self, question: Question, prompt: list[int], max_tokens: int
-    ) -> Completion: ...
+    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion: ...
 
     def close(self) -> None: ...
 
 
-def engine_of(config: AnnotateConfig, model_path: str | None) -> Engine:
-    """Start the engine that the configuration asks for; takes up to a minute for a real one."""
+def scores_of(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> Scores | None:
+    """Where each token begins in an answer.
+
+    A token that only begins a character (bytes of a Chinese one) has no text; the token that ends
+    it has it all. The closing special token is no text of the answer either. None for a tokenizer
+    whose tokens, decoded one by one, do not make the text.
+    """
+    if not "".join(tokens).startswith(text):
+        return None
+    starts = list(itertools.accumulate((len(token) for token in tokens), initial=0))[:-1]
+    return Scores(text, starts, logprobs)
+
+
+def engine_of(
+    config: AnnotateConfig, model_path: str | None, key: SecretStr | None = None
+) -> Engine:
+    """Start the engine that the configuration asks for; takes up to a minute for a real one.
+
+    Args:
+        model_path: the folder of the model that vLLM runs.
+        key: for the server of the engine http, if it wants one.
+    """
     options: dict[str, Any] = dict(config.engine_args)
     assert config.context_limit is not None, "the job settles it before it starts engines"
     if config.engine == "fake":
         from taiyi_ray.engine.fake import FakeEngine
 
-        return FakeEngine(config.context_limit, **options)
+        return FakeEngine(config.context_limit, scores=config.scores, **options)
+    if config.engine == "http":
+        from taiyi_ray.engine.http import HttpEngine
+
+        return HttpEngine(config, key)
     from taiyi_ray.engine.vllm import VllmEngine
 
     assert model_path is not None
@@ -69,5 +109,6 @@ def engine_of(config: AnnotateConfig, model_path: str | None) -> Engine:
         chat=config.chat,
         context_limit=config.context_limit,
         trust_remote_code=config.trust_remote_code,
+        scores=config.scores,
         arguments=options,
     )

@@ -14,11 +14,12 @@ import signal
 from collections.abc import Iterator
 from itertools import pairwise
 
-from taiyi_ray.engine import Completion
+from taiyi_ray.engine import Completion, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.grounding import is_han
 from taiyi_ray.records import Annotations, Mention, Relation
 from taiyi_ray.tasks import TASKS
+from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
@@ -30,6 +31,7 @@ class FakeEngine:
 
     Args:
         context_limit: tokens of a prompt and its answer; a token is four characters here.
+        scores: give log-probabilities, the same for the same token.
         latency: seconds that an answer takes.
         garbage: share of questions answered with nonsense.
         cut: share of first answers that end at their token limit.
@@ -46,6 +48,7 @@ class FakeEngine:
         self,
         context_limit: int,
         *,
+        scores: bool = False,
         latency: float = 0.0,
         garbage: float = 0.0,
         cut: float = 0.0,
@@ -58,16 +61,17 @@ class FakeEngine:
         if start_error:
             raise RuntimeError(start_error)
         self.context_limit = context_limit
+        self._scores = scores
         self._latency = latency
         self._shares = {"garbage": garbage, "cut": cut, "repeat": repeat, "refuse": refuse}
         self._die_on, self._kill_on = die_on, kill_on
         self._dead = False
 
-    def prompt(self, question: Question) -> list[int]:
+    def prompt(self, question: Question) -> Prompt:
         length = sum(len(message["content"]) for message in question.messages)
-        return [0] * (length // _CHARACTERS_A_TOKEN + 1)
+        return Prompt(None, length // _CHARACTERS_A_TOKEN + 1)
 
-    async def complete(self, question: Question, prompt: list[int], max_tokens: int) -> Completion:
+    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
         await asyncio.sleep(self._latency)
         if self._kill_on and self._kill_on in question.window.text:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -89,7 +93,8 @@ class FakeEngine:
         if len(text) > allowed:
             text, reason = text[:allowed], "length"
         tokens = -(-len(text) // _CHARACTERS_A_TOKEN)
-        return Completion(text, reason, len(prompt), 0, tokens)  # type: ignore[arg-type]
+        scores = _scores(text) if self._scores else None
+        return Completion(text, reason, prompt.tokens, 0, tokens, scores)  # type: ignore[arg-type]
 
     def _troubles(self, draw: float) -> Iterator[str]:
         edge = 0.0
@@ -105,6 +110,12 @@ class FakeEngine:
 def _number(*parts: str) -> int:
     data = "\0".join(parts).encode("utf-8", "replace")
     return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest(), "big")
+
+
+def _scores(text: str) -> Scores:
+    starts = range(0, len(text), _CHARACTERS_A_TOKEN)
+    tokens = [text[start : start + _CHARACTERS_A_TOKEN] for start in starts]
+    return Scores(text, starts, [-_number(token) / 2**32 for token in tokens])
 
 
 def _right_answer(question: Question) -> str:

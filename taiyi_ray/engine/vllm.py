@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from taiyi_ray import models
-from taiyi_ray.engine import DECODING, Completion, FinishReason
+from taiyi_ray.engine import DECODING, Completion, FinishReason, Prompt, scores_of
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError
+from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
+if TYPE_CHECKING:
+    from vllm import SamplingParams
 
-def _prepare_environment() -> None:
+
+def prepare_environment() -> None:
     """Set what vLLM reads at import; its child processes inherit it. What the user set stays."""
     import torch
 
@@ -32,6 +36,56 @@ def _prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
+def engine_arguments(
+    model_path: str, *, context_limit: int, trust_remote_code: bool, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """What vLLM's engine is started with: ours, and the user's arguments, which win."""
+    import torch
+
+    ours: dict[str, Any] = {
+        "model": model_path,
+        "dtype": "bfloat16",
+        "max_model_len": context_limit,
+        "max_num_seqs": 64,
+        "seed": 0,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "trust_remote_code": trust_remote_code,
+        "structured_outputs_config": {"backend": "guidance"},
+    }
+    if not torch.cuda.is_available():
+        ours["enforce_eager"] = True  # compiling takes minutes and gains nothing in short runs
+    return ours | arguments
+
+
+def sampling_parameters(
+    grammar: str | None, max_tokens: int, stop_token_ids: list[int], *, scores: bool = False
+) -> SamplingParams:
+    """How vLLM decodes an answer."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import (
+        RepetitionDetectionParams,
+        RequestOutputKind,
+        StructuredOutputsParams,
+    )
+
+    repetition = cast(dict[str, int], DECODING["repetition"])
+    return SamplingParams(
+        temperature=cast(float, DECODING["temperature"]),
+        max_tokens=max_tokens,
+        stop_token_ids=stop_token_ids,
+        logprobs=0 if scores else None,
+        flat_logprobs=scores,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        repetition_detection=RepetitionDetectionParams(
+            min_pattern_size=repetition["min_size"],
+            max_pattern_size=repetition["max_size"],
+            min_count=repetition["min_count"],
+        ),
+        structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
+    )
+
+
 class VllmEngine:
     """One AsyncLLM on a local model folder.
 
@@ -40,6 +94,7 @@ class VllmEngine:
         chat: form of the prompt (`template` or `taiyi1`).
         context_limit: vLLM's max_model_len.
         trust_remote_code: run the code that comes with the model.
+        scores: give the log-probabilities of the answers' tokens.
         arguments: further arguments of vLLM's AsyncEngineArgs; they win over ours.
     """
 
@@ -50,72 +105,50 @@ class VllmEngine:
         chat: models.ChatForm,
         context_limit: int,
         trust_remote_code: bool,
+        scores: bool,
         arguments: dict[str, Any],
     ) -> None:
-        _prepare_environment()
+        prepare_environment()
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        ours: dict[str, Any] = {
-            "model": model_path,
-            "dtype": "bfloat16",
-            "max_model_len": context_limit,
-            "max_num_seqs": 64,
-            "seed": 0,
-            "enable_prefix_caching": True,
-            "disable_log_stats": True,
-            "trust_remote_code": trust_remote_code,
-            "structured_outputs_config": {"backend": "guidance"},
-        }
-        import torch
-
-        if not torch.cuda.is_available():
-            ours["enforce_eager"] = True  # compiling takes minutes and gains nothing in short runs
+        given = engine_arguments(
+            model_path,
+            context_limit=context_limit,
+            trust_remote_code=trust_remote_code,
+            arguments=arguments,
+        )
         try:
-            engine_args = AsyncEngineArgs(**ours | arguments)
+            engine_args = AsyncEngineArgs(**given)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"--engine-arg: vLLM refuses it: {error}") from error
         self._engine = AsyncLLM.from_engine_args(engine_args)
         self._chat = chat
+        self._scores = scores
         model = models.Model(model_path, Path(model_path), "")
         self._tokenizer = models.load_tokenizer(model, trust_remote_code=trust_remote_code)
         self._stop_token_ids = models.stop_token_ids(self._tokenizer, chat)
         self._numbers = itertools.count()
         self.context_limit = context_limit
-        self.most_in_flight = 2 * int((ours | arguments)["max_num_seqs"])
+        self.most_in_flight = 2 * int(given["max_num_seqs"])
 
-    def prompt(self, question: Question) -> list[int]:
-        return models.prompt_tokens(self._tokenizer, question.messages, self._chat)
+    def prompt(self, question: Question) -> Prompt:
+        tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)
+        return Prompt(tokens, len(tokens))
 
-    async def complete(self, question: Question, prompt: list[int], max_tokens: int) -> Completion:
-        from vllm import SamplingParams
+    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
         from vllm.exceptions import VLLMError
-        from vllm.sampling_params import (
-            RepetitionDetectionParams,
-            RequestOutputKind,
-            StructuredOutputsParams,
-        )
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        repetition = cast(dict[str, int], DECODING["repetition"])
-        params = SamplingParams(
-            temperature=cast(float, DECODING["temperature"]),
-            max_tokens=max_tokens,
-            stop_token_ids=self._stop_token_ids,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            repetition_detection=RepetitionDetectionParams(
-                min_pattern_size=repetition["min_size"],
-                max_pattern_size=repetition["max_size"],
-                min_count=repetition["min_count"],
-            ),
-            structured_outputs=(
-                StructuredOutputsParams(grammar=question.grammar) if question.grammar else None
-            ),
+        params = sampling_parameters(
+            question.grammar, max_tokens, self._stop_token_ids, scores=self._scores
         )
         number = f"{question.task}-{next(self._numbers)}"
         last = None
         try:
-            async for output in self._engine.generate({"prompt_token_ids": prompt}, params, number):
+            async for output in self._engine.generate(
+                {"prompt_token_ids": prompt.content}, params, number
+            ):
                 last = output
         except EngineDeadError as error:
             raise EngineDied(str(error)) from error
@@ -128,10 +161,18 @@ class VllmEngine:
         return Completion(
             text=answer.text,
             finish_reason=cast(FinishReason, answer.finish_reason),
-            prompt_tokens=len(prompt),
+            prompt_tokens=prompt.tokens,
             cached_tokens=last.num_cached_tokens or 0,
             output_tokens=len(answer.token_ids),
+            scores=_scores(answer.text, answer.logprobs) if self._scores else None,
         )
 
     def close(self) -> None:
         self._engine.shutdown()
+
+
+def _scores(text: str, logprobs: Any) -> Scores | None:
+    """The scores of an answer, from vLLM's FlatLogprobs: one entry a position, its token first."""
+    firsts = logprobs.start_indices
+    tokens = [logprobs.decoded_tokens[first] or "" for first in firsts]
+    return scores_of(text, tokens, [logprobs.logprobs[first] for first in firsts])

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 
 from taiyi_ray.grounding import LONGEST
+from taiyi_ray.tasks.scores import Piece
 
 COLON = {"en": ": ", "zh": "："}
 NONE = {"en": "none", "zh": "无"}
 
+_COLON = re.compile("[:：]")
 _PAIR = re.compile(r"\[(.*?), (.*?)\]")
 
 
@@ -30,40 +32,51 @@ def whole(text: str, *separators: str) -> str:
     return text[: max(text.rfind(s) for s in separators) + 1].rstrip(";\n")
 
 
-def read(text: str, labels: Sequence[str], heads: Sequence[str]) -> tuple[list[str], str | None]:
-    """Return the items of each label as one string, in the order of `labels`, and what was wrong.
+def read(
+    text: str, labels: Sequence[str], heads: Sequence[str]
+) -> tuple[list[list[Piece]], str | None]:
+    """Return the lists of each label, in the order of `labels`, and what was wrong.
 
     A line is known by its head, or (free models) by its label and any colon in any case; with one
     label a bare list is taken too. Unknown lines are `invalid`; what else the answer says counts.
     """
-    items: list[list[str]] = [[] for _ in labels]
+    items: list[list[Piece]] = [[] for _ in labels]
     problem = None if text.strip() else "invalid"
     loose = {label.casefold(): n for n, label in enumerate(labels)}
-    for line in text.split("\n"):
-        line = line.strip()
-        if not line or line.casefold() in (NONE["en"], NONE["zh"]):
+    for raw in Piece(text, 0).split("\n"):
+        line = raw.strip()
+        if not line.text or line.text.casefold() in (NONE["en"], NONE["zh"]):
             continue
-        known = next((n for n, head in enumerate(heads) if line.startswith(head.strip())), None)
-        if known is not None:
-            items[known].append(line[len(heads[known].strip()) :].strip())
+        head = next((n for n, h in enumerate(heads) if line.text.startswith(h.strip())), None)
+        if head is not None:
+            items[head].append(line.after(len(heads[head].strip())))
             continue
-        label, *rest = re.split("[:：]", line, maxsplit=1)
-        known = loose.get(label.strip(" -*").casefold()) if rest else None
-        if known is not None:
-            items[known].append(rest[0].strip())
-        elif len(labels) == 1 and not rest:
+        colon = _COLON.search(line.text)
+        label = loose.get(line.text[: colon.start()].strip(" -*").casefold()) if colon else None
+        if colon and label is not None:
+            items[label].append(line.after(colon.end()))
+        elif len(labels) == 1 and not colon:
             items[0].append(line)
         else:
             problem = "invalid"
-    return ["; ".join(parts) for parts in items], problem
+    return items, problem
 
 
-def mentions(items: str) -> list[str]:
-    """Split `m1; m2` into surfaces, each once, in order."""
-    return list(dict.fromkeys(m for m in (part.strip() for part in items.split(";")) if m))
+def mentions(lists: Sequence[Piece]) -> list[Piece]:
+    """Split `m1; m2` into mentions, each surface once, in order."""
+    found: dict[str, Piece] = {}
+    for part in (part.strip() for piece in lists for part in piece.split(";")):
+        if part.text:
+            found.setdefault(part.text, part)
+    return list(found.values())
 
 
-def pairs(items: str) -> list[tuple[str, str]]:
+def pairs(lists: Sequence[Piece]) -> list[tuple[Piece, Piece]]:
     """Split `[head, tail]; [head, tail]` into pairs, each once, in order."""
-    found = ((head.strip(), tail.strip()) for head, tail in _PAIR.findall(items))
-    return list(dict.fromkeys((head, tail) for head, tail in found if head and tail))
+    found: dict[tuple[str, str], tuple[Piece, Piece]] = {}
+    for piece in lists:
+        for match in _PAIR.finditer(piece.text):
+            head, tail = (Piece(match[n], piece.start + match.start(n)).strip() for n in (1, 2))
+            if head.text and tail.text:
+                found.setdefault((head.text, tail.text), (head, tail))
+    return list(found.values())

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from taiyi_ray.grounding import longest, mentions_grammar
 from taiyi_ray.records import Annotations, Document, Mention
 from taiyi_ray.tasks import lines
+from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import (
     Counts,
     Options,
@@ -53,11 +54,19 @@ def _grammar(types: Sequence[Term], text: str, language: str) -> str:
 
 
 def questions(document: Document, options: Options, limit: int | None = None) -> list[Question]:
-    """One question for each language and window, on all types together."""
-    return ask(TASK, options.types, _grammar, document, options, limit)
+    """The questions for each language and window, on all types together or on each."""
+    groups = [options.types] if options.together else [(term,) for term in options.types]
+    return ask(TASK, groups, _grammar, document, options, limit)
 
 
-def parse(text: str, question: Question, document: Document, *, cut: bool = False) -> Parsed:
+def parse(
+    text: str,
+    question: Question,
+    document: Document,
+    *,
+    cut: bool = False,
+    scores: Scores | None = None,
+) -> Parsed:
     """Read the lines of the answer and locate every mention at each of its occurrences."""
     language = question.language
     labels = [term.label(language) for term in question.types]
@@ -67,11 +76,13 @@ def parse(text: str, question: Question, document: Document, *, cut: bool = Fals
     where = locator(question, document)
     annotations = Annotations()
     for term, of_type in zip(question.types, items, strict=True):
-        places = {surface: where.find(surface) for surface in lines.mentions(of_type)}
+        pieces = {piece.text: piece for piece in lines.mentions(of_type)}
+        places = {surface: where.find(surface) for surface in pieces}
         spans = longest({surface: found for surface, (found, _) in places.items()})
         mentions: dict[tuple[int | None, int | None, str], Mention] = {}
         for surface, (_, how) in places.items():
-            for mention in located(document, term.name, surface, spans[surface], how):
+            score = scores.of(pieces[surface]) if scores else None
+            for mention in located(document, term.name, surface, spans[surface], how, score):
                 place = (mention.start, mention.end, mention.text)
                 if place not in mentions or how == "exact":
                     mentions[place] = mention
@@ -114,9 +125,9 @@ def score(predicted: Annotations, gold: Annotations) -> Counts:
 
 TASK = Task(
     name="ner",
-    version=1,
+    version=2,
     summary="named entity recognition: mentions of the asked types",
-    template="ner.v1",
+    template="ner.v2",
     terms=lambda options: options.types,
     questions=questions,
     parse=parse,

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from taiyi_ray.grounding import pairs_grammar
 from taiyi_ray.records import Annotations, Document, Relation
 from taiyi_ray.tasks import lines
+from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
     Counts,
     Options,
@@ -41,10 +42,17 @@ def _grammar(types: Sequence[Term], text: str, language: str) -> str:
 
 def questions(document: Document, options: Options, limit: int | None = None) -> list[Question]:
     """One question for each language and window, on all relations together."""
-    return ask(TASK, options.relations, _grammar, document, options, limit)
+    return ask(TASK, [options.relations], _grammar, document, options, limit)
 
 
-def parse(text: str, question: Question, document: Document, *, cut: bool = False) -> Parsed:
+def parse(
+    text: str,
+    question: Question,
+    document: Document,
+    *,
+    cut: bool = False,
+    scores: Scores | None = None,
+) -> Parsed:
     """Read the pairs; each head and tail becomes mentions (without a type) wherever it occurs."""
     labels = [term.label(question.language) for term in question.types]
     items, problem = lines.read(
@@ -54,25 +62,28 @@ def parse(text: str, question: Question, document: Document, *, cut: bool = Fals
     annotations = Annotations()
     ids: dict[str, list[int]] = {}
 
-    def mentions_of(surface: str) -> list[int]:
+    def mentions_of(piece: Piece) -> list[int]:
+        surface = piece.text
         if surface not in ids:
             first = len(annotations.mentions)
             spans, how = where.find(surface)
-            annotations.mentions.extend(located(document, None, surface, spans, how))
+            score = scores.of(piece) if scores else None
+            annotations.mentions.extend(located(document, None, surface, spans, how, score))
             ids[surface] = list(range(first, len(annotations.mentions)))
             for number in ids[surface]:
                 annotations.mentions[number].id = number
-        return ids[surface]
+        return list(ids[surface])
 
     for term, of_type in zip(question.types, items, strict=True):
         pairs = lines.pairs(of_type)
-        if of_type and not pairs:
+        if not pairs and any(piece.text for piece in of_type):
             problem = problem or "invalid"
         for head, tail in pairs:
             annotations.relations.append(
                 Relation(
-                    len(annotations.relations), term.name, head, tail,
-                    list(mentions_of(head)), list(mentions_of(tail)),
+                    len(annotations.relations), term.name, head.text, tail.text,
+                    mentions_of(head), mentions_of(tail),
+                    scores.of(head, tail) if scores else None,
                 )
             )  # fmt: skip
     if problem is None and any(m.grounded == "none" for m in annotations.mentions):
@@ -111,7 +122,7 @@ def score(predicted: Annotations, gold: Annotations) -> Counts:
 
 TASK = Task(
     name="re",
-    version=1,
+    version=2,
     summary="relation extraction: pairs of mentions in the asked relations",
     template="re.v1",
     terms=lambda options: options.relations,

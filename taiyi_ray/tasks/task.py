@@ -15,6 +15,7 @@ import jinja2
 
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mention, Span
+from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.vocabulary import Term
 
 LANGUAGES = ("en", "zh")
@@ -29,6 +30,7 @@ class Options:
         types: mention types, in the order of the answer's lines.
         relations: relation types, likewise.
         grammar: constrain answers to what is in the text (`--grounding grammar`).
+        together: ask about all mention types in one question, else about each in one of its own.
         document_first: the document before the instruction, so that several questions on one
             document share the prefix cache; with one question the fixed instruction goes first.
     """
@@ -36,6 +38,7 @@ class Options:
     types: tuple[Term, ...]
     relations: tuple[Term, ...]
     grammar: bool
+    together: bool
     document_first: bool
 
 
@@ -78,10 +81,20 @@ class Counts:
 
 
 class Parse(Protocol):
-    """Read an answer; `cut` says that it ended before its end, so its last item is dropped."""
+    """Read an answer.
+
+    `cut` says that it ended before its end, so its last item is dropped; with `scores` what is
+    found carries how sure the model was of it.
+    """
 
     def __call__(
-        self, text: str, question: Question, document: Document, *, cut: bool = False
+        self,
+        text: str,
+        question: Question,
+        document: Document,
+        *,
+        cut: bool = False,
+        scores: Scores | None = None,
     ) -> Parsed: ...
 
 
@@ -139,27 +152,28 @@ def _template(name: str, language: str) -> jinja2.Template:
 
 def ask(
     task: Task,
-    types: tuple[Term, ...],
+    groups: Sequence[tuple[Term, ...]],
     grammar: Callable[[tuple[Term, ...], str, str], str],
     document: Document,
     options: Options,
     limit: int | None,
 ) -> list[Question]:
-    """One question for each language and window, on all types together.
+    """The questions for each language and window: one on each group of types.
 
     `grammar` makes the Lark grammar of (types, window text, language).
     """
     return [
         Question(
             task=task.name,
-            types=types,
+            types=group,
             language=language,
             window=window,
-            messages=_messages(task.template, language, window.text, types, options),
-            grammar=grammar(types, window.text, language) if options.grammar else None,
+            messages=_messages(task.template, language, window.text, group, options),
+            grammar=grammar(group, window.text, language) if options.grammar else None,
         )
         for language in LANGUAGES
         for window in windows(document, language, limit)
+        for group in groups
     ]
 
 
@@ -239,11 +253,16 @@ def locator(question: Question, document: Document) -> Locator:
 
 
 def located(
-    document: Document, type_: str | None, surface: str, spans: Sequence[Span], how: Grounded
+    document: Document,
+    type_: str | None,
+    surface: str,
+    spans: Sequence[Span],
+    how: Grounded,
+    score: float | None,
 ) -> list[Mention]:
     """One mention for each place of a surface, or one without offsets when it has none."""
     if not spans:
-        return [Mention(0, type_, surface, None, None, grounded="none")]
+        return [Mention(0, type_, surface, None, None, grounded="none", score=score)]
     text = document.text
     return [
         Mention(
@@ -254,6 +273,7 @@ def located(
             end=span.end,
             passage=_passage_of(document, span.start),
             grounded=how,
+            score=score,
         )
         for span in spans
     ]

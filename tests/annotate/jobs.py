@@ -35,10 +35,13 @@ def corpus(
 
 
 def start(*arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
-    """Start `taiyi-ray annotate` in a session of its own; `before` is Python that runs first."""
+    """Start `taiyi-ray annotate` in a session of its own; `before` is Python that runs first.
+
+    Two questions a document are enough: these tests are about the job.
+    """
     main = f"{before}\nfrom taiyi_ray.cli import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", main, "annotate", *map(str, arguments)],
+        [sys.executable, "-c", main, "annotate", "--ask", "together", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,23 +9,17 @@ from typing import Any
 import pytest
 
 from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
+from taiyi_ray.annotate.job import options_of
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.tasks import select
-from taiyi_ray.tasks.task import Options
-from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES, terms
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 
 
 def made(model: str = "digest", **settings: Any) -> dict[str, Any]:
     """The identity of a run with these settings, put together as the job does it."""
     config = AnnotateConfig(**{"inputs": ["in"], "output": "out", "context_limit": 4096} | settings)
     tasks = select(config.tasks)
-    options = Options(
-        types=terms(config.types, MENTION_TYPES),
-        relations=terms(config.relations, RELATION_TYPES),
-        grammar=config.grounding == "grammar",
-        document_first=len(tasks) > 1,
-    )
-    return identity(config, tasks, options, model)
+    return identity(config, tasks, options_of(config, tasks), model)
 
 
 def test_it_is_sixteen_digits_and_the_same_for_the_same():
@@ -38,10 +32,12 @@ def test_it_is_sixteen_digits_and_the_same_for_the_same():
     [
         ({"model": "other digest"}, "model"),
         ({"tasks": ["ner"]}, "re.version"),
-        ({"tasks": ["ner"]}, "document_first"),
+        ({"tasks": ["ner"], "ask": "together"}, "document_first"),
         ({"types": ["disease"]}, "ner.terms"),
         ({"types": ["disease", "chemical"]}, "ner.terms"),
         ({"relations": ["treatment"]}, "re.terms"),
+        ({"ask": "together"}, "together"),
+        ({"scores": True}, "scores"),
         ({"grounding": "align"}, "grounding"),
         ({"chat": "taiyi1"}, "chat"),
         ({"max_tokens": 100}, "max_tokens"),
@@ -94,6 +90,19 @@ def test_it_does_not_change_with_anything_else(settings):
 def test_arguments_of_the_fake_engine(arguments, same):
     usual = fingerprint(made(engine="fake"))
     assert (fingerprint(made(engine="fake", engine_args=arguments)) == usual) is same
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"url": "http://elsewhere/v1"}, True),
+        ({"engine_args": {"retries": 3, "timeout": 5, "most_in_flight": 9}}, True),
+        ({"engine_args": {"extra_body": {"seed": 1}}}, False),
+    ],
+)
+def test_arguments_of_the_http_engine(settings, same):
+    usual = {"engine": "http", "url": "http://host/v1"}
+    assert (fingerprint(made(**usual | settings)) == fingerprint(made(**usual))) is same
 
 
 def test_differences_name_the_setting_and_both_values():

@@ -28,7 +28,7 @@ from taiyi_ray.tasks.task import Options
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES
 
 TEXT = "Patients were treated with metformin, insulin and aspirin after stroke. "
-OPTIONS = Options(MENTION_TYPES, RELATION_TYPES, grammar=False, document_first=True)
+OPTIONS = Options(MENTION_TYPES, RELATION_TYPES, grammar=False, together=True, document_first=True)
 
 
 def planned(path: Path, first: int, last: int, *, again: bool = False) -> dict[str, Any]:

@@ -63,11 +63,11 @@ def test_tokens_are_four_characters_each() -> None:
     question = ask(WORDS)
     engine = FakeEngine(4096)
     prompt = engine.prompt(question)
-    assert len(prompt) == len(question.messages[0]["content"]) // 4 + 1
+    assert prompt.tokens == len(question.messages[0]["content"]) // 4 + 1
     whole = answer(engine, question)
-    assert (whole.prompt_tokens, whole.output_tokens) == (len(prompt), -(-len(whole.text) // 4))
+    assert (whole.prompt_tokens, whole.output_tokens) == (prompt.tokens, -(-len(whole.text) // 4))
     short = answer(engine, question, max_tokens=3)
-    assert short == Completion(whole.text[:12], "length", len(prompt), 0, 3)
+    assert short == Completion(whole.text[:12], "length", prompt.tokens, 0, 3)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 
 from taiyi_ray import models
 from taiyi_ray.annotator import Annotated, Annotator
+from taiyi_ray.engine import Prompt
 from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.formats import documents, format_of
@@ -29,7 +30,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("default")]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CONTEXT = 1024
-CONSTRAINED = Options(MENTION_TYPES, RELATION_TYPES, grammar=True, document_first=True)
+CONSTRAINED = Options(
+    MENTION_TYPES, RELATION_TYPES, grammar=True, together=True, document_first=True
+)
 FREE = dataclasses.replace(CONSTRAINED, grammar=False)
 
 T = TypeVar("T")
@@ -45,6 +48,7 @@ class Shared:
             chat="template",
             context_limit=CONTEXT,
             trust_remote_code=False,
+            scores=True,
             arguments={"max_num_seqs": 16},
         )
 
@@ -99,6 +103,26 @@ def test_answers_on_real_abstracts_are_grounded_rows(shared):
             assert relation.tail and set(relation.tail) <= ids
 
 
+def test_every_token_of_an_answer_has_its_place_and_every_mention_a_score(shared):
+    found = sample("pubmed-sample.xml", 4) + sample("chinese-sample.jsonl", 4)
+    done = shared.annotate(found)
+    scored = [m for a in done for m in a.annotations.mentions]
+    scores = [m.score for m in scored if m.score is not None]
+    assert len(scores) > 0.9 * len(scored)
+    assert all(0 < score <= 1 for score in scores)
+    assert len(set(scores)) > 5
+    for document in found:
+        for question in TASKS["ner"].questions(document, FREE, None):
+            prompt = shared.engine.prompt(question)
+            completion = shared.run(shared.engine.complete(question, prompt, 24))
+            tokens = completion.scores
+            assert tokens is not None and len(tokens.starts) == completion.output_tokens
+            ends = [*tokens.starts[1:], len(tokens.text)]
+            assert "".join(map(tokens.text.__getitem__, map(slice, tokens.starts, ends))) == (
+                completion.text
+            )
+
+
 def test_the_second_task_finds_the_document_in_the_prefix_cache(shared):
     text = "Cocaine causes seizures in mice. " * 40
     (annotated,) = shared.annotate([text_document(text)])
@@ -147,7 +171,7 @@ def test_one_question_that_the_engine_refuses_harms_no_other(shared):
         return await asyncio.gather(
             shared.engine.complete(broken, prompt, 8),
             shared.engine.complete(question, prompt, 8),
-            shared.engine.complete(question, prompt * 40, 8),
+            shared.engine.complete(question, Prompt(prompt.content * 40, prompt.tokens * 40), 8),
             return_exceptions=True,
         )
 

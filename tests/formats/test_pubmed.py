@@ -458,6 +458,47 @@ def test_one_broken_record_leaves_the_others() -> None:
     assert read(file)[1].errors[0].where == "a.xml, record 1"
 
 
+# ------------------------------------------------------------------------- what is never looked at
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        '<AuthorList CompleteYN="Y"><Author>A</Author></AuthorList><ArticleTitle>T</ArticleTitle>',
+        "<AuthorList/><ArticleTitle>T</ArticleTitle><AuthorList></AuthorList>",
+        '<AuthorList a="/"/><ArticleTitle>T</ArticleTitle><AuthorList></AuthorList>',
+        "<!-- <AuthorList> --><ArticleTitle>T</ArticleTitle><!-- </AuthorList> -->",
+        "<?x <History>?><ArticleTitle>T</ArticleTitle><?x </History>?>",
+        "<ArticleTitle><![CDATA[T]]></ArticleTitle><AuthorList></AuthorList>",
+        "<AuthorList>AT&T</AuthorList><ArticleTitle>T</ArticleTitle>",
+        "<ReferenceList><ReferenceList/><ReferenceList>a</ReferenceList></ReferenceList>"
+        "<ArticleTitle>T</ArticleTitle>",
+    ],
+)
+def test_lists_that_no_field_is_made_of_neither_hide_nor_break_the_rest(inside: str) -> None:
+    assert title_of_inside(inside) == "T"
+
+
+def title_of_inside(inside: str) -> str | None:
+    document = only(file_of(article(inside=inside)))
+    assert document.errors == []
+    return document.title
+
+
+def test_a_list_without_its_end_tag_breaks_the_record() -> None:
+    assert error_of(article(inside="<AuthorList><ArticleTitle>T</ArticleTitle>")) == "malformed"
+
+
+@pytest.mark.skipif(not REAL_FILES, reason="no ../shared/data/pubmed-xml beside the repository")
+@pytest.mark.parametrize("path", REAL_FILES, ids=lambda path: path.name)
+def test_documents_are_the_same_where_everything_is_looked_at(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read(path.read_bytes(), path.name)
+    monkeypatch.setattr(pubmed, "_without_unread", lambda data: data)
+    assert read(path.read_bytes(), path.name) == found
+
+
 # -------------------------------------------------------------------------------------- encodings
 
 CHINESE = file_of(
@@ -563,8 +604,6 @@ def test_records_do_not_depend_on_chunks(pieces: list[str], chunk: int, small: b
         patch.setattr(pubmed_scanner, "_AHEAD", 120)
         whole = scan(data)
         patch.setattr(pubmed_scanner, "_CHUNK", chunk)
-        assert scan(data) == whole
-        patch.setattr(pubmed_scanner._Scanner, "_straight_to_end", lambda self, name: False)
         assert scan(data) == whole
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taiyi_ray.tasks import lines
+from taiyi_ray.tasks.scores import Piece
 
 LABELS = ["disease", "gene or protein"]
 HEADS = ["disease: ", "gene or protein: "]
@@ -39,6 +40,14 @@ def test_write(items: list[str], end: str, language: str, text: str) -> None:
     assert lines.write(HEADS, items, end, language) == text
 
 
+def read(text: str, labels: list[str], heads: list[str]) -> tuple[list[str], str | None]:
+    """The lists of each label as one string; every piece says rightly where it stands."""
+    items, problem = lines.read(text, labels, heads)
+    for piece in (piece for of_label in items for piece in of_label):
+        assert text[piece.start : piece.end] == piece.text
+    return ["; ".join(piece.text for piece in of_label) for of_label in items], problem
+
+
 @pytest.mark.parametrize(
     ("text", "items", "problem"),
     [
@@ -59,7 +68,7 @@ def test_write(items: list[str], end: str, language: str, text: str) -> None:
     ],
 )
 def test_read(text: str, items: list[str], problem: str | None) -> None:
-    assert lines.read(text, LABELS, HEADS) == (items, problem)
+    assert read(text, LABELS, HEADS) == (items, problem)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +84,7 @@ def test_with_one_label_a_bare_list_is_read_too(
     text: str, items: list[str], problem: str | None
 ) -> None:
     heads = ["Here are the disease entities mentioned in the text: "]
-    assert lines.read(text, ["disease"], heads) == (items, problem)
+    assert read(text, ["disease"], heads) == (items, problem)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +98,9 @@ def test_with_one_label_a_bare_list_is_read_too(
     ],
 )
 def test_mentions(items: str, mentions: list[str]) -> None:
-    assert lines.mentions(items) == mentions
+    found = lines.mentions([Piece("disease: ", 0).after(9), Piece(items, 9)])
+    assert [piece.text for piece in found] == mentions
+    assert all(items[piece.start - 9 : piece.end - 9] == piece.text for piece in found)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +117,10 @@ def test_mentions(items: str, mentions: list[str]) -> None:
     ],
 )
 def test_pairs(items: str, pairs: list[tuple[str, str]]) -> None:
-    assert lines.pairs(items) == pairs
+    found = lines.pairs([Piece(items, 0)])
+    assert [(head.text, tail.text) for head, tail in found] == pairs
+    for piece in (piece for pair in found for piece in pair):
+        assert items[piece.start : piece.end] == piece.text
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,19 @@ def test_identity_changes_with_the_types_and_names_both_templates() -> None:
     assert len(set(identity["templates"].values())) == 2
     assert identity != ner.TASK.identity(options("gene"))
     assert identity == ner.TASK.identity(options("disease", "treatment"))
+
+
+def test_asked_apart_each_mention_type_has_a_question_of_its_own() -> None:
+    document = Document("d", passages([("a", "zh", "中文。"), ("b", "en", "English.")]))
+    asked = options("disease,gene", "treatment,drug_interaction")
+    apart = replace(asked, together=False)
+    terms = asked.types
+    assert [q.types for q in ner.questions(document, asked)] == [terms] * 2
+    assert [q.types for q in ner.questions(document, apart)] == [(term,) for term in terms] * 2
+    assert [q.types for q in relations.questions(document, apart)] == [asked.relations] * 2
+    for question in ner.questions(document, apart):
+        (term,) = question.types
+        (other,) = set(terms) - {term}
+        content = question.messages[0]["content"]
+        assert term.label(question.language) in content
+        assert other.label(question.language) not in content

@@ -1,0 +1,298 @@
+"""Host CPU of the job by step, in the job's own code: from the bytes of the input to the commit.
+
+Counting, reading, annotating and committing run as in the job, in one process and without Ray; in
+place of vLLM's AsyncLLM stands one that has every answer at hand. What vLLM adds to a question on
+the host is measured apart: compiling the grammars, and its front end with a real engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import starmap
+from pathlib import Path
+from statistics import mean, median
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pyarrow as pa
+
+from benchmarks import corpora
+from benchmarks.bare import VLLM
+from benchmarks.measure import Row, say, write
+from taiyi_ray import models
+from taiyi_ray.annotate import plan, sources, workers
+from taiyi_ray.annotate.job import options_of
+from taiyi_ray.annotate.output import Output
+from taiyi_ray.annotator import Annotated
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.engine.fake import FakeEngine
+from taiyi_ray.engine.vllm import VllmEngine, sampling_parameters
+from taiyi_ray.grounding import Locator
+from taiyi_ray.records import Annotations, Document
+from taiyi_ray.tasks import TASKS, ner, relations
+from taiyi_ray.tasks.task import Question
+
+DOCUMENTS = 40
+ROUNDS = 9
+CONTEXT = 8192
+TOKENS = 64
+"""Length of the answers with which vLLM's front end is measured: it sees each of their tokens."""
+
+TOTAL = "all of this"
+
+
+class Steps:
+    """CPU time of this process by step; what a step calls of another step counts there."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._inner: list[float] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Count what happens inside."""
+        self._inner.append(0.0)
+        began = time.process_time()
+        try:
+            yield
+        finally:
+            took = time.process_time() - began
+            self.seconds[name] += took - self._inner.pop()
+            if self._inner:
+                self._inner[-1] += took
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, counted under this name."""
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            with self.step(name):
+                return function(*arguments, **named)
+
+        return call
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A file that the job reads, and the answer to each question on its documents."""
+
+    name: str
+    path: Path
+    answer: Callable[[Question, Document], str]
+
+    def config(self, output: str = "-") -> AnnotateConfig:
+        """Both tasks with all default types, in one question each."""
+        return AnnotateConfig(
+            inputs=[str(self.path)], output=output, context_limit=CONTEXT, ask="together"
+        )
+
+
+def all_corpora(folder: Path) -> list[Corpus]:
+    """English as PubMed gives it, English with gold answers, Chinese."""
+    gold_path, gold = corpora.gold(folder, DOCUMENTS)
+
+    def target(question: Question, document: Document) -> str:
+        found = gold.get(str(document.document_id), Annotations())
+        return TASKS[question.task].target(question, found)
+
+    return [
+        Corpus("PubMed", corpora.pubmed(folder, DOCUMENTS), _made_up),
+        Corpus("BC5CDR", gold_path, target),
+        Corpus("Chinese", corpora.chinese(folder, DOCUMENTS), _made_up),
+    ]
+
+
+def _made_up(question: Question, document: Document) -> str:
+    engine = FakeEngine(CONTEXT)
+    return asyncio.run(engine.complete(question, engine.prompt(question), CONTEXT)).text
+
+
+# --------------------------------------------------------------------------------- the job's steps
+
+
+class AtHand:
+    """In place of AsyncLLM: the answer to each prompt is there at once."""
+
+    def __init__(self, answers: dict[tuple[int, ...], str]) -> None:
+        self._answers = answers
+
+    async def generate(
+        self, prompt: dict[str, list[int]], params: object, number: str
+    ) -> AsyncIterator[object]:
+        text = self._answers[tuple(prompt["prompt_token_ids"])]
+        answer = SimpleNamespace(text=text, finish_reason="stop", token_ids=[], logprobs=None)
+        yield SimpleNamespace(outputs=[answer], num_cached_tokens=0)
+
+    def shutdown(self) -> None: ...
+
+
+def vllm_engine(model: models.Model) -> VllmEngine:
+    """The product's engine."""
+    return VllmEngine(
+        str(model.path),
+        chat="template",
+        context_limit=CONTEXT,
+        trust_remote_code=False,
+        scores=False,
+        arguments={},
+    )
+
+
+def engine_at_hand(model: models.Model, corpus: Corpus) -> VllmEngine:
+    """The product's engine without vLLM's: it knows the answers to the questions on a corpus."""
+    with patch("vllm.v1.engine.async_llm.AsyncLLM.from_engine_args"):
+        engine = vllm_engine(model)
+    asked = corpora.questions(corpus.config())
+    engine._engine = AtHand(
+        {tuple(engine.prompt(q).content): corpus.answer(q, d) for q, d in asked}
+    )
+    return engine
+
+
+def job(corpus: Corpus, engine: VllmEngine) -> dict[str, float]:
+    """Do the job on a corpus; return the seconds of each step."""
+    steps = Steps()
+    with ExitStack() as stack:
+        for step, owner, name in (
+            ("build the grammar", ner, "mentions_grammar"),
+            ("build the grammar", relations, "pairs_grammar"),
+            ("tokenise", VllmEngine, "prompt"),
+            ("locate", Locator, "__init__"),
+            ("locate", Locator, "find"),
+            ("make the row", Annotated, "row"),
+            ("write", Output, "commit"),
+        ):
+            timed = steps.timed(step, getattr(owner, name))
+            stack.enter_context(patch.object(owner, name, timed))
+        config = corpus.config(stack.enter_context(tempfile.TemporaryDirectory()))
+        tasks = [
+            replace(
+                TASKS[name],
+                questions=steps.timed("render", TASKS[name].questions),
+                parse=steps.timed("parse the answer", TASKS[name].parse),
+            )
+            for name in config.tasks
+        ]
+        stack.enter_context(patch.object(workers, "select", lambda names: tasks))
+        stack.enter_context(patch.object(workers, "engine_of", lambda *_: engine))
+        with steps.step("count"):
+            planned = _plan(corpus)
+        actor = workers.AnnotateUnits(config, options_of(config, tasks), None, "run", "print")
+
+        async def annotate(row: dict[str, Any]) -> None:
+            with steps.step("read"):
+                read = workers.read_unit(row)
+            with steps.step("asyncio, requests, merge"):
+                async for receipt in actor(pa.Table.from_pylist([read])):
+                    assert not receipt["error"][0], receipt
+
+        for unit in planned.units():
+            row = workers.unit_row(unit, planned.sources[unit.source], again=False)
+            asyncio.run(annotate(row))
+    steps.seconds[TOTAL] = sum(steps.seconds.values())
+    return steps.seconds
+
+
+def _plan(corpus: Corpus) -> plan.Plan:
+    """All in one unit: the units of a large corpus hold many documents."""
+    files = sources.find([str(corpus.path)]).files
+    scan = partial(starmap, plan.record_sizes)
+    with patch.object(plan, "UNITS_AN_ENGINE", 1):
+        return plan.Plan([plan.extend(plan.Plan([]), files, None, 1, scan)])
+
+
+# ------------------------------------------------------------------------------ what vLLM adds
+
+
+def compiling(model: models.Model, corpus: Corpus) -> dict[str, float]:
+    """Seconds of vLLM's two passes over the grammars: its front end's check, its engine's."""
+    import llguidance.hf
+    from vllm.v1.structured_output import backend_guidance
+
+    tokenizer = llguidance.hf.from_tokenizer(models.load_tokenizer(model))
+    steps = Steps()
+    for question, _ in corpora.questions(corpus.config()):
+        assert question.grammar is not None
+        params = sampling_parameters(question.grammar, TOKENS, [])
+        with steps.step("apart: the grammar, checked by vLLM's front end"):
+            backend_guidance.validate_guidance_grammar(params, tokenizer)
+        with steps.step("apart: the grammar, compiled by its engine"):
+            llguidance.LLMatcher(tokenizer, question.grammar)
+    return steps.seconds
+
+
+async def front_end(engine: VllmEngine, corpus: Corpus) -> dict[str, float]:
+    """Seconds of this process while vLLM answers, which it does in another."""
+    steps = Steps()
+    asked = [question for question, _ in corpora.questions(corpus.config())]
+    for name, grammar in (("without", False), ("with", True)):
+        sent = [
+            (question if grammar else replace(question, grammar=None), engine.prompt(question))
+            for question in asked
+        ]
+        with steps.step(f"apart: vLLM's front end, {TOKENS} tokens {name} grammar"):
+            await asyncio.gather(*(engine.complete(*one, TOKENS) for one in sent))
+    return steps.seconds
+
+
+# ------------------------------------------------------------------------------------- the table
+
+
+def described(corpus: Corpus) -> Row:
+    """How much the steps have to do."""
+    asked = corpora.questions(corpus.config())
+    return {
+        "questions": len(asked),
+        "characters": round(mean(len(question.window.text) for question, _ in asked)),
+        "answer": round(mean(len(corpus.answer(*one)) for one in asked)),
+    }
+
+
+def main() -> None:
+    """Measure and write the result."""
+    model = models.resolve()
+    steps: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
+        found = all_corpora(Path(folder))
+        for corpus in found:
+            engine = engine_at_hand(model, corpus)
+            job(corpus, engine)  # the first run fills caches
+            rounds = [job(corpus, engine) for _ in range(ROUNDS)]
+            medians = {step: median(r[step] for r in rounds) for step in rounds[0]}
+            steps[corpus.name] = medians | compiling(model, corpus)
+            say(f"{corpus.name}: {medians[TOTAL]:.3f} s")
+        real = runner.run(_started(model))
+        steps[found[0].name] |= runner.run(front_end(real, found[0]))
+        real.close()
+        sizes = {corpus.name: described(corpus) for corpus in found}
+    rows = [
+        {"ms a question": step}
+        | {
+            name: 1000 * s[step] / sizes[name]["questions"] if step in s else None
+            for name, s in steps.items()
+        }
+        for step in steps[found[0].name]
+    ]
+    write(
+        "host",
+        rows,
+        packages=(VLLM, "llguidance", "transformers", "pyarrow"),
+        settings={"rounds": ROUNDS, "documents": DOCUMENTS, "tokens": TOKENS} | sizes,
+    )
+
+
+async def _started(model: models.Model) -> VllmEngine:
+    return vllm_engine(model)  # AsyncLLM belongs to the loop that runs when it is made
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,503 @@
+"""The HTTP engine: questions go to an OpenAI-compatible server, as `vllm serve` is one.
+
+What the server can do is found out by asking it (`probe`), before anything is written and again
+when an engine starts. Requests, retries with back-off and `Retry-After` are the openai package's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import openai
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, ValidationError
+
+from taiyi_ray.config import AnnotateConfig, explain
+from taiyi_ray.engine import DECODING, Completion, FinishReason, Prompt, scores_of
+from taiyi_ray.engine.pace import Pace
+from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError, nearest
+from taiyi_ray.grounding import mentions_grammar
+from taiyi_ray.tasks.scores import Scores
+from taiyi_ray.tasks.task import Message, Question
+
+KEYS = ("TAIYI_RAY_API_KEY", "OPENAI_API_KEY")
+"""Environment variables of the key, the first that is set wins."""
+
+_CONNECT = 5.0
+_TOO_MUCH = (408, 429, 502, 503, 504)
+"""Statuses that say: not so many at once."""
+
+_OF_A_QUESTION = (400, 413, 422)
+"""Statuses that are about one request; any other may be about all."""
+
+_SEPARATOR = "<|endoftext|>"  # of the prompt form taiyi1
+_SPECIAL = re.compile("<(?=[|｜])")
+"""Begins the special tokens of most chat forms; with a blank behind it, it is only text."""
+
+_MARGIN = 1.25
+"""Prompts are counted by their characters, and one may take more tokens than the samples do."""
+
+_SAMPLES = (
+    "Patients with type 2 diabetes mellitus who were treated with metformin had lower glycated "
+    "haemoglobin (HbA1c 6.8% vs 7.4%, P < 0.001) and fewer cardiovascular events than those on "
+    "placebo; the effect was mediated by AMPK signalling and reduced expression of IL-6 and "
+    "TNF-alpha in hepatocytes, whereas thrombocytopenia and hyperkalaemia occurred in 12 of 148 "
+    "patients.",
+    "糖尿病患者服用二甲双胍后，糖化血红蛋白显著下降，少数病例出现恶心、腹泻及乳酸酸中毒；"
+    "肝硬化合并门静脉血栓形成者，应慎用低分子肝素，并监测凝血功能和血小板计数。",
+)
+_NONSENSE = (("qvx wkz jjq", "en"), ("龘靐齉爩", "zh"))
+_PROBE_TOKENS = 24
+
+
+class Arguments(BaseModel):
+    """What `--engine-arg` sets of this engine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    most_in_flight: int = Field(256, ge=1, le=1000)
+    timeout: float = Field(240.0, gt=0, description="seconds until an answer is given up")
+    retries: int = Field(12, ge=0, description="of one question; twelve take about a minute")
+    extra_body: dict[str, JsonValue] = Field({}, description="further fields of each request")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a server is and can do, as it showed in the probe.
+
+    Attributes:
+        model: the name that its requests carry.
+        root: where the server has that model from, if it says so.
+        reach: tokens of a prompt and its answer together, if it says so.
+        form: how its requests are written and its answers read.
+        rate: tokens of a prompt without text, of an ASCII character, and of another one.
+    """
+
+    model: str
+    root: str | None
+    reach: int | None
+    form: Form
+    rate: tuple[int, float, float]
+
+    @property
+    def identity(self) -> str:
+        """What stands for the model in the fingerprint: the digest of its files is unknown."""
+        return f"served as {self.model}" + (f" from {self.root}" if self.root else "")
+
+    def tokens(self, text: str) -> int:
+        """How many tokens a prompt of this text takes: an estimate that is seldom too low."""
+        template, plain, other = self.rate
+        ascii_ = _ascii(text)
+        return template + math.ceil(_MARGIN * (plain * ascii_ + other * (len(text) - ascii_)))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a question becomes a request, and a response an answer.
+
+    `extras` are fields that vLLM knows and OpenAI's interface does not.
+    """
+
+    model: str
+    chat: str
+    scores: bool
+    extras: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        return "/completions" if self.chat == "taiyi1" else "/chat/completions"
+
+    def content(self, messages: Sequence[Message]) -> list[Message] | str:
+        """The prompt, in which no text can pass for a special token.
+
+        A server reads special tokens wherever they are spelled. What looks like one (`<|...|>`)
+        gets a blank; other spellings, such as `</s>`, only the server knows.
+        """
+        plain = [{**m, "content": _SPECIAL.sub("< ", m["content"])} for m in messages]
+        if self.chat == "template":
+            return plain
+        return "".join(f"{_SEPARATOR}{m['content']}" for m in plain) + _SEPARATOR
+
+    def body(
+        self, content: list[Message] | str, grammar: str | None, max_tokens: int
+    ) -> dict[str, Any]:
+        """The request's JSON."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": max_tokens,
+            "temperature": DECODING["temperature"],
+        }
+        if self.chat == "taiyi1":
+            body |= {"prompt": content, "stop": [_SEPARATOR]}
+            body |= {"logprobs": 1} if self.scores else {}
+        else:
+            body |= {"messages": content}
+            body |= {"logprobs": True} if self.scores else {}
+        if grammar is not None:
+            body["structured_outputs"] = {"grammar": grammar}
+        return body | self.extras
+
+    def read(self, response: Any) -> Completion:
+        """The answer in a response's JSON.
+
+        Raises:
+            QuestionError: it is in no form of OpenAI's, or was ended by something else.
+        """
+        try:
+            (choice,) = response["choices"]
+            usage = response["usage"]
+            details = usage.get("prompt_tokens_details") or {}
+            text = choice["text"] if self.chat == "taiyi1" else choice["message"]["content"]
+            completion = Completion(
+                text=text or "",
+                finish_reason=cast(FinishReason, choice["finish_reason"]),
+                prompt_tokens=int(usage["prompt_tokens"]),
+                cached_tokens=int(details.get("cached_tokens") or 0),
+                output_tokens=int(usage["completion_tokens"]),
+                scores=_scores(text or "", choice.get("logprobs")) if self.scores else None,
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise QuestionError(
+                f"the server's response is not of OpenAI's form ({type(error).__name__}: {error}): "
+                f"{str(response)[:200]}"
+            ) from error
+        if completion.finish_reason not in ("stop", "length", "repetition"):
+            raise QuestionError(f"the server ended the answer: {completion.finish_reason}")
+        return completion
+
+
+def _scores(text: str, logprobs: Any) -> Scores | None:
+    """The scores of an answer in either form of OpenAI's log-probabilities."""
+    if not logprobs:
+        return None
+    if logprobs.get("tokens") is not None:
+        return scores_of(text, logprobs["tokens"], logprobs["token_logprobs"])
+    found = logprobs["content"] or []
+    # Some servers give the bytes of a character that several tokens make one by one.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    tokens = [
+        t["token"] if t.get("bytes") is None else decoder.decode(bytes(t["bytes"])) for t in found
+    ]
+    return scores_of(text, tokens, [t["logprob"] for t in found])
+
+
+def _ascii(text: str) -> int:
+    return len(text.encode("ascii", "ignore"))
+
+
+# ---------------------------------------------------------------------------------------- the probe
+
+
+def key_of_environment() -> SecretStr | None:
+    """The key for the server, wrapped so that no log shows it.
+
+    Raises:
+        ConfigError: it is none; sent nevertheless, it would be shown by the error.
+    """
+    for name in KEYS:
+        key = os.environ.get(name, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(f"{name}: holds characters that no key has; set it anew")
+        if key:
+            return SecretStr(key)
+    return None
+
+
+def probe(config: AnnotateConfig, key: SecretStr | None) -> Server:
+    """Find out what the server at `--url` is and can do, by some six small requests.
+
+    Raises:
+        ConfigError: the address, the key, the model or an engine argument is wrong, or the server
+            cannot do what is asked for.
+        ServerGone: nothing answers there.
+    """
+    arguments = _arguments(config.engine_args)
+    url = _url(config)
+    with openai.OpenAI(
+        base_url=url,
+        api_key=_key(key),
+        max_retries=2,
+        timeout=openai.Timeout(arguments.timeout, connect=_CONNECT),
+    ) as client:
+        try:
+            model = _model(config, url, client.get("/models", cast_to=object))
+            form, answers = _form(config, arguments, model["id"], client)
+            if config.grounding == "grammar":
+                _check_grammar(form, client, url)
+        except openai.APIError as error:
+            raise _ended(url, error) from error
+        except ValueError as error:  # no JSON
+            raise _no_server(url) from error
+    if config.scores and answers[0].scores is None:
+        raise ConfigError(f"{url}: gives no log-probabilities of tokens; leave out --scores")
+    reach = model.get("max_model_len")
+    return Server(model["id"], model.get("root"), reach, form, _rate(answers))
+
+
+def _arguments(values: Mapping[str, JsonValue]) -> Arguments:
+    try:
+        return Arguments.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"--engine-arg of the engine http: {explain(error, Arguments)}") from None
+
+
+def _url(config: AnnotateConfig) -> str:
+    url = (config.url or "").rstrip("/")
+    if "@" in url or "?" in url:
+        raise ConfigError(
+            "--url: holds a user name, a password or a query, which would stand in the output; "
+            f"give a key in the environment variable {KEYS[0]}"
+        )
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, an open bracket
+        fits = False
+    if not fits:
+        raise ConfigError(f"--url {url}: is no address of a server, as in http://host:8000/v1")
+    if config.adapter is not None:
+        raise ConfigError("--adapter: a server has its own; name one that it serves with --model")
+    return url
+
+
+def _key(key: SecretStr | None) -> str:
+    return key.get_secret_value() if key else "none"  # the package insists on one
+
+
+def _model(config: AnnotateConfig, url: str, listed: Any) -> dict[str, Any]:
+    """The entry of the model that was asked for, or of the only one when none was."""
+    try:
+        models = {str(entry["id"]): cast(dict[str, Any], entry) for entry in listed["data"]}
+    except (KeyError, TypeError) as error:
+        raise _no_server(url) from error
+    named = "model" in config.model_fields_set
+    if not named and len(models) == 1:
+        return next(iter(models.values()))
+    if not named or config.model not in models:
+        problem = f"serves no {config.model!r}" if named else "serves several models"
+        raise ConfigError(
+            f"{url}: {problem}{nearest(config.model, models) if named else ''}; give one of its "
+            f"models with --model: {', '.join(models) or 'it has none'}"
+        )
+    return models[config.model]
+
+
+def _form(
+    config: AnnotateConfig, arguments: Arguments, model: str, client: openai.OpenAI
+) -> tuple[Form, list[Completion]]:
+    """The form of requests that the server takes, and its answers to a blank and to the samples.
+
+    Raises:
+        ConfigError: it refuses the plainest question.
+    """
+    repetition = cast(dict[str, int], DECODING["repetition"])
+    ours: dict[str, Any] = {
+        "repetition_penalty": 1.0,  # else vLLM takes the one of the model's generation config
+        "repetition_detection": {
+            "min_pattern_size": repetition["min_size"],
+            "max_pattern_size": repetition["max_size"],
+            "min_count": repetition["min_count"],
+        },
+    }
+    if config.chat == "taiyi1":
+        # The separator begins the prompt as it is, and is seen when it ends the answer.
+        ours |= {"add_special_tokens": False, "skip_special_tokens": False}
+    refusal = ""
+    for extras in (ours, {}):
+        form = Form(model, config.chat, config.scores, {**extras, **arguments.extra_body})
+        try:
+            return form, [_asked(form, client, text, 1) for text in ("", *_SAMPLES)]
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            refusal = _message(error)
+        except QuestionError as error:
+            refusal = str(error)
+    raise ConfigError(f"{config.url}: does not answer a plain question: {refusal}")
+
+
+def _asked(
+    form: Form, client: openai.OpenAI, text: str, max_tokens: int, grammar: str | None = None
+) -> Completion:
+    content = form.content([{"role": "user", "content": text}])
+    body = form.body(content, grammar, max_tokens)
+    return form.read(client.post(form.path, cast_to=object, body=body))
+
+
+def _check_grammar(form: Form, client: openai.OpenAI, url: str) -> None:
+    """See that answers obey grammars that no model would obey by itself, one in each language.
+
+    Raises:
+        ConfigError: the server refuses the grammar, or does as if there was none.
+    """
+    for text, language in _NONSENSE:
+        grammar = mentions_grammar(["w7: "], "", "k3", text, language)
+        problem = ""
+        try:
+            answer = _asked(form, client, "What is the capital of France?", _PROBE_TOKENS, grammar)
+        except openai.InternalServerError as error:
+            problem = f"fails at it ({_message(error)})"
+        except (openai.BadRequestError, openai.UnprocessableEntityError, QuestionError) as error:
+            problem = f"refuses it ({_message(error)})"
+        else:
+            mention = answer.text.removeprefix("w7: ")[:1]
+            if answer.text != "k3" and not (answer.text.startswith("w7: ") and mention in text):
+                problem = "ignores it"
+        if problem:
+            raise ConfigError(
+                f"{url}: cannot constrain answers by a Lark grammar: it {problem}; use vLLM with "
+                """--structured-outputs-config '{"backend": "guidance"}', or --grounding align"""
+            )
+
+
+def _rate(answers: Sequence[Completion]) -> tuple[int, float, float]:
+    template, english, chinese = (answer.prompt_tokens for answer in answers)
+    plain = max(0, english - template) / len(_SAMPLES[0])
+    ascii_ = _ascii(_SAMPLES[1])
+    other = (chinese - template - plain * ascii_) / (len(_SAMPLES[1]) - ascii_)
+    return template, plain, max(plain, other)
+
+
+# --------------------------------------------------------------------------------------- the errors
+
+
+def _message(error: Exception) -> str:
+    """What a server says of a refusal, in one line."""
+    said: object = error
+    if isinstance(error, openai.APIStatusError):
+        body = error.body
+        said = body.get("message") if isinstance(body, dict) else None
+        said = said or error.response.text or error.response.reason_phrase
+    elif isinstance(error, openai.APITimeoutError):
+        said = "no answer in time"
+    elif isinstance(error, openai.APIConnectionError):
+        said = error.__cause__ or error
+    return " ".join(str(said).split())[:300] or type(error).__name__
+
+
+def _no_server(url: str, said: str = "its answer is of another form") -> ConfigError:
+    return ConfigError(f"{url}: no OpenAI-compatible server ({said}); does --url end with /v1?")
+
+
+def _ended(url: str, error: openai.APIError) -> TaiyiError:
+    """Why a server answers no question at all."""
+    status = error.status_code if isinstance(error, openai.APIStatusError) else None
+    if status in (401, 403):
+        return ConfigError(
+            f"{url}: refuses the key ({status}: {_message(error)}); set the right one in the "
+            f"environment variable {KEYS[0]}"
+        )
+    if status == 404:
+        return _no_server(url, f"404: {_message(error)}")
+    what = f"answers {status}: " if status else "no answer: "
+    return ServerGone(
+        f"{url}: {what}{_message(error)}; when the server is there, run the same command again"
+    )
+
+
+# --------------------------------------------------------------------------------------- the engine
+
+
+class _Client(openai.DefaultAsyncHttpxClient):
+    """Sends as many requests at once as the server answers well.
+
+    It stands below the retries: one that waits to be sent again takes no place.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self._pace = pace
+
+    async def send(self, request: Any, **how: Any) -> Any:
+        async with self._pace.place() as place:
+            try:
+                response = await super().send(request, **how)
+            except Exception:  # no answer in time, or a connection that was closed
+                place.refused = True
+                raise
+            place.refused = response.status_code in _TOO_MUCH
+            return response
+
+
+class HttpEngine:
+    """Asks an OpenAI-compatible server.
+
+    Args:
+        config: names the server; its context limit and model are settled.
+        key: for the server, if it wants one.
+
+    Raises:
+        ConfigError, ServerGone: as `probe`.
+    """
+
+    def __init__(self, config: AnnotateConfig, key: SecretStr | None) -> None:
+        assert config.context_limit is not None and config.url is not None
+        arguments = _arguments(config.engine_args)
+        self._url = config.url
+        self._server = probe(config, key)
+        self._form = self._server.form
+        self.pace = Pace(arguments.most_in_flight)
+        self._client = openai.AsyncOpenAI(
+            base_url=config.url,
+            api_key=_key(key),
+            max_retries=arguments.retries,
+            timeout=openai.Timeout(arguments.timeout, connect=_CONNECT),
+            http_client=_Client(self.pace),
+        )
+        self._ended: TaiyiError | None = None
+        self._asking_why = asyncio.Lock()
+        self.context_limit = config.context_limit
+        self.most_in_flight = arguments.most_in_flight
+
+    def prompt(self, question: Question) -> Prompt:
+        content = self._form.content(question.messages)
+        text = content if isinstance(content, str) else "".join(m["content"] for m in content)
+        return Prompt(content, self._server.tokens(text))
+
+    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
+        if self._ended:
+            raise self._ended
+        body = self._form.body(prompt.content, question.grammar, max_tokens)
+        try:
+            completion = await self._post(body)
+        except openai.APIError as error:
+            raise await self._blame(error) from error
+        self.pace.worked(completion.output_tokens)
+        return completion
+
+    async def _post(self, body: dict[str, Any], **options: Any) -> Completion:
+        client = self._client.with_options(**options) if options else self._client
+        try:
+            response = await client.post(self._form.path, cast_to=object, body=body)
+        except ValueError as error:
+            raise QuestionError(f"the question or its answer is no JSON: {error}") from error
+        return self._form.read(response)
+
+    async def _blame(self, error: openai.APIError) -> TaiyiError:
+        """Was it this question, or does the server answer no other either?"""
+        status = error.status_code if isinstance(error, openai.APIStatusError) else None
+        if status not in _OF_A_QUESTION:
+            await self._see_whether_it_answers()
+        what = f" ({status})" if status else ""
+        return self._ended or QuestionError(f"the server refuses it{what}: {_message(error)}")
+
+    async def _see_whether_it_answers(self) -> None:
+        async with self._asking_why:
+            if self._ended is None:
+                try:
+                    content = self._form.content([{"role": "user", "content": ""}])
+                    await self._post(self._form.body(content, None, 1), max_retries=2)
+                except openai.APIError as other:
+                    self._ended = _ended(self._url, other)
+
+    def close(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # its connections ended with their loop
+            return
+        self._closing = loop.create_task(self._client.close())

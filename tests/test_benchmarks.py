@@ -1,0 +1,162 @@
+"""The benchmarks' own parts: figures taken in turn, tables; and work counted, not timed."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from lxml import etree
+
+from benchmarks import measure, tables
+from taiyi_ray.formats import documents, pubmed, pubmed_scanner
+from taiyi_ray.grounding import Locator
+from taiyi_ray.records import Span
+
+SAMPLE = Path(__file__).parents[1] / "examples" / "pubmed-sample.xml"
+
+# ---------------------------------------------------------------------------------------- measuring
+
+
+def test_every_side_runs_once_a_round_and_each_round_begins_with_another() -> None:
+    order: list[str] = []
+
+    def side(name: str) -> Callable[[], float]:
+        return lambda: order.append(name) or float(len(order))  # type: ignore[func-returns-value]
+
+    figures = measure.in_turn({name: side(name) for name in "abc"}, 4)
+    assert "".join(order) == "abcbcacababc"
+    assert figures == {"a": [1, 6, 8, 10], "b": [2, 4, 9, 11], "c": [3, 5, 7, 12]}
+
+
+def test_table() -> None:
+    rows = [{"side": "ours", "rate": 12345.6, "n": 1000}, {"side": "x", "rate": 0.51234, "n": None}]
+    assert measure.table(rows) == (
+        "| side | rate | n |\n| --- | --- | --- |\n| ours | 12,346 | 1,000 |\n| x | 0.512 |  |"
+    )
+
+
+def test_result_and_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (measure, tables):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(measure, "ROOT", tmp_path)
+    monkeypatch.setattr(measure, "revision", lambda: "abc1234")
+    measure.write("some", [{"side": "ours", "rate": 2.0}], packages=["pytest"], settings={"n": 3})
+    result = json.loads((tmp_path / "results" / "some.json").read_text("utf-8"))
+    assert (result["command"], result["settings"]) == ("make bench-some", {"n": 3})
+    assert result["versions"]["pytest"] == pytest.__version__
+    assert "| ours | 2 |" in capsys.readouterr().out
+
+    text = "before\n<!-- table: some -->\nold\n<!-- end -->\nafter\n"
+    filled = tables.filled(text)
+    assert filled.startswith("before\n<!-- table: some -->\n| side | rate |\n")
+    assert filled.endswith("\n<!-- end -->\nafter\n")
+    assert "old" not in filled and "revision abc1234" in filled
+    assert tables.filled(filled) == filled
+    with pytest.raises(FileNotFoundError):
+        tables.filled(text.replace("some", "other"))
+
+
+def test_the_page_has_the_tables_of_the_results() -> None:
+    page = tables.README.read_text(encoding="utf-8")
+    assert tables.filled(page) == page, "run `make bench-tables`"
+
+
+# ------------------------------------------------------------------------------------ work counted
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions, of Python and of C, are called: the same on every machine."""
+    count = 0
+
+    def see(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(see)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def read(data: bytes) -> int:
+    return sum(1 for _ in documents(io.BytesIO(data), "a.xml", pubmed.FORMAT, "a", 0, 1 << 40))
+
+
+def test_calls_are_few_beside_the_elements_of_a_bare_pass() -> None:
+    data = SAMPLE.read_bytes()
+    read(data)  # what is worked out once is worked out
+    elements = sum(1 for _ in etree.iterparse(io.BytesIO(data)))
+    assert calls(lambda: read(data)) < 2.5 * elements
+
+
+def test_lists_that_are_not_read_cost_next_to_nothing() -> None:
+    author = b"<Author><LastName>L</LastName></Author>"
+
+    def file(authors: int) -> bytes:
+        names = b'<AuthorList CompleteYN="Y">%b</AuthorList>' % (author * authors)
+        citation = b"<PMID>1</PMID><Article>%b</Article>" % names
+        record = b"<PubmedArticle><MedlineCitation>%b</MedlineCitation></PubmedArticle>" % citation
+        return b"<PubmedArticleSet>%b</PubmedArticleSet>" % record
+
+    assert calls(lambda: read(file(1000))) == calls(lambda: read(file(1)))
+
+
+class Counted(io.BytesIO):
+    """A stream that counts what is read."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.taken += len(data)
+        return data
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.xml.gz"])
+def test_every_byte_is_read_once(name: str) -> None:
+    data = SAMPLE.read_bytes()
+    stream = Counted(gzip.compress(data) if name.endswith(".gz") else data)
+    size = len(stream.getbuffer())
+    assert sum(1 for _ in documents(stream, name, pubmed.FORMAT, "a", 0, 1 << 40)) == 30
+    assert stream.taken == size
+
+
+def test_the_view_of_the_scanner_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = b"<PubmedArticle><MedlineCitation>%b</MedlineCitation></PubmedArticle>" % (b"x" * 9000)
+    most = 0
+    read_on = pubmed_scanner._Scanner._read_on
+
+    def watched(self: pubmed_scanner._Scanner) -> None:
+        nonlocal most
+        read_on(self)
+        most = max(most, len(self.data))
+
+    monkeypatch.setattr(pubmed_scanner._Scanner, "_read_on", watched)
+    data = b"<PubmedArticleSet>%b</PubmedArticleSet>" % (record * 1000)
+    assert sum(1 for _ in pubmed.scan(io.BytesIO(data))) == 1000
+    assert most <= pubmed_scanner._CHUNK + pubmed_scanner._AHEAD + len(record)
+
+
+def test_a_text_is_folded_once_for_all_its_surfaces() -> None:
+    text = "Some words of a text. " * 200
+    surfaces = ["WORDS", "OF A", "TEXT", "ABSENT"] * 25
+
+    def find(number: int) -> None:
+        locator = Locator(text, [Span(0, len(text))], "en", fold=True)
+        for surface in surfaces[:number]:
+            locator.find(surface.replace("WORDS", "ABSENT"))
+
+    find(4)
+    few, many = calls(lambda: find(50)), calls(lambda: find(100))
+    assert many < 2.1 * few
