@@ -22,8 +22,8 @@ from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import load_job, load_plan
 from taiyi_ray.config import AnnotateConfig
 
-DOCUMENTS = 32
-ROUNDS = 2
+DOCUMENTS = 64
+ROUNDS = 3
 SETTINGS: dict[str, Any] = {
     "tasks": ["ner"],
     "types": ["chemical", "disease", "gene", "species"],
