@@ -20,7 +20,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs check-gpu-lock clean \
-  bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-tables
+  bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-tables
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
@@ -129,6 +129,9 @@ bench-forms: $(INSTALLED)  ## measure which form of question finds mentions best
 
 bench-prefix: $(INSTALLED)  ## measure several questions on a document, prefix shared or not
 	@$(BIN)/python -m benchmarks.prefix
+
+bench-scaling: $(INSTALLED)  ## measure how engines side by side add up (fake ones, several Ray nodes)
+	@$(BIN)/python -m benchmarks.scaling
 
 bench-tables: $(INSTALLED)  ## put the results of the benchmarks into benchmarks/README.md
 	@$(BIN)/python -m benchmarks.tables

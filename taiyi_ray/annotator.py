@@ -30,6 +30,9 @@ SECOND_CHANCE = 2
 
 _Asked = tuple[Task, Question, Prompt]
 
+_SHARES = 4
+"""One document has at most this part of the questions that an engine answers at once."""
+
 _SMALLEST_WINDOW = 64
 _CUT = {"length": "cut_off", "repetition": "repetition"}
 
@@ -143,8 +146,18 @@ class Annotator:
         return await self._ask_all(asked, document)
 
     async def _ask_all(self, asked: Sequence[_Asked], document: Document) -> list[_Outcome]:
-        """Ask all at once: what questions share of their prompts, the engine computes once."""
-        return list(await asyncio.gather(*(self._ask(*one, document) for one in asked)))
+        """Ask all at once: what questions share of their prompts, the engine computes once.
+
+        A long document (a book in a thousand windows) does not hold the others: it never has more
+        than its share of the engine.
+        """
+        share = asyncio.Semaphore(max(1, self._engine.most_in_flight // _SHARES))
+
+        async def ask(one: _Asked) -> _Outcome:
+            async with share:
+                return await self._ask(*one, document)
+
+        return list(await asyncio.gather(*map(ask, asked)))
 
     def _fitting(self, task: Task, document: Document) -> list[tuple[Question, Prompt]]:
         """The task's questions with their prompts, in windows small enough for the context.

@@ -79,7 +79,8 @@ def annotate(
     chat: Annotated[str | None, _option("chat", metavar="template|taiyi1")] = None,
     engine: Annotated[str | None, _option("engine", metavar="vllm|http|fake")] = None,
     url: Annotated[str | None, _option("url")] = None,
-    engines: Annotated[int | None, _option("engines")] = None,
+    engines: Annotated[str | None, _option("engines", metavar="N|MIN:MAX")] = None,
+    gpu: Annotated[str | None, _option("gpu", metavar="KIND")] = None,
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -127,6 +128,7 @@ def annotate(
         "engine": engine,
         "url": url,
         "engines": engines,
+        "gpu": gpu,
         "engine_args": _engine_args(engine_arg),
         "grounding": grounding,
         "scores": scores,

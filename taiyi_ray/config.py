@@ -50,7 +50,16 @@ class AnnotateConfig(BaseModel):
         description="of an OpenAI-compatible server (engine http); its key is in the environment "
         "variable TAIYI_RAY_API_KEY",
     )
-    engines: int = Field(1, ge=1, description="engines side by side, one an actor")
+    engines: str = Field(
+        "1",
+        pattern=r"^[1-9]\d{0,4}(:[1-9]\d{0,4})?$",
+        description="engines side by side, one an actor; MIN:MAX lets their number follow the work",
+    )
+    gpu: str | None = Field(
+        None,
+        min_length=1,
+        description="kind of GPU that engines run on, as Ray names it (L4, A100-80G, H100 ...)",
+    )
     engine_args: dict[str, JsonValue] = Field({}, description="further arguments of the engine")
     grounding: Literal["grammar", "align"] = Field(
         "grammar", description="constrain answers to the text, or only align them with it"
@@ -67,6 +76,25 @@ class AnnotateConfig(BaseModel):
     stall_minutes: float = Field(60, gt=0, description="end when nothing was committed so long")
     retry_failed: bool = Field(False, description="do the failed and partial documents again")
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
+
+    @property
+    def engine_range(self) -> tuple[int, int]:
+        """The fewest and the most engines."""
+        least, _, most = self.engines.partition(":")
+        return int(least), int(most or least)
+
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _number_of_engines(cls, engines: object) -> object:
+        return str(engines) if type(engines) is int else engines
+
+    @field_validator("engines", mode="after")
+    @classmethod
+    def _least_before_most(cls, engines: str) -> str:
+        least, _, most = engines.partition(":")
+        if most and int(most) < int(least):
+            raise ValueError("expected MIN:MAX, the smaller number first, as in 1:8")
+        return engines
 
     @field_validator("tasks", "types", "relations", mode="after")
     @classmethod

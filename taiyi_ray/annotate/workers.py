@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 import os
+import platform
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 from pydantic import SecretStr
 
-from taiyi_ray import storage
+from taiyi_ray import models, storage
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import PlannedSource, Unit
 from taiyi_ray.annotate.sources import check_unchanged
@@ -35,6 +36,9 @@ COUNTED = ("documents", "failed", "prompt_tokens", "output_tokens")
 """What a receipt counts of its unit."""
 
 _LOG_TAIL = 50_000
+
+_HOLD = 300.0
+"""Seconds for which an actor without an engine keeps a unit, after the first that it answered."""
 
 _DEATHS_ALONE = 2
 """A document that ends the engine so often while nothing else is in flight is a `failed` row."""
@@ -103,6 +107,21 @@ def _logged_error() -> str:
     return re.sub(r"^.*?(?=\b\w+(Error|Exception): )", "", causes[-1]) if causes else ""
 
 
+def _model_path(config: AnnotateConfig, digest: str) -> str:
+    """The model's folder on this node, where it comes to be once.
+
+    Raises:
+        ModelError: it is not here, or not the one that the job was started with.
+    """
+    model = models.resolve(config.model, config.adapter)
+    if model.digest != digest:
+        raise ModelError(
+            f"{model.path}: is another model here than where the job was started; give the same "
+            "files to all nodes, or an s3:// address to all"
+        )
+    return str(model.path)
+
+
 class Turns:
     """Many units share the engine, or one has it alone."""
 
@@ -143,21 +162,23 @@ class AnnotateUnits:
         self,
         config: AnnotateConfig,
         options: Options,
-        model_path: str | None,
+        model_digest: str | None,
         run_id: str,
         fingerprint: str,
         key: SecretStr | None = None,
     ) -> None:
         self._engine: Engine | None = None
-        self._no_engine, self._to_be_changed = "", False
+        self._no_engine, self._to_be_changed, self._said = "", False, False
+        self._name = f"{platform.node()}:{os.getpid()}"
         self._ready = 0.0
         try:
-            self._engine = engine_of(config, model_path, key)
+            path = _model_path(config, model_digest) if model_digest else None
+            self._engine = engine_of(config, path, key)
         except Exception as error:
-            # Raised here it would make Ray start actor after actor; as the answer to every unit it
-            # ends the job at once, with this reason.
+            # Raised here it would make Ray start actor after actor; as the answer to a unit it
+            # tells the job the reason.
             why = error if isinstance(error, TaiyiError) else _logged_error() or error
-            self._no_engine = f"no engine could be started: {why}"
+            self._no_engine = f"no engine could be started ({self._name}): {why}"
             self._to_be_changed = isinstance(error, (ConfigError, ModelError))
             return
         self._ready = time.time()
@@ -180,6 +201,10 @@ class AnnotateUnits:
         unit = Unit.model_validate_json(row["unit"])
         receipt: dict[str, Any] = dict.fromkeys(COUNTED, 0)
         error, to_be_changed = self._no_engine or row["error"], self._to_be_changed
+        if self._no_engine and self._said:
+            # Where other engines work, one that cannot must not take all their units.
+            await asyncio.sleep(_HOLD)
+        self._said = bool(self._no_engine)
         if not error:
             try:
                 rows = await self._commit(unit, row["documents"], again=row["again"])
@@ -192,6 +217,7 @@ class AnnotateUnits:
                     receipt[name] = sum(a[name] for r in rows for a in r["answers"])
         receipt |= {"unit": unit.name, "ready": self._ready, "committed": time.time()}
         receipt |= {"error": " ".join(error.split()), "to_be_changed": to_be_changed}
+        receipt |= {"no_engine": bool(self._no_engine), "engine": self._name}
         yield {name: [value] for name, value in receipt.items()}
 
     async def _commit(self, unit: Unit, data: bytes, *, again: bool) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from taiyi_ray import storage
+from taiyi_ray import models, storage
 from taiyi_ray.annotate import workers
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import PlannedSource, Unit
@@ -23,6 +23,7 @@ from taiyi_ray.annotate.sources import digest
 from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_unit, unit_row
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.errors import ModelError
 from taiyi_ray.records import Document
 from taiyi_ray.tasks.task import Options
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES
@@ -293,10 +294,40 @@ def test_without_an_engine_every_unit_gets_the_reason(tmp_path):
     job = Job(tmp_path, start_error="the GPU is on fire")
     path = json_lines(tmp_path / "a.jsonl", [TEXT] * 4)
     receipts = job.do(planned(path, 0, 1), planned(path, 2, 3))
-    assert [receipt["error"] for receipt in receipts] == [
-        "no engine could be started: the GPU is on fire"
-    ] * 2
+    for receipt in receipts:
+        assert receipt["no_engine"]
+        assert receipt["error"].startswith("no engine could be started (")
+        assert receipt["error"].endswith("): the GPU is on fire")
     assert job.output.committed() == set()
+
+
+def test_an_actor_without_an_engine_does_not_take_unit_after_unit(tmp_path, monkeypatch):
+    """The first answer comes at once; each later one after a while, in which others can work."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(workers, "_HOLD", 12.5)
+    monkeypatch.setattr(workers.asyncio, "sleep", sleep)
+    job = Job(tmp_path, start_error="the GPU is on fire")
+    path = json_lines(tmp_path / "a.jsonl", [TEXT] * 3)
+    receipts = job.do(*(planned(path, n, n) for n in range(3)))
+    assert all(receipt["no_engine"] for receipt in receipts)
+    assert waited == [12.5, 12.5]
+
+
+def test_each_node_finds_the_model_itself_and_checks_that_it_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("TAIYI_RAY_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    digest = models.resolve(str(folder)).digest
+    config = AnnotateConfig(inputs=["in"], output="out", model=str(folder))
+    assert workers._model_path(config, digest) == str(folder)
+    (folder / "config.json").write_text('{"changed": 1}')
+    with pytest.raises(ModelError, match="another model here"):
+        workers._model_path(config, digest)
 
 
 def test_the_reason_is_the_last_cause_in_the_log(tmp_path):
@@ -321,7 +352,8 @@ def test_the_reason_is_the_last_cause_in_the_log(tmp_path):
             check=True,
             cwd=Path(__file__).parents[2],
         )
-    assert done.stdout == "no engine could be started: ValueError: no memory for the cache\n"
+    assert done.stdout.startswith("no engine could be started (")
+    assert done.stdout.endswith("): ValueError: no memory for the cache\n")
 
 
 def test_a_bug_at_one_document_is_one_failed_row(tmp_path, monkeypatch, caplog):

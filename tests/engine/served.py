@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from taiyi_ray import models
+from tests.conftest import free_port
 
 Body = dict[str, Any]
 
@@ -143,9 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def vllm_serve(log: Path, *arguments: str, context: int = 2048) -> Iterator[str]:
     """A real server of the embedded model (float32, on CPU, localhost); yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
     environment = {
         "HF_HUB_OFFLINE": "1",

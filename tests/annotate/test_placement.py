@@ -1,0 +1,109 @@
+"""What an engine asks Ray for, and models that are too large refused with arithmetic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from taiyi_ray.annotate import placement
+from taiyi_ray.annotate.placement import Resources, check_fits, of_engine
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.models import Model
+
+LLAMA_8B = {
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "hidden_size": 4096,
+}
+
+
+def config(**settings: object) -> AnnotateConfig:
+    return AnnotateConfig(inputs=["in"], output="out", **settings)  # type: ignore[arg-type]
+
+
+def model(folder: Path, gigabytes: float, settings: dict[str, int] = LLAMA_8B) -> Model:
+    """A folder with weights of so many GB, which take no room on the disk."""
+    (folder / "config.json").write_text(json.dumps(settings))
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate(int(gigabytes * 1e9))
+    return Model("org/model", folder, "digest")
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpu_build", "resources"),
+    [
+        ({}, True, Resources(1, 0)),
+        ({}, False, Resources(2, 1)),
+        ({"gpu": "L4"}, False, Resources(2, 1, "L4")),
+        ({"engine_args": {"tensor_parallel_size": 4}}, False, Resources(5, 4)),
+        (
+            {
+                "engine_args": {"tensor_parallel_size": 2, "pipeline_parallel_size": 2},
+                "gpu": "A10G",
+            },
+            False,
+            Resources(5, 4, "A10G"),
+        ),
+        ({"engine_args": {"tensor_parallel_size": 2}}, True, Resources(1, 0)),
+        ({"engine": "fake"}, False, Resources(1, 0)),
+        ({"engine": "fake", "gpu": "L4"}, True, Resources(2, 1, "L4")),
+        ({"engine": "http", "url": "http://localhost/v1"}, False, Resources(0.25, 0)),
+    ],
+)
+def test_what_an_engine_takes(settings, cpu_build, resources, monkeypatch):
+    monkeypatch.setattr(placement, "_is_cpu_build", lambda: cpu_build)
+    assert of_engine(config(**settings)) == resources
+
+
+def test_the_installed_build_is_known():
+    assert placement._is_cpu_build()
+
+
+def test_resources_are_said_in_words_and_as_options():
+    assert str(Resources(0.25, 0)) == "0.25 CPUs"
+    assert str(Resources(3, 2, "L4")) == "3 CPUs and 2 L4 GPUs"
+    assert Resources(1, 0).as_options() == {"num_cpus": 1, "num_gpus": 0}
+    assert Resources(3, 2, "L4").as_options() == {
+        "num_cpus": 3,
+        "num_gpus": 2,
+        "accelerator_type": "L4",
+    }
+
+
+def test_a_model_too_large_for_the_gpu_is_refused_with_arithmetic(tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        check_fits(config(gpu="T4"), model(tmp_path, 16.1), 4096)
+    # 2 (K, V) x 2 bytes x 32 layers x 8 heads x 128 = 131,072 bytes a token
+    assert "16.1 GB of weights and 0.5 GB for 4,096 tokens" in str(refused.value)
+    assert "1 x 16 GB x 0.92 = 14.7 GB" in str(refused.value)
+    assert "tensor_parallel_size=2" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gpu": "L4"},
+        {"gpu": "T4", "engine_args": {"tensor_parallel_size": 2}},
+        {"gpu": "T4", "engine_args": {"pipeline_parallel_size": 2}},
+        {"gpu": "a kind of next year"},
+        {},
+        {"gpu": "T4", "engine": "fake"},
+    ],
+)
+def test_what_fits_or_cannot_be_known_is_taken(settings, tmp_path):
+    check_fits(config(**settings), model(tmp_path, 16.1), 4096)
+
+
+def test_the_context_counts_too(tmp_path):
+    folder = model(tmp_path, 14.0)
+    check_fits(config(gpu="T4"), folder, 4096)
+    with pytest.raises(ConfigError, match=r"4\.3 GB for 32,768 tokens"):
+        check_fits(config(gpu="T4"), folder, 32768)
+
+
+def test_a_configuration_in_other_names_counts_only_the_weights(tmp_path):
+    check_fits(config(gpu="T4"), model(tmp_path, 14.0, {"d_model": 4096}), 1 << 20)
