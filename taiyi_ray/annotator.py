@@ -30,8 +30,9 @@ SECOND_CHANCE = 2
 
 _Asked = tuple[Task, Question, Prompt]
 
-_SHARES = 4
-"""One document has at most this part of the questions that an engine answers at once."""
+_SHARE, _LEAST_SHARE = 1 / 4, 16
+"""One document has at most this part of the questions that an engine answers at once, and so many
+in any case: a question on each of a dozen types shares its text with the others."""
 
 _SMALLEST_WINDOW = 64
 _CUT = {"length": "cut_off", "repetition": "repetition"}
@@ -151,7 +152,7 @@ class Annotator:
         A long document (a book in a thousand windows) does not hold the others: it never has more
         than its share of the engine.
         """
-        share = asyncio.Semaphore(max(1, self._engine.most_in_flight // _SHARES))
+        share = asyncio.Semaphore(max(_LEAST_SHARE, int(_SHARE * self._engine.most_in_flight)))
 
         async def ask(one: _Asked) -> _Outcome:
             async with share:

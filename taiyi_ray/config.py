@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ from pydantic import (
 from taiyi_ray.errors import ConfigError, nearest
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
+
+_ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
 
 
 class AnnotateConfig(BaseModel):
@@ -52,7 +55,6 @@ class AnnotateConfig(BaseModel):
     )
     engines: str = Field(
         "1",
-        pattern=r"^[1-9]\d{0,4}(:[1-9]\d{0,4})?$",
         description="engines side by side, one an actor; MIN:MAX lets their number follow the work",
     )
     gpu: str | None = Field(
@@ -91,9 +93,9 @@ class AnnotateConfig(BaseModel):
     @field_validator("engines", mode="after")
     @classmethod
     def _least_before_most(cls, engines: str) -> str:
-        least, _, most = engines.partition(":")
-        if most and int(most) < int(least):
-            raise ValueError("expected MIN:MAX, the smaller number first, as in 1:8")
+        numbers = _ENGINES.fullmatch(engines)
+        if numbers is None or int(numbers[2] or numbers[1]) < int(numbers[1]):
+            raise ValueError("expected a number of engines, or MIN:MAX as in 1:8")
         return engines
 
     @field_validator("tasks", "types", "relations", mode="after")

@@ -182,7 +182,7 @@ def _made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
+        with FileLock(_lock(folder)):
             if not folder.is_dir():
                 _make(folder, fill)
     except OSError as error:
@@ -190,6 +190,12 @@ def _made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
             f"{folder}: cannot be made ({_first_line(error)}); TAIYI_RAY_CACHE names another place"
         ) from error
     return folder
+
+
+def _lock(folder: Path) -> Path:
+    locks = cache_folder() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return locks / hashlib.sha256(str(folder).encode()).hexdigest()[:32]
 
 
 def _make(folder: Path, fill: Callable[[Path], None]) -> None:

@@ -50,8 +50,7 @@ def test_all_problems_are_in_one_message(tmp_path):
     path = yaml_file(tmp_path, "max_token: 5\nengines: none\ngrounding: hope\n")
     assert message(path, {"limit": 0}) == (
         "inputs is missing; output is missing; "
-        "engines: Input should be a valid integer, unable to parse string as an integer, "
-        "got 'none'; "
+        "engines: expected a number of engines, or MIN:MAX as in 1:8, got 'none'; "
         "grounding: Input should be 'grammar' or 'align', got 'hope'; "
         "limit: Input should be greater than or equal to 1, got 0; "
         "unknown setting 'max_token'; did you mean 'max_tokens'?"

@@ -290,7 +290,8 @@ def test_a_unit_that_is_there_already_stays(tmp_path):
     assert [r["run_id"] for r in job.rows(row)] == ["run-1"]
 
 
-def test_without_an_engine_every_unit_gets_the_reason(tmp_path):
+def test_without_an_engine_every_unit_gets_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "_HOLD", 0.1)
     job = Job(tmp_path, start_error="the GPU is on fire")
     path = json_lines(tmp_path / "a.jsonl", [TEXT] * 4)
     receipts = job.do(planned(path, 0, 1), planned(path, 2, 3))
