@@ -40,14 +40,18 @@ _DEATHS_ALONE = 2
 """A document that ends the engine so often while nothing else is in flight is a `failed` row."""
 
 
-def unit_row(unit: Unit, source: PlannedSource, *, again: bool) -> dict[str, Any]:
-    """The row that stands for a pending unit at the head of the pipeline."""
+def unit_row(unit: Unit, source: PlannedSource, *, replaces: str = "") -> dict[str, Any]:
+    """The row that stands for a pending unit at the head of the pipeline.
+
+    Args:
+        replaces: tag of the unit's object, when it is to be done again.
+    """
     return {
         "unit": unit.model_dump_json(),
         "size": source.size,
         "tag": source.tag,
         "sha256": source.sha256,
-        "again": again,
+        "replaces": replaces,
     }
 
 
@@ -60,7 +64,7 @@ def read_unit(row: dict[str, Any]) -> dict[str, Any]:
     unit = Unit.model_validate_json(row["unit"])
     read: dict[str, Any] = {
         "unit": row["unit"],
-        "again": row["again"],
+        "replaces": row["replaces"],
         "documents": b"",
         "error": "",
     }
@@ -163,6 +167,8 @@ class AnnotateUnits:
         self._ready = time.time()
         self._annotator = Annotator(self._engine, select(config.tasks), options, config.max_tokens)
         self._output = Output(config.output)
+        self._marks: dict[str, list[str]] | None = None
+        """Listed once: an actor leaves marks only as its last deed, for those after it."""
         self._provenance = {"run_id": run_id, "fingerprint": fingerprint}
         self._turns = Turns()
         self._open: dict[str, Unit] = {}
@@ -182,7 +188,7 @@ class AnnotateUnits:
         error, to_be_changed = self._no_engine or row["error"], self._to_be_changed
         if not error:
             try:
-                rows = await self._commit(unit, row["documents"], again=row["again"])
+                rows = await self._commit(unit, row["documents"], row["replaces"])
             except (TaiyiError, OSError) as fault:  # of output or server: documents' own are rows
                 error, to_be_changed = str(fault), isinstance(fault, ConfigError)
             else:
@@ -194,12 +200,12 @@ class AnnotateUnits:
         receipt |= {"error": " ".join(error.split()), "to_be_changed": to_be_changed}
         yield {name: [value] for name, value in receipt.items()}
 
-    async def _commit(self, unit: Unit, data: bytes, *, again: bool) -> list[dict[str, Any]]:
+    async def _commit(self, unit: Unit, data: bytes, replaces: str) -> list[dict[str, Any]]:
         self._open[unit.name] = unit
         try:
-            rows = await self._rows(unit, list(_documents(data)), again=again)
+            rows = await self._rows(unit, list(_documents(data)), again=bool(replaces))
             run_id = self._provenance["run_id"]
-            await asyncio.to_thread(self._output.commit, unit, rows, run_id, again=again)
+            await asyncio.to_thread(self._output.commit, unit, rows, run_id, replaces=replaces)
         finally:
             del self._open[unit.name]
         return rows
@@ -218,7 +224,10 @@ class AnnotateUnits:
         return [kept[position] for position in sorted(kept)]
 
     async def _annotate(self, unit: Unit, todo: list[Document]) -> list[Annotated]:
-        suspects, deaths = await asyncio.to_thread(self._output.died, unit)
+        if self._marks is None:
+            self._marks = await asyncio.to_thread(self._output.marks)
+        marks = self._marks.get(unit.name, [])
+        suspects, deaths = await asyncio.to_thread(self._output.died, marks)
         if not suspects:
             async with self._turns.shared():
                 return list(await asyncio.gather(*map(self._one, todo)))
@@ -254,12 +263,14 @@ class AnnotateUnits:
         An exception would be an application error to Ray, and the actor would stay with its dead
         engine; `ray.actor.exit_actor()` would count as wanted, and its tasks not be tried again.
         """
-        for unit in self._open.values():
-            positions = sorted(
-                position
-                for source, position in self._annotator.in_flight
-                if source == unit.source and unit.first <= position <= unit.last
-            )
-            if positions:
-                self._output.mark_died(unit, positions, alone=positions == [self._single])
-        os._exit(1)
+        try:
+            for unit in self._open.values():
+                positions = sorted(
+                    position
+                    for source, position in self._annotator.in_flight
+                    if source == unit.source and unit.first <= position <= unit.last
+                )
+                if positions:
+                    self._output.mark_died(unit, positions, alone=positions == [self._single])
+        finally:
+            os._exit(1)

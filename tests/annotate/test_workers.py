@@ -31,7 +31,7 @@ TEXT = "Patients were treated with metformin, insulin and aspirin after stroke. 
 OPTIONS = Options(MENTION_TYPES, RELATION_TYPES, grammar=False, together=True, document_first=True)
 
 
-def planned(path: Path, first: int, last: int, *, again: bool = False) -> dict[str, Any]:
+def planned(path: Path, first: int, last: int, *, replaces: str = "") -> dict[str, Any]:
     """The row of a unit of this file."""
     stored = storage.stat(str(path))
     source = PlannedSource(
@@ -44,7 +44,7 @@ def planned(path: Path, first: int, last: int, *, again: bool = False) -> dict[s
         units=[(first, last)],
     )
     unit = Unit(source=source.name, path=source.path, first=first, last=last)
-    return unit_row(unit, source, again=again)
+    return unit_row(unit, source, replaces=replaces)
 
 
 def unit_of(row: dict[str, Any]) -> Unit:
@@ -278,7 +278,7 @@ def test_a_unit_that_could_not_be_read_is_not_committed(tmp_path):
     path = json_lines(tmp_path / "a.jsonl", ["x"])
     (receipt,) = job.do(planned(path, 0, 4))
     assert receipt["error"] == f"{path}: holds 1 of 5 planned records"
-    assert (receipt["documents"], job.output.committed()) == (0, set())
+    assert (receipt["documents"], job.output.committed()) == (0, {})
 
 
 def test_a_unit_that_is_there_already_stays(tmp_path):
@@ -296,7 +296,7 @@ def test_without_an_engine_every_unit_gets_the_reason(tmp_path):
     assert [receipt["error"] for receipt in receipts] == [
         "no engine could be started: the GPU is on fire"
     ] * 2
-    assert job.output.committed() == set()
+    assert job.output.committed() == {}
 
 
 def test_the_reason_is_the_last_cause_in_the_log(tmp_path):
@@ -341,7 +341,8 @@ def test_only_failed_and_partial_documents_are_done_again(tmp_path, monkeypatch)
     with monkeypatch.context() as with_bug:
         with_bug.setattr(Annotator, "annotate", annotate_failing_at(1, 2))
         job.do(planned(path, 0, 3), run_id="run-1")
-    row = planned(path, 0, 3, again=True)
+    (tag,) = job.output.committed().values()
+    row = planned(path, 0, 3, replaces=tag)
     (receipt,) = job.do(row, run_id="run-2")
     assert (receipt["documents"], receipt["failed"]) == (4, 0)
     assert [(r["status"], r["run_id"]) for r in job.rows(row)] == [
@@ -361,8 +362,8 @@ def test_a_dead_engine_leaves_a_mark_on_what_was_in_flight_and_ends_the_process(
     other = planned(json_lines(tmp_path / "b.jsonl", [TEXT]), 0, 0)
     with pytest.raises(Exited):
         job.do(row, other)
-    assert job.output.committed() == set()
-    suspects, alone = job.output.died(unit_of(row))
+    assert job.output.committed() == {}
+    suspects, alone = job.output.died(job.output.marks()[unit_of(row).name])
     assert 1 in suspects
     assert suspects <= {0, 1, 2}
     assert alone == {}
@@ -380,7 +381,7 @@ def test_two_deaths_alone_make_a_failed_row_and_the_others_are_done(tmp_path, ex
             deaths += 1
             assert deaths <= 5
     assert deaths == 5  # once together, then each twice while alone
-    assert job.output.died(unit_of(row))[1] == {1: 2, 3: 2}
+    assert job.output.died(job.output.marks()[unit_of(row).name])[1] == {1: 2, 3: 2}
     assert job.statuses(row) == [
         ("ok", None),
         ("failed", "engine_died"),
