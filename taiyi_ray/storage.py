@@ -88,13 +88,14 @@ def _may_pass(error: BaseException) -> bool:
     from aiohttp import ClientError as BrokenOff  # slow to import
     from botocore import exceptions, parsers
 
-    cause = error.__cause__ or error  # s3fs makes an OSError of what a server answered
-    if isinstance(cause, exceptions.ClientError):
-        status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return status in _PASSING_STATUS or cause.response["Error"].get("Code") in _PASSING_CODES
+    answer = error.__cause__  # s3fs makes an OSError of it
+    if isinstance(answer, exceptions.ClientError):
+        status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status in _PASSING_STATUS or answer.response["Error"].get("Code") in _PASSING_CODES
     return isinstance(
-        cause,
-        exceptions.HTTPClientError
+        error,
+        exceptions.ConnectionError
+        | exceptions.HTTPClientError
         | exceptions.IncompleteReadError
         | parsers.ResponseParserError
         | BrokenOff,

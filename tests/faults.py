@@ -35,6 +35,7 @@ class FaultyProxy:
 
     Attributes:
         down: answer nothing to anybody: each connection is reset.
+        ignores_conditions: be like a store that does not know `If-None-Match`.
         done: how often each fault was inflicted.
         requests: how often each method was asked for each path (with the bucket, unquoted).
         sent: bytes of bodies sent in answer to GET, for each path.
@@ -46,6 +47,7 @@ class FaultyProxy:
         self._draw: Callable[[str], str | None] = lambda method: None
         self._lock = threading.Lock()
         self.down = False
+        self.ignores_conditions = False
         self.done: Counter[str] = Counter()
         self.requests: Counter[tuple[str, str]] = Counter()
         self.sent: Counter[str] = Counter()
@@ -86,6 +88,11 @@ class FaultyProxy:
         with self._lock:
             self._rules += [(fault, method, path, times)]
 
+    def heal(self) -> None:
+        """Break nothing any more."""
+        with self._lock:
+            self.down, self._rules, self._draw = False, [], lambda method: None
+
     def inflict_at_random(self, seed: int, share: float) -> None:
         """Break a share of all requests, each in a way drawn from the seed."""
         draw = random.Random(seed)
@@ -123,7 +130,10 @@ class FaultyProxy:
             return
         upstream = http.client.HTTPConnection(self._server, timeout=60)
         try:
-            upstream.request(request.command, request.path, body, dict(request.headers.items()))
+            headers = dict(request.headers.items())
+            if self.ignores_conditions:
+                headers.pop("If-None-Match", None)
+            upstream.request(request.command, request.path, body, headers)
             answer = upstream.getresponse()
             data = answer.read()
         finally:
