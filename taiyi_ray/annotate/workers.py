@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,6 +48,7 @@ def unit_row(unit: Unit, source: PlannedSource, *, replaces: str = "") -> dict[s
     """
     return {
         "unit": unit.model_dump_json(),
+        "source": unit.source,
         "size": source.size,
         "tag": source.tag,
         "sha256": source.sha256,
@@ -55,37 +56,55 @@ def unit_row(unit: Unit, source: PlannedSource, *, replaces: str = "") -> dict[s
     }
 
 
-def read_unit(row: dict[str, Any]) -> dict[str, Any]:
-    """Read a unit's documents into one Arrow IPC binary.
+def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Read units of one source, in their order and in one pass over it, a row for each.
 
-    One binary, not one row a document: Ray would split a large table into blocks, and half a unit
-    cannot be committed. What keeps a source from being read is handed on as `error`.
+    A unit's documents are one Arrow IPC binary, not one row a document: Ray would split a large
+    table into blocks, and half a unit cannot be committed. What keeps a source from being read is
+    handed on as `error`.
+
+    Args:
+        row: `units`, a list of what `unit_row` made.
     """
-    unit = Unit.model_validate_json(row["unit"])
-    read: dict[str, Any] = {
-        "unit": row["unit"],
-        "replaces": row["replaces"],
-        "documents": b"",
-        "error": "",
-    }
-    try:
-        check_unchanged(storage.stat(unit.path), row["size"], row["tag"], row["sha256"])
-        format_ = format_of(unit.path)
-        assert format_ is not None
-        with storage.open_read(unit.path) as stream:
-            found = documents(stream, unit.path, format_, unit.source, unit.first, unit.last)
-            rows = [document_row(document) for document in found]
-        if len(rows) != unit.records:
-            read["error"] = f"{unit.path}: holds {len(rows)} of {unit.records} planned records"
-            return read
-        buffer = io.BytesIO()
-        table = pa.Table.from_pylist(rows, DOCUMENT_SCHEMA)
-        with pa.ipc.new_stream(buffer, DOCUMENT_SCHEMA) as writer:
-            writer.write_table(table)
-        read["documents"] = buffer.getvalue()
-    except (TaiyiError, OSError) as error:
-        read["error"] = str(error)
-    return read
+    units = [Unit.model_validate_json(one["unit"]) for one in row["units"]]
+    path, source = units[0].path, row["units"][0]
+    error = ""
+    with ExitStack() as stack:
+        found: Iterator[Document] = iter(())
+        try:
+            check_unchanged(storage.stat(path), source["size"], source["tag"], source["sha256"])
+            format_ = format_of(path)
+            assert format_ is not None
+            stream = stack.enter_context(storage.open_read(path))
+            first, last = units[0].first, units[-1].last
+            found = documents(stream, path, format_, units[0].source, first, last)
+        except (TaiyiError, OSError) as fault:
+            error = str(fault)
+        for unit, one in zip(units, row["units"], strict=True):
+            rows: list[dict[str, Any]] = []
+            try:
+                for document in found:
+                    if document.position >= unit.first:
+                        rows.append(document_row(document))
+                    if document.position == unit.last:
+                        break
+            except (TaiyiError, OSError) as fault:
+                error = str(fault)
+            if not error and len(rows) != unit.records:
+                error = f"{path}: holds {len(rows)} of {unit.records} planned records"
+            yield {
+                "unit": one["unit"],
+                "replaces": one["replaces"],
+                "documents": b"" if error else _binary(rows),
+                "error": error,
+            }
+
+
+def _binary(rows: list[dict[str, Any]]) -> bytes:
+    buffer = io.BytesIO()
+    with pa.ipc.new_stream(buffer, DOCUMENT_SCHEMA) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, DOCUMENT_SCHEMA))
+    return buffer.getvalue()
 
 
 def _documents(data: bytes) -> Iterator[Document]:

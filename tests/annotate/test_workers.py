@@ -20,7 +20,7 @@ from taiyi_ray.annotate import workers
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import PlannedSource, Unit
 from taiyi_ray.annotate.sources import digest
-from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_unit, unit_row
+from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_units, unit_row
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.records import Document
@@ -51,9 +51,18 @@ def unit_of(row: dict[str, Any]) -> Unit:
     return Unit.model_validate_json(row["unit"])
 
 
+def read_unit(row: dict[str, Any]) -> dict[str, Any]:
+    (read,) = read_units({"units": [row]})
+    return read
+
+
 def read_documents(row: dict[str, Any]) -> list[dict[str, Any]]:
     read = read_unit(row)
     assert read["error"] == ""
+    return rows_of(read)
+
+
+def rows_of(read: dict[str, Any]) -> list[dict[str, Any]]:
     return list(pa.ipc.open_stream(read["documents"]).read_all().to_pylist())
 
 
@@ -97,6 +106,31 @@ def test_a_unit_is_read_from_its_first_to_its_last_record(
     assert [(r["document_id"], r["passages"][0]["text"]) for r in rows] == expected
     assert [r["position"] for r in rows] == list(range(first, last + 1))
     assert {r["source"] for r in rows} == {f"{name}-01234567"}
+
+
+def test_units_of_a_source_are_read_in_one_pass(tmp_path, monkeypatch):
+    opened = []
+    open_read = storage.open_read
+    monkeypatch.setattr(storage, "open_read", lambda path: opened.append(path) or open_read(path))
+    path = json_lines(tmp_path / "a.jsonl", [str(n) for n in range(20)])
+    spans = [(0, 0), (3, 5), (6, 6), (15, 19)]  # others are done
+    read = list(read_units({"units": [planned(path, *span) for span in spans]}))
+    assert opened.count(str(path)) == len(spans) + 1  # those of `planned`, for the digest
+    assert [unit_of(row).first for row in read] == [0, 3, 6, 15]
+    for row, (first, last) in zip(read, spans, strict=True):
+        texts = [r["passages"][0]["text"] for r in rows_of(row)]
+        assert texts == [str(n) for n in range(first, last + 1)]
+
+
+def test_what_ends_early_costs_the_units_behind_it_only(tmp_path):
+    path = json_lines(tmp_path / "a.jsonl", ["x"] * 6)
+    spans = [(0, 2), (3, 7), (8, 9)]
+    read = list(read_units({"units": [planned(path, *span) for span in spans]}))
+    assert [len(rows_of(row)) if row["documents"] else row["error"] for row in read] == [
+        3,
+        f"{path}: holds 3 of 5 planned records",
+        f"{path}: holds 3 of 5 planned records",
+    ]
 
 
 def test_a_broken_record_is_read_as_a_failed_document(tmp_path):
