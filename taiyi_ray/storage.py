@@ -317,7 +317,7 @@ def probe(place: str) -> None:
     if put_if_absent(path, b"put twice: this store ignores If-None-Match"):
         raise StorageError(
             f"{place}: this store ignores If-None-Match, so that two writers could overwrite each "
-            "other; write to one that knows it (AWS S3, MinIO, Ceph, R2), or to a local folder"
+            "other; write to one that knows it, as AWS S3 does, or to a local folder"
         )
 
 

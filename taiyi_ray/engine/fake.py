@@ -35,6 +35,7 @@ class FakeEngine:
         context_limit: tokens of a prompt and its answer; a token is four characters here.
         scores: give log-probabilities, the same for the same token.
         latency: seconds that an answer takes.
+        most_in_flight: documents at work at once.
         garbage: share of questions answered with nonsense.
         cut: share of first answers that end at their token limit.
         repeat: share of answers that are ended in a loop.
@@ -45,14 +46,13 @@ class FakeEngine:
         start_error: the engine cannot start, for this reason.
     """
 
-    most_in_flight = 64
-
     def __init__(
         self,
         context_limit: int,
         *,
         scores: bool = False,
         latency: float = 0.0,
+        most_in_flight: int = 64,
         garbage: float = 0.0,
         cut: float = 0.0,
         repeat: float = 0.0,
@@ -65,6 +65,7 @@ class FakeEngine:
         if start_error:
             raise RuntimeError(start_error)
         self.context_limit = context_limit
+        self.most_in_flight = most_in_flight
         self._scores = scores
         self._latency = latency
         self._shares = {"garbage": garbage, "cut": cut, "repeat": repeat, "refuse": refuse}

@@ -160,7 +160,8 @@ def chaos(
     faulty: FaultyProxy, faulty_bucket: str, direct: s3fs.S3FileSystem, tmp_path: Path
 ) -> Iterator[Chaos]:
     command = [f"{faulty_bucket}/in", "--engine", "fake", "--engines", "2"]
-    command += ["--engine-arg", "latency=0.8"]
+    # Some 80 documents a second, and few suspects, which are asked alone, when an engine dies.
+    command += ["--engine-arg", "latency=0.15", "--engine-arg", "most_in_flight=8"]
     made = Chaos(command, f"{faulty_bucket}/out", faulty, direct, tmp_path)
     try:
         yield made
@@ -207,7 +208,7 @@ def kill_at_random(chaos: Chaos, kinds: list[str], seed: int) -> None:
 
 @pytest.mark.timeout(600)
 def test_five_kills_of_different_kinds(chaos, faulty, faulty_bucket, direct, tmp_path, capsys):
-    sources = 80
+    sources = 100
     put_sources(faulty_bucket, sources, tmp_path)
     kinds = list(KILLS)
     random.Random(11).shuffle(kinds)

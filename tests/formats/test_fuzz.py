@@ -7,8 +7,8 @@ import io
 import re
 import resource
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -91,33 +91,27 @@ class Hang(BaseException):
     """Not an Exception, which a parser may take for the data's fault."""
 
 
-@pytest.fixture
-def bounded() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Limits the memory of this process; yields what limits the time of one input."""
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Limit what one input may take."""
 
     def hang(*_: object) -> None:
         raise Hang(f"an input took more than {SECONDS} seconds of the processor")
 
-    @contextmanager
-    def in_time() -> Iterator[None]:
-        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = signal.signal(signal.SIGVTALRM, hang)
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, limits[1]))
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
-        yield in_time
+        yield
     finally:
-        signal.signal(signal.SIGVTALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         resource.setrlimit(resource.RLIMIT_AS, limits)
+        signal.signal(signal.SIGVTALRM, before)
 
 
-def fuzz(name: str, examples: int, in_time: Callable[[], AbstractContextManager[None]]) -> int:
+def fuzz(name: str, examples: int) -> int:
     """Read so many mutated files of the format of `name`; return how many records were broken."""
     format_ = format_of(name)
     assert format_ is not None
@@ -143,7 +137,7 @@ def fuzz(name: str, examples: int, in_time: Callable[[], AbstractContextManager[
             data = gzip.compress(data, 1, mtime=0)
         if packed == "damaged.gz":
             data = mutate(data, mutations[0])
-        with in_time():
+        with bounded():
             planned = sum(1 for _ in raw_records(io.BytesIO(data), path, format_))
             found = list(documents(io.BytesIO(data), path, format_, "s", 0, planned))
             table = pa.Table.from_pylist([document_row(d) for d in found], DOCUMENT_SCHEMA)
@@ -162,12 +156,12 @@ NAMES = ["pubmed-sample.xml", "chinese-sample.jsonl"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_mutated_records(name, bounded):
-    assert fuzz(name, 300, bounded) > 30
+def test_mutated_records(name):
+    assert fuzz(name, 300) > 30
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", NAMES)
-def test_ten_thousand_mutated_records(name, bounded):
-    assert fuzz(name, 10_000, bounded) > 500
+def test_ten_thousand_mutated_records(name):
+    assert fuzz(name, 10_000) > 500
