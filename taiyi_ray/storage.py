@@ -169,7 +169,10 @@ def open_read(path: str) -> BinaryIO:
         fetch = blocks.fetcher
 
         def whole(start: int, end: int) -> bytes:
-            data = cast(bytes, fetch(start, end))
+            try:
+                data = cast(bytes, fetch(start, end))
+            except IndexError as error:  # s3fs 2026.9 looks into the arguments of a time-out: none
+                raise TimeoutError("no answer in time") from error
             if len(data) != end - start:
                 raise ConnectionError(f"{len(data)} of {end - start} bytes came")
             return data

@@ -8,6 +8,7 @@ What it can do to a request, in the words of `FAULTS`:
     lost       all was done, and the connection is closed without an answer (the treacherous one)
     truncated  all was done, and the answer's body ends in the middle
     slow       all was done, and the answer's body comes in small pieces
+    stalled    all was done, and the answer stops in the middle of its body for a few seconds
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-FAULTS = ("busy", "conflict", "reset", "lost", "truncated", "slow")
+FAULTS = ("busy", "conflict", "reset", "lost", "truncated", "slow", "stalled")
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
-_PIECES, _PAUSE = 8, 0.02
+_PIECES, _PAUSE, _STALL = 8, 0.02, 3.0
 
 
 class FaultyProxy:
@@ -155,7 +156,11 @@ class FaultyProxy:
         if request.command == "GET" and answer.status in (200, 206):
             with self._lock:
                 self.sent[path] += len(data)
-        if fault == "slow":
+        if fault == "stalled":
+            request.wfile.write(data[: len(data) // 2])
+            time.sleep(_STALL)
+            request.wfile.write(data[len(data) // 2 :])
+        elif fault == "slow":
             size = len(data) // _PIECES + 1
             for start in range(0, len(data), size):
                 request.wfile.write(data[start : start + size])

@@ -53,8 +53,7 @@ class Chaos:
         """See that a driver runs; one that ended by itself was not done yet."""
         if self._driver and (code := self._driver.poll()) is not None:
             self.codes[code] += 1
-            said = self._log.read_text()
-            assert code == 4 or self.killed["node"], f"the job ended with {code}: {said}"
+            assert code == 4 or self.killed["node"], f"the job ended with {code}: {self.said()}"
             self._driver = None
         if self._driver is None:
             self._driver = start(*self._command, log=self._log)
@@ -68,12 +67,20 @@ class Chaos:
             time.sleep(0.05)
         self.go_on()
 
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def ended(self) -> int:
+        """Wait for the driver's end; return its exit code."""
+        assert self._driver is not None
+        return self._driver.wait(600)
+
     def finish(self) -> None:
         """Run to the end."""
         while True:
             self.go_on()
             assert self._driver is not None
-            if self._driver.wait(240) == 0:
+            if self.ended() == 0:
                 self.codes[0] += 1
                 return
 
@@ -178,7 +185,7 @@ def put_sources(bucket: str, number: int, folder: Path) -> None:
 def check(
     chaos: Chaos, faulty: FaultyProxy, bucket: str, sources: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every document once, each as in an undisturbed run; and what a restart reads."""
+    """Every document once, each as in an undisturbed run."""
     faulty.heal()
     keys = Counter((row["source"], row["position"]) for row in table(f"{bucket}/out"))
     lost = sources * DOCUMENTS - len(keys)
@@ -207,7 +214,7 @@ def kill_at_random(chaos: Chaos, kinds: list[str], seed: int) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_five_kills_of_different_kinds(chaos, faulty, faulty_bucket, direct, tmp_path, capsys):
+def test_five_kills_of_different_kinds(chaos, faulty, faulty_bucket, tmp_path, capsys):
     sources = 100
     put_sources(faulty_bucket, sources, tmp_path)
     kinds = list(KILLS)
@@ -215,14 +222,6 @@ def test_five_kills_of_different_kinds(chaos, faulty, faulty_bucket, direct, tmp
     kill_at_random(chaos, kinds, seed=11)
     chaos.finish()
     check(chaos, faulty, faulty_bucket, sources, capsys)
-    # One unit of 80 is missing: the same command opens its source and no other.
-    gone = sorted(Output(f"{faulty_bucket}/out").committed())[7]
-    direct.rm(f"bucket/out/annotations/{gone}.parquet")
-    faulty.sent.clear()
-    annotate(f"{faulty_bucket}/in", "-o", f"{faulty_bucket}/out", "--engine", "fake")
-    read = {path: n for path, n in faulty.sent.items() if path.startswith("/bucket/in/")}
-    assert read == {"/bucket/in/007.jsonl": direct.size("bucket/in/007.jsonl")}
-    assert len(table(f"{faulty_bucket}/out")) == sources * DOCUMENTS
 
 
 @pytest.mark.slow
@@ -237,3 +236,51 @@ def test_twenty_kills_on_a_store_that_breaks(chaos, faulty, faulty_bucket, tmp_p
     chaos.finish()
     assert chaos.killed == dict.fromkeys(KILLS, 4)
     check(chaos, faulty, faulty_bucket, sources, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_store_that_stays_down_ends_the_job_unfinished(
+    chaos, faulty, faulty_bucket, tmp_path, capsys
+):
+    put_sources(faulty_bucket, 100, tmp_path)
+    chaos.wait_for(2)
+    faulty.down = True
+    assert chaos.ended() == 4
+    assert "tried 8 times" in chaos.said().splitlines()[-1]
+    assert "Traceback" not in chaos.said()
+    faulty.down = False
+    chaos.finish()
+    check(chaos, faulty, faulty_bucket, 100, capsys)
+
+
+# ------------------------------------------------------------------- two at once; what is read again
+
+
+def test_two_drivers_at_once_and_what_a_restart_reads(faulty, faulty_bucket, direct, tmp_path):
+    for name in ("a", "b"):
+        path = corpus(tmp_path / f"{name}.jsonl", 200, seed=ord(name))
+        storage.replace(f"{faulty_bucket}/in/{name}.jsonl", path.read_bytes())
+    size = direct.size("bucket/in/a.jsonl")
+    command = (f"{faulty_bucket}/in", "--engine", "fake", "--engines", "2")
+    output = Output(f"{faulty_bucket}/out")
+    slow = ("--engine-arg", "latency=0.5")
+    logs = [tmp_path / "log0", tmp_path / "log1"]
+    drivers = [start(*command, "-o", output.place, *slow, log=log) for log in logs]
+    for driver, log in zip(drivers, logs, strict=True):
+        assert driver.wait(240) == 0, log.read_text()
+    # Both were right to end: the table is whole, whoever of them won which unit.
+    assert len({(row["source"], row["position"]) for row in table(output.place)}) == 400
+    assert len(table(output.place)) == 400
+    assert len(output.committed()) == 16
+    # Each of them read a source twice at most: to plan, and for its eight units together.
+    assert 2 * size <= faulty.sent["/bucket/in/a.jsonl"] <= 4 * size
+    before = content(output.place)
+    # What is finished is not opened again, and what is not is read once.
+    for name in sorted(output.committed())[8:11]:
+        direct.rm(f"bucket/out/annotations/{name}.parquet")
+    faulty.sent.clear()
+    annotate(*command, "-o", output.place)
+    read = {path: n for path, n in faulty.sent.items() if path.startswith("/bucket/in/")}
+    assert read == {"/bucket/in/b.jsonl": direct.size("bucket/in/b.jsonl")}
+    assert content(output.place) == before
