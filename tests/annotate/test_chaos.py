@@ -254,7 +254,7 @@ def test_a_store_that_stays_down_ends_the_job_unfinished(
     check(chaos, faulty, faulty_bucket, 100, capsys)
 
 
-# ------------------------------------------------------------------- two at once; what is read again
+# ------------------------------------------------------------- two at once, and what is read again
 
 
 def test_two_drivers_at_once_and_what_a_restart_reads(faulty, faulty_bucket, direct, tmp_path):
