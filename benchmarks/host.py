@@ -190,13 +190,13 @@ def job(corpus: Corpus, engine: VllmEngine) -> dict[str, float]:
 
         async def annotate(row: dict[str, Any]) -> None:
             with steps.step("read"):
-                read = workers.read_unit(row)
+                (read,) = workers.read_units({"units": [row]})
             with steps.step("asyncio, requests, merge"):
                 async for receipt in actor(pa.Table.from_pylist([read])):
                     assert not receipt["error"][0], receipt
 
         for unit in planned.units():
-            row = workers.unit_row(unit, planned.sources[unit.source], again=False)
+            row = workers.unit_row(unit, planned.sources[unit.source])
             asyncio.run(annotate(row))
     steps.seconds[TOTAL] = sum(steps.seconds.values())
     return steps.seconds

@@ -4,6 +4,7 @@
     ├── ConfigError         an option, a path or a name that the user must change
     ├── ModelError          a model, tokenizer or adapter that cannot be used
     ├── StorageError        a place that cannot be read or written
+    │   └── StorageGone     for the moment: it was tried again for a while; the same command goes on
     ├── FormatError         one record of the input is broken (becomes a `failed` row)
     ├── QuestionError       the engine refused one question (becomes an error of its row)
     ├── EngineDied          the engine is gone; its actor ends and the unit is done again
@@ -36,6 +37,12 @@ class ModelError(TaiyiError):
 
 class StorageError(TaiyiError):
     """A place that cannot be read or written, or that lacks what the job needs."""
+
+
+class StorageGone(StorageError):
+    """A place that answered nothing, or "later", however often it was asked: all can wait."""
+
+    exit_code = 4
 
 
 class FormatError(TaiyiError):

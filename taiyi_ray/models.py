@@ -98,13 +98,8 @@ def _write_embedded(folder: Path) -> None:
 
 
 def _fetch_s3(address: str) -> Path:
-    from botocore.exceptions import BotoCoreError
-
     prefix = f"{address.rstrip('/')}/"
-    try:
-        files = {stored.path.removeprefix(prefix): stored for stored in storage.walk(prefix)}
-    except (OSError, BotoCoreError) as error:
-        raise StorageError(f"{address}: cannot be listed ({_first_line(error)})") from error
+    files = {stored.path.removeprefix(prefix): stored for stored in storage.walk(prefix)}
     files = {name: stored for name, stored in files.items() if _matters(name)}
     if not files:
         raise ModelError(f"{address}: no model there (no object that belongs to one)")
@@ -115,14 +110,11 @@ def _fetch_s3(address: str) -> Path:
     def fetch(folder: Path) -> None:
         logger.info("fetching %s", address)
         for name, stored in files.items():
-            try:
-                with storage.open_read(stored.path) as source, (folder / name).open("wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 24)
-                    size = target.tell()
-            except BotoCoreError as error:
-                raise StorageError(f"{stored.path}: {_first_line(error)}") from error
+            with storage.open_read(stored.path) as source, (folder / name).open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 24)
+                size = target.tell()
             if size != stored.size:
-                raise StorageError(f"{stored.path}: got {size} of {stored.size} bytes; try again")
+                raise StorageError(f"{stored.path}: was replaced while it was fetched; try again")
 
     return _made_once(cache_folder() / "s3" / version.hexdigest()[:32], fetch)
 

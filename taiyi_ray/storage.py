@@ -1,26 +1,61 @@
 """Places to read and write, local or any fsspec address: whole objects, put if absent, listed.
 
-An object's existence is a commit, so nothing is ever renamed, locked or written in part. Whatever
-a file system raises becomes a StorageError that names the place.
+An object's existence is a commit, so nothing is ever renamed, locked or written in part. What may
+pass (a busy server, a broken connection) is tried again; whatever a file system raises in the end
+becomes a StorageError that names the place.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from tenacity import (
+    RetryCallState,
+    retry,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
-from taiyi_ray.errors import StorageError
+from taiyi_ray.errors import StorageError, StorageGone
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _BEGIN, _END = ".taiyi_ray-", ".tmp"
 """How the name of a file that is still being written begins and ends."""
+
+_TRIES = 8
+_LONGEST_PAUSE = 30.0
+
+_S3: dict[str, Any] = {
+    # botocore's own retries come first: 3 quick ones of each request, so that one page of a long
+    # listing does not cost the listing. AWS_MAX_ATTEMPTS gives another number.
+    "config_kwargs": {
+        "retries": {"mode": "standard"},
+        "connect_timeout": 10,
+        "read_timeout": 60,
+        "max_pool_connections": 64,
+    },
+    "default_block_size": 16 << 20,  # what one request reads of a large object
+}
+_ONE_PUT = 5 << 30
+"""Never a multipart upload, whose parts outlive a killed writer; S3's limit for one put."""
+
+_PASSING_STATUS = frozenset({409, 429, 500, 502, 503, 504})
+_PASSING_CODES = frozenset({"RequestTimeout", "BadDigest", "IncompleteBody"})
+"""A body that was cut or damaged on its way to the server, which answers 400."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +70,76 @@ class Stored:
 def _open_place(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
         # A remembered listing would not show what other processes wrote.
-        filesystem, inner = fsspec.core.url_to_fs(path, use_listings_cache=False)
+        options = _S3 if path.startswith(("s3://", "s3a://")) else {}
+        filesystem, inner = fsspec.core.url_to_fs(path, use_listings_cache=False, **options)
     except (ImportError, ValueError) as error:
         raise StorageError(f"{path}: no such kind of place ({error})") from error
+    if options:
+        filesystem.retries = 1  # s3fs' own retries, without jitter, would multiply ours
     return filesystem, inner
 
 
-@contextmanager
-def _access(path: str, what: str) -> Iterator[None]:
-    """Say what cannot be done with which place, whoever finds out."""
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same call may succeed later: a busy or absent server, a broken connection."""
+    if isinstance(error, FileNotFoundError | FileExistsError | PermissionError):
+        return False
+    if isinstance(error, TimeoutError | ConnectionError):
+        return True
+    from aiohttp import ClientError as BrokenOff  # slow to import
+    from botocore import exceptions, parsers
+
+    answer = error.__cause__  # s3fs makes an OSError of it
+    if isinstance(answer, exceptions.ClientError):
+        status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status in _PASSING_STATUS or answer.response["Error"].get("Code") in _PASSING_CODES
+    return isinstance(
+        error,
+        exceptions.ConnectionError
+        | exceptions.HTTPClientError
+        | exceptions.IncompleteReadError
+        | parsers.ResponseParserError
+        | BrokenOff,
+    )
+
+
+def _say(state: RetryCallState) -> None:
+    path, what, _ = state.args
+    assert state.outcome is not None and state.next_action is not None
+    _log.warning(
+        "%s: could not be %s (%s); trying again in %.1f seconds",
+        path, what, _reason(state.outcome.exception()), state.next_action.sleep,
+    )  # fmt: skip
+
+
+def _reason(error: BaseException | None) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+@retry(
+    stop=stop_after_attempt(_TRIES),
+    wait=wait_random_exponential(max=_LONGEST_PAUSE),
+    retry=retry_if_exception(_may_pass),
+    before_sleep=_say,
+    reraise=True,
+)
+def _tried(_path: str, _what: str, act: Callable[[], T]) -> T:
+    return act()
+
+
+def _access(path: str, what: str, act: Callable[[], T]) -> T:
+    """Do it, again where that may help; say what could not be done with which place."""
     try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be {what} ({error.strerror or error})") from error
+        return _tried(path, what, act)
     except Exception as error:
+        if _may_pass(error):
+            raise StorageGone(
+                f"{path}: cannot be {what} ({_reason(error)}); tried {_TRIES} times"
+            ) from error
         from botocore.exceptions import BotoCoreError  # slow to import
 
-        if not isinstance(error, BotoCoreError):
+        if not isinstance(error, OSError | BotoCoreError):
             raise
-        raise StorageError(f"{path}: cannot be {what} ({error})") from error
+        raise StorageError(f"{path}: cannot be {what} ({_reason(error)})") from error
 
 
 def _stored(path: str, info: dict[str, object]) -> Stored:
@@ -71,27 +157,45 @@ def absolute(path: str) -> str:
 
 
 def open_read(path: str) -> BinaryIO:
-    """Open an object for reading; raises StorageError when it is not there or not readable."""
+    """Open an object for reading; raises StorageError when it is not there or not readable.
+
+    A remote object is read in blocks, each tried again by itself and never taken when it is short,
+    all of the object that was there when it was opened (by its ETag).
+    """
     filesystem, inner = _open_place(path)
-    with _access(path, "read"):
-        return cast(BinaryIO, filesystem.open(inner, "rb"))
+    file = _access(path, "read", lambda: filesystem.open(inner, "rb"))
+    blocks = getattr(file, "cache", None)
+    if blocks is not None:
+        fetch = blocks.fetcher
+
+        def whole(start: int, end: int) -> bytes:
+            try:
+                data = cast(bytes, fetch(start, end))
+            except IndexError as error:  # s3fs 2026.9 looks into the arguments of a time-out: none
+                raise TimeoutError("no answer in time") from error
+            if len(data) != end - start:
+                raise ConnectionError(f"{len(data)} of {end - start} bytes came")
+            return data
+
+        blocks.fetcher = lambda start, end: _access(path, "read", partial(whole, start, end))
+    return cast(BinaryIO, file)
 
 
 def read(path: str) -> bytes | None:
     """Return a whole object, or None when there is none."""
-    filesystem, inner = _open_place(path)
-    with _access(path, "read"):
-        try:
-            return cast(bytes, filesystem.cat_file(inner))
-        except FileNotFoundError:
+    try:
+        with open_read(path) as file:
+            return file.read()
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
             return None
+        raise
 
 
 def stat(path: str) -> Stored:
     """Return size and tag of one object; raises StorageError when it is not there."""
     filesystem, inner = _open_place(path)
-    with _access(path, "read"):
-        return _stored(path, filesystem.info(inner))
+    return _stored(path, _access(path, "read", lambda: filesystem.info(inner)))
 
 
 def walk(place: str) -> Iterator[Stored]:
@@ -102,14 +206,10 @@ def walk(place: str) -> Iterator[Stored]:
     filesystem, inner = _open_place(place)
     found: dict[str, dict[str, object]] = {}
     if isinstance(filesystem, LocalFileSystem):
-        with _access(place, "listed"):
-            paths = list(_local_files(inner))
-        for path in paths:
-            with _access(path, "read"):
-                found[path] = filesystem.info(path)
+        for path in _access(place, "listed", lambda: list(_local_files(inner))):
+            found[path] = _access(path, "read", partial(filesystem.info, path))
     else:
-        with _access(place, "listed"):
-            found = filesystem.find(inner, detail=True)
+        found = _access(place, "listed", lambda: filesystem.find(inner, detail=True))
     for path in sorted(found):
         address = cast(str, filesystem.unstrip_protocol(path)) if "://" in place else path
         yield _stored(address, found[path])
@@ -136,57 +236,108 @@ def _local_files(root: str) -> Iterator[str]:
 def glob(pattern: str) -> list[str]:
     """Return the paths that match a pattern, sorted."""
     filesystem, inner = _open_place(pattern)
-    with _access(pattern, "listed"):
-        found = sorted(cast(list[str], filesystem.glob(inner)))
+    found = sorted(_access(pattern, "listed", lambda: cast(list[str], filesystem.glob(inner))))
     return [cast(str, filesystem.unstrip_protocol(p)) for p in found] if "://" in pattern else found
 
 
 def is_folder(path: str) -> bool:
     filesystem, inner = _open_place(path)
-    with _access(path, "read"):
-        return bool(filesystem.isdir(inner))
+    return _access(path, "read", lambda: bool(filesystem.isdir(inner)))
 
 
 def exists(path: str) -> bool:
     filesystem, inner = _open_place(path)
-    with _access(path, "read"):
-        return bool(filesystem.exists(inner))
+    return _access(path, "read", lambda: bool(filesystem.exists(inner)))
+
+
+# ------------------------------------------------------------------------------------------ writing
 
 
 def put_if_absent(path: str, data: bytes) -> bool:
-    """Write a whole object unless there is one; return whether this call wrote it.
+    """Write a whole object unless there is one; return whether the one there has this data.
 
-    Atomic: readers see all of it or nothing, and of several writers one wins. Locally a temporary
-    file is synced and linked to its name; elsewhere the store must know `If-None-Match`
-    (fsspec's `mode="create"`).
+    Atomic: readers see all of it or nothing, and of several writers one wins. A store may apply a
+    put whose answer is lost, and then refuse the same put: that is why the data decides. Locally a
+    temporary file is synced and linked to its name; elsewhere the store must know `If-None-Match`
+    (fsspec's `mode="create"`; `probe` finds out).
     """
     filesystem, inner = _open_place(path)
-    with _access(path, "written"):
-        if not isinstance(filesystem, LocalFileSystem):
-            try:
-                filesystem.pipe_file(inner, data, mode="create")
-            except FileExistsError:
-                return False
-            return True
-        with _written_beside(Path(inner), data) as temporary:
-            try:
-                os.link(temporary, inner)
-            except FileExistsError:
-                return False
-        _sync_folder(Path(inner).parent)
-        return True
+    if isinstance(filesystem, LocalFileSystem):
+        return _access(path, "written", lambda: _link(inner, data)) or read(path) == data
+    act = partial(filesystem.pipe_file, inner, data, mode="create", chunksize=_ONE_PUT)
+    return _put(path, data, act)
 
 
-def replace(path: str, data: bytes) -> None:
-    """Write a whole object in place of the one there, atomically."""
+def replace(path: str, data: bytes, *, tag: str | None = None) -> bool:
+    """Write a whole object in place of the one there, atomically.
+
+    With a `tag` only of the object that has it (`Stored.tag`): on S3 the store compares
+    (`If-Match`), elsewhere it is looked up just before. Returns whether the object there has this
+    data.
+    """
     filesystem, inner = _open_place(path)
-    with _access(path, "written"):
-        if not isinstance(filesystem, LocalFileSystem):
-            filesystem.pipe_file(inner, data)
-            return
-        with _written_beside(Path(inner), data) as temporary:
-            temporary.replace(inner)
-        _sync_folder(Path(inner).parent)
+    condition = {}
+    if tag is not None and "s3" in filesystem.protocol:
+        condition["IfMatch"] = f'"{tag}"'
+    elif tag is not None and stat(path).tag != tag:
+        return read(path) == data
+    if isinstance(filesystem, LocalFileSystem):
+        _access(path, "written", lambda: _rename(inner, data))
+        return True
+    act = partial(filesystem.pipe_file, inner, data, chunksize=_ONE_PUT, **condition)
+    return _put(path, data, act)
+
+
+def _put(path: str, data: bytes, act: Callable[[], object]) -> bool:
+    try:
+        _access(path, "written", act)
+    except StorageError as error:
+        if not _precondition_failed(error.__cause__):
+            raise
+        return read(path) == data
+    return True
+
+
+def _precondition_failed(error: BaseException | None) -> bool:
+    # Not every store says which condition failed, which s3fs looks for.
+    response = getattr(error and error.__cause__, "response", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return isinstance(error, FileExistsError) or status == 412
+
+
+def probe(place: str) -> None:
+    """See that objects can be put at a remote place, and not twice.
+
+    It leaves one small object `.probe`, which needs no right to delete. The next probe finds it.
+
+    Raises:
+        StorageError: nothing can be written there, or the store ignores `If-None-Match`.
+    """
+    if isinstance(_open_place(place)[0], LocalFileSystem):
+        return
+    path = join(place, ".probe")
+    put_if_absent(path, b"put once, to see whether the store refuses to put it twice")
+    if put_if_absent(path, b"put twice: this store ignores If-None-Match"):
+        raise StorageError(
+            f"{place}: this store ignores If-None-Match, so that two writers could overwrite each "
+            "other; write to one that knows it, as AWS S3 does, or to a local folder"
+        )
+
+
+def _link(path: str, data: bytes) -> bool:
+    with _written_beside(Path(path), data) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    _sync_folder(Path(path).parent)
+    return True
+
+
+def _rename(path: str, data: bytes) -> None:
+    with _written_beside(Path(path), data) as temporary:
+        temporary.replace(path)
+    _sync_folder(Path(path).parent)
 
 
 @contextmanager

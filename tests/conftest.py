@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from taiyi_ray import models
+from tests.faults import FaultyProxy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -83,29 +84,64 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return models.load_tokenizer(models.resolve())
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """An S3 of moto's; yields its address."""
-    from moto.server import ThreadedMotoServer
+_S3_SERVER = """
+import ctypes, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it never outlives the tests
+from moto.server import main
+main(["-H", "127.0.0.1", "-p", sys.argv[1]])
+"""
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An S3 of moto's, a process of its own; yields its address."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("s3") / "server.log"
+    with log.open("w") as output:
+        command = [sys.executable, "-c", _S3_SERVER, str(port)]
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        until = time.monotonic() + 60
+        while "Running on" not in log.read_text():
+            assert server.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def faulty(s3_server: str) -> Iterator[FaultyProxy]:
+    """A proxy before that S3, which breaks what a test tells it to."""
+    with FaultyProxy(s3_server) as proxy:
+        yield proxy
 
 
 @pytest.fixture
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty bucket at s3://bucket, and the environment to reach it."""
+    yield from _bucket(s3_server, s3_server, monkeypatch)
+
+
+@pytest.fixture
+def faulty_bucket(
+    s3_server: str, faulty: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The same, reached through the proxy."""
+    yield from _bucket(s3_server, faulty.address, monkeypatch)
+
+
+def _bucket(server: str, address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     import s3fs
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
     s3fs.S3FileSystem.clear_instance_cache()
-    filesystem = s3fs.S3FileSystem()
-    filesystem.makedirs("bucket")
+    direct = s3fs.S3FileSystem(endpoint_url=server, use_listings_cache=False)
+    direct.makedirs("bucket")
     yield "s3://bucket"
-    filesystem.rm("bucket", recursive=True)
+    direct.rm("bucket", recursive=True)
     s3fs.S3FileSystem.clear_instance_cache()

@@ -27,6 +27,7 @@ def test_nearest(name, known, expected):
         (errors.ConfigError("x"), 2),
         (errors.ModelError("x"), 2),
         (errors.StorageError("x"), 2),
+        (errors.StorageGone("x"), 4),
         (errors.FormatError("kind", "x"), 2),
         (errors.QuestionError("x"), 2),
         (errors.EngineDied("x"), 2),

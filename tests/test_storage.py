@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -10,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tenacity import wait_none
 
 from taiyi_ray import storage
-from taiyi_ray.errors import StorageError
+from taiyi_ray.errors import StorageError, StorageGone
+from tests.faults import FAULTS, FaultyProxy
 
 SIZE = 300_000
 
@@ -54,6 +57,24 @@ def test_replace_writes_and_overwrites(place: str) -> None:
     assert not storage.put_if_absent(path, b"three")
     assert storage.read(path) == b"two"
     assert paths(place) == ["/run.json"]
+
+
+def test_a_put_of_the_same_data_has_done_what_it_should(place: str) -> None:
+    path = storage.join(place, "x")
+    assert storage.put_if_absent(path, b"one")
+    assert storage.put_if_absent(path, b"one")
+    assert not storage.put_if_absent(path, b"two")
+
+
+def test_replace_with_a_tag_takes_only_the_place_of_what_was_seen(place: str) -> None:
+    path = storage.join(place, "x")
+    storage.replace(path, b"one")
+    seen = storage.stat(path).tag
+    assert storage.replace(path, b"two", tag=seen)
+    assert not storage.replace(path, b"three", tag=seen)
+    assert storage.read(path) == b"two"
+    assert storage.replace(path, b"four", tag=next(storage.walk(place)).tag)
+    assert storage.read(path) == b"four"
 
 
 def test_walk_is_sorted_recursive_and_never_stale(place: str) -> None:
@@ -252,11 +273,175 @@ def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
         storage.put_if_absent("s3://nowhere/x", b"data")
 
 
-def test_a_server_that_is_not_there_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+# ------------------------------------------------------------------------------ S3 with faults
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between tries, and no tries of botocore's own."""
+    monkeypatch.setattr(storage._tried.retry, "wait", wait_none())  # type: ignore[attr-defined]
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+
+DATA = bytes(range(256)) * 4000
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "stalled"])
+def test_what_breaks_four_times_is_done_in_the_end(
+    hasty: None, faulty: FaultyProxy, faulty_bucket: str, fault: str
+) -> None:
+    path = f"{faulty_bucket}/a/x"
+    met = -1
+
+    def inflict(method: str) -> None:
+        nonlocal met
+        assert faulty.done[fault] > met
+        met = faulty.done[fault]
+        faulty.heal()
+        faulty.inflict(fault, method, times=4)
+
+    inflict("PUT")
+    assert storage.put_if_absent(path, DATA)
+    inflict("PUT")
+    assert not storage.put_if_absent(path, b"other")
+    inflict("GET")
+    assert storage.read(path) == DATA
+    inflict("HEAD")
+    assert storage.stat(path).size == len(DATA)
+    inflict("GET")
+    assert paths(faulty_bucket) == ["/a/x"]
+    tag = storage.stat(path).tag
+    inflict("PUT")
+    assert storage.replace(path, DATA[:-1], tag=tag)
+    inflict("PUT")
+    assert not storage.replace(path, b"other", tag=tag)
+    inflict("GET")
+    with storage.open_read(path) as file:
+        assert file.read(100) == DATA[:100]
+        assert file.read() == DATA[100:-1]
+    inflict("GET")
+    assert storage.glob(f"{faulty_bucket}/a/*") == [path]
+    assert storage.exists(path)
+    assert storage.is_folder(f"{faulty_bucket}/a")
+
+
+def test_the_usual_settings_bear_a_busy_and_a_treacherous_store(
+    faulty: FaultyProxy, faulty_bucket: str
+) -> None:
+    faulty.inflict("busy", "PUT")
+    faulty.inflict("lost", "PUT")
+    assert storage.put_if_absent(f"{faulty_bucket}/x", b"mine")
+    assert storage.read(f"{faulty_bucket}/x") == b"mine"
+    assert faulty.requests["PUT", "/bucket/x"] == 3
+
+
+def test_a_large_object_is_read_in_blocks_each_tried_again(
+    hasty: None, faulty: FaultyProxy, faulty_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(storage._S3, "default_block_size", 1 << 17)
+    data = random.Random(3).randbytes(3 << 20)
+    path = f"{faulty_bucket}/x"
+    storage.replace(path, data)
+    faulty.inflict_at_random(seed=5, share=0.4)
+    with storage.open_read(path) as file:
+        read = bytearray()
+        while piece := file.read(50_000):
+            read += piece
+    assert read == data
+    assert min(faulty.done[f] for f in ("busy", "reset", "lost", "truncated", "slow")) > 0
+    # A broken block costs that block, not the object.
+    assert faulty.sent["/bucket/x"] < 2 * len(data)
+
+
+def test_a_body_that_stalls_is_asked_for_again(
+    hasty: None, faulty: FaultyProxy, faulty_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = storage._S3["config_kwargs"]
+    monkeypatch.setitem(storage._S3, "config_kwargs", patient | {"read_timeout": 1})
+    path = f"{faulty_bucket}/x"
+    storage.replace(path, DATA)
+    faulty.inflict("stalled", "GET")
+    assert storage.read(path) == DATA
+    assert faulty.requests["GET", "/bucket/x"] == 2
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_no_mixture(
+    hasty: None, faulty: FaultyProxy, faulty_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(storage._S3, "default_block_size", 1 << 17)
+    path = f"{faulty_bucket}/x"
+    storage.replace(path, DATA)
+    with storage.open_read(path) as file:
+        file.read(10)
+        storage.replace(path, DATA[::-1])
+        with pytest.raises(StorageError, match=f"^{path}: cannot be read"):
+            file.read()
+
+
+def test_a_store_that_is_down_is_said_to_be_so(
+    hasty: None, faulty: FaultyProxy, faulty_bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = f"{faulty_bucket}/x"
+    storage.replace(path, b"x")
+    faulty.down = True
+    for access in (
+        lambda: storage.read(path),
+        lambda: storage.stat(path),
+        lambda: list(storage.walk(faulty_bucket)),
+        lambda: storage.put_if_absent(path, b"y"),
+        lambda: storage.exists(path),
+    ):
+        with pytest.raises(StorageGone, match=r"cannot be .*; tried 8 times$"):
+            access()
+    assert "s3://bucket/x: could not be written (" in caplog.text
+    assert "trying again in" in caplog.text
+    assert "testing" not in caplog.text  # the credentials
+    faulty.down = False
+    assert storage.read(path) == b"x"
+
+
+def test_a_server_that_is_not_there_is_named(
+    hasty: None, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import s3fs
 
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.raises(StorageError, match=r"^s3://bucket/x: cannot be read \(.*127\.0\.0\.1:9"):
+    with pytest.raises(StorageGone, match=r"^s3://bucket/x: cannot be read \(.*127\.0\.0\.1:9"):
         storage.read("s3://bucket/x")
+
+
+def test_what_will_not_pass_is_not_tried_again(faulty: FaultyProxy, faulty_bucket: str) -> None:
+    path = f"{faulty_bucket}/x"
+    assert storage.put_if_absent(path, b"one")
+    assert not storage.put_if_absent(path, b"two")
+    assert faulty.requests["PUT", "/bucket/x"] == 2
+    with pytest.raises(StorageError) as caught:
+        storage.put_if_absent("s3://nowhere/x", b"data")
+    assert not isinstance(caught.value, StorageGone)
+    assert faulty.requests["PUT", "/nowhere/x"] == 1
+
+
+# ------------------------------------------------------------------------------------------ probe
+
+
+def test_a_probe_leaves_one_small_object_and_finds_it_again(place: str) -> None:
+    for _ in range(2):
+        storage.probe(f"{place}/out")
+        assert paths(place) == (["/out/.probe"] if place.startswith("s3") else [])
+
+
+def test_a_store_that_ignores_conditions_is_refused(
+    faulty: FaultyProxy, faulty_bucket: str
+) -> None:
+    faulty.ignores_conditions = True
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"^s3://bucket/out: this store ignores If-None-M"):
+            storage.probe(f"{faulty_bucket}/out")
+
+
+def test_a_probe_bears_faults(hasty: None, faulty: FaultyProxy, faulty_bucket: str) -> None:
+    for fault in ("lost", "busy", "reset"):
+        faulty.inflict(fault, "PUT", times=2)
+    storage.probe(f"{faulty_bucket}/out")
+    assert paths(faulty_bucket) == ["/out/.probe"]

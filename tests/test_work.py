@@ -133,7 +133,8 @@ def test_each_record_is_parsed_once(tmp_path, monkeypatch):
         return format_.parse(record)
 
     monkeypatch.setattr(workers, "format_of", lambda name: replace(format_, parse=parse))
-    assert workers.read_unit(planned(path, 0, 11))["error"] == ""
+    units = {"units": [planned(path, 0, 4), planned(path, 5, 11)]}
+    assert [read["error"] for read in workers.read_units(units)] == ["", ""]
     assert len(parsed) == 12
 
 

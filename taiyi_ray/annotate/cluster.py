@@ -13,6 +13,8 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import psutil
 
 from taiyi_ray.annotate import placement
 from taiyi_ray.annotate.plan import record_sizes
-from taiyi_ray.annotate.workers import AnnotateUnits, read_unit
+from taiyi_ray.annotate.workers import AnnotateUnits, read_units
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError
 
@@ -205,12 +207,15 @@ def execute(
         # As many again wait at the actor; with equal numbers a pool would never grow.
         max_tasks_in_flight_per_actor=2 * units_open,
     )
-    units = ray.data.from_items(list(unit_rows), override_num_blocks=len(unit_rows))
+    # A source is read once, not once for each of its units: compressed data has no middle.
+    runs = [{"units": list(run)} for _, run in groupby(unit_rows, itemgetter("source"))]
+    context.target_max_block_size = 1  # one row a block: an actor takes a unit at a time
+    sources = ray.data.from_items(runs, override_num_blocks=len(runs))
     with warnings.catch_warnings():
         # Ray 2.60 deprecates the two arguments on retries without a successor for either.
         warnings.simplefilter("ignore", DeprecationWarning)
-        pipeline = units.map(
-            read_unit,
+        pipeline = sources.flat_map(
+            read_units,
             num_cpus=placement.READ_CPUS,
             compute=ray.data.TaskPoolStrategy(size=2 * most),
         ).map_batches(

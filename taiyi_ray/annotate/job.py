@@ -11,6 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -78,6 +79,8 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     if corpus.passed_over:
         console.print(f"note: passed over {corpus.passed_over} files of other formats")
     output = Output(config.output)
+    if not dry_run:
+        storage.probe(output.place)
     model = _model(config, fresh=config.retry_failed or load_job(output.place) is None)
     config = _settled(config, model)
     values = identity(config, tasks, options, model.identity)
@@ -273,21 +276,23 @@ class _Run:
     engines: set[str] = field(default_factory=set)
     """Those that committed a unit."""
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
+    redo: dict[str, str] | None = None
+    """Tags of the objects to be replaced (`--retry-failed`), by the names of their units."""
 
     def pending(self) -> list[Unit]:
         """The planned units that are not there, or (`--retry-failed`) hold what can be redone."""
         there = self.output.committed()
         units = list(self.plan.units())
-        pending = [unit for unit in units if unit.name not in there]
-        if self.config.retry_failed:
+        if self.config.retry_failed and self.redo is None:
             committed = [unit for unit in units if unit.name in there]
-            pending += [
-                unit
+            self.redo = {
+                unit.name: there[unit.name]
                 for unit, footer in self.output.footers(committed)
-                if footer.run_id != self.run_id
-                and footer.totals.documents["failed"] + footer.totals.documents["partial"]
-            ]
-        return pending
+                if footer.totals.documents["failed"] + footer.totals.documents["partial"]
+            }
+        # What another run, or this one, did again since is another object.
+        self.redo = {n: tag for n, tag in (self.redo or {}).items() if there.get(n) == tag}
+        return [unit for unit in units if unit.name not in there or unit.name in self.redo]
 
     def work(self, pending: Sequence[Unit]) -> None:
         """Execute until nothing is pending.
@@ -319,7 +324,8 @@ class _Run:
                         ) from None
         finally:
             dog.stop()
-            self._write("unfinished", Totals())
+            with suppress(StorageError):  # what ends the job says more
+                self._write("unfinished", Totals())
 
     def _execute(self, pending: Sequence[Unit], dog: Watchdog, progress: JobProgress) -> None:
         from taiyi_ray.annotate import cluster
@@ -360,8 +366,8 @@ class _Run:
         return len(without) >= min(_LUCKLESS, self.config.engine_range[0])
 
     def _unit_row(self, unit: Unit) -> dict[str, Any]:
-        there = self.config.retry_failed and storage.exists(self.output.path(unit))
-        return unit_row(unit, self.plan.sources[unit.source], again=there)
+        replaces = (self.redo or {}).get(unit.name, "")
+        return unit_row(unit, self.plan.sources[unit.source], replaces=replaces)
 
     def _count(self, receipt: dict[str, Any]) -> None:
         for name in self.done:

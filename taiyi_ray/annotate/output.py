@@ -5,6 +5,7 @@
     OUT/died/<source>/<first>-<last>/<attempt>.json      an engine died on this unit
     OUT/runs/<run_id>.json, OUT/run.json                 what a run did; the newest complete one
     OUT/report.html
+    OUT/.probe                                           on S3: what `storage.probe` leaves
 
 A unit is written whole, never in part.
 """
@@ -94,11 +95,11 @@ class Output:
     def path(self, unit: Unit) -> str:
         return storage.join(self.place, "annotations", f"{unit.name}.parquet")
 
-    def committed(self) -> set[str]:
-        """Names of the units that are there: one listing."""
+    def committed(self) -> dict[str, str]:
+        """Names of the units that are there, and the tags of their objects: one listing."""
         root = storage.join(self.place, "annotations")
         return {
-            stored.path[len(root) + 1 :].removesuffix(".parquet")
+            stored.path[len(root) + 1 :].removesuffix(".parquet"): stored.tag
             for stored in storage.walk(root)
             if stored.path.endswith(".parquet")
         }
@@ -106,18 +107,18 @@ class Output:
     # ------------------------------------------------------------------------------- one unit
 
     def commit(
-        self, unit: Unit, rows: Sequence[dict[str, Any]], run_id: str, *, again: bool
+        self, unit: Unit, rows: Sequence[dict[str, Any]], run_id: str, *, replaces: str = ""
     ) -> bool:
         """Write a unit whole; return whether this attempt's object is the one that stands.
 
         Args:
-            again: take the place of the unit's object (`--retry-failed`), else only if absent.
+            replaces: tag of the unit's object whose place it takes (`--retry-failed`); without one
+                it is written if there is none.
         """
         assert [row["position"] for row in rows] == list(range(unit.first, unit.last + 1))
-        attempt = uuid.uuid4().hex
         footer = {
             "unit": unit.name,
-            "attempt": attempt,
+            "attempt": uuid.uuid4().hex,  # no two attempts have the same bytes
             "run_id": run_id,
             "totals": Totals.of(rows).as_dict(),
         }
@@ -126,11 +127,9 @@ class Output:
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         path, data = self.path(unit), buffer.getvalue()
-        if again:
-            storage.replace(path, data)
-            return True
-        # A store may have applied a put whose answer was lost: then the object there is ours.
-        return storage.put_if_absent(path, data) or self.footer(unit).attempt == attempt
+        if replaces:
+            return storage.replace(path, data, tag=replaces)
+        return storage.put_if_absent(path, data)
 
     def footer(self, unit: Unit) -> Footer:
         """Read a committed unit's footer; raises StorageError when the file is something else."""
@@ -171,23 +170,32 @@ class Output:
     def mark_died(self, unit: Unit, positions: Sequence[int], *, alone: bool) -> None:
         """Note that an engine died while these records of the unit were in flight."""
         mark = json.dumps({"positions": list(positions), "alone": alone}).encode()
-        storage.put_if_absent(self._marks(unit, f"{uuid.uuid4().hex}.json"), mark)
+        name = f"{uuid.uuid4().hex}.json"
+        storage.put_if_absent(storage.join(self.place, "died", unit.name, name), mark)
 
-    def died(self, unit: Unit) -> tuple[set[int], Counter[int]]:
-        """Positions suspected of killing engines, and how often each did so while alone."""
+    def marks(self) -> dict[str, list[str]]:
+        """Where the marks of each marked unit are: one listing."""
+        root = storage.join(self.place, "died")
+        found: dict[str, list[str]] = {}
+        for stored in storage.walk(root):
+            if stored.path.endswith(".json"):
+                name = stored.path[len(root) + 1 :].rpartition("/")[0]
+                found.setdefault(name, []).append(stored.path)
+        return found
+
+    @staticmethod
+    def died(marks: Iterable[str]) -> tuple[set[int], Counter[int]]:
+        """By these marks: positions suspected of killing engines, how often each did so alone."""
         suspects: set[int] = set()
         alone: Counter[int] = Counter()
-        for stored in storage.walk(self._marks(unit)):
-            data = storage.read(stored.path) if stored.path.endswith(".json") else None
+        for path in marks:
+            data = storage.read(path)
             if data is not None:
                 mark = json.loads(data)
                 suspects.update(mark["positions"])
                 if mark["alone"]:
                     alone.update(mark["positions"])
         return suspects, alone
-
-    def _marks(self, unit: Unit, *name: str) -> str:
-        return storage.join(self.place, "died", unit.name, *name)
 
     # ------------------------------------------------------------------------------------ runs
 

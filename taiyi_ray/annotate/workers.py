@@ -10,7 +10,7 @@ import platform
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,48 +44,71 @@ _DEATHS_ALONE = 2
 """A document that ends the engine so often while nothing else is in flight is a `failed` row."""
 
 
-def unit_row(unit: Unit, source: PlannedSource, *, again: bool) -> dict[str, Any]:
-    """The row that stands for a pending unit at the head of the pipeline."""
+def unit_row(unit: Unit, source: PlannedSource, *, replaces: str = "") -> dict[str, Any]:
+    """The row that stands for a pending unit at the head of the pipeline.
+
+    Args:
+        replaces: tag of the unit's object, when it is to be done again.
+    """
     return {
         "unit": unit.model_dump_json(),
+        "source": unit.source,
         "size": source.size,
         "tag": source.tag,
         "sha256": source.sha256,
-        "again": again,
+        "replaces": replaces,
     }
 
 
-def read_unit(row: dict[str, Any]) -> dict[str, Any]:
-    """Read a unit's documents into one Arrow IPC binary.
+def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Read units of one source, in their order and in one pass over it, a row for each.
 
-    One binary, not one row a document: Ray would split a large table into blocks, and half a unit
-    cannot be committed. What keeps a source from being read is handed on as `error`.
+    A unit's documents are one Arrow IPC binary, not one row a document: Ray would split a large
+    table into blocks, and half a unit cannot be committed. What keeps a source from being read is
+    handed on as `error`.
+
+    Args:
+        row: `units`, a list of what `unit_row` made.
     """
-    unit = Unit.model_validate_json(row["unit"])
-    read: dict[str, Any] = {
-        "unit": row["unit"],
-        "again": row["again"],
-        "documents": b"",
-        "error": "",
-    }
-    try:
-        check_unchanged(storage.stat(unit.path), row["size"], row["tag"], row["sha256"])
-        format_ = format_of(unit.path)
-        assert format_ is not None
-        with storage.open_read(unit.path) as stream:
-            found = documents(stream, unit.path, format_, unit.source, unit.first, unit.last)
-            rows = [document_row(document) for document in found]
-        if len(rows) != unit.records:
-            read["error"] = f"{unit.path}: holds {len(rows)} of {unit.records} planned records"
-            return read
-        buffer = io.BytesIO()
-        table = pa.Table.from_pylist(rows, DOCUMENT_SCHEMA)
-        with pa.ipc.new_stream(buffer, DOCUMENT_SCHEMA) as writer:
-            writer.write_table(table)
-        read["documents"] = buffer.getvalue()
-    except (TaiyiError, OSError) as error:
-        read["error"] = str(error)
-    return read
+    units = [Unit.model_validate_json(one["unit"]) for one in row["units"]]
+    path, source = units[0].path, row["units"][0]
+    error = ""
+    with ExitStack() as stack:
+        found: Iterator[Document] = iter(())
+        try:
+            check_unchanged(storage.stat(path), source["size"], source["tag"], source["sha256"])
+            format_ = format_of(path)
+            assert format_ is not None
+            stream = stack.enter_context(storage.open_read(path))
+            first, last = units[0].first, units[-1].last
+            found = documents(stream, path, format_, units[0].source, first, last)
+        except (TaiyiError, OSError) as fault:
+            error = str(fault)
+        for unit, one in zip(units, row["units"], strict=True):
+            rows: list[dict[str, Any]] = []
+            try:
+                for document in found:
+                    if document.position >= unit.first:
+                        rows.append(document_row(document))
+                    if document.position == unit.last:
+                        break
+            except (TaiyiError, OSError) as fault:
+                error = str(fault)
+            if not error and len(rows) != unit.records:
+                error = f"{path}: holds {len(rows)} of {unit.records} planned records"
+            yield {
+                "unit": one["unit"],
+                "replaces": one["replaces"],
+                "documents": b"" if error else _binary(rows),
+                "error": error,
+            }
+
+
+def _binary(rows: list[dict[str, Any]]) -> bytes:
+    buffer = io.BytesIO()
+    with pa.ipc.new_stream(buffer, DOCUMENT_SCHEMA) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, DOCUMENT_SCHEMA))
+    return buffer.getvalue()
 
 
 def _documents(data: bytes) -> Iterator[Document]:
@@ -184,6 +207,8 @@ class AnnotateUnits:
         self._ready = time.time()
         self._annotator = Annotator(self._engine, select(config.tasks), options, config.max_tokens)
         self._output = Output(config.output)
+        self._marks: dict[str, list[str]] | None = None
+        """Listed once: an actor leaves marks only as its last deed, for those after it."""
         self._provenance = {"run_id": run_id, "fingerprint": fingerprint}
         self._turns = Turns()
         self._open: dict[str, Unit] = {}
@@ -207,7 +232,7 @@ class AnnotateUnits:
         self._said = bool(self._no_engine)
         if not error:
             try:
-                rows = await self._commit(unit, row["documents"], again=row["again"])
+                rows = await self._commit(unit, row["documents"], row["replaces"])
             except (TaiyiError, OSError) as fault:  # of output or server: documents' own are rows
                 error, to_be_changed = str(fault), isinstance(fault, ConfigError)
             else:
@@ -220,12 +245,12 @@ class AnnotateUnits:
         receipt |= {"no_engine": bool(self._no_engine), "engine": self._name}
         yield {name: [value] for name, value in receipt.items()}
 
-    async def _commit(self, unit: Unit, data: bytes, *, again: bool) -> list[dict[str, Any]]:
+    async def _commit(self, unit: Unit, data: bytes, replaces: str) -> list[dict[str, Any]]:
         self._open[unit.name] = unit
         try:
-            rows = await self._rows(unit, list(_documents(data)), again=again)
+            rows = await self._rows(unit, list(_documents(data)), again=bool(replaces))
             run_id = self._provenance["run_id"]
-            await asyncio.to_thread(self._output.commit, unit, rows, run_id, again=again)
+            await asyncio.to_thread(self._output.commit, unit, rows, run_id, replaces=replaces)
         finally:
             del self._open[unit.name]
         return rows
@@ -244,7 +269,10 @@ class AnnotateUnits:
         return [kept[position] for position in sorted(kept)]
 
     async def _annotate(self, unit: Unit, todo: list[Document]) -> list[Annotated]:
-        suspects, deaths = await asyncio.to_thread(self._output.died, unit)
+        if self._marks is None:
+            self._marks = await asyncio.to_thread(self._output.marks)
+        marks = self._marks.get(unit.name, [])
+        suspects, deaths = await asyncio.to_thread(self._output.died, marks)
         if not suspects:
             async with self._turns.shared():
                 return list(await asyncio.gather(*map(self._one, todo)))
@@ -280,12 +308,14 @@ class AnnotateUnits:
         An exception would be an application error to Ray, and the actor would stay with its dead
         engine; `ray.actor.exit_actor()` would count as wanted, and its tasks not be tried again.
         """
-        for unit in self._open.values():
-            positions = sorted(
-                position
-                for source, position in self._annotator.in_flight
-                if source == unit.source and unit.first <= position <= unit.last
-            )
-            if positions:
-                self._output.mark_died(unit, positions, alone=positions == [self._single])
-        os._exit(1)
+        try:
+            for unit in self._open.values():
+                positions = sorted(
+                    position
+                    for source, position in self._annotator.in_flight
+                    if source == unit.source and unit.first <= position <= unit.last
+                )
+                if positions:
+                    self._output.mark_died(unit, positions, alone=positions == [self._single])
+        finally:
+            os._exit(1)

@@ -12,7 +12,9 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 
 from taiyi_ray.engine import Completion, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
@@ -33,16 +35,16 @@ class FakeEngine:
         context_limit: tokens of a prompt and its answer; a token is four characters here.
         scores: give log-probabilities, the same for the same token.
         latency: seconds that an answer takes.
+        most_in_flight: documents at work at once.
         garbage: share of questions answered with nonsense.
         cut: share of first answers that end at their token limit.
         repeat: share of answers that are ended in a loop.
         refuse: share of questions that the engine refuses.
         die_on: a question on a text that holds this ends the engine, as a crash would.
+        die_when: path of a file: when it appears, one engine takes it away and ends likewise.
         kill_on: a question on a text that holds this ends the whole process by SIGKILL.
         start_error: the engine cannot start, for this reason.
     """
-
-    most_in_flight = 64
 
     def __init__(
         self,
@@ -50,21 +52,24 @@ class FakeEngine:
         *,
         scores: bool = False,
         latency: float = 0.0,
+        most_in_flight: int = 64,
         garbage: float = 0.0,
         cut: float = 0.0,
         repeat: float = 0.0,
         refuse: float = 0.0,
         die_on: str = "",
+        die_when: str = "",
         kill_on: str = "",
         start_error: str = "",
     ) -> None:
         if start_error:
             raise RuntimeError(start_error)
         self.context_limit = context_limit
+        self.most_in_flight = most_in_flight
         self._scores = scores
         self._latency = latency
         self._shares = {"garbage": garbage, "cut": cut, "repeat": repeat, "refuse": refuse}
-        self._die_on, self._kill_on = die_on, kill_on
+        self._die_on, self._die_when, self._kill_on = die_on, die_when, kill_on
         self._dead = False
 
     def prompt(self, question: Question) -> Prompt:
@@ -77,6 +82,10 @@ class FakeEngine:
             os.kill(os.getpid(), signal.SIGKILL)
         if self._die_on and self._die_on in question.window.text:
             self._dead = True
+        if self._die_when:
+            with suppress(FileNotFoundError):
+                Path(self._die_when).unlink()
+                self._dead = True
         if self._dead:
             raise EngineDied("the fake engine died as told")
         draw = _number("trouble", question.task, question.window.text) / 2**32

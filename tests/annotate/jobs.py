@@ -6,10 +6,13 @@ import json
 import random
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset
+import pyarrow.parquet
+
+from taiyi_ray import storage
 
 WORDS = [
     *("patient", "treated", "with", "metformin", "insulin", "expression", "of", "tumour", "cells"),
@@ -21,10 +24,15 @@ WORDS = [
 
 
 def corpus(
-    path: Path, documents: int, *, words: int = 60, special: dict[int, str] | None = None
+    path: Path,
+    documents: int,
+    *,
+    words: int = 60,
+    special: dict[int, str] | None = None,
+    seed: int = 7,
 ) -> Path:
     """Write JSON lines of random documents; `special` adds a text to some of them."""
-    draw = random.Random(7)
+    draw = random.Random(seed)
     with path.open("w", encoding="utf-8") as file:
         for number in range(documents):
             text = " ".join(draw.choices(WORDS, k=words)) + "."
@@ -34,19 +42,23 @@ def corpus(
     return path
 
 
-def start(*arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
+def start(
+    *arguments: str | Path, before: str = "", log: Path | None = None
+) -> subprocess.Popen[str]:
     """Start `taiyi-ray annotate` in a session of its own; `before` is Python that runs first.
 
-    Two questions a document are enough: these tests are about the job.
+    Two questions a document are enough: these tests are about the job. What it prints is added to
+    `log`, else can be read from the process.
     """
     main = f"{before}\nfrom taiyi_ray.cli import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", main, "annotate", "--ask", "together", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    with log.open("a") if log else nullcontext(subprocess.PIPE) as output:
+        return subprocess.Popen(
+            [sys.executable, "-c", main, "annotate", "--ask", "together", *map(str, arguments)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
 
 def annotate(*arguments: str | Path, code: int = 0, before: str = "") -> str:
@@ -57,13 +69,16 @@ def annotate(*arguments: str | Path, code: int = 0, before: str = "") -> str:
     return output
 
 
-def table(output: Path) -> list[dict[str, Any]]:
+def table(output: Path | str) -> list[dict[str, Any]]:
     """All rows of an output, in the order of their keys."""
-    rows = pyarrow.dataset.dataset(output / "annotations").to_table().to_pylist()
+    rows = []
+    for stored in storage.walk(f"{output}/annotations"):
+        with storage.open_read(stored.path) as file:
+            rows += pyarrow.parquet.read_table(file).to_pylist()
     return sorted(rows, key=lambda row: (row["source"], row["position"]))
 
 
-def content(output: Path) -> list[str]:
+def content(output: Path | str) -> list[str]:
     """The rows without what tells one run or plan from another."""
     return [
         json.dumps({k: v for k, v in row.items() if k not in ("run_id", "unit")}, sort_keys=True)

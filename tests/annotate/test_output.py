@@ -83,7 +83,7 @@ def local(tmp_path: Path) -> Output:
 
 def test_a_unit_holds_its_rows_in_the_schema_of_the_contract(output):
     of = unit(3, 8)
-    assert output.commit(of, rows(of), "run-1", again=False)
+    assert output.commit(of, rows(of), "run-1")
     assert output.path(of) == f"{output.place}/annotations/{SOURCE}/000000003-000000008.parquet"
     with storage.open_read(output.path(of)) as file:
         schema = pq.read_schema(file)
@@ -96,7 +96,7 @@ def test_a_unit_holds_its_rows_in_the_schema_of_the_contract(output):
 
 def test_the_footer_counts_the_rows(output):
     of = unit(0, 5)
-    output.commit(of, rows(of), "run-1", again=False)
+    output.commit(of, rows(of), "run-1")
     footer = output.footer(of)
     assert (footer.rows, footer.first, footer.last) == (6, 0, 5)
     assert (footer.unit, footer.run_id, len(footer.attempt)) == (of.name, "run-1", 32)
@@ -117,39 +117,48 @@ def test_the_footer_counts_the_rows(output):
 
 def test_the_first_commit_stands(output):
     of = unit(0, 3)
-    assert output.commit(of, rows(of), "run-1", again=False)
+    assert output.commit(of, rows(of), "run-1")
     before = storage.read(output.path(of))
-    assert not output.commit(of, rows(of, "run-2"), "run-2", again=False)
+    assert not output.commit(of, rows(of, "run-2"), "run-2")
     assert storage.read(output.path(of)) == before
     assert output.footer(of).run_id == "run-1"
 
 
-def test_a_commit_whose_answer_was_lost_is_known_as_ones_own(local, monkeypatch):
-    put = storage.put_if_absent
-
-    def put_and_lose_the_answer(path: str, data: bytes) -> bool:
-        put(path, data)
-        return False
-
-    monkeypatch.setattr(storage, "put_if_absent", put_and_lose_the_answer)
-    of = unit(0, 3)
-    assert local.commit(of, rows(of), "run-1", again=False)
-    assert not local.commit(of, rows(of), "run-2", again=False)
+def test_a_commit_whose_answer_was_lost_is_known_as_ones_own(faulty, faulty_bucket):
+    output, of = Output(f"{faulty_bucket}/out"), unit(0, 3)
+    faulty.inflict("lost", "PUT")
+    assert output.commit(of, rows(of), "run-1")
+    assert not output.commit(of, rows(of), "run-1")  # another attempt, not ours
+    tag = output.committed()[of.name]
+    faulty.inflict("lost", "PUT")
+    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=tag)
+    assert not output.commit(of, rows(of, "run-3"), "run-3", replaces=tag)
+    assert output.footer(of).run_id == "run-2"
+    assert faulty.done == {"lost": 2}
 
 
 def test_doing_a_unit_again_takes_the_old_ones_place(output):
     of = unit(0, 3)
-    output.commit(of, rows(of), "run-1", again=False)
-    assert output.commit(of, rows(of, "run-2"), "run-2", again=True)
+    output.commit(of, rows(of), "run-1")
+    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=output.committed()[of.name])
     assert output.footer(of).run_id == "run-2"
-    assert output.committed() == {of.name}
+    assert set(output.committed()) == {of.name}
+
+
+def test_only_the_object_that_was_seen_is_replaced(output):
+    of = unit(0, 3)
+    output.commit(of, rows(of), "run-1")
+    seen = output.committed()[of.name]
+    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=seen)
+    assert not output.commit(of, rows(of, "run-3"), "run-3", replaces=seen)
+    assert output.footer(of).run_id == "run-2"
 
 
 @pytest.mark.parametrize("positions", [[0, 1], [0, 1, 2, 3], [1, 0, 2], [1, 2, 3]])
 def test_rows_that_are_not_the_units_are_never_written(local, positions):
     with pytest.raises(AssertionError):
-        local.commit(unit(0, 2), [row(n) for n in positions], "run-1", again=False)
-    assert local.committed() == set()
+        local.commit(unit(0, 2), [row(n) for n in positions], "run-1")
+    assert local.committed() == {}
 
 
 def test_a_unit_without_any_finding_has_the_same_schema(local):
@@ -157,7 +166,7 @@ def test_a_unit_without_any_finding_has_the_same_schema(local):
     bare = Annotated(Document(None, source=SOURCE), status="failed").row(
         unit=of.name, run_id="run-1", fingerprint="f"
     )
-    local.commit(of, [bare], "run-1", again=False)
+    local.commit(of, [bare], "run-1")
     assert pq.read_schema(local.path(of)).equals(SCHEMA)
     assert local.footer(of).totals.as_dict()["documents"] == {"failed": 1}
 
@@ -166,19 +175,19 @@ def test_a_unit_without_any_finding_has_the_same_schema(local):
 
 
 def test_what_is_committed(output):
-    assert output.committed() == set()
+    assert output.committed() == {}
     units = [unit(0, 3), unit(4, 6), unit(0, 3, "b.txt-76543210")]
     for of in units:
-        output.commit(of, [row(n) for n in range(of.first, of.last + 1)], "run-1", again=False)
+        output.commit(of, [row(n) for n in range(of.first, of.last + 1)], "run-1")
     storage.replace(f"{output.place}/annotations/_SUCCESS", b"")
-    assert output.committed() == {of.name for of in units}
+    assert set(output.committed()) == {of.name for of in units}
 
 
 def test_a_file_that_is_being_written_is_not_committed(local):
     folder = Path(local.path(unit(0, 3))).parent
     folder.mkdir(parents=True)
     (folder / ".taiyi_ray-abc.tmp").write_bytes(b"half")
-    assert local.committed() == set()
+    assert local.committed() == {}
 
 
 # ----------------------------------------------------------------------------------------- verify
@@ -186,14 +195,14 @@ def test_a_file_that_is_being_written_is_not_committed(local):
 
 def commit_as(output: Output, of: Unit, held: Unit) -> None:
     """Put the rows of `held` where `of` belongs."""
-    output.commit(held, rows(held), "run-1", again=False)
+    output.commit(held, rows(held), "run-1")
     Path(output.path(held)).rename(output.path(of))
 
 
 def test_verify_adds_up_what_is_there(output):
     units = [unit(0, 3), unit(4, 6)]
     for of in units:
-        output.commit(of, rows(of), "run-1", again=False)
+        output.commit(of, rows(of), "run-1")
     totals, wrong = verify(output, units)
     assert wrong == []
     assert totals == Totals.of(row(n) for n in range(7))
@@ -210,7 +219,7 @@ def test_verify_adds_up_what_is_there(output):
 )
 def test_verify_finds_other_rows_than_planned(local, held, problem):
     good, bad = unit(10, 19), unit(0, 9)
-    local.commit(good, rows(good), "run-1", again=False)
+    local.commit(good, rows(good), "run-1")
     commit_as(local, bad, held)
     (wrong,) = verify(local, [good, bad])[1]
     assert wrong.startswith(f"{local.path(bad)}: holds ")
@@ -219,7 +228,7 @@ def test_verify_finds_other_rows_than_planned(local, held, problem):
 
 def test_verify_finds_a_row_from_outside_the_unit(local):
     of = unit(0, 9)
-    local.commit(of, rows(of), "run-1", again=False)
+    local.commit(of, rows(of), "run-1")
     table = pq.read_table(local.path(of))
     positions = pa.array([*range(9), 12], pa.int64())
     index = table.schema.get_field_index("position")
@@ -231,7 +240,7 @@ def test_verify_finds_a_row_from_outside_the_unit(local):
 @pytest.mark.parametrize("how", ["cut off", "empty", "no Parquet", "of another program", "no rows"])
 def test_a_file_that_is_no_unit_is_named_with_the_way_out(local, how):
     of = unit(0, 3)
-    local.commit(of, rows(of), "run-1", again=False)
+    local.commit(of, rows(of), "run-1")
     path = Path(local.path(of))
     match how:
         case "cut off":
@@ -257,7 +266,7 @@ def test_a_unit_that_is_not_there_is_named(local):
 def test_footers_come_in_order_and_for_many_units(local):
     units = [unit(n, n) for n in range(40)]
     for of in units:
-        local.commit(of, rows(of), "run-1", again=False)
+        local.commit(of, rows(of), "run-1")
     found = list(local.footers(reversed(units)))
     assert [of for of, _ in found] == units[::-1]
     assert [footer.first for _, footer in found] == list(range(39, -1, -1))
@@ -268,14 +277,16 @@ def test_footers_come_in_order_and_for_many_units(local):
 
 def test_died_marks_come_back(output):
     of, other = unit(0, 9), unit(10, 19)
-    assert output.died(of) == (set(), {})
+    assert output.marks() == {}
     output.mark_died(of, [2, 5], alone=False)
     output.mark_died(of, [5], alone=True)
     output.mark_died(of, [5], alone=True)
     output.mark_died(of, [7], alone=True)
     output.mark_died(other, [11], alone=False)
-    assert output.died(of) == ({2, 5, 7}, {5: 2, 7: 1})
-    assert output.died(other) == ({11}, {})
+    marks = output.marks()
+    assert output.died(marks[of.name]) == ({2, 5, 7}, {5: 2, 7: 1})
+    assert output.died(marks[other.name]) == ({11}, {})
+    assert output.died([]) == (set(), {})
 
 
 # ------------------------------------------------------------------------------------------- runs

@@ -20,7 +20,7 @@ from taiyi_ray.annotate import workers
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import PlannedSource, Unit
 from taiyi_ray.annotate.sources import digest
-from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_unit, unit_row
+from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_units, unit_row
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ModelError
@@ -32,7 +32,7 @@ TEXT = "Patients were treated with metformin, insulin and aspirin after stroke. 
 OPTIONS = Options(MENTION_TYPES, RELATION_TYPES, grammar=False, together=True, document_first=True)
 
 
-def planned(path: Path, first: int, last: int, *, again: bool = False) -> dict[str, Any]:
+def planned(path: Path, first: int, last: int, *, replaces: str = "") -> dict[str, Any]:
     """The row of a unit of this file."""
     stored = storage.stat(str(path))
     source = PlannedSource(
@@ -45,16 +45,25 @@ def planned(path: Path, first: int, last: int, *, again: bool = False) -> dict[s
         units=[(first, last)],
     )
     unit = Unit(source=source.name, path=source.path, first=first, last=last)
-    return unit_row(unit, source, again=again)
+    return unit_row(unit, source, replaces=replaces)
 
 
 def unit_of(row: dict[str, Any]) -> Unit:
     return Unit.model_validate_json(row["unit"])
 
 
+def read_unit(row: dict[str, Any]) -> dict[str, Any]:
+    (read,) = read_units({"units": [row]})
+    return read
+
+
 def read_documents(row: dict[str, Any]) -> list[dict[str, Any]]:
     read = read_unit(row)
     assert read["error"] == ""
+    return rows_of(read)
+
+
+def rows_of(read: dict[str, Any]) -> list[dict[str, Any]]:
     return list(pa.ipc.open_stream(read["documents"]).read_all().to_pylist())
 
 
@@ -98,6 +107,31 @@ def test_a_unit_is_read_from_its_first_to_its_last_record(
     assert [(r["document_id"], r["passages"][0]["text"]) for r in rows] == expected
     assert [r["position"] for r in rows] == list(range(first, last + 1))
     assert {r["source"] for r in rows} == {f"{name}-01234567"}
+
+
+def test_units_of_a_source_are_read_in_one_pass(tmp_path, monkeypatch):
+    opened = []
+    open_read = storage.open_read
+    monkeypatch.setattr(storage, "open_read", lambda path: opened.append(path) or open_read(path))
+    path = json_lines(tmp_path / "a.jsonl", [str(n) for n in range(20)])
+    spans = [(0, 0), (3, 5), (6, 6), (15, 19)]  # others are done
+    read = list(read_units({"units": [planned(path, *span) for span in spans]}))
+    assert opened.count(str(path)) == len(spans) + 1  # those of `planned`, for the digest
+    assert [unit_of(row).first for row in read] == [0, 3, 6, 15]
+    for row, (first, last) in zip(read, spans, strict=True):
+        texts = [r["passages"][0]["text"] for r in rows_of(row)]
+        assert texts == [str(n) for n in range(first, last + 1)]
+
+
+def test_what_ends_early_costs_the_units_behind_it_only(tmp_path):
+    path = json_lines(tmp_path / "a.jsonl", ["x"] * 6)
+    spans = [(0, 2), (3, 7), (8, 9)]
+    read = list(read_units({"units": [planned(path, *span) for span in spans]}))
+    assert [len(rows_of(row)) if row["documents"] else row["error"] for row in read] == [
+        3,
+        f"{path}: holds 3 of 5 planned records",
+        f"{path}: holds 3 of 5 planned records",
+    ]
 
 
 def test_a_broken_record_is_read_as_a_failed_document(tmp_path):
@@ -279,7 +313,7 @@ def test_a_unit_that_could_not_be_read_is_not_committed(tmp_path):
     path = json_lines(tmp_path / "a.jsonl", ["x"])
     (receipt,) = job.do(planned(path, 0, 4))
     assert receipt["error"] == f"{path}: holds 1 of 5 planned records"
-    assert (receipt["documents"], job.output.committed()) == (0, set())
+    assert (receipt["documents"], job.output.committed()) == (0, {})
 
 
 def test_a_unit_that_is_there_already_stays(tmp_path):
@@ -299,7 +333,7 @@ def test_without_an_engine_every_unit_gets_the_reason(tmp_path, monkeypatch):
         assert receipt["no_engine"]
         assert receipt["error"].startswith("no engine could be started (")
         assert receipt["error"].endswith("): the GPU is on fire")
-    assert job.output.committed() == set()
+    assert job.output.committed() == {}
 
 
 def test_an_actor_without_an_engine_does_not_take_unit_after_unit(tmp_path, monkeypatch):
@@ -374,7 +408,8 @@ def test_only_failed_and_partial_documents_are_done_again(tmp_path, monkeypatch)
     with monkeypatch.context() as with_bug:
         with_bug.setattr(Annotator, "annotate", annotate_failing_at(1, 2))
         job.do(planned(path, 0, 3), run_id="run-1")
-    row = planned(path, 0, 3, again=True)
+    (tag,) = job.output.committed().values()
+    row = planned(path, 0, 3, replaces=tag)
     (receipt,) = job.do(row, run_id="run-2")
     assert (receipt["documents"], receipt["failed"]) == (4, 0)
     assert [(r["status"], r["run_id"]) for r in job.rows(row)] == [
@@ -394,8 +429,8 @@ def test_a_dead_engine_leaves_a_mark_on_what_was_in_flight_and_ends_the_process(
     other = planned(json_lines(tmp_path / "b.jsonl", [TEXT]), 0, 0)
     with pytest.raises(Exited):
         job.do(row, other)
-    assert job.output.committed() == set()
-    suspects, alone = job.output.died(unit_of(row))
+    assert job.output.committed() == {}
+    suspects, alone = job.output.died(job.output.marks()[unit_of(row).name])
     assert 1 in suspects
     assert suspects <= {0, 1, 2}
     assert alone == {}
@@ -413,7 +448,7 @@ def test_two_deaths_alone_make_a_failed_row_and_the_others_are_done(tmp_path, ex
             deaths += 1
             assert deaths <= 5
     assert deaths == 5  # once together, then each twice while alone
-    assert job.output.died(unit_of(row))[1] == {1: 2, 3: 2}
+    assert job.output.died(job.output.marks()[unit_of(row).name])[1] == {1: 2, 3: 2}
     assert job.statuses(row) == [
         ("ok", None),
         ("failed", "engine_died"),

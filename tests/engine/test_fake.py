@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +118,18 @@ def test_engine_dies_on_the_word_and_stays_dead() -> None:
     for text in ("a poisonous text", "harmless"):
         with pytest.raises(EngineDied):
             answer(engine, ask(text))
+
+
+def test_one_engine_dies_when_its_file_appears(tmp_path: Path) -> None:
+    file = tmp_path / "die"
+    first, second = (FakeEngine(4096, die_when=str(file)) for _ in range(2))
+    answer(first, ask("harmless"))
+    file.touch()
+    for _ in range(2):
+        with pytest.raises(EngineDied):
+            answer(first, ask("harmless"))
+    assert not file.exists()
+    answer(second, ask("harmless"))
 
 
 def test_closed_engine_is_dead() -> None:
