@@ -155,7 +155,7 @@ def memory(process: psutil.Process) -> int:
     return 0
 
 
-@pytest.mark.slow  # six minutes
+@pytest.mark.slow  # two minutes
 @pytest.mark.timeout(1500)
 def test_memory_stays_flat_over_two_hundred_thousand_documents(tmp_path):
     """Driver and workers hold no more in the last quarter of the job than in the second."""
@@ -180,7 +180,7 @@ def test_memory_stays_flat_over_two_hundred_thousand_documents(tmp_path):
         return max(s[column] for s in samples if first * units <= s[0] <= last * units)
 
     for name, column in (("driver", 1), ("workers", 2), ("object store", 3)):
-        early, late = highest(column, 0.25, 0.5), highest(column, 0.75, 1.0)
+        early, late = highest(column, 0.25, 0.5), highest(column, 0.75, 0.99)
         print(
             f"{name}: {early / 2**20:.0f} MiB in the second quarter, {late / 2**20:.0f} in the last"
         )
