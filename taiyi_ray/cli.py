@@ -96,6 +96,7 @@ def annotate(
     max_failed: Annotated[float | None, _option("max_failed")] = None,
     stall_minutes: Annotated[float | None, _option("stall_minutes")] = None,
     retry_failed: Annotated[bool | None, _option("retry_failed")] = None,
+    price: Annotated[float | None, _option("price")] = None,
     trust_remote_code: Annotated[bool | None, _option("trust_remote_code")] = None,
     config: Annotated[
         str | None,
@@ -136,6 +137,7 @@ def annotate(
         "max_failed": max_failed,
         "stall_minutes": stall_minutes,
         "retry_failed": retry_failed,
+        "price": price,
         "trust_remote_code": trust_remote_code,
     }
     flags = {name: value for name, value in given.items() if value not in (None, [])}
@@ -148,6 +150,43 @@ def annotate(
         print("interrupted; what was done is kept, the same command goes on", file=sys.stderr)
         code = EXIT_INTERRUPTED
     raise typer.Exit(code)
+
+
+@app.command()
+def status(
+    output: Annotated[str, typer.Argument(metavar="OUT", help="the --output of the job")],
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="show it until all is done")] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="between two looks of --watch")
+    ] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
+) -> None:
+    """Show how far a job is: done, failed by kind, left, rate, time left.
+
+    It reads what the job wrote: the job may run, anywhere, or be dead. No cluster is asked.
+
+    Example: taiyi-ray status s3://bucket/out --watch
+
+    Exit codes: 0 shown (of a job that does not exist yet, too), 2 something to change.
+    """
+    import json
+
+    from rich.console import Console
+
+    from taiyi_ray.annotate import status as asked  # slow to import: only when it is needed
+
+    console = Console(highlight=False, markup=False)
+    looks = asked.watch(output, every) if watch else [asked.Progress(output).status()]
+    try:
+        for found in looks:
+            if as_json:
+                print(json.dumps(found.as_dict(), ensure_ascii=False), flush=True)
+                continue
+            if watch and console.is_terminal:
+                console.clear()
+            console.print(asked.table(found))
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def main() -> None:

@@ -66,6 +66,9 @@ class AnnotateConfig(BaseModel):
     max_failed: float = Field(0.05, ge=0, le=1, description="share of failed documents to accept")
     stall_minutes: float = Field(60, gt=0, description="end when nothing was committed so long")
     retry_failed: bool = Field(False, description="do the failed and partial documents again")
+    price: float | None = Field(
+        None, ge=0, description="of an hour of one engine, for the cost in metrics and plan"
+    )
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
 
     @field_validator("tasks", "types", "relations", mode="after")

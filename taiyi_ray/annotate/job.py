@@ -9,8 +9,10 @@ from __future__ import annotations
 import platform
 import secrets
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +39,7 @@ from taiyi_ray.annotate.plan import (
 )
 from taiyi_ray.annotate.progress import JobProgress, summary
 from taiyi_ray.annotate.report import UnitFile, sample_rows, write_report
+from taiyi_ray.annotate.status import BEAT
 from taiyi_ray.annotate.workers import COUNTED, unit_row
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
@@ -52,7 +55,6 @@ DEFAULT_CONTEXT = 4096
 
 EXIT_DONE, EXIT_TOO_MANY_FAILED = 0, 3
 
-_RUN_EVERY = 30.0
 _SCAN_HERE = 64 << 20
 """An input up to this size is scanned in this process; a larger one on the cluster."""
 
@@ -262,7 +264,6 @@ class _Run:
     ready: float | None = None
     """When the first engine was: rates are over the time from then to the newest commit."""
     committed: float = 0.0
-    last: float = 0.0
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
 
     def pending(self) -> list[Unit]:
@@ -298,7 +299,7 @@ class _Run:
         try:
             with JobProgress(self.console, self.plan.records, self.plan.records - left) as progress:
                 progress.stage("starting Ray")
-                with cluster.connected(), terminable():
+                with self._heard(), cluster.connected(), terminable():
                     progress.stage("starting the engine")
                     idle = 0
                     while pending:
@@ -339,10 +340,29 @@ class _Run:
             self.done[name] += receipt[name]
         self.ready = min(self.ready or receipt["ready"], receipt["ready"])
         self.committed = max(self.committed, receipt["committed"])
-        now = time.time()
-        if now - self.last > _RUN_EVERY:
-            self._write("running", Totals())
-            self.last = now
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Write what this run does now and every BEAT seconds: `status` knows by it that it works.
+
+        However long a unit takes, so not when one is committed.
+        """
+        over = threading.Event()
+
+        def beat() -> None:
+            while True:
+                with suppress(StorageError):  # a place that is busy is written to at the next beat
+                    self._write("running", Totals())
+                if over.wait(BEAT):
+                    return
+
+        thread = threading.Thread(target=beat, name="beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(BEAT)
 
     # ------------------------------------------------------------------------------- the end
 

@@ -96,9 +96,13 @@ class Output:
 
     def committed(self) -> set[str]:
         """Names of the units that are there: one listing."""
+        return set(self.committed_tags())
+
+    def committed_tags(self) -> dict[str, str]:
+        """The units that are there, each with the tag of its object, which a retry changes."""
         root = storage.join(self.place, "annotations")
         return {
-            stored.path[len(root) + 1 :].removesuffix(".parquet")
+            stored.path[len(root) + 1 :].removesuffix(".parquet"): stored.tag
             for stored in storage.walk(root)
             if stored.path.endswith(".parquet")
         }
