@@ -113,6 +113,7 @@ def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[H
     gcs, dashboard, agent, agent_grpc, metrics = _free_ports(5)
     environment = os.environ | {
         "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
         "PYTHONUNBUFFERED": "1",
