@@ -113,6 +113,7 @@ def test_a_job_that_fails_says_why_in_its_last_lines(head, line):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_job_that_was_stopped_goes_on(head, bucket, line, tmp_path):
     source = corpus(tmp_path / "more.jsonl", 400)
     storage.replace(f"{bucket}/in/docs.jsonl", source.read_bytes())

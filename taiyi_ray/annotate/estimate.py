@@ -17,7 +17,8 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from itertools import pairwise
+from typing import Any, BinaryIO, cast
 
 from rich.table import Table
 
@@ -174,25 +175,51 @@ class _Counter:
         """Nothing to close."""
 
 
+class _Beginning:
+    """The first bytes of a stream, as if it ended there."""
+
+    def __init__(self, stream: BinaryIO, most: int) -> None:
+        self._stream, self._left = stream, most
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
 def _scan(file: SourceFile, most: int, random_: random.Random) -> tuple[int, int, list[RawRecord]]:
     """Scan a source: its records, the bytes of the file they stood in, and `most` of them.
 
-    The sample is drawn evenly from all that was scanned (reservoir sampling, algorithm R).
+    Of a large file only the beginning is scanned, less its last record, which is cut.
     """
+    if file.stored.size > _BYTES:
+        records, drawn = _sample(file, most, random_, _BYTES)
+        if records > most:  # else it is of a format that no beginning of it can be read of
+            return records, _BYTES, drawn
+    records, drawn = _sample(file, most, random_, None)
+    return records, file.stored.size, drawn
+
+
+def _sample(
+    file: SourceFile, most: int, random_: random.Random, first_bytes: int | None
+) -> tuple[int, list[RawRecord]]:
+    """The number of records, and some drawn evenly from them (reservoir sampling, algorithm R)."""
     format_ = format_of(file.stored.path)
     assert format_ is not None
     drawn: list[RawRecord] = []
     number = 0
-    with storage.open_read(file.stored.path) as stream:
-        for record in raw_records(stream, file.stored.path, format_):
+    with storage.open_read(file.stored.path) as whole:
+        stream = whole if first_bytes is None else cast(BinaryIO, _Beginning(whole, first_bytes))
+        records = raw_records(stream, file.stored.path, format_)
+        if first_bytes is not None:
+            records = (one for one, _ in pairwise(records))  # not the last one
+        for record in records:
             number += 1
             if len(drawn) < most:
                 drawn.append(record)
             elif (at := random_.randrange(number)) < most:
                 drawn[at] = record
-            if number % 256 == 0 and stream.tell() > _BYTES:
-                return number, stream.tell(), drawn
-    return number, file.stored.size, drawn
+    return number, drawn
 
 
 def _document(record: RawRecord, path: str) -> Document | None:

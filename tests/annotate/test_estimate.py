@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,16 @@ def test_a_corpus_of_many_files_is_sampled_and_the_range_holds_the_truth(tmp_pat
     assert any("12 of 40 files, the rest by their bytes" in line for line in found.basis)
 
 
-def test_a_file_is_scanned_only_so_far(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_BYTES", 200_000)
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_a_large_file_only_the_beginning_is_scanned(tmp_path, monkeypatch, packed):
     source = corpus(tmp_path / "docs.jsonl", 4000)
+    if packed:
+        source = tmp_path / "docs.jsonl.gz"
+        source.write_bytes(gzip.compress((tmp_path / "docs.jsonl").read_bytes()))
+    monkeypatch.setattr(module, "_BYTES", source.stat().st_size // 5)
     found = estimate(settings(source, tasks=["re"]))
     assert value(found, "documents") == pytest.approx(4000, rel=0.05)
+    assert value(found, "documents") != 4000
     assert any("one file only" in line for line in found.basis)
 
 
