@@ -131,7 +131,7 @@ class Progress:
         runs = list(_runs(place))
         working = [run for run in runs if run.works]
         rates = [run.rate for run in working if run.rate]
-        newest = (working or runs or [None])[0]
+        newest = next(iter([*working, *runs]), None)
         counts = totals.as_dict()
         return Status(
             output=place,
