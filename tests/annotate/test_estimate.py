@@ -28,7 +28,7 @@ def settings(*inputs: Path | str, **values: Any) -> AnnotateConfig:
     return load(None, {"inputs": [str(path) for path in inputs], "output": "-", **values})
 
 
-def run_file(path: Path, *, seconds: float = 100, engines: int = 1) -> str:
+def run_file(path: Path, *, seconds: float = 100) -> str:
     """A run that wrote answers of 20 and 40 tokens, for each task, and nothing of prompts."""
     answer = {"prompt_tokens": 0, "cached_tokens": 0, "attempt": 0}
     row: dict[str, Any] = {
@@ -42,8 +42,7 @@ def run_file(path: Path, *, seconds: float = 100, engines: int = 1) -> str:
     values = {
         "prompt_tokens": 1_000_000 - totals.tokens["output_tokens"],
         "output_tokens": totals.tokens["output_tokens"],
-        "annotating_seconds": seconds,
-        "config": {"engines": engines},
+        "engine_seconds": seconds,
         "totals": totals.as_dict(),
     }
     path.write_text(json.dumps(values))
@@ -117,9 +116,9 @@ def test_of_a_large_file_only_the_beginning_is_scanned(tmp_path, monkeypatch, pa
 def test_the_same_seed_gives_the_same_estimate(tmp_path):
     source = corpus(tmp_path / "docs.jsonl", 500)
     config = settings(source, tasks=["re"])
-    one, other = (estimate(config, gpu="l4", seed=3) for _ in range(2))
+    one, other = (estimate(config, gpu="L4", seed=3) for _ in range(2))
     assert one == other
-    assert estimate(config, gpu="l4", seed=4) != one
+    assert estimate(config, gpu="L4", seed=4) != one
 
 
 def test_a_limit_is_the_most_that_is_estimated(tmp_path):
@@ -145,7 +144,7 @@ def test_runs_give_answers_and_rates(tmp_path):
     assert value(found, "cost") == pytest.approx(2 * hours)
     assert any("one run: how runs differ is not in the range" in line for line in found.basis)
     assert not any("ASSUMED" in line for line in found.basis)
-    slower = run_file(tmp_path / "slower.json", seconds=150, engines=2)
+    slower = run_file(tmp_path / "slower.json", seconds=300)
     both = estimate(config, runs=[run, slower]).totals["engine_hours"]
     assert both.value == pytest.approx(2 * hours)
     assert both.low < 1.1 * hours < 2.8 * hours < both.high
@@ -156,12 +155,12 @@ def test_runs_give_answers_and_rates(tmp_path):
 
 def test_what_is_assumed_is_said_and_wide(tmp_path):
     source = corpus(tmp_path / "docs.jsonl", 100)
-    found = estimate(settings(source, tasks=["re"]), gpu="l40s")
+    found = estimate(settings(source, tasks=["re"]), gpu="L40S")
     assumed = [line for line in found.basis if "ASSUMED" in line]
     assert [line.partition(":")[0] for line in assumed] == ["output tokens of re", "rate"]
     for name in ("output_tokens", "engine_hours"):
         assert found.totals[name].high > 2 * found.totals[name].low
-    hours = [value(estimate(settings(source), gpu=gpu), "engine_hours") for gpu in ("l4", "h100")]
+    hours = [value(estimate(settings(source), gpu=gpu), "engine_hours") for gpu in ("L4", "H100")]
     assert hours[0] > 4 * hours[1]
 
 
@@ -176,8 +175,8 @@ def test_records_that_cannot_be_read_ask_nothing(tmp_path):
 def test_what_cannot_be_used_is_refused(tmp_path, monkeypatch):
     source = corpus(tmp_path / "docs.jsonl", 5)
     config = settings(source)
-    with pytest.raises(ConfigError, match=r"^--gpu l4s: unknown; did you mean 'l4"):
-        estimate(config, gpu="l4s")
+    with pytest.raises(ConfigError, match=r"^--gpu L4s: unknown; did you mean 'L4"):
+        estimate(config, gpu="L4s")
     for text in ("", "[]", "{}"):
         (tmp_path / "run.json").write_text(text)
         with pytest.raises(ConfigError, match=r"^--run .*run\.json: no run\.json of a run that"):
@@ -193,7 +192,7 @@ def test_the_command_shows_figures_ranges_and_where_they_come_from(tmp_path, cap
     from taiyi_ray import cli
 
     source = corpus(tmp_path / "docs.jsonl", 30)
-    shown = ("plan", str(source), "--tasks", "re", "--gpu", "l4", "--price", "0.8")
+    shown = ("plan", str(source), "--tasks", "re", "--gpu", "L4", "--price", "0.8")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(sys, "argv", ["taiyi-ray", *shown])
     with pytest.raises(SystemExit) as ended:
