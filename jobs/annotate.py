@@ -1,8 +1,20 @@
 """Annotate a corpus on a Ray cluster, with the options of `taiyi-ray annotate`.
 
-To run it on a cluster from elsewhere (one line):
+From a laptop, in the folder of the repository, with the cluster's dashboard at 127.0.0.1:8265
+(`ray dashboard cluster.yaml` forwards it) and its token in ~/.ray/auth_token:
 
-    ray job submit --working-dir . -- python jobs/annotate.py s3://bucket/in --output s3://bucket/out
+    export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265
+    ray job submit --runtime-env jobs/runtime_env.yaml -- \\
+        python jobs/annotate.py s3://bucket/in --output s3://bucket/out
+
+It shows the job's log; the last lines say why a job failed, and the exit code is 1 then. A job
+goes on without its laptop (`--no-wait` does not even show the log):
+
+    ray job logs --follow JOB
+    ray job stop JOB
+    taiyi-ray status s3://bucket/out --watch
+
+What was stopped, by whomever, goes on when the same command is given again.
 """
 
 import sys

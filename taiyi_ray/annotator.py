@@ -139,12 +139,19 @@ class Annotator:
         )
 
     async def _outcomes(self, document: Document) -> list[_Outcome]:
-        asked = [
+        return await self._ask_all(self.asked(document), document)
+
+    def asked(self, document: Document) -> list[_Asked]:
+        """All questions on a document, with their prompts, in windows that fit the context.
+
+        Raises:
+            QuestionError: the instruction alone leaves no room for text and answer.
+        """
+        return [
             (task, question, prompt)
             for task in self._tasks
             for question, prompt in self._fitting(task, document)
         ]
-        return await self._ask_all(asked, document)
 
     async def _ask_all(self, asked: Sequence[_Asked], document: Document) -> list[_Outcome]:
         """Ask all at once: what questions share of their prompts, the engine computes once.

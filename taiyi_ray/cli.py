@@ -51,6 +51,33 @@ def _engine_args(pairs: list[str] | None) -> dict[str, Any] | None:
     return parsed
 
 
+# The options that `annotate` and `plan` share.
+_Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT...",
+        help="files, folders (recursive) or globs: .xml .jsonl .txt, also .gz",
+    ),
+]
+_Tasks = Annotated[str | None, _option("tasks", metavar="NAME,...")]
+_Types = Annotated[str | None, _option("types", metavar="NAME,...")]
+_Relations = Annotated[str | None, _option("relations", metavar="NAME,...")]
+_Ask = Annotated[str | None, _option("ask", metavar="together|apart")]
+_Model = Annotated[str | None, _option("model")]
+_Adapter = Annotated[str | None, _option("adapter")]
+_Chat = Annotated[str | None, _option("chat", metavar="template|taiyi1")]
+_ContextLimit = Annotated[int | None, _option("context_limit")]
+_MaxTokens = Annotated[int | None, _option("max_tokens")]
+_Limit = Annotated[int | None, _option("limit")]
+_Gpu = Annotated[str | None, _option("gpu", metavar="KIND")]
+_Price = Annotated[float | None, _option("price")]
+_TrustRemoteCode = Annotated[bool | None, _option("trust_remote_code")]
+_Config = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="YAML file of these settings; flags win over it"),
+]
+
+
 @app.callback(invoke_without_command=True)
 def _main(
     version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
@@ -62,25 +89,19 @@ def _main(
 
 @app.command()
 def annotate(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INPUT...",
-            help="files, folders (recursive) or globs: .xml .jsonl .txt, also .gz",
-        ),
-    ] = None,
+    inputs: _Inputs = None,
     output: Annotated[str | None, _option("output", "--output", "-o", metavar="DIR")] = None,
-    tasks: Annotated[str | None, _option("tasks", metavar="NAME,...")] = None,
-    types: Annotated[str | None, _option("types", metavar="NAME,...")] = None,
-    relations: Annotated[str | None, _option("relations", metavar="NAME,...")] = None,
-    ask: Annotated[str | None, _option("ask", metavar="together|apart")] = None,
-    model: Annotated[str | None, _option("model")] = None,
-    adapter: Annotated[str | None, _option("adapter")] = None,
-    chat: Annotated[str | None, _option("chat", metavar="template|taiyi1")] = None,
+    tasks: _Tasks = None,
+    types: _Types = None,
+    relations: _Relations = None,
+    ask: _Ask = None,
+    model: _Model = None,
+    adapter: _Adapter = None,
+    chat: _Chat = None,
     engine: Annotated[str | None, _option("engine", metavar="vllm|http|fake")] = None,
     url: Annotated[str | None, _option("url")] = None,
     engines: Annotated[str | None, _option("engines", metavar="N|MIN:MAX")] = None,
-    gpu: Annotated[str | None, _option("gpu", metavar="KIND")] = None,
+    gpu: _Gpu = None,
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,17 +112,15 @@ def annotate(
     ] = None,
     grounding: Annotated[str | None, _option("grounding", metavar="grammar|align")] = None,
     scores: Annotated[bool | None, _option("scores")] = None,
-    context_limit: Annotated[int | None, _option("context_limit")] = None,
-    max_tokens: Annotated[int | None, _option("max_tokens")] = None,
-    limit: Annotated[int | None, _option("limit")] = None,
+    context_limit: _ContextLimit = None,
+    max_tokens: _MaxTokens = None,
+    limit: _Limit = None,
     max_failed: Annotated[float | None, _option("max_failed")] = None,
     stall_minutes: Annotated[float | None, _option("stall_minutes")] = None,
     retry_failed: Annotated[bool | None, _option("retry_failed")] = None,
-    trust_remote_code: Annotated[bool | None, _option("trust_remote_code")] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="YAML file of these settings; flags win over it"),
-    ] = None,
+    price: _Price = None,
+    trust_remote_code: _TrustRemoteCode = None,
+    config: _Config = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print the settings and the plan, write nothing")
     ] = False,
@@ -138,6 +157,7 @@ def annotate(
         "max_failed": max_failed,
         "stall_minutes": stall_minutes,
         "retry_failed": retry_failed,
+        "price": price,
         "trust_remote_code": trust_remote_code,
     }
     flags = {name: value for name, value in given.items() if value not in (None, [])}
@@ -150,6 +170,112 @@ def annotate(
         print("interrupted; what was done is kept, the same command goes on", file=sys.stderr)
         code = EXIT_INTERRUPTED
     raise typer.Exit(code)
+
+
+@app.command()
+def plan(
+    inputs: _Inputs = None,
+    tasks: _Tasks = None,
+    types: _Types = None,
+    relations: _Relations = None,
+    ask: _Ask = None,
+    model: _Model = None,
+    adapter: _Adapter = None,
+    chat: _Chat = None,
+    context_limit: _ContextLimit = None,
+    max_tokens: _MaxTokens = None,
+    limit: _Limit = None,
+    gpu: _Gpu = None,
+    price: _Price = None,
+    measured: Annotated[
+        list[str] | None,
+        typer.Option("--run", metavar="FILE", help="run.json of a like run; may be repeated"),
+    ] = None,
+    trust_remote_code: _TrustRemoteCode = None,
+    config: _Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as one JSON object")] = False,
+) -> None:
+    """Estimate what a corpus takes, before it runs: documents, tokens, engine-hours, cost.
+
+    It reads a sample with the model's own tokenizer; no engine starts. Rates and the length of
+    answers come from runs (--run), else from assumptions that the output names; the rate of a
+    kind of GPU (--gpu) is such a one.
+
+    Example: taiyi-ray plan pubmed/ --model path/to/model --run out/run.json --price 1.86
+    """
+    import json
+
+    from rich.console import Console
+
+    given = {
+        "inputs": inputs,
+        "tasks": _names(tasks),
+        "types": _names(types),
+        "relations": _names(relations),
+        "ask": ask,
+        "model": model,
+        "adapter": adapter,
+        "chat": chat,
+        "context_limit": context_limit,
+        "max_tokens": max_tokens,
+        "limit": limit,
+        "gpu": gpu,
+        "price": price,
+        "trust_remote_code": trust_remote_code,
+    }
+    flags = {name: value for name, value in given.items() if value not in (None, [])}
+    settings = load(config, flags | {"output": "-"})  # the settings want one; nothing is written
+    from taiyi_ray.annotate import estimate  # slow to import: only when it is needed
+
+    found = estimate.estimate(settings, runs=measured or ())
+    if as_json:
+        print(json.dumps(found.as_dict(), ensure_ascii=False))
+        return
+    console = Console(highlight=False, markup=False)
+    console.print(
+        f"{found.files:,} files, {found.bytes / 1e6:,.1f} MB; {found.scanned:,} of them scanned, "
+        f"{found.sampled:,} documents asked about"
+    )
+    console.print(estimate.table(found))
+    for line in found.basis:
+        console.print(f"- {line}")
+
+
+@app.command()
+def status(
+    output: Annotated[str, typer.Argument(metavar="OUT", help="the --output of the job")],
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="show it until all is done")] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="between two looks of --watch")
+    ] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
+) -> None:
+    """Show how far a job is: done, failed by kind, left, rate, time left.
+
+    It reads what the job wrote: the job may run, anywhere, or be dead. No cluster is asked.
+
+    Example: taiyi-ray status s3://bucket/out --watch
+
+    Exit codes: 0 shown (of a job that does not exist yet, too), 2 something to change.
+    """
+    import json
+
+    from rich.console import Console
+
+    from taiyi_ray.annotate import status as asked  # slow to import: only when it is needed
+
+    console = Console(highlight=False, markup=False)
+    looks = asked.watch(output, every) if watch else [asked.Progress(output).status()]
+    try:
+        for found in looks:
+            if as_json:
+                print(json.dumps(found.as_dict(), ensure_ascii=False), flush=True)
+                continue
+            if watch and console.is_terminal:
+                console.clear()
+            console.print(asked.table(found))
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def main() -> None:

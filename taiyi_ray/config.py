@@ -16,12 +16,23 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from taiyi_ray.errors import ConfigError, nearest
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 
 _ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
+
+
+# Names of secrets, as vLLM's hf_token or an api_key of extra_body; not max_num_batched_tokens.
+_SECRET = re.compile(
+    r"(^|[_-])(secret|passwor[dt]|passwd|credentials?|authorization"
+    r"|((api|access|private|secret|aws)[_-]?)+key|(hf|api|auth|access|bearer|session)[_-]?token)$"
+    r"|^(key|token)$",
+    re.IGNORECASE,
+)
+_URL_WITH_PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@")
 
 
 class AnnotateConfig(BaseModel):
@@ -77,6 +88,9 @@ class AnnotateConfig(BaseModel):
     max_failed: float = Field(0.05, ge=0, le=1, description="share of failed documents to accept")
     stall_minutes: float = Field(60, gt=0, description="end when nothing was committed so long")
     retry_failed: bool = Field(False, description="do the failed and partial documents again")
+    price: float | None = Field(
+        None, ge=0, description="of an hour of one engine, for the cost in metrics and plan"
+    )
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
 
     @property
@@ -105,6 +119,33 @@ class AnnotateConfig(BaseModel):
             raise ValueError("a name must not be empty nor hold any of ; : ： [ ] or a line break")
         return names
 
+    # What is in the settings is written into job.json and run.json, and a cluster's dashboard shows
+    # the command of a job: neither is a place for secrets.
+
+    @field_validator("engine_args", mode="after")
+    @classmethod
+    def _no_secrets(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if name := _secret_in(arguments):
+            # Not the value: it would stand in the log.
+            raise PydanticCustomError(
+                "secret",
+                "{name} looks like a secret, which would be written into job.json; give it in the "
+                "environment of the engine (HF_TOKEN, TAIYI_RAY_API_KEY)",
+                {"name": name},
+            )
+        return arguments
+
+    @field_validator("inputs", "output", "model", "adapter", "url", mode="after")
+    @classmethod
+    def _no_password(cls, value: list[str] | str | None) -> list[str] | str | None:
+        if any(_URL_WITH_PASSWORD.search(text) for text in _texts(value)):
+            raise PydanticCustomError(
+                "secret",
+                "the address holds a password, which would be written into job.json; give it in "
+                "the environment",
+            )
+        return value
+
     @field_validator("url", mode="after")
     @classmethod
     def _url_of_http_only(cls, url: str | None, info: ValidationInfo) -> str | None:
@@ -114,6 +155,23 @@ class AnnotateConfig(BaseModel):
         if engine in ("vllm", "fake") and url is not None:
             raise ValueError(f"the engine {engine} has none; leave it out or give --engine http")
         return url
+
+
+def _secret_in(value: JsonValue) -> str | None:
+    """The name of a text that looks like a secret, however deep it lies; None without one."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if isinstance(inner, str) and inner and _SECRET.search(name):
+                return name
+            if found := _secret_in(inner):
+                return found
+    if isinstance(value, list):
+        return next((found for inner in value if (found := _secret_in(inner))), None)
+    return None
+
+
+def _texts(value: list[str] | str | None) -> list[str]:
+    return [value] if isinstance(value, str) else value or []
 
 
 def load(path: str | None, flags: dict[str, Any]) -> AnnotateConfig:
@@ -154,4 +212,6 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         return f"unknown setting {name!r}{nearest(name, model.model_fields)}"
     if error["type"] == "missing":
         return f"{name} is missing"
+    if error["type"] == "secret":
+        return f"{name}: {error['msg']}"
     return f"{name}: {error['msg'].removeprefix('Value error, ')}, got {error['input']!r}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +79,95 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
                 process.kill()
         head.kill()
         head.wait()
+
+
+@dataclass(frozen=True)
+class Head:
+    """A cluster as `ray start --head` makes it, with token authentication.
+
+    Attributes:
+        environment: of those who submit jobs to it.
+        metrics: the address where Prometheus asks.
+        session: Ray's folder of logs and of what jobs brought along.
+        pid: of `ray start`, whose children are all that listens.
+    """
+
+    environment: dict[str, str]
+    metrics: str
+    session: Path
+    pid: int
+
+
+SECRET_OF_AWS = "planted+AWS+secret+0123456789abcdef"
+SECRET_OF_API = "planted-key-of-a-server-0123456789"
+
+
+def _free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for free in sockets:
+            free.bind(("127.0.0.1", 0))
+        return [free.getsockname()[1] for free in sockets]
+
+
+@pytest.fixture(scope="session")
+def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[Head]:
+    """One head for the tests of submitted jobs, its bucket (s3://bucket) and secrets its own."""
+    home = tmp_path_factory.mktemp("home")
+    # The paths of Ray's sockets must be short.
+    session = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    gcs, dashboard, agent, agent_grpc, metrics = _free_ports(5)
+    environment = os.environ | {
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    nodes = environment | {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": SECRET_OF_AWS,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_S3": s3_server,
+        "TAIYI_RAY_API_KEY": SECRET_OF_API,
+    }
+    for names in (environment, nodes):
+        # Jobs bring the package along; a path of this machine would hide that.
+        names.pop("PYTHONPATH", None)
+    ray = Path(sys.executable).with_name("ray")
+    subprocess.run(
+        [ray, "get-auth-token", "--generate"], env=environment, check=True, capture_output=True
+    )
+    (home / ".ray/auth_token").chmod(0o600)
+    arguments = (
+        f"start --head --block --disable-usage-stats --num-cpus 8 --port {gcs} "
+        f"--dashboard-host 127.0.0.1 --dashboard-port {dashboard} "
+        f"--dashboard-agent-listen-port {agent} --dashboard-agent-grpc-port {agent_grpc} "
+        f"--metrics-export-port {metrics} --object-store-memory 300000000 --temp-dir {session}"
+    )
+    log = tmp_path_factory.mktemp("head") / "head.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [ray, *arguments.split()],
+            env=nodes,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        until = time.monotonic() + 120
+        while "Ray runtime started" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        yield Head(environment, f"http://127.0.0.1:{metrics}", session, process.pid)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+        process.kill()
+        process.wait()
+        shutil.rmtree(session, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

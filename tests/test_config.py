@@ -157,3 +157,46 @@ def test_engines_are_a_number_or_a_range(given, expected):
 def test_what_is_no_number_of_engines(given):
     with pytest.raises(ConfigError, match="engines"):
         load(None, {"inputs": ["a"], "output": "b", "engines": given})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"hf_token": "hf_planted"},
+        {"api_key": "hf_planted"},
+        {"extra_body": {"messages": [{"Authorization": "hf_planted"}]}},
+        {"extra_body": {"aws_secret_access_key": "hf_planted"}},
+        {"password": "hf_planted"},
+        {"TOKEN": "hf_planted"},
+    ],
+)
+def test_an_engine_argument_that_looks_like_a_secret_is_refused_and_not_shown(arguments):
+    line = message(None, NEEDED | {"engine_args": arguments})
+    assert "looks like a secret, which would be written into job.json" in line
+    assert "hf_planted" not in line
+
+
+def test_arguments_that_only_sound_like_it_are_none():
+    arguments = {
+        "max_num_batched_tokens": 4096,
+        "long_prefill_token_threshold": 100,
+        "tokenizer": "folder",
+        "hf_token": None,
+        "extra_body": {"skip_special_tokens": True, "cache_salt": "x", "keyword": "a"},
+    }
+    assert load(None, NEEDED | {"engine_args": arguments}).engine_args == arguments
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"inputs": ["s3://a:planted@bucket/in"]},
+        {"output": "s3://a:planted@bucket"},
+        {"engine": "http", "url": "https://me:planted@host/v1"},
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_shown(place):
+    line = message(None, NEEDED | place)
+    assert "the address holds a password" in line
+    assert "planted" not in line
+    assert load(None, NEEDED | {"inputs": ["s3://bucket/a@b:c"]}).inputs == ["s3://bucket/a@b:c"]

@@ -169,7 +169,7 @@ def scan(
     """`record_sizes` of many sources as Ray tasks, in order, a bounded number in flight."""
     import ray
 
-    task: Any = ray.remote(num_cpus=1)(record_sizes)
+    task: Any = ray.remote(num_cpus=placement.SCAN_CPUS)(record_sizes)
     waiting: list[Any] = []
     for request in requests:
         waiting.append(task.remote(*request))

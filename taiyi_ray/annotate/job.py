@@ -9,9 +9,10 @@ from __future__ import annotations
 import platform
 import secrets
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -38,6 +39,7 @@ from taiyi_ray.annotate.plan import (
 )
 from taiyi_ray.annotate.progress import JobProgress, summary
 from taiyi_ray.annotate.report import UnitFile, sample_rows, write_report
+from taiyi_ray.annotate.status import BEAT
 from taiyi_ray.annotate.workers import COUNTED, unit_row
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
@@ -56,7 +58,6 @@ EXIT_DONE, EXIT_TOO_MANY_FAILED = 0, 3
 _LUCKLESS = 3
 """So many engines that cannot start, and none that works, end a job."""
 
-_RUN_EVERY = 30.0
 _SCAN_HERE = 64 << 20
 """An input up to this size is scanned in this process; a larger one on the cluster."""
 
@@ -272,9 +273,8 @@ class _Run:
     ready: float | None = None
     """When the first engine was: rates are over the time from then to the newest commit."""
     committed: float = 0.0
-    last: float = 0.0
-    engines: set[str] = field(default_factory=set)
-    """Those that committed a unit."""
+    worked: dict[float, float] = field(default_factory=dict)
+    """Of each engine, by when it was ready: its newest commit."""
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     redo: dict[str, str] | None = None
     """Tags of the objects to be replaced (`--retry-failed`), by the names of their units."""
@@ -310,7 +310,7 @@ class _Run:
         try:
             with JobProgress(self.console, self.plan.records, self.plan.records - left) as progress:
                 progress.stage("starting Ray")
-                with cluster.connected(self.config), terminable():
+                with self._heard(), cluster.connected(self.config), terminable():
                     progress.stage("starting the engine")
                     try:
                         self._execute(pending, dog, progress)
@@ -319,7 +319,7 @@ class _Run:
                             raise
                         raise Unfinished(
                             f"no unit was committed for {self.config.stall_minutes:g} minutes: "
-                            f"{len(self.engines)} engines have committed any; "
+                            f"{len(self.worked)} engines have committed any; "
                             f"{cluster.situation(self.config)}"
                         ) from None
         finally:
@@ -374,11 +374,31 @@ class _Run:
             self.done[name] += receipt[name]
         self.ready = min(self.ready or receipt["ready"], receipt["ready"])
         self.committed = max(self.committed, receipt["committed"])
-        self.engines.add(receipt["engine"])
-        now = time.time()
-        if now - self.last > _RUN_EVERY:
-            self._write("running", Totals())
-            self.last = now
+        newest = self.worked.get(receipt["ready"], 0.0)
+        self.worked[receipt["ready"]] = max(newest, receipt["committed"])
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Write what this run does now and every BEAT seconds: `status` knows by it that it works.
+
+        However long a unit takes, so not when one is committed.
+        """
+        over = threading.Event()
+
+        def beat() -> None:
+            while True:
+                with suppress(StorageError):  # a place that is busy is written to at the next beat
+                    self._write("running", Totals())
+                if over.wait(BEAT):
+                    return
+
+        thread = threading.Thread(target=beat, name="beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(BEAT)
 
     # ------------------------------------------------------------------------------- the end
 
@@ -431,6 +451,7 @@ class _Run:
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             "seconds": round(time.time() - self.started, 1),
             "annotating_seconds": round(seconds, 1),
+            "engine_seconds": round(sum(to - since for since, to in [*self.worked.items()]), 1),
             **self.done,
             **{
                 f"{name}_per_second": round(self.done[name] / seconds, 2)

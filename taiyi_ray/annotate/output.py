@@ -35,13 +35,18 @@ _READERS = 16
 
 @dataclass(slots=True)
 class Totals:
-    """Counts over rows: of one unit in its footer, of the whole output when added up."""
+    """Counts over rows: of one unit in its footer, of the whole output when added up.
+
+    `answers` has for each task `<task>.questions`, and of their answers' lengths in tokens
+    `<task>.tokens` and `<task>.squares`: mean and spread, for `taiyi-ray plan`.
+    """
 
     documents: Counter[str] = field(default_factory=Counter)
     mentions: Counter[str] = field(default_factory=Counter)
     relations: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, rows: Iterable[dict[str, Any]]) -> Totals:
@@ -55,6 +60,10 @@ class Totals:
                 totals.tokens["questions"] += 1
                 for name in ("prompt_tokens", "cached_tokens", "output_tokens"):
                     totals.tokens[name] += answer[name]
+                task, length = answer["task"], answer["output_tokens"]
+                totals.answers[f"{task}.questions"] += answer["attempt"] == 0
+                totals.answers[f"{task}.tokens"] += length
+                totals.answers[f"{task}.squares"] += length**2
         return totals
 
     def add(self, other: Totals) -> None:
@@ -63,9 +72,10 @@ class Totals:
         self.relations += other.relations
         self.failures += other.failures
         self.tokens += other.tokens
+        self.answers += other.answers
 
     def as_dict(self) -> dict[str, dict[str, int]]:
-        names = ("documents", "mentions", "relations", "failures", "tokens")
+        names = ("documents", "mentions", "relations", "failures", "tokens", "answers")
         return {name: dict(getattr(self, name).most_common()) for name in names}
 
     @classmethod

@@ -10,23 +10,31 @@ from taiyi_ray import models
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError
 
-READ_CPUS = 0.5
-"""Of a task that reads a unit: it waits for storage half of the time."""
+SCAN_CPUS, READ_CPUS = 1, 0.5
+"""Of a task that scans a source, of one that reads units: it waits for storage half of the time."""
 
-GPU_MEMORY = {
-    "P4": 8,
-    "P100": 16,
-    "T4": 16,
-    "V100": 32,
-    "A10G": 24,
-    "L4": 24,
-    "L40S": 48,
-    "A100": 80,
-    "H100": 80,
-    "H200": 141,
-    "B200": 180,
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU by its maker's data sheet: memory in bytes, bytes/s, dense 16 bit FLOP/s."""
+
+    memory: float
+    bandwidth: float
+    flops: float
+    source: str
+
+
+GPUS: dict[str, Gpu] = {
+    "T4": Gpu(16e9, 320e9, 65e12, "NVIDIA T4 data sheet"),
+    "A10G": Gpu(24e9, 600e9, 70e12, "NVIDIA A10G data sheet, as AWS gives it for g5"),
+    "L4": Gpu(24e9, 300e9, 121e12, "NVIDIA L4 data sheet (half of its sparse figure)"),
+    "L40S": Gpu(48e9, 864e9, 362e12, "NVIDIA L40S data sheet"),
+    "A100-40G": Gpu(40e9, 1555e9, 312e12, "NVIDIA A100 data sheet"),
+    "A100-80G": Gpu(80e9, 2039e9, 312e12, "NVIDIA A100 data sheet (SXM)"),
+    "H100": Gpu(80e9, 3350e9, 989e12, "NVIDIA H100 data sheet (SXM)"),
+    "H200": Gpu(141e9, 4800e9, 989e12, "NVIDIA H200 data sheet"),
 }
-"""GB of the kinds of GPU by Ray's names (the largest of a name), from the makers' data sheets."""
+"""By Ray's names. Peaks of data sheets: what an engine reaches of them is another matter."""
 
 _UTILISATION = 0.92  # vLLM's default of gpu_memory_utilization
 
@@ -88,10 +96,10 @@ def check_fits(config: AnnotateConfig, model: models.Model, context_limit: int) 
     Raises:
         ConfigError: with the arithmetic.
     """
-    memory = GPU_MEMORY.get(config.gpu or "")
-    if config.engine != "vllm" or memory is None:
+    gpu = GPUS.get(config.gpu or "")
+    if config.engine != "vllm" or gpu is None:
         return
-    gpus = _gpus(config)
+    gpus, memory = _gpus(config), gpu.memory / 1e9
     share = cast(float, config.engine_args.get("gpu_memory_utilization", _UTILISATION))
     room = gpus * memory * share
     weights = models.weights_size(model) / 1e9
@@ -100,7 +108,7 @@ def check_fits(config: AnnotateConfig, model: models.Model, context_limit: int) 
         needed = int((weights + cache) // (memory * share)) + 1
         raise ConfigError(
             f"--gpu {config.gpu}: {model.name} does not fit: {weights:.1f} GB of weights and "
-            f"{cache:.1f} GB for {context_limit:,} tokens are more than {gpus} x {memory} GB x "
+            f"{cache:.1f} GB for {context_limit:,} tokens are more than {gpus} x {memory:g} GB x "
             f"{share:g} = {room:.1f} GB; give --engine-arg tensor_parallel_size={needed} (a number "
             "that divides the model's heads), a larger GPU, or a quantised model"
         )

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from taiyi_ray import models, storage
+from taiyi_ray.annotate.metrics import Metrics
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import PlannedSource, Unit
 from taiyi_ray.annotate.sources import check_unchanged
@@ -214,6 +215,9 @@ class AnnotateUnits:
         self._open: dict[str, Unit] = {}
         self._single: int | None = None
         """Position of the one document at the engine while a suspect runs alone."""
+        self._metrics = Metrics(
+            self._annotator.in_flight, self._engine.most_in_flight, config.price
+        )
 
     def __del__(self) -> None:
         # Ray drops the actor's object when it ends in good order: the engine's processes go along.
@@ -236,6 +240,7 @@ class AnnotateUnits:
             except (TaiyiError, OSError) as fault:  # of output or server: documents' own are rows
                 error, to_be_changed = str(fault), isinstance(fault, ConfigError)
             else:
+                self._metrics.count(rows)
                 receipt["documents"] = len(rows)
                 receipt["failed"] = sum(r["status"] == "failed" for r in rows)
                 for name in ("prompt_tokens", "output_tokens"):

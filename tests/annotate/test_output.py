@@ -111,6 +111,14 @@ def test_the_footer_counts_the_rows(output):
             "output_tokens": 30,
             "questions": 12,
         },
+        "answers": {
+            "ner.squares": 150,
+            "ner.tokens": 30,
+            "ner.questions": 6,
+            "re.questions": 6,
+            "re.tokens": 0,
+            "re.squares": 0,
+        },
     }
     assert footer.totals == Totals.of(output.rows(of))
 

@@ -1,0 +1,503 @@
+"""What a corpus will cost: documents, tokens, engine-hours and price, before anything runs.
+
+A seeded sample of sources is scanned and a sample of their records is asked about as the job would
+(real formats, tasks, templates, tokenizer; no engine). What a sample cannot tell comes from runs
+(`--run`), else from the assumptions below, which are not measurements and say so.
+
+The range of every figure is the middle 95 % of 1,000 draws. A draw takes sources and their
+records anew, with replacement (bootstrap); output tokens and rates anew from the runs given (a mean
+with its standard error; one of the runs), or from the whole width of an assumption, evenly on a
+log scale.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any, BinaryIO, cast
+
+from rich.table import Table
+
+from taiyi_ray import models, storage
+from taiyi_ray.annotate import sources
+from taiyi_ray.annotate.job import DEFAULT_CONTEXT, options_of
+from taiyi_ray.annotate.placement import GPUS, check_fits
+from taiyi_ray.annotate.sources import SourceFile
+from taiyi_ray.annotator import Annotator
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.engine import Completion, Prompt
+from taiyi_ray.errors import ConfigError, FormatError, QuestionError, nearest
+from taiyi_ray.formats import format_of, raw_records
+from taiyi_ray.formats.format import RawRecord
+from taiyi_ray.records import Document
+from taiyi_ray.tasks import select
+from taiyi_ray.tasks.task import Question
+
+SAMPLE = 240
+"""Documents that are parsed and asked about."""
+
+_SOURCES = 12
+"""Files that are scanned at most, and each no further than _BYTES; all of a smaller corpus."""
+
+_BYTES = 64 << 20
+_DRAWS = 1000
+_BLOCK = 16
+"""Tokens of a block of vLLM's prefix cache: only whole ones are shared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """A figure that nobody measured here: what is taken, and between what it may lie."""
+
+    value: float
+    low: float
+    high: float
+
+    def draw(self, random_: random.Random) -> float:
+        return math.exp(random_.uniform(math.log(self.low), math.log(self.high)))
+
+
+PREFILL = Assumed(0.4, 0.2, 0.6)
+"""Share of a GPU's FLOP/s that reading prompts reaches, at 2 FLOP a weight and token. An assumption
+of the width of what is published on long prompts in large batches; not measured here."""
+
+DECODE = Assumed(0.3, 0.1, 0.6)
+"""Share of a GPU's bandwidth that writing answers reaches, when each step reads all weights once
+and writes a token for each of BATCH answers. An assumption: grammars, short answers and small
+models lower it (the host's work counts more then). Not measured here."""
+
+BATCH = 64
+"""Answers written at once: the default of max_num_seqs here."""
+
+ANSWER = Assumed(30, 10, 90)
+"""Output tokens of a question. An assumption: a line of a few names a type; models that loop, or
+are asked about all types at once, write more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A figure, and the middle 95 % of what it may be."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What annotating a corpus takes.
+
+    Attributes:
+        files, bytes: of the input; `scanned` of the files were looked at.
+        sampled: documents that were parsed and asked about.
+        totals: documents, questions, prompt_tokens, cached_tokens (of the prompt's), output_tokens,
+            and where a rate is known engine_hours, and where a price is too cost.
+        basis: where each figure comes from, one sentence each.
+    """
+
+    files: int
+    bytes: int
+    scanned: int
+    sampled: int
+    totals: dict[str, Quantity]
+    basis: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+# -------------------------------------------------------------------------------------- the sample
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What one document of the sample asks of an engine."""
+
+    prompt: int = 0
+    cached: int = 0
+    questions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """A source that was scanned: its records, the bytes they stood in, what some of them ask."""
+
+    records: int
+    bytes: int
+    asked: list[_Asked]
+
+
+class _Counter:
+    """Stands for an engine where only prompts are wanted: the model's tokenizer, and no weights."""
+
+    most_in_flight = 1
+
+    def __init__(self, model: models.Model, config: AnnotateConfig) -> None:
+        self._tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
+        self._chat = config.chat
+        reach = models.context_length(model)
+        self.context_limit = min(config.context_limit or DEFAULT_CONTEXT, reach)
+
+    def prompt(self, question: Question) -> Prompt:
+        tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)
+        return Prompt(tokens, len(tokens))
+
+    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
+        raise NotImplementedError("nothing is asked for an estimate")
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class _Beginning:
+    """The first bytes of a stream, as if it ended there."""
+
+    def __init__(self, stream: BinaryIO, most: int) -> None:
+        self._stream, self._left = stream, most
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def _scan(file: SourceFile, most: int, random_: random.Random) -> tuple[int, int, list[RawRecord]]:
+    """Scan a source: its records, the bytes of the file they stood in, and `most` of them.
+
+    Of a large file only the beginning is scanned, less its last record, which is cut.
+    """
+    if file.stored.size > _BYTES:
+        records, drawn = _sample(file, most, random_, _BYTES)
+        if records > most:  # else it is of a format that no beginning of it can be read of
+            return records, _BYTES, drawn
+    records, drawn = _sample(file, most, random_, None)
+    return records, file.stored.size, drawn
+
+
+def _sample(
+    file: SourceFile, most: int, random_: random.Random, first_bytes: int | None
+) -> tuple[int, list[RawRecord]]:
+    """The number of records, and some drawn evenly from them (reservoir sampling, algorithm R)."""
+    format_ = format_of(file.stored.path)
+    assert format_ is not None
+    drawn: list[RawRecord] = []
+    number = 0
+    with storage.open_read(file.stored.path) as whole:
+        stream = whole if first_bytes is None else cast(BinaryIO, _Beginning(whole, first_bytes))
+        records = raw_records(stream, file.stored.path, format_)
+        if first_bytes is not None:
+            records = (one for one, _ in pairwise(records))  # not the last one
+        for record in records:
+            number += 1
+            if len(drawn) < most:
+                drawn.append(record)
+            elif (at := random_.randrange(number)) < most:
+                drawn[at] = record
+    return number, drawn
+
+
+def _document(record: RawRecord, path: str) -> Document | None:
+    format_ = format_of(path)
+    assert format_ is not None
+    try:
+        return None if record.fault is not None else format_.parse(record)
+    except FormatError:
+        return None  # a `failed` row, which asks nothing
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Tokens that two prompts share at their beginning, in whole blocks of the cache."""
+    both = min(len(one), len(other))
+    same = next((n for n in range(both) if one[n] != other[n]), both)
+    return same // _BLOCK * _BLOCK
+
+
+def _ask(annotator: Annotator, document: Document | None, before: list[Any]) -> _Asked:
+    """What a document asks; `before` holds a prompt of the document before it, then one of this."""
+    asked = _Asked()
+    if document is None or document.status != "ok":
+        return asked
+    try:
+        questions = annotator.asked(document)
+    except QuestionError:
+        return asked  # too long however cut: a `failed` row
+    known = list(before)
+    for task, _, prompt in questions:
+        asked.prompt += prompt.tokens
+        asked.cached += max((_common(prompt.content, other) for other in known), default=0)
+        asked.questions[task.name] = asked.questions.get(task.name, 0) + 1
+        known.append(prompt.content)
+    before[:] = known[-1:]
+    return asked
+
+
+# ------------------------------------------------------------------------------- what runs measured
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What run.json files tell.
+
+    Attributes:
+        answers: for each task the mean of its answers' tokens, and the standard error of that mean.
+        rates: of each run, the engine-seconds of a token of prompt or answer.
+    """
+
+    answers: dict[str, tuple[float, float]]
+    rates: list[float]
+
+
+def _measured(paths: Sequence[str]) -> _Measured:
+    """Read run.json files.
+
+    Raises:
+        ConfigError: one is no file of a run that annotated something.
+    """
+    counts: dict[str, float] = {}
+    rates = []
+    for path in paths:
+        place = storage.absolute(path)
+        folder = storage.is_folder(place)  # OUT itself
+        data = storage.read(storage.join(place, "run.json") if folder else place)
+        try:
+            run = json.loads(data or b"")
+            for name, count in run["totals"].get("answers", {}).items():
+                counts[name] = counts.get(name, 0) + count
+            tokens = run["prompt_tokens"] + run["output_tokens"]
+            rates.append(run["engine_seconds"] / tokens)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise ConfigError(
+                f"--run {path}: no run.json of a run that annotated something; give OUT/run.json"
+            ) from error
+    answers = {}
+    for name, number in counts.items():
+        task, _, what = name.rpartition(".")
+        if what == "questions" and number:
+            mean = counts[f"{task}.tokens"] / number
+            spread = max(0.0, counts[f"{task}.squares"] / number - mean**2)
+            answers[task] = (mean, math.sqrt(spread / number))
+    return _Measured(answers, rates)
+
+
+# ------------------------------------------------------------------------------------ the estimate
+
+
+def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7) -> Estimate:
+    """Estimate what annotating a corpus takes.
+
+    Args:
+        config: as of the run to come; `output` is not looked at. When no run is given, its `gpu`
+            has an assumed rate.
+        runs: run.json files of like runs: same tasks and model, the machine to come.
+        seed: of all that is drawn.
+
+    Raises:
+        ConfigError: an input, GPU or run that cannot be used.
+        ModelError, StorageError: as the job itself.
+    """
+    if config.gpu is not None and config.gpu not in GPUS:
+        raise ConfigError(
+            f"--gpu {config.gpu}: unknown{nearest(config.gpu, GPUS)}; known: {', '.join(GPUS)}"
+        )
+    random_ = random.Random(seed)
+    measured = _measured(runs)
+    tasks = select(config.tasks)
+    corpus = sources.find(config.inputs).files
+    model = models.resolve(config.model, config.adapter)
+    counter = _Counter(model, config)
+    annotator = Annotator(counter, tasks, options_of(config, tasks), config.max_tokens)
+    chosen = sorted(random_.sample(range(len(corpus)), min(_SOURCES, len(corpus))))
+    scanned = []
+    before: list[Any] = []
+    for number in chosen:
+        file = corpus[number]
+        records, size, drawn = _scan(file, -(-SAMPLE // len(chosen)), random_)
+        found = [_document(record, file.stored.path) for record in drawn]
+        scanned.append(
+            _Scanned(records, size, [_ask(annotator, document, before) for document in found])
+        )
+    sampled = sum(len(source.asked) for source in scanned)
+    if not sampled:
+        raise ConfigError(f"{', '.join(config.inputs)}: holds no records")
+    total = sum(file.stored.size for file in corpus)
+    whole = sum(source.bytes for source in scanned) == total
+    check_fits(config, model, counter.context_limit)
+    seconds = _seconds(model, config.gpu, measured)
+    draw = _Draw(scanned, total, whole, config, measured, seconds)
+    value = draw.totals(None)
+    draws = [draw.totals(random_) for _ in range(_DRAWS)]
+    return Estimate(
+        files=len(corpus),
+        bytes=total,
+        scanned=len(scanned),
+        sampled=sampled,
+        totals={name: _quantity(value[name], [one[name] for one in draws]) for name in value},
+        basis=list(_basis(config, runs, measured, scanned, len(corpus), whole, seconds)),
+    )
+
+
+_Seconds = Callable[[float, float, float, random.Random | None], float]
+"""(prompt, cached, output tokens, source of a draw) -> engine-seconds."""
+
+
+def _seconds(model: models.Model, gpu: str | None, measured: _Measured) -> _Seconds | None:
+    """How long an engine takes: as the runs did, else by arithmetic over a data sheet."""
+    rates = measured.rates
+    if rates:
+        mean = sum(rates) / len(rates)
+
+        def as_measured(
+            prompt: float, cached: float, output: float, random_: random.Random | None
+        ) -> float:
+            return (prompt + output) * (random_.choice(rates) if random_ else mean)
+
+        return as_measured
+    if gpu is None:
+        return None
+    weights, sheet = models.weights_size(model), GPUS[gpu]
+
+    def as_assumed(
+        prompt: float, cached: float, output: float, random_: random.Random | None
+    ) -> float:
+        prefill = PREFILL.draw(random_) if random_ else PREFILL.value
+        decode = DECODE.draw(random_) if random_ else DECODE.value
+        parameters = weights / 2  # 16 bit
+        reading = (prompt - cached) * 2 * parameters / (sheet.flops * prefill)
+        return reading + output * weights / BATCH / (sheet.bandwidth * decode)
+
+    return as_assumed
+
+
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """All that an estimate is computed from, once as it is and many times as it might be."""
+
+    scanned: list[_Scanned]
+    total: int
+    whole: bool
+    config: AnnotateConfig
+    measured: _Measured
+    seconds: _Seconds | None
+
+    def totals(self, random_: random.Random | None) -> dict[str, float]:
+        """The figures; with a source of draws, those of one draw."""
+        chosen = self.scanned
+        if random_ and not self.whole:  # of a corpus that was scanned whole no file is a sample
+            chosen = random_.choices(self.scanned, k=len(self.scanned))
+        scale = self.total / sum(source.bytes for source in chosen)
+        documents = scale * sum(source.records for source in chosen)
+        prompt = cached = 0.0
+        questions: dict[str, float] = {}
+        for source in chosen:
+            if not source.asked:
+                continue
+            asked = random_.choices(source.asked, k=len(source.asked)) if random_ else source.asked
+            each = scale * source.records / len(asked)
+            prompt += each * sum(one.prompt for one in asked)
+            cached += each * sum(one.cached for one in asked)
+            for one in asked:
+                for task, number in one.questions.items():
+                    questions[task] = questions.get(task, 0) + each * number
+        if self.config.limit and documents > self.config.limit:
+            share = self.config.limit / documents
+            documents, prompt, cached = documents * share, prompt * share, cached * share
+            questions = {task: number * share for task, number in questions.items()}
+        # One draw for all tasks: what is assumed of one is as wrong of the others.
+        assumed = ANSWER.draw(random_) if random_ else ANSWER.value
+        output = sum(
+            number * self._answer(task, assumed, random_) for task, number in questions.items()
+        )
+        totals = {
+            "documents": documents,
+            "questions": sum(questions.values()),
+            "prompt_tokens": prompt,
+            "cached_tokens": cached,
+            "output_tokens": output,
+        }
+        if self.seconds:
+            totals["engine_hours"] = self.seconds(prompt, cached, output, random_) / 3600
+            if self.config.price is not None:
+                totals["cost"] = totals["engine_hours"] * self.config.price
+        return totals
+
+    def _answer(self, task: str, assumed: float, random_: random.Random | None) -> float:
+        if task not in self.measured.answers:
+            return assumed
+        mean, error = self.measured.answers[task]
+        return max(0.0, random_.gauss(mean, error)) if random_ else mean
+
+
+def _quantity(value: float, draws: list[float]) -> Quantity:
+    draws.sort()
+    return Quantity(value, draws[len(draws) * 25 // 1000], draws[len(draws) * 975 // 1000 - 1])
+
+
+def _basis(
+    config: AnnotateConfig,
+    runs: Sequence[str],
+    measured: _Measured,
+    scanned: Sequence[_Scanned],
+    files: int,
+    whole: bool,
+    seconds: _Seconds | None,
+) -> Iterator[str]:
+    if whole:
+        yield f"documents: counted, all of the {files} files"
+    else:
+        yield (
+            f"documents: {sum(s.records for s in scanned):,} counted in {len(scanned)} of {files} "
+            "files, the rest by their bytes"
+        )
+        if len(scanned) == 1:
+            yield "documents: one file only, so the range does not hold how files differ"
+    yield f"prompt tokens: tokenizer of {config.model}; cached: beginnings that prompts share"
+    missing = [task for task in config.tasks if task not in measured.answers]
+    if measured.answers:
+        yield f"output tokens: mean of each task in {len(runs)} run(s)"
+    if missing:
+        yield (
+            f"output tokens of {', '.join(missing)}: ASSUMED {ANSWER.value:g} a question "
+            f"({ANSWER.low:g} to {ANSWER.high:g}), not measured; give --run OUT/run.json"
+        )
+    if measured.rates:
+        yield f"rate: as in {len(measured.rates)} run(s), by tokens of prompt and answer" + (
+            "; one run: how runs differ is not in the range" if len(measured.rates) == 1 else ""
+        )
+    elif config.gpu is not None:
+        yield (
+            f"rate: ASSUMED, not measured: {GPUS[config.gpu].source}; {PREFILL.value:.0%} "
+            f"({PREFILL.low:.0%} to {PREFILL.high:.0%}) of its FLOP/s for prompts, "
+            f"{DECODE.value:.0%} ({DECODE.low:.0%} to {DECODE.high:.0%}) of its bandwidth for "
+            f"answers, {BATCH} at once; give --run OUT/run.json"
+        )
+    if seconds is None:
+        yield "engine-hours: not estimated; give --gpu, or --run OUT/run.json of a like run"
+    elif config.price is None:
+        yield "cost: give --price, of an hour of one engine"
+
+
+# ------------------------------------------------------------------------------------ for a person
+
+
+def table(found: Estimate) -> Table:
+    """An estimate as a table: figure, and the middle 95 % of what it may be."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("", style="bold")
+    table.add_column("estimate", justify="right")
+    table.add_column("95 % range", justify="right")
+    for name, quantity in found.totals.items():
+        shown = [_shown(x) for x in (quantity.value, quantity.low, quantity.high)]
+        exact = shown[1] == shown[2]
+        table.add_row(
+            name.replace("_", " "), shown[0], "counted" if exact else f"{shown[1]} to {shown[2]}"
+        )
+    return table
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"

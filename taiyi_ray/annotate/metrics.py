@@ -1,0 +1,84 @@
+"""What an engine's actor counts for Prometheus, through Ray's metrics (exported as `ray_<name>`).
+
+Counters are of the process: `rate()` and `increase()` see a restart. Output and cost of a whole job
+are in its footers (`taiyi-ray status`), which nothing that vanishes takes along.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sized
+from typing import Any
+
+from taiyi_ray.annotate.output import Totals
+
+METRICS = {
+    "taiyi_ray_units_total": "units committed",
+    "taiyi_ray_documents_total": "documents committed, by status",
+    "taiyi_ray_failures_total": "errors of documents, by kind",
+    "taiyi_ray_tokens_total": "tokens, by kind: prompt, cached (of the prompt), output",
+    "taiyi_ray_documents_in_flight": "documents with questions at the engine",
+    "taiyi_ray_documents_most_in_flight": "documents that the engine takes at once",
+    "taiyi_ray_engine_seconds_total": "seconds that engines were ready",
+    "taiyi_ray_cost_total": "cost of these seconds at --price",
+}
+"""Names and meanings; deploy/grafana/dashboard.json asks for exactly these."""
+
+_TAGS = {
+    "taiyi_ray_documents_total": ("status",),
+    "taiyi_ray_failures_total": ("kind",),
+    "taiyi_ray_tokens_total": ("kind",),
+}
+
+_EVERY = 5.0
+"""Seconds between two looks at the engine."""
+
+
+class Metrics:
+    """The metrics of one engine, from when it is ready until its process ends.
+
+    Args:
+        in_flight: the documents with questions at the engine (a live collection).
+        most_in_flight: that it takes at once.
+        price: of an hour of the engine, in any currency.
+    """
+
+    def __init__(self, in_flight: Sized, most_in_flight: int, price: float | None) -> None:
+        from ray.util.metrics import Counter, Gauge
+
+        self._metrics: dict[str, Any] = {
+            name: (Counter if name.endswith("_total") else Gauge)(
+                name, description=meaning, tag_keys=_TAGS.get(name, ())
+            )
+            for name, meaning in METRICS.items()
+        }
+        self._in_flight, self._price = in_flight, price
+        self._metrics["taiyi_ray_documents_most_in_flight"].set(most_in_flight)
+        threading.Thread(target=self._look, name="metrics", daemon=True).start()
+
+    def count(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Count a committed unit by its rows."""
+        totals = Totals.of(rows)
+        self._metrics["taiyi_ray_units_total"].inc(1)
+        for status, documents in totals.documents.items():
+            self._add("taiyi_ray_documents_total", documents, status=status)
+        for kind, failures in totals.failures.items():
+            self._add("taiyi_ray_failures_total", failures, kind=kind)
+        for kind in ("prompt", "cached", "output"):
+            self._add("taiyi_ray_tokens_total", totals.tokens[f"{kind}_tokens"], kind=kind)
+
+    def _add(self, name: str, number: float, **tags: str) -> None:
+        if number:  # Ray refuses to add nothing
+            self._metrics[name].inc(number, tags=tags)
+
+    def _look(self) -> None:
+        """Watch the engine: in a thread, for the actor's loop may be busy."""
+        before = time.monotonic()
+        while True:
+            self._metrics["taiyi_ray_documents_in_flight"].set(len(self._in_flight))
+            time.sleep(_EVERY)
+            now = time.monotonic()
+            self._add("taiyi_ray_engine_seconds_total", now - before)
+            self._add("taiyi_ray_cost_total", (now - before) / 3600 * (self._price or 0))
+            before = now

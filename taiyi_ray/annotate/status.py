@@ -1,0 +1,264 @@
+"""How far an output is: from its listing, the units' footers and `runs/`, without Ray.
+
+It can be asked while a job runs, after it died, and before anything is there. What is counted is
+what is committed; a run's own file tells only whether it still works, and how fast.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from rich.table import Table
+
+from taiyi_ray import storage
+from taiyi_ray.annotate.output import Output, Totals
+from taiyi_ray.annotate.plan import Job, Unit, load_job, load_plan
+
+BEAT = 30.0
+"""Seconds between two writes of a running job's runs/<run_id>.json."""
+
+_SILENT = 4 * BEAT
+"""A run that wrote nothing for so long is dead; clocks may differ by some of it."""
+
+_RUNS = 5
+"""Only the newest runs are read: a job on machines that vanish has many."""
+
+State = Literal["absent", "planned", "running", "died", "unfinished", "complete"]
+
+MEANING: dict[State, str] = {
+    "absent": "nothing is there yet",
+    "planned": "planned; no run has begun to annotate",
+    "running": "running",
+    "died": "died without a word; the same command goes on",
+    "unfinished": "ended unfinished; the same command goes on",
+    "complete": "complete",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an output holds of what was planned.
+
+    Attributes:
+        records: planned ones; `left` of them are in no unit that was committed.
+        documents: committed rows by status.
+        failures: their errors by kind; a `partial` document has errors too.
+        tokens: `prompt_tokens`, `cached_tokens`, `output_tokens`, `questions` of the answers.
+        run_id: of the newest run; `written` is when it last wrote its state (ISO 8601).
+        documents_per_second: of the runs that work now, since each one's first engine was ready.
+        seconds_left: at that rate; None when nothing runs or the rate is not known yet.
+    """
+
+    output: str
+    state: State
+    records: int = 0
+    left: int = 0
+    units: int = 0
+    units_done: int = 0
+    documents: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    run_id: str | None = None
+    written: str | None = None
+    documents_per_second: float | None = None
+    seconds_left: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The state that a run wrote of itself, and how long ago."""
+
+    run_id: str
+    state: str
+    written: datetime
+    silent: float
+    rate: float | None
+
+    @property
+    def works(self) -> bool:
+        return self.state == "running" and self.silent <= _SILENT
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is kept of a unit that was counted; `tag` changes when `--retry-failed` replaced it."""
+
+    tag: str
+    records: int
+    documents: Counter[str]
+    failures: Counter[str]
+    tokens: Counter[str]
+
+
+class Progress:
+    """Asks one output again and again; reads only the footers of units that are new or replaced."""
+
+    def __init__(self, place: str) -> None:
+        self._output = Output(place)
+        self._job: Job | None = None
+        self._seen: dict[str, _Seen] = {}
+
+    def status(self) -> Status:
+        """Ask once.
+
+        Raises:
+            ConfigError, StorageError: the output is something else, or cannot be read.
+        """
+        place = self._output.place
+        self._job = self._job or load_job(place)
+        if self._job is None:
+            return Status(place, "absent")
+        plan = load_plan(place, self._job)
+        units = list(plan.units())
+        self._look(units)
+        totals = Totals()
+        for seen in self._seen.values():
+            totals.documents += seen.documents
+            totals.failures += seen.failures
+            totals.tokens += seen.tokens
+        records = sum(unit.records for unit in units)
+        left = records - sum(seen.records for seen in self._seen.values())
+        runs = list(_runs(place))
+        working = [run for run in runs if run.works]
+        rates = [run.rate for run in working if run.rate]
+        newest = next(iter([*working, *runs]), None)
+        counts = totals.as_dict()
+        return Status(
+            output=place,
+            state=_state(newest, left),
+            records=records,
+            left=left,
+            units=len(units),
+            units_done=len(self._seen),
+            documents=counts["documents"],
+            failures=counts["failures"],
+            tokens=counts["tokens"],
+            run_id=newest.run_id if newest else None,
+            written=newest.written.isoformat(timespec="seconds") if newest else None,
+            documents_per_second=round(sum(rates), 2) if rates else None,
+            seconds_left=round(left / sum(rates)) if rates else None,
+        )
+
+    def _look(self, units: list[Unit]) -> None:
+        """Bring `_seen` up to date with one listing."""
+        tags = self._output.committed()
+        planned = {unit.name for unit in units}
+        for name in [name for name in self._seen if name not in tags or name not in planned]:
+            del self._seen[name]
+        fresh = [
+            unit
+            for unit in units
+            if unit.name in tags
+            and (unit.name not in self._seen or self._seen[unit.name].tag != tags[unit.name])
+        ]
+        for unit, footer in self._output.footers(fresh):
+            totals = footer.totals
+            self._seen[unit.name] = _Seen(
+                tags[unit.name], unit.records, totals.documents, totals.failures, totals.tokens
+            )
+
+
+def watch(place: str, every: float) -> Iterator[Status]:
+    """Ask every so many seconds until all is done.
+
+    Raises:
+        ConfigError, StorageError: as `Progress.status`.
+    """
+    progress = Progress(place)
+    while True:
+        status = progress.status()
+        yield status
+        if status.state == "complete":
+            return
+        time.sleep(every)
+
+
+def _runs(place: str) -> Iterator[_Run]:
+    """The newest runs, the newest first: their names begin with the time of their start."""
+    paths = [s.path for s in storage.walk(storage.join(place, "runs")) if s.path.endswith(".json")]
+    for path in sorted(paths, reverse=True)[:_RUNS]:
+        data = storage.read(path)
+        if data is None:
+            continue
+        run = json.loads(data)
+        started = datetime.fromisoformat(run["started"])
+        written = started + timedelta(seconds=run["seconds"])
+        silent = (datetime.now(UTC) - written).total_seconds()
+        yield _Run(
+            run["run_id"], run["state"], written, silent, run["documents_per_second"] or None
+        )
+
+
+def _state(newest: _Run | None, left: int) -> State:
+    if newest is None:
+        return "planned"
+    if newest.works:
+        return "running"
+    if newest.state == "running":
+        return "died"
+    return "complete" if newest.state == "complete" and left == 0 else "unfinished"
+
+
+# ------------------------------------------------------------------------------------ for a person
+
+
+def table(status: Status) -> Table:
+    """A status as a table of two columns."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("output", status.output)
+    table.add_row("state", _told(status))
+    if status.state == "absent":
+        return table
+    share = 1 - status.left / status.records if status.records else 1.0
+    done = status.records - status.left
+    table.add_row(
+        "done",
+        f"{done:,} of {status.records:,} documents ({share:.1%}), "
+        f"{status.units_done:,} of {status.units:,} units",
+    )
+    table.add_row("left", f"{status.left:,}")
+    table.add_row("documents", _counted(status.documents) or "none")
+    table.add_row("failures", _counted(status.failures) or "none")
+    if status.tokens:
+        names = ("prompt_tokens", "cached_tokens", "output_tokens")
+        prompt, cached, output = (status.tokens.get(name, 0) for name in names)
+        table.add_row("tokens", f"{prompt:,} prompt ({cached:,} cached), {output:,} output")
+    if status.documents_per_second:
+        table.add_row("rate", f"{status.documents_per_second:,.2f} documents/s")
+    if status.seconds_left is not None:
+        end = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + status.seconds_left))
+        table.add_row("time left", f"{duration(status.seconds_left)}, until {end}")
+    return table
+
+
+def _told(status: Status) -> str:
+    told = MEANING[status.state]
+    if status.state == "complete" or status.run_id is None:
+        return told
+    return f"{told} (run {status.run_id}, heard of at {status.written})"
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def duration(seconds: float) -> str:
+    """Two units of time at most: `3 d 4 h`, `12 min`, `40 s`."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{hours} h" if hours < 48 else f"{hours // 24} d {hours % 24} h"

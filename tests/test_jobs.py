@@ -1,0 +1,133 @@
+"""The scripts in jobs/, submitted as their docstrings say to a head with token authentication."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from taiyi_ray import storage
+from taiyi_ray.annotate.status import Progress
+from tests.annotate.jobs import corpus
+from tests.conftest import Head
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted((ROOT / "jobs").glob("*.py"))
+
+
+def command(script: Path) -> str:
+    """The `ray job submit` command of a script's docstring, in one line."""
+    text = (ast.get_docstring(ast.parse(script.read_text())) or "").replace("\\\n", " ")
+    (line,) = re.findall(r"^ *(ray job submit .*)$", text, re.MULTILINE)
+    return " ".join(line.split())
+
+
+def submit(head: Head, line: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a person does: in the repository's folder, with its `ray` on the path."""
+    return subprocess.run(
+        line,
+        shell=True,
+        cwd=ROOT,
+        env=head.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def line(head: Head, bucket: str, tmp_path: Path) -> Iterator[str]:
+    """The docstring's command, of a bucket with 60 documents in it, for the fake engine."""
+    source = corpus(tmp_path / "docs.jsonl", 60)
+    storage.replace(f"{bucket}/in/docs.jsonl", source.read_bytes())
+    yield f"{command(ROOT / 'jobs/annotate.py')} --engine fake --ask together"
+
+
+def documents(output: str) -> list[tuple[str, str]]:
+    """What the rows of an output say of each document, in order."""
+    found = []
+    for stored in storage.walk(f"{output}/annotations"):
+        with storage.open_read(stored.path) as file:
+            for row in pq.read_table(file).to_pylist():
+                kept = {k: v for k, v in row.items() if k not in ("run_id", "unit")}
+                found.append((row["document_id"], json.dumps(kept, sort_keys=True)))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_every_script_says_how_it_is_submitted(script):
+    line = command(script)
+    assert line.startswith("ray job submit --runtime-env jobs/runtime_env.yaml -- python jobs/")
+    assert f"python jobs/{script.name} " in line
+    assert line in " ".join((ROOT / "README.md").read_text().replace("\\\n", " ").split())
+
+
+def test_a_job_carries_the_package_and_nothing_else(head, bucket, line):
+    done = submit(head, line)
+    assert done.returncode == 0, done.stdout
+    assert "60  (ok 60)" in done.stdout
+    assert "succeeded" in done.stdout
+    assert Progress(f"{bucket}/out").status().state == "complete"
+    (carried,) = {
+        path.resolve()  # Ray's link session_latest leads there too
+        for path in head.session.glob("session_*/runtime_resources/working_dir_files/_ray_pkg_*")
+        if path.is_dir()
+    }
+    files = {str(path.relative_to(carried)) for path in carried.rglob("*") if path.is_file()}
+    assert "taiyi_ray/tasks/templates/ner.v2.zh.jinja" in files
+    assert "jobs/annotate.py" in files
+    tracked = subprocess.run(
+        ["git", "ls-files", "taiyi_ray", "jobs", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    compiled = {name for name in files if "__pycache__" in name}  # on the node, at import
+    assert files - compiled == set(tracked)
+    size = sum((carried / name).stat().st_size for name in files - compiled)
+    assert size < 1 << 20
+
+
+def test_without_the_token_nothing_is_accepted(head, line, tmp_path):
+    stranger = Head(
+        head.environment | {"HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"},
+        head.metrics, head.session, head.pid,
+    )  # fmt: skip
+    done = submit(stranger, line)
+    assert done.returncode != 0
+    assert "401" in done.stdout or "Unauthorized" in done.stdout
+
+
+def test_a_job_that_fails_says_why_in_its_last_lines(head, line):
+    done = submit(head, line.replace("s3://bucket/in", "s3://bucket/nothing"))
+    assert done.returncode == 1
+    last = "\n".join(done.stdout.strip().splitlines()[-8:])
+    assert "taiyi-ray: s3://bucket/nothing: no such file or folder" in last, last
+    assert "exit code 2" in last
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_job_that_was_stopped_goes_on(head, bucket, line, tmp_path):
+    source = corpus(tmp_path / "more.jsonl", 400)
+    storage.replace(f"{bucket}/in/docs.jsonl", source.read_bytes())
+    assert submit(head, line.replace("/out", "/quiet")).returncode == 0
+    slow = line.replace("submit", "submit --no-wait --submission-id stopped")
+    done = submit(head, f"{slow} --engine-arg latency=3")
+    assert done.returncode == 0, done.stdout
+    until = time.monotonic() + 120
+    while not (units := Progress(f"{bucket}/out").status().units_done):
+        assert time.monotonic() < until, submit(head, "ray job logs stopped").stdout
+        time.sleep(0.5)
+    done = submit(head, "ray job stop stopped")
+    assert "was stopped" in done.stdout
+    there = Progress(f"{bucket}/out").status()
+    assert 0 < units <= there.units_done < there.units
+    assert submit(head, line).returncode == 0
+    assert documents(f"{bucket}/out") == documents(f"{bucket}/quiet")
