@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -40,15 +40,16 @@ from taiyi_ray.annotate.report import UnitFile, sample_rows, write_report
 from taiyi_ray.annotate.workers import COUNTED, unit_row
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
-from taiyi_ray.records import Document, passages
-from taiyi_ray.tasks import select
-from taiyi_ray.tasks.task import Options, Task
-from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES, hints, terms
+from taiyi_ray.tasks import assign, select
+from taiyi_ray.tasks.options import read_file
+from taiyi_ray.tasks.task import Assignment
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES, hints
 
 EXECUTION_UNITS = 1000
 """Units of one Ray Data execution: its driver's memory grows with its blocks."""
 
 DEFAULT_CONTEXT = 4096
+DEFAULT_TASKS = ["ner", "re"]
 
 EXIT_DONE, EXIT_TOO_MANY_FAILED = 0, 3
 
@@ -67,22 +68,22 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     """
     # A path is no markup, and a message is one line however long it is.
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    tasks = select(config.tasks)
-    for hint in hints(config.types, MENTION_TYPES) + hints(config.relations, RELATION_TYPES):
-        console.print(f"note: {hint}")
-    options = options_of(config, tasks)
+    assignments, notes = assigned(config)
+    for note in notes:
+        console.print(f"note: {note}")
+    config = config.model_copy(update={"tasks": [a.task.name for a in assignments]})
     corpus = sources.find(config.inputs)
     if corpus.passed_over:
         console.print(f"note: passed over {corpus.passed_over} files of other formats")
     output = Output(config.output)
     model = _model(config, fresh=config.retry_failed or load_job(output.place) is None)
     config = _settled(config, model)
-    values = identity(config, tasks, options, model.identity)
+    values = identity(config, assignments, model.identity)
     plan = _planned(config, output, values, corpus, write=not dry_run)
     if dry_run:
         _print_plan(console, config, plan, output)
         return EXIT_DONE
-    this = _Run(config, options, model, output, plan, fingerprint(values), console)
+    this = _Run(config, assignments, model, output, plan, fingerprint(values), console)
     pending = this.pending()
     if pending:
         this.work(pending)
@@ -93,19 +94,33 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     return this.finish()  # also for a run that was killed after its last unit
 
 
-def options_of(config: AnnotateConfig, tasks: Sequence[Task]) -> Options:
-    """What a configuration asks of its tasks; several questions share the document's prefix."""
-    options = Options(
-        types=terms(config.types, MENTION_TYPES),
-        relations=terms(config.relations, RELATION_TYPES),
-        grammar=config.grounding == "grammar",
-        together=config.ask == "together",
-        document_first=False,
-    )
-    # Asked about any text at all, they are as many as about each document in one language.
-    anything = Document("", passages([("text", "en", "any")]))
-    questions = sum(len(task.questions(anything, options, None)) for task in tasks)
-    return replace(options, document_first=questions > 1)
+def assigned(config: AnnotateConfig) -> tuple[list[Assignment], list[str]]:
+    """The tasks as a configuration asks them, and notes on what it may not mean as it says it.
+
+    `--tasks` chooses among the tasks of the task file, or adds to them; `--types`, `--relations`
+    and `--ask` win over what the file says.
+
+    Raises:
+        ConfigError: a task or an option is unknown, has a wrong value or is missing.
+    """
+    given = read_file(config.task_file) if config.task_file else {}
+    select(list(given))  # an unknown name is a slip even where --tasks leaves it out
+    names = config.tasks or list(given) or DEFAULT_TASKS
+    flags: dict[str, dict[str, Any]] = {
+        "ner": {"types": config.types, "ask": config.ask},
+        "re": {"relations": config.relations},
+    }
+    options = {
+        name: given.get(name, {}) | {k: v for k, v in flags.get(name, {}).items() if v is not None}
+        for name in names
+    }
+    place = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
+    notes = hints(config.types, MENTION_TYPES) + hints(config.relations, RELATION_TYPES)
+    unused = [name for name in given if name not in names]
+    if unused:
+        notes.append(f"{config.task_file}: --tasks leaves out {', '.join(unused)}")
+    grammar = config.grounding == "grammar"
+    return assign(names, options, grammar=grammar, place=place), notes
 
 
 @dataclass(frozen=True)
@@ -249,7 +264,7 @@ class _Run:
     """One run of the job: what it works on, and what it has counted so far."""
 
     config: AnnotateConfig
-    options: Options
+    assignments: Sequence[Assignment]
     model: _Model
     output: Output
     plan: Plan
@@ -291,7 +306,7 @@ class _Run:
         dog = Watchdog(self.config.stall_minutes)
         left = sum(unit.records for unit in pending)
         constructor = (
-            self.config, self.options, self.model.path, self.run_id, self.fingerprint,
+            self.config, self.assignments, self.model.path, self.run_id, self.fingerprint,
             self.model.key,
         )  # fmt: skip
         dog.feed()

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,8 +26,7 @@ from taiyi_ray.engine import Engine, engine_of
 from taiyi_ray.errors import ConfigError, EngineDied, ModelError, ServerGone, TaiyiError
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import DOCUMENT_SCHEMA, Document, document_from_row, document_row
-from taiyi_ray.tasks import select
-from taiyi_ray.tasks.task import Options
+from taiyi_ray.tasks.task import Assignment
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +141,7 @@ class AnnotateUnits:
     def __init__(
         self,
         config: AnnotateConfig,
-        options: Options,
+        assignments: Sequence[Assignment],
         model_path: str | None,
         run_id: str,
         fingerprint: str,
@@ -161,7 +160,7 @@ class AnnotateUnits:
             self._to_be_changed = isinstance(error, (ConfigError, ModelError))
             return
         self._ready = time.time()
-        self._annotator = Annotator(self._engine, select(config.tasks), options, config.max_tokens)
+        self._annotator = Annotator(self._engine, assignments, config.max_tokens)
         self._output = Output(config.output)
         self._provenance = {"run_id": run_id, "fingerprint": fingerprint}
         self._turns = Turns()
