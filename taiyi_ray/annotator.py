@@ -232,7 +232,7 @@ def _answer(
     error: str | None,
 ) -> Answer:
     return Answer(
-        task=question.task,
+        task=question.key,
         types=[term.name for term in question.types],
         language=question.language,
         window=question.window.index,

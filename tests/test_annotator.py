@@ -25,9 +25,9 @@ from taiyi_ray.records import (
     Relation,
     passages,
 )
-from taiyi_ray.tasks import select
+from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.task import Question
-from tests.samples import english, options
+from tests.samples import asked, english, every
 
 Reply = tuple[str, str] | Exception
 """Text and finish reason."""
@@ -69,8 +69,7 @@ def replies(*given: Reply) -> Callable[[Question, int], Reply]:
 def annotate(
     engine: Any, document: Document, tasks: Sequence[str] = ("ner",), max_tokens: int = 100
 ) -> Annotated:
-    asked = options("disease,gene", "treatment")
-    annotator = Annotator(engine, select(tasks), asked, max_tokens)
+    annotator = Annotator(engine, every(*tasks), max_tokens)
     annotated = asyncio.run(annotator.annotate(document))
     assert annotator.in_flight == set()
     return annotated
@@ -152,7 +151,7 @@ def test_cut_answer_is_not_asked_again_where_the_context_allows_no_more() -> Non
 
 
 def options_prompt(document: Document) -> str:
-    (question,) = select(["ner"])[0].questions(document, options("disease,gene"), None)
+    (question,) = asked("ner", "disease,gene").questions(document)
     return question.messages[0]["content"]
 
 
@@ -207,9 +206,14 @@ def test_one_usable_answer_makes_a_document_partial() -> None:
     ],
     ids=["other language", "no text", "no letter or digit"],
 )
-def test_document_without_a_question_is_ok(document: Document) -> None:
+def test_document_without_a_question_is_ok_and_says_why(document: Document) -> None:
     annotated = annotate(Scripted(replies()), document, ["ner", "re"])
-    assert (annotated.status, annotated.answers, annotated.errors) == ("ok", [], [])
+    assert (annotated.status, annotated.answers) == ("ok", [])
+    reason = "no text in English or Chinese"
+    assert annotated.errors == [
+        Failure("not_applicable", "ner", reason),
+        Failure("not_applicable", "re", reason),
+    ]
     assert len(row(annotated)["passages"]) == len(document.passages)
 
 
@@ -236,7 +240,7 @@ def test_context_too_small_for_the_instruction_fails_the_document() -> None:
     annotated = annotate(engine, english("pain " * 100))
     assert (annotated.status, annotated.answers, engine.asked) == ("failed", [], [])
     (error,) = annotated.errors
-    assert (error.kind, error.where) == ("too_long", "d")
+    assert (error.kind, error.where) == ("too_long", "ner")
     assert "--context-limit" in error.message
 
 
@@ -283,7 +287,7 @@ def test_engine_s_death_propagates_and_in_flight_names_its_documents() -> None:
         return EngineDied("gone") if "poison" in question.window.text else ("none", "stop")
 
     async def run() -> set[tuple[str, int]]:
-        annotator = Annotator(Scripted(reply), select(["ner"]), options("disease"), 100)
+        annotator = Annotator(Scripted(reply), [asked("ner", "disease")], 100)
         harmless = Document("a", passages([("text", "en", "pain")]), source="s", position=1)
         poison = Document("b", passages([("text", "en", "poison")]), source="s", position=2)
         assert (await annotator.annotate(harmless)).status == "ok"
@@ -297,7 +301,7 @@ def test_engine_s_death_propagates_and_in_flight_names_its_documents() -> None:
 def test_document_that_meets_a_bug_is_no_longer_in_flight() -> None:
     async def run() -> set[tuple[str, int]]:
         engine = Scripted(replies(ZeroDivisionError()))
-        annotator = Annotator(engine, select(["ner"]), options("disease"), 100)
+        annotator = Annotator(engine, [asked("ner", "disease")], 100)
         with pytest.raises(ZeroDivisionError):
             await annotator.annotate(PAIN)
         return annotator.in_flight
@@ -311,7 +315,7 @@ def test_no_more_documents_are_at_the_engine_than_it_wants() -> None:
     async def run() -> None:
         nonlocal most
         engine = Scripted(lambda question, number: ("none", "stop"))
-        annotator = Annotator(engine, select(["ner"]), options("disease"), 100)
+        annotator = Annotator(engine, [asked("ner", "disease")], 100)
 
         async def one(position: int) -> None:
             document = Document("a", passages([("text", "en", "pain")]), position=position)
@@ -408,10 +412,10 @@ WORD = st.sampled_from(
     ]
 )
 TEXT = st.lists(WORD, max_size=40).map(" ".join)
-DOCUMENT = st.lists(st.tuples(st.sampled_from(["en", "zh", "de"]), TEXT), max_size=4).map(
-    lambda parts: Document(
-        "d", passages(("text", language, text) for language, text in parts), metadata={"a": "b"}
-    )
+TYPE = st.sampled_from(["text", "title", "patient", "doctor", "question", "choice"])
+LANGUAGE = st.sampled_from(["en", "zh", "de"])
+DOCUMENT = st.lists(st.tuples(TYPE, LANGUAGE, TEXT), max_size=4).map(
+    lambda parts: Document("d", passages(parts), metadata={"a": "b"})
 )
 TROUBLES = ("garbage", "cut", "repeat", "refuse")
 SHARE = st.sampled_from([0.0, 0.2, 0.5])
@@ -422,7 +426,7 @@ SHARE = st.sampled_from([0.0, 0.2, 0.5])
     document=DOCUMENT,
     shares=st.fixed_dictionaries(dict.fromkeys(TROUBLES, SHARE)),
     context_limit=st.sampled_from([256, 400, 4096]),
-    tasks=st.sampled_from([("ner",), ("re",), ("ner", "re")]),
+    tasks=st.sampled_from([("ner",), ("re",), ("ner", "re"), tuple(TASKS)]),
     max_tokens=st.sampled_from([16, 512]),
 )
 def test_any_document_and_any_trouble_give_a_row_that_keeps_the_contract(
@@ -456,6 +460,15 @@ def test_any_document_and_any_trouble_give_a_row_that_keeps_the_contract(
                             "p53",
                             "头痛",
                             "P53",
+                            "Binding: (Trigger: ",
+                            ", Theme: ",
+                            ")",
+                            "上述句子中的反应事件如下：",
+                            "部位：",
+                            "Result: ",
+                            "Treatment",
+                            "yes",
+                            "主诉：",
                         ]
                     )
                 ).map("".join),
@@ -469,7 +482,7 @@ def test_any_answers_give_a_row_that_keeps_the_contract(
     document: Document, answers: list[tuple[str, str]]
 ) -> None:
     engine = Scripted(lambda question, number: answers[number % len(answers)])
-    check(row(annotate(engine, document, ["ner", "re"])), document)
+    check(row(annotate(engine, document, list(TASKS))), document)
 
 
 def check(found: dict[str, Any], document: Document) -> None:
@@ -493,8 +506,19 @@ def check(found: dict[str, Any], document: Document) -> None:
         for ids, surface in ((r["head"], r["head_text"]), (r["tail"], r["tail_text"])):
             assert ids == sorted(set(ids)) and ids
             assert {m["id"] for m in mentions if m["text"] == surface} <= set(ids)
+    by_id = {m["id"]: m for m in mentions}
+    assert [e["id"] for e in found["events"]] == list(range(len(found["events"])))
+    for event in found["events"]:
+        assert event["trigger"] is not None or event["arguments"]
+        assert event["trigger"] is None or event["trigger"] in by_id
+        assert all(argument["mention"] in by_id for argument in event["arguments"])
+    labels = [(label["task"], label["label"]) for label in found["labels"]]
+    assert len(set(labels)) == len(labels)
+    assert len([task for task, _ in labels if task in ("qa:safe", "similarity")]) <= 2
+    assert all(text["text"].strip() for text in found["texts"])
     assert found["status"] in ("ok", "partial", "failed")
-    assert (found["status"] == "ok") == (not found["errors"])
+    failures = [e for e in found["errors"] if e["kind"] != "not_applicable"]
+    assert (found["status"] == "ok") == (not failures)
     assert found["passages"] == [
         {"type": p.type, "language": p.language, "offset": p.offset, "text": p.text}
         for p in document.passages

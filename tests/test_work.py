@@ -20,13 +20,14 @@ from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import Document
-from taiyi_ray.tasks import TASKS, select
+from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.task import Question
 from tests.annotate.jobs import annotate, corpus
 from tests.annotate.test_workers import planned
-from tests.samples import options
+from tests.samples import asked
 
-OPTIONS = replace(options(), document_first=True)  # as with any two questions
+# As with any two questions.
+ASSIGNMENTS = [asked(task, document_first=True) for task in ("ner", "re")]
 
 
 def sample(tmp_path, number: int) -> list[Document]:
@@ -60,13 +61,13 @@ class Noting(FakeEngine):
 
 
 async def through_annotator(engine: FakeEngine, found: list[Document]) -> None:
-    annotator = Annotator(engine, select(list(TASKS)), OPTIONS, 512)
+    annotator = Annotator(engine, ASSIGNMENTS, 512)
     await asyncio.gather(*map(annotator.annotate, found))
 
 
 async def bare(engine: FakeEngine, found: list[Document]) -> None:
     """The same questions and answers, and nothing else."""
-    asked = [q for d in found for task in TASKS.values() for q in task.questions(d, OPTIONS, None)]
+    asked = [q for d in found for a in ASSIGNMENTS for q in a.questions(d)]
     await asyncio.gather(*(engine.complete(q, engine.prompt(q), 512) for q in asked))
 
 

@@ -134,11 +134,13 @@ class _Read:
     slots: list[tuple[Term, Piece]]
 
 
-def _slots(body: Piece, type_: EventType, language: str) -> list[tuple[Term, Piece]]:
-    """Cut an event at the names of its slots."""
+def _slots(body: Piece, type_: EventType, language: str) -> list[tuple[Term, Piece]] | None:
+    """Cut an event at the names of its slots, without empty ones; None when it names no slot."""
     by_label = {slot.label(language).casefold(): slot for slot in type_.slots}
     names = "|".join(re.escape(label) for label in sorted(by_label, key=len, reverse=True))
     found = list(re.finditer(rf"(?:^|[,，;；])\s*({names})\s*[:：]", body.text, re.IGNORECASE))
+    if not found:
+        return None
     ends = [match.start() for match in found[1:]] + [len(body.text)]
     read = []
     for match, end in zip(found, ends, strict=True):
@@ -201,9 +203,10 @@ def parse(
     places = _Places(document, question, scores)
     events: dict[tuple[str, ...], Event] = {}
     for type_, body in _bodies(text, question):
-        slots = _slots(body, type_, question.language) if type_ else []
-        if not type_ or not slots:
+        slots = _slots(body, type_, question.language) if type_ else None
+        if not type_ or slots is None:
             problem = "invalid"
+        if not type_ or not slots:
             continue
         event = places.event(_Read(type_, slots))
         words = [piece.text for _, piece in slots]

@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 
 from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
-from taiyi_ray.annotate.job import options_of
+from taiyi_ray.annotate.job import assigned
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.tasks import select
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 
 
 def made(model: str = "digest", **settings: Any) -> dict[str, Any]:
     """The identity of a run with these settings, put together as the job does it."""
     config = AnnotateConfig(**{"inputs": ["in"], "output": "out", "context_limit": 4096} | settings)
-    tasks = select(config.tasks)
-    return identity(config, tasks, options_of(config, tasks), model)
+    return identity(config, assigned(config)[0], model)
 
 
 def test_it_is_sixteen_digits_and_the_same_for_the_same():
@@ -33,10 +31,10 @@ def test_it_is_sixteen_digits_and_the_same_for_the_same():
         ({"model": "other digest"}, "model"),
         ({"tasks": ["ner"]}, "re.version"),
         ({"tasks": ["ner"], "ask": "together"}, "document_first"),
-        ({"types": ["disease"]}, "ner.terms"),
-        ({"types": ["disease", "chemical"]}, "ner.terms"),
-        ({"relations": ["treatment"]}, "re.terms"),
-        ({"ask": "together"}, "together"),
+        ({"types": ["disease"]}, "ner.types"),
+        ({"types": ["disease", "chemical"]}, "ner.types"),
+        ({"relations": ["treatment"]}, "re.relations"),
+        ({"ask": "together"}, "ner.ask"),
         ({"scores": True}, "scores"),
         ({"grounding": "align"}, "grounding"),
         ({"chat": "taiyi1"}, "chat"),
@@ -123,7 +121,7 @@ def test_differences_name_the_setting_and_both_values():
         ({"model": "other", "chat": "taiyi1", "max_tokens": 1000, "context_limit": 8192}, []),
         ({"grounding": "align"}, ["grounding"]),
         ({"engine": "fake"}, ["engine"]),
-        ({"types": ["disease"], "max_tokens": 1000}, ["ner.terms"]),
+        ({"types": ["disease"], "max_tokens": 1000}, ["ner.types"]),
         ({"engine_args": {"dtype": "float32"}}, ["arguments"]),
     ],
 )

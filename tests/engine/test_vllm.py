@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import os
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,20 +20,18 @@ from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import SCHEMA, Document, passages
-from taiyi_ray.tasks import TASKS, select
-from taiyi_ray.tasks.task import Options
-from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES
+from taiyi_ray.tasks import TASKS
+from taiyi_ray.tasks.task import Assignment
 from tests.annotate.jobs import processes
+from tests.samples import asked
 
 # torch and vLLM warn of their own affairs while they are imported.
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("default")]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CONTEXT = 1024
-CONSTRAINED = Options(
-    MENTION_TYPES, RELATION_TYPES, grammar=True, together=True, document_first=True
-)
-FREE = dataclasses.replace(CONSTRAINED, grammar=False)
+CONSTRAINED = [asked(task, document_first=True) for task in ("ner", "re")]
+FREE = [dataclasses.replace(assignment, grammar=False) for assignment in CONSTRAINED]
 
 T = TypeVar("T")
 
@@ -56,10 +54,13 @@ class Shared:
         return self.runner.run(work)
 
     def annotate(
-        self, found: list[Document], options: Options = CONSTRAINED, max_tokens: int = 96
+        self,
+        found: list[Document],
+        assignments: Sequence[Assignment] = CONSTRAINED,
+        max_tokens: int = 96,
     ) -> list[Annotated]:
         async def all_of_them() -> list[Annotated]:
-            annotator = Annotator(self.engine, select(["ner", "re"]), options, max_tokens)
+            annotator = Annotator(self.engine, assignments, max_tokens)
             return list(await asyncio.gather(*map(annotator.annotate, found)))
 
         return self.run(all_of_them())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taiyi_ray.records import Document, passages
-from taiyi_ray.tasks import TASKS, ner, relations
+from taiyi_ray.tasks import ner, relations
 from taiyi_ray.tasks.task import Task, windows
-from tests.samples import chinese, english, options
+from tests.samples import asked, chinese, english
 
 # ----------------------------------------------------------------------------------------- windows
 
@@ -132,19 +130,19 @@ IN_CHINESE = (
 def test_instruction_comes_first_unless_questions_share_the_document(
     task: Task, document: Document, instruction: str
 ) -> None:
-    asked = options("disease,gene", "treatment")
-    (alone,) = task.questions(document, asked, None)
+    names = "disease,gene" if task is ner.TASK else "treatment"
+    (alone,) = asked(task.name, names).questions(document)
     assert alone.messages == [{"role": "user", "content": f"{instruction}\n\n{document.text}"}]
-    (shared,) = task.questions(document, replace(asked, document_first=True), None)
+    (shared,) = asked(task.name, names, document_first=True).questions(document)
     assert shared.messages == [{"role": "user", "content": f"{document.text}\n\n{instruction}"}]
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
-def test_questions_are_asked_in_the_language_of_their_passages(task: Task) -> None:
+@pytest.mark.parametrize(("task", "names"), [("ner", "disease"), ("re", "treatment")])
+def test_questions_are_asked_in_the_language_of_their_passages(task: str, names: str) -> None:
     document = Document(
         "d", passages([("a", "zh", "中文。"), ("b", "en", "English."), ("c", "de", "Deutsch.")])
     )
-    questions = task.questions(document, options("disease", "treatment"), None)
+    questions = asked(task, names).questions(document)
     assert [(q.language, q.window.text) for q in questions] == [
         ("en", "English."),
         ("zh", "中文。"),
@@ -155,33 +153,30 @@ def test_questions_are_asked_in_the_language_of_their_passages(task: Task) -> No
     ]
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
-def test_questions_have_a_grammar_only_when_asked_for(task: Task) -> None:
+@pytest.mark.parametrize("task", ["ner", "re"])
+def test_questions_have_a_grammar_only_when_asked_for(task: str) -> None:
     document = english("text")
-    assert [q.grammar is None for q in task.questions(document, options(), None)] == [False]
-    assert [q.grammar is None for q in task.questions(document, options(grammar=False), None)] == [
-        True
-    ]
+    assert [q.grammar is None for q in asked(task).questions(document)] == [False]
+    assert [q.grammar is None for q in asked(task, grammar=False).questions(document)] == [True]
 
 
 def test_identity_changes_with_the_types_and_names_both_templates() -> None:
-    identity = ner.TASK.identity(options("disease"))
-    assert identity["terms"] == [["disease", "disease", "疾病"]]
+    identity = asked("ner", "disease").identity()
+    assert identity["types"] == [{"name": "disease", "en": "disease", "zh": "疾病"}]
     assert isinstance(identity["templates"], dict)
     assert sorted(identity["templates"]) == ["en", "zh"]
     assert len(set(identity["templates"].values())) == 2
-    assert identity != ner.TASK.identity(options("gene"))
-    assert identity == ner.TASK.identity(options("disease", "treatment"))
+    assert identity != asked("ner", "gene").identity()
+    assert identity == asked("ner", "疾病").identity()
 
 
 def test_asked_apart_each_mention_type_has_a_question_of_its_own() -> None:
     document = Document("d", passages([("a", "zh", "中文。"), ("b", "en", "English.")]))
-    asked = options("disease,gene", "treatment,drug_interaction")
-    apart = replace(asked, together=False)
-    terms = asked.types
-    assert [q.types for q in ner.questions(document, asked)] == [terms] * 2
+    together = asked("ner", "disease,gene")
+    apart = asked("ner", "disease,gene", ask="apart")
+    terms = together.options.types
+    assert [q.types for q in ner.questions(document, together)] == [terms] * 2
     assert [q.types for q in ner.questions(document, apart)] == [(term,) for term in terms] * 2
-    assert [q.types for q in relations.questions(document, apart)] == [asked.relations] * 2
     for question in ner.questions(document, apart):
         (term,) = question.types
         (other,) = set(terms) - {term}
