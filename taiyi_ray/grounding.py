@@ -331,6 +331,6 @@ def labels_grammar(head: str, labels: Sequence[str], none: str | None) -> str:
 
 
 def sections_grammar(lead_in: str, heads: Sequence[str]) -> str:
-    """Lark grammar of a lead-in and a line `head text` for each head, in order."""
-    lines = " ".join(f'"\\n" {_quoted(head)} LINE' for head in heads)
-    return f"start: {_quoted(lead_in)} {lines}\nLINE: /[^ \\n][^\\n]*/\n"
+    """Lark grammar of a lead-in and a line `head text` for each head, in order, empty or not."""
+    lines = " ".join(f'"\\n" {_quoted(head)} LINE?' for head in heads)
+    return f"start: {_quoted(lead_in)} {lines}\nLINE: / ?[^ \\n][^\\n]*/\n"

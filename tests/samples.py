@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from taiyi_ray.annotator import merge
 from taiyi_ray.records import Annotations, Document, Mention, Relation, passages
 from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.task import Assignment, NotApplicable, Question
@@ -69,6 +70,17 @@ def questions(assignment: Assignment, document: Document) -> list[Question]:
         return assignment.questions(document)
     except NotApplicable:
         return []
+
+
+def back(assignment: Assignment, document: Document, gold: Annotations) -> Annotations:
+    """What is read from the answers that state the gold; each must be in the form asked for."""
+    found = []
+    for question in assignment.questions(document):
+        answer = assignment.task.target(question, gold)
+        parsed = assignment.task.parse(answer, question, document)
+        assert parsed.problem is None, (answer, parsed.problem)
+        found.append(parsed.annotations)
+    return merge(found)
 
 
 def everything(text: str = "Aspirin eased pain.", chinese: str = "阿司匹林缓解头痛。") -> Document:

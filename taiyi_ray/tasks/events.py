@@ -285,7 +285,8 @@ def writable(surface: str, language: str) -> bool:
 def target(question: Question, gold: Annotations) -> str:
     """The answer that names the gold events of the window, in the order of the text.
 
-    An event whose trigger holds a separator cannot be written, nor can an argument that does.
+    An event whose trigger holds a separator, or is not in the text, cannot be written, nor can such
+    an argument.
     """
     language = question.language
     blocks = []
@@ -319,9 +320,8 @@ def _written(
 
     def inside(number: int | None, text: str) -> bool:
         start = mentions[number].start if number in mentions else None
-        if start is None:
-            return text in window.text
-        return any(s.start <= start < s.end for s in window.spans)
+        there = start is None or any(s.start <= start < s.end for s in window.spans)
+        return there and text in window.text
 
     trigger = mentions[event.trigger].text if event.trigger in mentions else ""
     if type_.trigger and not (writable(trigger, language) and inside(event.trigger, trigger)):

@@ -6,7 +6,7 @@ English one ours:
     zh    上述问诊对话的诊疗报告如下：⏎主诉：...⏎现病史：...
     en    The report is as follows:⏎Chief complaint: ...⏎History of present illness: ...
 
-Every section has a line; one with nothing to say has `无`, `none`, and gives no text.
+Every section has a line. One with nothing to say is empty (or `none`, `无`) and gives no text.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def questions(
             types=sections,
             grammar=sections_grammar(
                 _LEAD_IN[language],
-                [term.label(language) + lines.COLON[language] for term in sections],
+                [(term.label(language) + lines.COLON[language]).strip() for term in sections],
             ),
             text=_spoken(document, window, language),
         )
@@ -121,16 +121,11 @@ def parse(
 def target(question: Question, gold: Annotations) -> str:
     """The report of the gold sections; line breaks within one become blanks."""
     sections = {text.task: " ".join(text.text.split("\n")) for text in gold.texts}
-    none = lines.NONE[question.language]
-    return "\n".join(
-        [
-            _LEAD_IN[question.language],
-            *(
-                head + (sections.get(f"{question.key}:{term.name}") or none).strip()
-                for head, term in zip(_heads(question), question.types, strict=True)
-            ),
-        ]
-    )
+    written = [
+        (head + sections.get(f"{question.key}:{term.name}", "")).strip()
+        for head, term in zip(_heads(question), question.types, strict=True)
+    ]
+    return "\n".join([_LEAD_IN[question.language], *written])
 
 
 TASK = Task(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taiyi_ray.records import Document, passages
-from taiyi_ray.tasks import ner, relations
+from taiyi_ray.tasks import TASKS, ner, relations
+from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Task, windows
+from tests import samples
 from tests.samples import asked, chinese, english
 
 # ----------------------------------------------------------------------------------------- windows
@@ -168,6 +172,63 @@ def test_identity_changes_with_the_types_and_names_both_templates() -> None:
     assert len(set(identity["templates"].values())) == 2
     assert identity != asked("ner", "gene").identity()
     assert identity == asked("ner", "疾病").identity()
+
+
+ANY = st.text() | st.lists(
+    st.sampled_from(
+        [
+            "Aspirin", "eased", "阿司匹林", "头痛", "disease: ", "疾病：", "treatment: [", ", ", "]",
+            "; ", "\n", "Binding: (Trigger: ", ", Theme: ", ")", "上述句子中的反应事件如下：", "部位：",
+            "，", "；", "Result: ", "上述文本被分类为：", "Treatment", "yes", "是", "similar",
+            "语义相同", "none", "无", "The report is as follows:", "Diagnosis: ", "主诉：", "A", "\x00",
+        ]
+    )
+).map("".join)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TASKS)
+@given(answer=ANY, cut=st.booleans(), grammar=st.booleans())
+def test_any_answer_to_any_task_is_read_without_error_and_mentions_are_of_the_text(
+    name: str, answer: str, cut: bool, grammar: bool
+) -> None:
+    document = samples.everything()
+    (assignment,) = samples.every(name, grammar=grammar)
+    questions = assignment.questions(document)
+    assert questions
+    for question in questions:
+        scores = Scores(answer, range(len(answer)), [-1.0] * len(answer))
+        parsed = assignment.task.parse(answer, question, document, cut=cut, scores=scores)
+        found = parsed.annotations
+        for mention in found.mentions:
+            if mention.start is not None:
+                assert document.text[mention.start : mention.end] == mention.text
+        ids = {mention.id for mention in found.mentions}
+        assert all(a.mention in ids for event in found.events for a in event.arguments)
+        assert {label.label for label in found.labels} <= {term.name for term in question.types}
+        assert all(label.task == question.key for label in found.labels)
+        assert all(text.task.startswith(question.key) and text.text for text in found.texts)
+        assert parsed.problem in (None, "invalid", "empty", "not_in_text")
+        if not answer.strip():
+            assert parsed.problem in ("invalid", "empty")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_is_asked_in_several_wordings_of_both_languages(name: str) -> None:
+    (assignment,) = samples.every(name)
+    assert assignment.task.wordings >= 3
+    contents = [
+        [q.messages[0]["content"] for q in reworded.questions(samples.everything())]
+        for number in range(1, assignment.task.wordings + 1)
+        for options in [assignment.options.model_copy(update={"wording": number})]
+        for reworded in [replace(assignment, options=options)]
+    ]
+    for at_same_place in zip(*contents, strict=True):
+        assert len(set(at_same_place)) == assignment.task.wordings
+    identities = [
+        replace(assignment, options=assignment.options.model_copy(update={"wording": n})).identity()
+        for n in (1, 2)
+    ]
+    assert identities[0] != identities[1]
 
 
 def test_asked_apart_each_mention_type_has_a_question_of_its_own() -> None:
