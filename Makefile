@@ -100,9 +100,11 @@ format: $(INSTALLED_DEV)  ## format the code
 	@$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(INSTALLED)  ## write docs/columns.md, the columns of the output
+docs: $(INSTALLED)  ## write docs/columns.md and docs/tasks.md from the code
 	@$(BIN)/python -c 'from taiyi_ray.records import columns_markdown as c; print(c(), end="")' \
 	  > docs/columns.md
+	$(BIN)/python -c 'from taiyi_ray.tasks.manual import manual as m; print(m(), end="")' \
+	  > docs/tasks.md
 
 # The set for GPUs may not be installable here: resolve it from the index's metadata instead, bound
 # to the lock, and see that the lock says exactly that. Installs nothing, downloads no wheels.

@@ -16,7 +16,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from taiyi_ray.formats import documents, json_lines
 from taiyi_ray.records import SCHEMA
+from taiyi_ray.tasks import TASKS, assign
+from taiyi_ray.tasks.options import read_file
+from tests import samples
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SOURCE = "a%3Db.xml-0123abcd"
@@ -133,6 +137,25 @@ def test_chinese_sample() -> None:
     assert all(("text" in record) != ("passages" in record) for record in records)
     languages = {p.get("language") for record in records for p in record.get("passages", ())}
     assert {"zh", "en"} <= languages
+
+
+@pytest.mark.parametrize("name", [*TASKS, "all"])
+def test_task_files(name: str) -> None:
+    path = EXAMPLES / "tasks" / f"{name}.yaml"
+    given = read_file(str(path))
+    assert list(given) == (list(TASKS) if name == "all" else [name])
+    assert [a.task.name for a in assign(list(given), given)] == list(given)
+    assert all(len(line) <= 100 for line in path.read_text("utf-8").splitlines())
+
+
+def test_every_task_has_something_to_do_in_the_documents_of_its_example() -> None:
+    given = read_file(str(EXAMPLES / "tasks" / "all.yaml"))
+    with (EXAMPLES / "tasks" / "documents.jsonl").open("rb") as stream:
+        found = list(documents(stream, "documents.jsonl", json_lines.FORMAT, "s", 0, 8))
+    assert [d.errors for d in found] == [[]] * 9
+    for assignment in assign(list(given), given):
+        assert any(samples.questions(assignment, document) for document in found)
+        assert not all(samples.questions(assignment, document) for document in found)
 
 
 # -------------------------------------------------------------------------------------------- SQL

@@ -281,7 +281,7 @@ def test_gold_comes_back_in_words_but_for_those_that_cannot_be_written(
     at_their_places: int,
     reasons: dict[str, int],
 ) -> None:
-    """All words of an event come back; which occurrences they were, the nearest ones tell mostly."""
+    """All words come back; which of their occurrences it was, the nearest ones tell mostly."""
     corpus = list(read(shared_data))
     assignment = asked("ee", types=types_of(corpus, trigger=trigger))
     seen, placed, why = 0, 0, Counter[str]()

@@ -44,7 +44,7 @@ def test_another_file_is_an_error(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_no_file_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="--task-file nowhere.yaml: No such file"):
+    with pytest.raises(ConfigError, match=r"--task-file nowhere\.yaml: No such file"):
         read_file("nowhere.yaml")
 
 
