@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,14 +20,19 @@ from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.records import (
     SCHEMA,
     Annotations,
+    Argument,
     Document,
+    Event,
     Failure,
+    Label,
     Mention,
     Relation,
+    Text,
     passages,
 )
 from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.task import Question
+from taiyi_ray.tasks.vocabulary import terms
 from tests.samples import asked, english, every
 
 Reply = tuple[str, str] | Exception
@@ -387,8 +393,92 @@ def test_merge_prefers_the_exact_match(order: int) -> None:
     assert kept.grounded == "exact"
 
 
+def test_merge_renumbers_triggers_and_arguments_and_keeps_an_event_once() -> None:
+    def bound() -> Annotations:
+        event = Event(0, "Binding", 1, [Argument("Theme", 0, "p53")])
+        mentions = [mention(0, None, "p53", 9), mention(1, "Binding", "binds", 0)]
+        return Annotations(mentions, events=[event])
+
+    named = Annotations([mention(0, "gene", "p53", 9), mention(1, "verb", "binds", 0)])
+    merged = merge([named, bound(), bound()])
+    assert [(m.id, m.type, m.text) for m in merged.mentions] == [
+        (0, "Binding", "binds"),
+        (1, "verb", "binds"),
+        (2, "gene", "p53"),
+    ]
+    assert merged.events == [Event(0, "Binding", 0, [Argument("Theme", 2, "p53")])]
+
+
+def test_merge_unites_labels_and_keeps_every_text() -> None:
+    one = Annotations(labels=[Label("tc", "a"), Label("tc", "b")], texts=[Text("mt:zh", "x")])
+    other = Annotations(labels=[Label("tc", "b")], texts=[Text("title", "x")])
+    merged = merge([one, other])
+    assert merged.labels == [Label("tc", "a"), Label("tc", "b")]
+    assert merged.texts == [Text("mt:zh", "x"), Text("title", "x")]
+
+
 def test_merge_of_nothing() -> None:
     assert merge([]) == Annotations()
+
+
+# ------------------------------------------------------------------------------------------- tasks
+
+
+def windowed(answer: Callable[[Question, int], Reply], task: str) -> Annotated:
+    """Of a document whose windows are two or more."""
+    engine = Scripted(answer, context_limit=800)
+    annotated = annotate(
+        engine, english(*(f"Number {n} is a sentence." for n in range(40))), [task]
+    )
+    assert max(a.window for a in annotated.answers) >= 1
+    return annotated
+
+
+def test_texts_of_several_windows_are_joined_in_order() -> None:
+    annotated = windowed(lambda q, n: (f"part {q.window.index}", "stop"), "mt")
+    parts = [f"part {n}" for n in range(len(annotated.answers))]
+    assert annotated.annotations.texts == [Text("mt:zh", "\n".join(parts))]
+
+
+def test_of_one_label_the_first_that_was_given_counts() -> None:
+    annotated = windowed(lambda q, n: (["?", "no", "yes"][min(q.window.index, 2)], "stop"), "qa")
+    assert annotated.annotations.labels == [Label("qa:safe", "no")]
+    assert annotated.status == "partial"  # the first window's answer was none
+
+
+def test_several_labels_of_windows_are_united() -> None:
+    names = ["Treatment", "Risk: high"]
+    annotated = windowed(lambda q, n: (f"Result: {names[q.window.index % 2]}", "stop"), "tc")
+    assert [label.label for label in annotated.annotations.labels] == names
+
+
+def test_texts_in_two_languages_stay_apart() -> None:
+    document = Document("d", passages([("text", "en", "Pain."), ("text", "zh", "头痛。")]))
+    annotated = annotate(Scripted(lambda q, n: (q.language, "stop")), document, ["summary"])
+    assert annotated.annotations.texts == [Text("summary", "en"), Text("summary", "zh")]
+
+
+def test_an_empty_answer_is_a_failure_and_the_other_tasks_stand() -> None:
+    engine = Scripted(lambda q, n: ("" if q.task == "title" else "A text.", "stop"))
+    annotated = annotate(engine, PAIN, ["title", "summary"])
+    assert annotated.status == "partial"
+    assert [(e.kind, e.where) for e in annotated.errors] == [("empty", "title en window 0")]
+    assert annotated.annotations.texts == [Text("summary", "A text.")]
+
+
+def test_a_task_that_is_too_long_fails_alone_and_one_that_does_not_apply_says_why() -> None:
+    long = every("tc")[0]
+    labels = [f"{'long ' * 20}{n}" for n in range(20)]
+    wordy = replace(long, options=long.options.model_copy(update={"labels": terms(labels, ())}))
+    engine = Scripted(lambda q, n: ("A title.", "stop"), context_limit=700)
+    annotator = Annotator(engine, [wordy, *every("title", "dialogue")], 100)
+    annotated = asyncio.run(annotator.annotate(PAIN))
+    assert annotated.status == "partial"
+    assert [(e.kind, e.where) for e in annotated.errors] == [
+        ("too_long", "tc"),
+        ("not_applicable", "dialogue"),
+    ]
+    assert annotated.annotations.texts == [Text("title", "A title.")]
 
 
 # -------------------------------------------------------------------------------------- properties

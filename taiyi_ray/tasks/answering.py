@@ -50,6 +50,8 @@ def _by_name(value: object) -> object:
 
 
 class Options(TaskOptions):
+    """What is asked, and what an answer is."""
+
     form: Literal["free", "yes_no", "yes_no_maybe", "choice"] = Field(
         "free", description="what an answer is"
     )

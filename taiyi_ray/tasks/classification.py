@@ -25,6 +25,8 @@ _HEAD = {"en": "Result: ", "zh": "上述文本被分类为："}
 
 
 class Options(TaskOptions):
+    """The labels, and how many of them may be true."""
+
     labels: Annotated[tuple[Term, ...], named()] = Field(
         description="the labels to choose from, or each with its `en` and `zh`"
     )

@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field
 from taiyi_ray.grounding import LONGEST, Slots, events_grammar
 from taiyi_ray.records import Annotations, Argument, Document, Event, Mention, Span
 from taiyi_ray.tasks import lines
-from taiyi_ray.tasks.options import TaskOptions, name_of, term_of
+from taiyi_ray.tasks.options import HEAD, TaskOptions, term_of, terms_of
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
     Assignment,
@@ -34,7 +34,7 @@ from taiyi_ray.tasks.task import (
     locator,
     shown,
 )
-from taiyi_ray.tasks.vocabulary import Term, terms
+from taiyi_ray.tasks.vocabulary import Term
 
 TRIGGER = Term("trigger", "Trigger", "触发词")
 
@@ -63,20 +63,19 @@ def _event_types(value: object) -> tuple[EventType, ...]:
 def _event_type(name: object, given: object) -> EventType:
     values: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {"roles": given}
     roles, trigger = values.pop("roles", None), values.pop("trigger", TRIGGER.name)
-    if isinstance(roles, Mapping):
-        found = tuple(term_of(role, labels) for role, labels in roles.items())
-    elif isinstance(roles, list):
-        found = terms([name_of(role) for role in roles], ())
-    else:
+    if not isinstance(roles, (list, Mapping)):
         raise ValueError(f"{name}: expected roles, as in [Theme, Cause]")
-    term = term_of(name, values)
-    named_trigger = terms([name_of(trigger)], [TRIGGER])[0] if trigger is not None else None
-    if not found and named_trigger is None:
+    term = term_of(name, values, HEAD)
+    players = terms_of(roles, (), HEAD)
+    caller = terms_of([trigger], [TRIGGER], HEAD)[0] if trigger is not None else None
+    if not players and caller is None:
         raise ValueError(f"{name}: an event has a trigger, or roles, or both")
-    return EventType(term.name, term.en, term.zh, found, named_trigger)
+    return EventType(term.name, term.en, term.zh, players, caller)
 
 
 class Options(TaskOptions):
+    """The types of events, and who takes part in each."""
+
     types: Annotated[tuple[EventType, ...], BeforeValidator(_event_types)] = Field(
         description="types of events, each with its roles, or with `roles`, `en`, `zh` and what "
         "its `trigger` is called (null: events have none)"

@@ -22,7 +22,7 @@ from pydantic import Field
 from taiyi_ray.grounding import longest, mentions_grammar
 from taiyi_ray.records import Annotations, Document, Mention
 from taiyi_ray.tasks import lines
-from taiyi_ray.tasks.options import TaskOptions, named
+from taiyi_ray.tasks.options import HEAD, TaskOptions, named
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import (
     Assignment,
@@ -38,7 +38,9 @@ from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term
 
 
 class Options(TaskOptions):
-    types: Annotated[tuple[Term, ...], named(MENTION_TYPES)] = Field(
+    """The types of mentions, and how they are asked about."""
+
+    types: Annotated[tuple[Term, ...], named(MENTION_TYPES, HEAD)] = Field(
         MENTION_TYPES, description="mention types (`--types`)"
     )
     ask: Literal["together", "apart"] = Field(

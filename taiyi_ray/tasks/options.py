@@ -33,36 +33,50 @@ class TaskOptions(BaseModel):
         return "{}"
 
 
-def name_of(value: object) -> str:
+LABEL = ";；\n"
+"""What a label must not hold: the separators of lists."""
+HEAD = LABEL + ":：[]"
+"""What a name must not hold that begins a line of an answer, or an item of it."""
+
+
+def name_of(value: object, forbidden: str = LABEL) -> str:
     """A name that the separators of answers leave whole; raises ValueError for another."""
     if not isinstance(value, str):
         raise ValueError(f"a name must be text, not {value!r}: put it in quotes")
-    if not value.strip() or value != value.strip() or set(value) & set(";；\n"):
-        raise ValueError(f"a name must not be blank nor hold ; or a line break, as {value!r} does")
+    if not value.strip() or value != value.strip() or set(value) & set(forbidden):
+        signs = " ".join("".join(forbidden.split()))
+        raise ValueError(
+            f"a name must not be blank nor hold {signs} or a line break, as {value!r} does"
+        )
     return value
 
 
-def term_of(name: object, labels: object) -> Term:
+def term_of(name: object, labels: object, forbidden: str = LABEL) -> Term:
     """The term of `name: {en: ..., zh: ...}`; a language that is left out uses the name."""
-    known = {"en", "zh"}
     if labels is None:
         labels = {}
-    if not isinstance(labels, Mapping) or labels.keys() - known:
+    if not isinstance(labels, Mapping) or labels.keys() - {"en", "zh"}:
         raise ValueError(f"{name}: expected its labels, as in {{en: treatment, zh: 治疗}}")
-    own = name_of(name)
-    return Term(own, name_of(labels.get("en", own)), name_of(labels.get("zh", own)))
+    own = name_of(name, forbidden)
+    english, chinese = (name_of(labels.get(language, own), forbidden) for language in ("en", "zh"))
+    return Term(own, english, chinese)
 
 
-def named(known: Sequence[Term] = ()) -> BeforeValidator:
-    """Reads terms: a list of names, known ones by any of their labels, or names with labels."""
+def terms_of(value: object, known: Sequence[Term] = (), forbidden: str = LABEL) -> tuple[Term, ...]:
+    """The terms of a list of names, known ones by any of their labels, or of names with labels."""
+    if isinstance(value, Mapping):
+        return tuple(term_of(name, labels, forbidden) for name, labels in value.items())
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("expected a list of names")
+    names = [v if isinstance(v, Term) else name_of(v, forbidden) for v in value]
+    return terms(names, known)
+
+
+def named(known: Sequence[Term] = (), forbidden: str = LABEL) -> BeforeValidator:
+    """Reads terms, one at least."""
 
     def read(value: object) -> tuple[Term, ...]:
-        if isinstance(value, Mapping):
-            found = tuple(term_of(name, labels) for name, labels in value.items())
-        elif isinstance(value, (list, tuple)):
-            found = terms([v if isinstance(v, Term) else name_of(v) for v in value], known)
-        else:
-            raise ValueError("expected a list of names")
+        found = terms_of(value, known, forbidden)
         if not found:
             raise ValueError("expected one name at least")
         return found

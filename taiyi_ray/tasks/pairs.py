@@ -39,12 +39,16 @@ _DESCRIPTION = "the labels to choose one from, or each with its `en` and `zh`"
 
 
 class SimilarityOptions(TaskOptions):
+    """What two texts may be called."""
+
     labels: Annotated[tuple[Term, ...], named(SIMILARITY)] = Field(
         SIMILARITY, description=_DESCRIPTION
     )
 
 
 class EntailmentOptions(TaskOptions):
+    """What may follow from one text for another."""
+
     labels: Annotated[tuple[Term, ...], named(ENTAILMENT)] = Field(
         ENTAILMENT, description=_DESCRIPTION
     )

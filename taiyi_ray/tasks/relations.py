@@ -18,7 +18,7 @@ from pydantic import Field
 from taiyi_ray.grounding import pairs_grammar
 from taiyi_ray.records import Annotations, Document, Relation
 from taiyi_ray.tasks import lines
-from taiyi_ray.tasks.options import TaskOptions, named
+from taiyi_ray.tasks.options import HEAD, TaskOptions, named
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
     Assignment,
@@ -34,7 +34,9 @@ from taiyi_ray.tasks.vocabulary import RELATION_TYPES, Term
 
 
 class Options(TaskOptions):
-    relations: Annotated[tuple[Term, ...], named(RELATION_TYPES)] = Field(
+    """The types of relations."""
+
+    relations: Annotated[tuple[Term, ...], named(RELATION_TYPES, HEAD)] = Field(
         RELATION_TYPES, description="relation types (`--relations`)"
     )
 

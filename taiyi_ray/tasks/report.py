@@ -19,7 +19,7 @@ from taiyi_ray.grounding import sections_grammar
 from taiyi_ray.records import Annotations, Document, Text
 from taiyi_ray.tasks import lines, texts
 from taiyi_ray.tasks.dialogue import ROLES
-from taiyi_ray.tasks.options import TaskOptions, named
+from taiyi_ray.tasks.options import HEAD, TaskOptions, named
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Assignment, Parsed, Question, Task, Window, shown
 from taiyi_ray.tasks.vocabulary import Term
@@ -41,7 +41,9 @@ _SPEAKERS = {
 
 
 class Options(TaskOptions):
-    sections: Annotated[tuple[Term, ...], named(SECTIONS)] = Field(
+    """The sections of a report."""
+
+    sections: Annotated[tuple[Term, ...], named(SECTIONS, HEAD)] = Field(
         SECTIONS, description="the sections of the report"
     )
 

@@ -19,6 +19,8 @@ _OTHER = {"en": "zh", "zh": "en"}
 
 
 class Options(TaskOptions):
+    """What is translated."""
+
     to: Literal["en", "zh"] | None = Field(
         None, description="the language to translate into; without it, each into the other"
     )

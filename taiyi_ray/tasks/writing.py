@@ -16,6 +16,8 @@ _TITLE = ("title",)
 
 
 class SummaryOptions(TaskOptions):
+    """How long a summary may be."""
+
     sentences: int = Field(3, ge=1, le=50, description="how long a summary may be")
 
 

@@ -52,6 +52,34 @@ def test_it_changes_with_what_can_change_an_answer(settings, differs):
 
 
 @pytest.mark.parametrize(
+    ("text", "differs"),
+    [
+        ("ner: {types: [disease], ask: together}", "ner.types"),
+        ("ner: {ask: together}", "ner.ask"),
+        ("ner: {wording: 2}", "ner.templates"),
+        ("re: {relations: [treatment]}", "re.relations"),
+        ("tc: {labels: [A, B]}", "tc.labels"),
+        ("qa: {questions: [Why]}", "qa.questions"),
+    ],
+)
+def test_it_changes_with_the_content_of_the_task_file(tmp_path, text, differs):
+    path = tmp_path / "tasks.yaml"
+    path.write_text(text)
+    tasks = ["ner", "re", *({text.partition(":")[0]} - {"ner", "re"})]
+    usual, now = made(), made(task_file=str(path), tasks=tasks)
+    assert differs in [line.partition(":")[0] for line in differences(usual, now)]
+    moved = path.rename(tmp_path / "other.yaml")
+    assert fingerprint(made(task_file=str(moved), tasks=tasks)) == fingerprint(now)
+
+
+def test_flags_win_over_the_task_file(tmp_path):
+    path = tmp_path / "tasks.yaml"
+    path.write_text("ner: {types: [gene], ask: together}\nre: {}\n")
+    now = made(task_file=str(path), types=["disease"], ask="apart")
+    assert fingerprint(now) == fingerprint(made(types=["disease"]))
+
+
+@pytest.mark.parametrize(
     ("task", "change"),
     [(0, {"version": 99}), (1, {"version": 99}), (0, {"template": "re.v1"})],
 )

@@ -64,7 +64,7 @@ def test_a_task_file_over_all_tasks_fills_every_column_and_counts_by_task(joined
     assert totals["failures"] == {} and totals["wrong"] == {}
     assert totals["not_applicable"]["dialogue"] == 7
     assert totals["not_applicable"].keys() == set(TASKS)
-    assert totals["texts"]["mt:zh"] == 4
+    assert totals["texts"]["mt:zh"] == 5
     job = json.loads((output / "job.json").read_text())
     assert job["identity"]["tc.labels"][0] == dict.fromkeys(("name", "en", "zh"), "Treatment")
     assert str(tasks) not in json.dumps(job["identity"])
