@@ -19,6 +19,7 @@ from taiyi_ray.records import (
     Document,
     Event,
     Failure,
+    Label,
     Mention,
     Relation,
     Status,
@@ -304,8 +305,11 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
         mention.id = number
     merged.relations = _relations(parts, old, places, merged.mentions)
     merged.events = _events(parts, old, places)
-    labels = ((label.task, label.label, label) for part in parts for label in part.labels)
-    merged.labels = list({(task, name): label for task, name, label in labels}.values())
+    labels: dict[tuple[str, str], Label] = {}
+    for part in parts:
+        for label in part.labels:
+            labels.setdefault((label.task, label.label), label)
+    merged.labels = list(labels.values())
     merged.texts = [text for part in parts for text in part.texts]
     return merged
 

@@ -78,6 +78,15 @@ ROWS = [
             mention(3, None, "aspirin", 20),
         ],
         relations=[relation("stroke", [0, 1, 2], "aspirin", [3])],
+        events=[
+            {"id": 0, "type": "Cause", "trigger": 2, "arguments": [
+                {"role": "Theme", "mention": 3, "text": "aspirin"},
+                {"role": "Site", "mention": None, "text": "brain"},
+            ]},
+            {"id": 1, "type": "Onset", "trigger": None, "arguments": []},
+        ],
+        labels=[{"task": "tc", "label": "Treatment", "score": 0.5}],
+        texts=[{"task": "mt:zh", "text": "阿司匹林"}, {"task": "title", "text": "Aspirin"}],
         metadata=[("journal", "J Other"), ("year", "in press")],
     ),
     row(
@@ -197,6 +206,19 @@ def test_relations_carry_the_types_of_their_mentions(database: duckdb.DuckDBPyCo
         ("100", "treatment", "阿司匹林", "chemical", "stroke", "disease", 2004, 0.5),
         ("101", "treatment", "stroke", "disease, gene", "aspirin", None, None, 0.5),
     ]
+
+
+def test_events_labels_and_texts(database: duckdb.DuckDBPyConnection) -> None:
+    sql = "SELECT document_id, event_id, type, trigger, role, argument FROM events ORDER BY ALL"
+    assert asked(database, sql) == [
+        ("101", 0, "Cause", "stroke", "Site", "brain"),
+        ("101", 0, "Cause", "stroke", "Theme", "aspirin"),
+        ("101", 1, "Onset", None, None, None),
+    ]
+    sql = "SELECT document_id, task, label, score FROM labels"
+    assert asked(database, sql) == [("101", "tc", "Treatment", 0.5)]
+    sql = "SELECT document_id, task, text FROM texts ORDER BY task"
+    assert asked(database, sql) == [("101", "mt:zh", "阿司匹林"), ("101", "title", "Aspirin")]
 
 
 def test_questions(database: duckdb.DuckDBPyConnection) -> None:

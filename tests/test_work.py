@@ -20,7 +20,6 @@ from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import Document
-from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.task import Question
 from tests.annotate.jobs import annotate, corpus
 from tests.annotate.test_workers import planned
@@ -108,7 +107,7 @@ def test_each_question_is_rendered_tokenised_and_sent_once(tmp_path, monkeypatch
     asyncio.run(through_annotator(engine, found))
     assert set(engine.prompts.values()) == set(engine.sent.values()) == {1}
     assert set(engine.prompts) == set(engine.sent)
-    assert rendered() == len(engine.sent) == len(found) * len(TASKS)
+    assert rendered() == len(engine.sent) == len(found) * len(ASSIGNMENTS)
 
 
 def test_each_answer_takes_one_locator_and_each_surface_one_search(tmp_path, monkeypatch):
@@ -162,4 +161,4 @@ def test_the_job_sends_what_a_bare_loop_sends(ray_cluster, monkeypatch, tmp_path
     annotate(tmp_path / "60.jsonl", "-o", output, "--engine", "fake")
     run = json.loads((output / "run.json").read_text())
     assert run["prompt_tokens"] == engine.tokens
-    assert run["totals"]["tokens"]["questions"] == engine.sent.total() == 60 * len(TASKS)
+    assert run["totals"]["tokens"]["questions"] == engine.sent.total() == 60 * len(ASSIGNMENTS)

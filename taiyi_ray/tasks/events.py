@@ -13,6 +13,7 @@ under the lead-in of its type; empty slots stay, several who play a role have `ï
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from taiyi_ray.grounding import LONGEST, Slots, events_grammar
-from taiyi_ray.records import Annotations, Argument, Document, Event, Mention, Span
+from taiyi_ray.records import Annotations, Argument, Document, Event, Grounded, Mention, Span
 from taiyi_ray.tasks import lines
 from taiyi_ray.tasks.options import HEAD, TaskOptions, term_of, terms_of
 from taiyi_ray.tasks.scores import Piece, Scores
@@ -218,6 +219,12 @@ def parse(
     return Parsed(annotations, problem)
 
 
+def _nearest(spans: Sequence[Span], place: int) -> Span:
+    """Of spans in the order of the text, the one that begins nearest to a place."""
+    at = bisect_left(spans, place, key=lambda span: span.start)
+    return min(spans[max(0, at - 1) : at + 1], key=lambda span: abs(span.start - place))
+
+
 class _Places:
     """Finds where the words of events stand, and collects the mentions there."""
 
@@ -228,30 +235,22 @@ class _Places:
         self.mentions: list[Mention] = []
 
     def event(self, read: _Read) -> Event:
+        """The event, its mentions where they are nearest to each other."""
+        found = {piece.text: self._find(piece.text) for _, piece in read.slots}
         trigger = next((p for slot, p in read.slots if slot is read.type.trigger), None)
         players = [(slot, p) for slot, p in read.slots if slot is not read.type.trigger]
-        found = {piece.text: self._find(piece.text) for _, piece in read.slots}
-        centres = found[trigger.text][0] if trigger else found[players[0][1].text][0]
-
-        def strain(centre: Span) -> int:
-            reach = [found[p.text][0] for _, p in players]
-            return sum(min(abs(s.start - centre.start) for s in spans) for spans in reach if spans)
-
-        centre = min(centres, key=strain) if centres else None
+        centre = trigger or players[0][1]
+        others = [spans for spans, _ in (found[piece.text] for _, piece in players) if spans]
+        places, _ = found[centre.text]
+        place = min(
+            (span.start for span in places),
+            key=lambda at: sum(abs(_nearest(spans, at).start - at) for spans in others),
+            default=0,
+        )
 
         def mention(piece: Piece, type_: str | None) -> int:
             spans, how = found[piece.text]
-            near = min(spans, key=lambda s: abs(s.start - centre.start) if centre else s.start) \
-                if spans else None  # fmt: skip
-            key = (type_, near.start if near else None, piece.text)
-            if key not in self._ids:
-                score = self._scores.of(piece) if self._scores else None
-                (made,) = located(
-                    self._document, type_, piece.text, [near] if near else [], how, score
-                )
-                made.id = self._ids[key] = len(self.mentions)
-                self.mentions.append(made)
-            return self._ids[key]
+            return self._mention(piece, type_, [_nearest(spans, place)] if spans else [], how)
 
         return Event(
             0,
@@ -260,7 +259,19 @@ class _Places:
             [Argument(slot.name, mention(p, None), p.text) for slot, p in players],
         )
 
-    def _find(self, surface: str) -> tuple[list[Span], Any]:
+    def _mention(
+        self, piece: Piece, type_: str | None, spans: Sequence[Span], how: Grounded
+    ) -> int:
+        """The number of the mention there, a new one if it is the first."""
+        key = (type_, spans[0].start if spans else None, piece.text)
+        if key not in self._ids:
+            score = self._scores.of(piece) if self._scores else None
+            (made,) = located(self._document, type_, piece.text, spans, how, score)
+            made.id = self._ids[key] = len(self.mentions)
+            self.mentions.append(made)
+        return self._ids[key]
+
+    def _find(self, surface: str) -> tuple[list[Span], Grounded]:
         """The places of a surface in the question's window, or else anywhere in the document."""
         spans, how = self._locator.find(surface)
         inside = [
