@@ -355,10 +355,11 @@ def _written(
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
     """Exact match of type, trigger's words, and roles with words."""
-    return Counts.of(list(_comparable(predicted)), list(_comparable(gold)))
+    return Counts.of(list(comparable(predicted)), list(comparable(gold)))
 
 
-def _comparable(annotations: Annotations) -> Iterator[tuple[object, ...]]:
+def comparable(annotations: Annotations) -> Iterator[tuple[object, ...]]:
+    """The events in words: type, trigger, and who plays which role in any order."""
     words = {mention.id: mention.text for mention in annotations.mentions}
     for event in annotations.events:
         players = frozenset((a.role, a.text) for a in event.arguments)

@@ -287,13 +287,13 @@ def test_gold_comes_back_in_words_but_for_those_that_cannot_be_written(
     seen, placed, why = 0, 0, Counter[str]()
     for document, gold in corpus:
         found = back(assignment, document, gold)
-        words, places = set(events._comparable(found)), set(told(found))
-        for event, comparable, place in zip(
-            gold.events, events._comparable(gold), told(gold), strict=True
+        back_in_words, places = set(events.comparable(found)), set(told(found))
+        for event, words, place in zip(
+            gold.events, events.comparable(gold), told(gold), strict=True
         ):
             seen += 1
             placed += place in places
-            if comparable not in words:
+            if words not in back_in_words:
                 why[lost(event, gold, document)] += 1
     assert (seen, dict(why), placed) == (number, reasons, at_their_places)
 
@@ -321,11 +321,11 @@ def test_gold_of_chip_cdee_comes_back_but_for_words_of_its_own(shared_data: Path
                 if word
             ]
             gold.events.append(Event(number, "临床发现", number, arguments))
-        found = set(events._comparable(back(asked("ee", types=FINDING), document, gold)))
-        for event, comparable in zip(gold.events, events._comparable(gold), strict=True):
+        found = set(events.comparable(back(asked("ee", types=FINDING), document, gold)))
+        for event, told_ in zip(gold.events, events.comparable(gold), strict=True):
             words = [gold.mentions[event.id].text, *(a.text for a in event.arguments)]
             absent = any(word not in document.text for word in words)
             counts["absent" if absent else "there"] += 1
-            counts["back"] += comparable in found
-            assert (comparable in found) or absent
+            counts["back"] += told_ in found
+            assert (told_ in found) or absent
     assert counts == {"there": 14, "absent": 17, "back": 14}
