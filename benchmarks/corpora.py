@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benchmarks.gold import DATA, held_out
 from benchmarks.measure import ROOT
-from taiyi_ray.annotate.job import assigned
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import documents, format_of, raw_records
 from taiyi_ray.records import Annotations, Document
+from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Question
 
 LENGTHS = range(900, 1300)

@@ -30,7 +30,6 @@ from benchmarks.bare import VLLM
 from benchmarks.measure import Row, say, write
 from taiyi_ray import models
 from taiyi_ray.annotate import plan, sources, workers
-from taiyi_ray.annotate.job import assigned
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotator import Annotated
 from taiyi_ray.config import AnnotateConfig
@@ -38,7 +37,7 @@ from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.engine.vllm import VllmEngine, sampling_parameters
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import Annotations, Document
-from taiyi_ray.tasks import TASKS, ner, relations
+from taiyi_ray.tasks import TASKS, assigned, ner, relations
 from taiyi_ray.tasks.task import Question
 
 DOCUMENTS = 40

@@ -340,11 +340,12 @@ def test_tasks_are_those_of_the_task_file_or_those_named(
     run, tmp_path, source, out, options, tasks, note
 ):
     path = tmp_path / "tasks.yaml"
-    path.write_text("tc: {labels: [A, B]}\nner: {types: [gene]}\n")
+    path.write_text("tc: {labels: [A, B]}\nner: {types: [genes]}\n")
     given = ("annotate", source, "-o", out, "--engine", "fake", "--task-file", path, "--dry-run")
     ran = run(*given, *options)
     assert json.loads(ran.out)["tasks"] == tasks
     assert (f"note: {path}: --tasks leaves out tc" in ran.err) is note
+    assert "note: 'genes' is not one of the default types; did you mean 'gene'?" in ran.err
 
 
 def test_a_message_is_one_line_and_its_brackets_stay(run, source, tmp_path, no_work):

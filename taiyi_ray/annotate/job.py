@@ -40,16 +40,13 @@ from taiyi_ray.annotate.report import UnitFile, sample_rows, write_report
 from taiyi_ray.annotate.workers import COUNTED, unit_row
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
-from taiyi_ray.tasks import assign, select
-from taiyi_ray.tasks.options import read_file
+from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Assignment
-from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES, hints
 
 EXECUTION_UNITS = 1000
 """Units of one Ray Data execution: its driver's memory grows with its blocks."""
 
 DEFAULT_CONTEXT = 4096
-DEFAULT_TASKS = ["ner", "re"]
 
 EXIT_DONE, EXIT_TOO_MANY_FAILED = 0, 3
 
@@ -92,35 +89,6 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
         console.print(f"nothing to do: all {plan.records:,} documents are in {config.output}")
         return this.exit_code(totals)
     return this.finish()  # also for a run that was killed after its last unit
-
-
-def assigned(config: AnnotateConfig) -> tuple[list[Assignment], list[str]]:
-    """The tasks as a configuration asks them, and notes on what it may not mean as it says it.
-
-    `--tasks` chooses among the tasks of the task file, or adds to them; `--types`, `--relations`
-    and `--ask` win over what the file says.
-
-    Raises:
-        ConfigError: a task or an option is unknown, has a wrong value or is missing.
-    """
-    given = read_file(config.task_file) if config.task_file else {}
-    select(list(given))  # an unknown name is a slip even where --tasks leaves it out
-    names = config.tasks or list(given) or DEFAULT_TASKS
-    flags: dict[str, dict[str, Any]] = {
-        "ner": {"types": config.types, "ask": config.ask},
-        "re": {"relations": config.relations},
-    }
-    options = {
-        name: given.get(name, {}) | {k: v for k, v in flags.get(name, {}).items() if v is not None}
-        for name in names
-    }
-    place = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
-    notes = hints(config.types, MENTION_TYPES) + hints(config.relations, RELATION_TYPES)
-    unused = [name for name in given if name not in names]
-    if unused:
-        notes.append(f"{config.task_file}: --tasks leaves out {', '.join(unused)}")
-    grammar = config.grounding == "grammar"
-    return assign(names, options, grammar=grammar, place=place), notes
 
 
 @dataclass(frozen=True)

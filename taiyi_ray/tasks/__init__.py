@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.records import Document, passages
 from taiyi_ray.tasks import (
@@ -24,7 +25,7 @@ from taiyi_ray.tasks import (
     translation,
     writing,
 )
-from taiyi_ray.tasks.options import validated
+from taiyi_ray.tasks.options import read_file, validated
 from taiyi_ray.tasks.task import LANGUAGES, Assignment, NotApplicable, Task
 
 TASKS: dict[str, Task] = {
@@ -44,6 +45,9 @@ TASKS: dict[str, Task] = {
         report.TASK,
     )
 }
+
+
+DEFAULT_TASKS = ("ner", "re")
 
 
 def select(names: Sequence[str]) -> list[Task]:
@@ -85,6 +89,36 @@ def assign(
     anything = [Document("", passages([("text", language, "any")])) for language in LANGUAGES]
     most = max(sum(_questions(assignment, any_) for assignment in found) for any_ in anything)
     return [replace(assignment, document_first=most > 1) for assignment in found]
+
+
+def assigned(config: AnnotateConfig) -> tuple[list[Assignment], list[str]]:
+    """The tasks as a configuration asks them, and notes on what it may not mean as it says it.
+
+    `--tasks` chooses among the tasks of the task file, or adds to them; `--types`, `--relations`
+    and `--ask` win over what the file says.
+
+    Raises:
+        ConfigError: a task or an option is unknown, has a wrong value or is missing.
+    """
+    given = read_file(config.task_file) if config.task_file else {}
+    select(list(given))  # an unknown name is a slip even where --tasks leaves it out
+    names = config.tasks or list(given) or DEFAULT_TASKS
+    flags: dict[str, dict[str, Any]] = {
+        "ner": {"types": config.types, "ask": config.ask},
+        "re": {"relations": config.relations},
+    }
+    options = {
+        name: given.get(name, {}) | {k: v for k, v in flags.get(name, {}).items() if v is not None}
+        for name in names
+    }
+    place = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
+    grammar = config.grounding == "grammar"
+    assignments = assign(names, options, grammar=grammar, place=place)
+    notes = [hint for assignment in assignments for hint in assignment.options.hints()]
+    unused = [name for name in given if name not in names]
+    if unused:
+        notes.append(f"{config.task_file}: --tasks leaves out {', '.join(unused)}")
+    return assignments, notes
 
 
 def _questions(assignment: Assignment, document: Document) -> int:

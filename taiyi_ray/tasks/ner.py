@@ -34,7 +34,7 @@ from taiyi_ray.tasks.task import (
     locator,
     shown,
 )
-from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term, hints
 
 
 class Options(TaskOptions):
@@ -47,6 +47,9 @@ class Options(TaskOptions):
         "apart",
         description="about all types in one question, or about each in its own (`--ask`)",
     )
+
+    def hints(self) -> list[str]:
+        return hints([term.name for term in self.types], MENTION_TYPES)
 
 
 def heads(types: Sequence[Term], language: str) -> list[str]:

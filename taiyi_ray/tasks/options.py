@@ -32,6 +32,10 @@ class TaskOptions(BaseModel):
         """Options that work, as YAML: shown to who left out what the task needs."""
         return "{}"
 
+    def hints(self) -> list[str]:
+        """A line for each thing that is accepted, yet may be a slip of the pen."""
+        return []
+
 
 LABEL = ";；\n"
 """What a label must not hold: the separators of lists."""

@@ -30,7 +30,7 @@ from taiyi_ray.tasks.task import (
     locator,
     shown,
 )
-from taiyi_ray.tasks.vocabulary import RELATION_TYPES, Term
+from taiyi_ray.tasks.vocabulary import RELATION_TYPES, Term, hints
 
 
 class Options(TaskOptions):
@@ -39,6 +39,9 @@ class Options(TaskOptions):
     relations: Annotated[tuple[Term, ...], named(RELATION_TYPES, HEAD)] = Field(
         RELATION_TYPES, description="relation types (`--relations`)"
     )
+
+    def hints(self) -> list[str]:
+        return hints([term.name for term in self.relations], RELATION_TYPES)
 
 
 def heads(types: Sequence[Term], language: str) -> list[str]:

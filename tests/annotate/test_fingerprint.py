@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
-from taiyi_ray.annotate.job import assigned
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 
 
