@@ -28,9 +28,9 @@ def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores
     A label that was not asked about is `invalid`, as is a second one where one is true; what else
     the answer says counts.
     """
-    known: dict[str, Term] = {}
+    known = {term.label(question.language): term for term in question.types}
     for term in question.types:
-        for label in (term.label(question.language), term.name, term.en, term.zh):
+        for label in (term.name, term.en, term.zh):
             known.setdefault(label, term)
     folded = {label.casefold(): term for label, term in reversed(known.items())}
 

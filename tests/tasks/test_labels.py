@@ -93,6 +93,17 @@ def test_labels_have_names_in_both_languages_and_scores() -> None:
     assert (label.label, round(label.score or 0, 3)) == ("treatment", 0.368)
 
 
+def test_a_label_counts_before_the_name_of_another() -> None:
+    assignment = asked("tc", labels={"B": {"en": "A"}, "A": {"en": "B"}})
+    document = english("text")
+    (question,) = assignment.questions(document)
+    for name, label in (("A", "B"), ("B", "A")):
+        answer = f"Result: {label}"
+        assert assignment.task.target(question, gold_of("tc", name)) == answer
+        parsed = assignment.task.parse(answer, question, document)
+        assert parsed.annotations.labels == [Label("tc", name)]
+
+
 def test_one_label_is_asked_for_about_the_first_window_and_several_about_each() -> None:
     document = english("One two three four. Five six seven eight.")
     assert [q.window.index for q in ONE.task.questions(document, ONE, 24)] == [0]
