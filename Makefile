@@ -100,9 +100,11 @@ format: $(INSTALLED_DEV)  ## format the code
 	@$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(INSTALLED_DEV)  ## write docs/columns.md and docs/licences.md anew
+docs: $(INSTALLED_DEV)  ## write the pages of docs/ that come from the code and the lock files
 	@$(BIN)/python -c 'from taiyi_ray.records import columns_markdown as c; print(c(), end="")' \
 	  > docs/columns.md
+	$(BIN)/python -c 'from taiyi_ray.tasks.manual import manual as m; print(m(), end="")' \
+	  > docs/tasks.md
 	$(BIN)/python docs/licences.py > docs/licences.md
 
 # The set for GPUs may not be installable here: resolve it from the index's metadata instead, bound

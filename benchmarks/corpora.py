@@ -11,12 +11,11 @@ from pathlib import Path
 
 from benchmarks.gold import DATA, held_out
 from benchmarks.measure import ROOT
-from taiyi_ray.annotate.job import options_of
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import documents, format_of, raw_records
 from taiyi_ray.records import Annotations, Document
-from taiyi_ray.tasks import select
+from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Question
 
 LENGTHS = range(900, 1300)
@@ -37,14 +36,13 @@ def read(path: Path) -> list[Document]:
 
 def questions(config: AnnotateConfig) -> list[tuple[Question, Document]]:
     """What the job asks about its input, in order."""
-    tasks = select(config.tasks)
-    options = options_of(config, tasks)
+    assignments, _ = assigned(config)
     return [
         (question, document)
         for path in config.inputs
         for document in read(Path(path))
-        for task in tasks
-        for question in task.questions(document, options, None)
+        for assignment in assignments
+        for question in assignment.questions(document)
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from taiyi_ray.records import Annotations, Document
 from taiyi_ray.tasks import ner
-from taiyi_ray.tasks.task import Options, Question
+from taiyi_ray.tasks.task import Assignment, Question
 from taiyi_ray.tasks.vocabulary import Term
 from tests import samples
 
@@ -77,8 +77,10 @@ class Form:
         self, document: Document, types: tuple[Term, ...], *, grammar: bool = False
     ) -> list[Question]:
         """The questions in this form."""
-        options = Options(types, (), grammar, self.together, self.document_first)
-        asked = ner.questions(document, options)
+        ask = "together" if self.together else "apart"
+        options = ner.Options(types=types, ask=ask)
+        assignment = Assignment(ner.TASK, options, grammar, self.document_first)
+        asked = ner.questions(document, assignment)
         return asked if self.text_order else [_unordered(question) for question in asked]
 
     def target(self, question: Question, gold: Annotations, order: random.Random) -> str:

@@ -30,7 +30,6 @@ from benchmarks.bare import VLLM
 from benchmarks.measure import Row, say, write
 from taiyi_ray import models
 from taiyi_ray.annotate import plan, sources, workers
-from taiyi_ray.annotate.job import options_of
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotator import Annotated
 from taiyi_ray.config import AnnotateConfig
@@ -38,7 +37,7 @@ from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.engine.vllm import VllmEngine, sampling_parameters
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import Annotations, Document
-from taiyi_ray.tasks import TASKS, ner, relations
+from taiyi_ray.tasks import TASKS, assigned, ner, relations
 from taiyi_ray.tasks.task import Question
 
 DOCUMENTS = 40
@@ -174,19 +173,21 @@ def job(corpus: Corpus, engine: VllmEngine) -> dict[str, float]:
             timed = steps.timed(step, getattr(owner, name))
             stack.enter_context(patch.object(owner, name, timed))
         config = corpus.config(stack.enter_context(tempfile.TemporaryDirectory()))
-        tasks = [
+        assignments = [
             replace(
-                TASKS[name],
-                questions=steps.timed("render", TASKS[name].questions),
-                parse=steps.timed("parse the answer", TASKS[name].parse),
+                assignment,
+                task=replace(
+                    assignment.task,
+                    questions=steps.timed("render", assignment.task.questions),
+                    parse=steps.timed("parse the answer", assignment.task.parse),
+                ),
             )
-            for name in config.tasks
+            for assignment in assigned(config)[0]
         ]
-        stack.enter_context(patch.object(workers, "select", lambda names: tasks))
         stack.enter_context(patch.object(workers, "engine_of", lambda *_: engine))
         with steps.step("count"):
             planned = _plan(corpus)
-        actor = workers.AnnotateUnits(config, options_of(config, tasks), None, "run", "print")
+        actor = workers.AnnotateUnits(config, assignments, None, "run", "print")
 
         async def annotate(row: dict[str, Any]) -> None:
             with steps.step("read"):

@@ -24,9 +24,9 @@ from taiyi_ray.annotator import Annotator
 from taiyi_ray.engine import Completion, Prompt
 from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.records import Document
-from taiyi_ray.tasks import select
-from taiyi_ray.tasks.task import Options, Question
-from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES
+from taiyi_ray.tasks import assign
+from taiyi_ray.tasks.task import Question
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 
 DOCUMENTS = 8
 ROUNDS = 2
@@ -73,10 +73,12 @@ class Sides:
     async def measure(self, questions: int, layout: str, order: str) -> float:
         """Documents a second."""
         tasks, together = ASKED[questions]
-        options = Options(
-            MENTION_TYPES[:5], RELATION_TYPES, False, together, document_first=LAYOUTS[layout]
-        )
-        annotator = ORDERS[order](self._engine, select(tasks), options, MAX_TOKENS)
+        types = {"types": MENTION_TYPES[:5], "ask": "together" if together else "apart"}
+        assignments = [
+            replace(assignment, document_first=LAYOUTS[layout])
+            for assignment in assign(tasks, {"ner": types}, grammar=False)
+        ]
+        annotator = ORDERS[order](self._engine, assignments, MAX_TOKENS)
         await self._engine.forget()
         clock = asyncio.get_running_loop().time
         began = clock()

@@ -61,3 +61,29 @@ SELECT
     )), ', '), '') AS tail_type,
     relation.score AS score
 FROM annotations, unnest(relations) AS each(relation);
+
+-- One row an argument of an event, one with NULLs for an event without arguments.
+CREATE OR REPLACE VIEW events AS
+SELECT
+    document_id, source, position, title, journal, year,
+    event.id AS event_id,
+    event.type AS type,
+    ([mention.text FOR mention IN mentions IF mention.id = event.trigger])[1] AS trigger,
+    argument.role AS role,
+    argument.text AS argument
+FROM annotations, unnest(events) AS each(event)
+LEFT JOIN LATERAL unnest(event.arguments) AS every(argument) ON true;
+
+-- One row a label: `task` is tc, similarity, entailment, qa or qa:NAME.
+CREATE OR REPLACE VIEW labels AS
+SELECT
+    document_id, source, position, title, journal, year,
+    label.task AS task, label.label AS label, label.score AS score
+FROM annotations, unnest(labels) AS each(label);
+
+-- One row a text: `task` is mt:zh, mt:en, title, summary, dialogue, report:SECTION, qa or qa:NAME.
+CREATE OR REPLACE VIEW texts AS
+SELECT
+    document_id, source, position, title, journal, year,
+    written.task AS task, written.text AS text
+FROM annotations, unnest(texts) AS each(written);

@@ -13,17 +13,21 @@ from typing import Any
 from taiyi_ray.engine import Completion, Engine, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.records import (
+    SEPARATOR,
     Annotations,
     Answer,
     Document,
+    Event,
     Failure,
+    Label,
     Mention,
     Relation,
     Status,
+    Text,
     as_values,
     document_row,
 )
-from taiyi_ray.tasks.task import Options, Parsed, Question, Task
+from taiyi_ray.tasks.task import Assignment, NotApplicable, Parsed, Question, Task
 
 SECOND_CHANCE = 2
 """An answer that was cut is asked for once more, with so many times the tokens."""
@@ -36,6 +40,9 @@ in any case: a question on each of a dozen types shares its text with the others
 
 _SMALLEST_WINDOW = 64
 _CUT = {"length": "cut_off", "repetition": "repetition"}
+
+NOT_APPLICABLE = "not_applicable"
+"""The kind of the entries in `errors` that say why a task had nothing to ask: nothing failed."""
 
 
 @dataclass(slots=True)
@@ -71,8 +78,12 @@ def failed(document: Document, kind: str, message: str) -> Annotated:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of one question. `usable` is False when it gave nothing at all."""
+    """What became of one question; None stands for a task whose questions were too long.
 
+    `usable` is False when it gave nothing at all.
+    """
+
+    question: Question | None
     answers: list[Answer]
     annotations: Annotations
     failure: Failure | None = None
@@ -84,17 +95,13 @@ class Annotator:
 
     Args:
         engine: what answers the questions.
-        tasks: what to find; several share a document's prefix in the engine's cache.
-        options: the types, and whether answers are constrained.
+        assignments: what to find; several share a document's prefix in the engine's cache.
         max_tokens: of an answer, at the first attempt.
     """
 
-    def __init__(
-        self, engine: Engine, tasks: Sequence[Task], options: Options, max_tokens: int
-    ) -> None:
+    def __init__(self, engine: Engine, assignments: Sequence[Assignment], max_tokens: int) -> None:
         self._engine = engine
-        self._tasks = tasks
-        self._options = options
+        self._assignments = assignments
         self._max_tokens = max_tokens
         self._room = asyncio.Semaphore(engine.most_in_flight)
         self.in_flight: set[tuple[str, int]] = set()
@@ -122,36 +129,49 @@ class Annotator:
             return annotated
 
     async def _annotate(self, document: Document) -> Annotated:
-        try:
-            outcomes = await self._outcomes(document)
-        except QuestionError as error:
-            return failed(document, "too_long", str(error))
+        outcomes, reasons = await self._outcomes(document)
         errors = [outcome.failure for outcome in outcomes if outcome.failure]
         status: Status = "partial" if errors else "ok"
         if outcomes and not any(outcome.usable for outcome in outcomes):
             status = "failed"
+        _over_windows(outcomes)
         return Annotated(
             document,
             merge([outcome.annotations for outcome in outcomes]),
             [answer for outcome in outcomes for answer in outcome.answers],
             status,
-            errors,
+            errors + reasons,
         )
 
-    async def _outcomes(self, document: Document) -> list[_Outcome]:
-        return await self._ask_all(self.asked(document), document)
+    async def _outcomes(self, document: Document) -> tuple[list[_Outcome], list[Failure]]:
+        """What became of every question, and why tasks have none; the questions asked at once."""
+        asked, failures = self.asked(document)
+        reasons = [failure for failure in failures if failure.kind == NOT_APPLICABLE]
+        too_long = [
+            _Outcome(None, [], Annotations(), failure, usable=False)
+            for failure in failures
+            if failure.kind != NOT_APPLICABLE
+        ]
+        return await self._ask_all(asked, document) + too_long, reasons
 
-    def asked(self, document: Document) -> list[_Asked]:
+    def asked(self, document: Document) -> tuple[list[_Asked], list[Failure]]:
         """All questions on a document, with their prompts, in windows that fit the context.
 
-        Raises:
-            QuestionError: the instruction alone leaves no room for text and answer.
+        And why some tasks have none: they do not apply, or are too long however they are cut.
         """
-        return [
-            (task, question, prompt)
-            for task in self._tasks
-            for question, prompt in self._fitting(task, document)
-        ]
+        asked: list[_Asked] = []
+        failures: list[Failure] = []
+        for assignment in self._assignments:
+            task = assignment.task
+            try:
+                fitting = self._fitting(assignment, document)
+            except NotApplicable as reason:
+                failures.append(Failure(NOT_APPLICABLE, task.name, str(reason)))
+            except QuestionError as error:
+                failures.append(Failure("too_long", task.name, str(error)))
+            else:
+                asked += [(task, question, prompt) for question, prompt in fitting]
+        return asked, failures
 
     async def _ask_all(self, asked: Sequence[_Asked], document: Document) -> list[_Outcome]:
         """Ask all at once: what questions share of their prompts, the engine computes once.
@@ -167,10 +187,11 @@ class Annotator:
 
         return list(await asyncio.gather(*map(ask, asked)))
 
-    def _fitting(self, task: Task, document: Document) -> list[tuple[Question, Prompt]]:
-        """The task's questions with their prompts, in windows small enough for the context.
+    def _fitting(self, assignment: Assignment, document: Document) -> list[tuple[Question, Prompt]]:
+        """A task's questions with their prompts, in windows small enough for the context.
 
         Raises:
+            NotApplicable: there are none.
             QuestionError: the instruction alone leaves no room for text and answer.
         """
         room = self._engine.context_limit - min(self._max_tokens, self._engine.context_limit // 2)
@@ -178,7 +199,7 @@ class Annotator:
         while True:
             asked = [
                 (question, self._engine.prompt(question))
-                for question in task.questions(document, self._options, limit)
+                for question in assignment.questions(document, limit)
             ]
             worst = max((prompt.tokens for _, prompt in asked), default=0)
             if worst <= room:
@@ -187,8 +208,9 @@ class Annotator:
             limit = min(int(widest * room / worst * 0.95), int(widest * 0.9))
             if limit < _SMALLEST_WINDOW:
                 raise QuestionError(
-                    f"the prompt of {task.name} takes {worst} of {self._engine.context_limit} "
-                    "tokens however little text it holds; raise --context-limit or ask fewer types"
+                    f"the prompt of {assignment.task.name} takes {worst} of "
+                    f"{self._engine.context_limit} tokens however little text it holds; raise "
+                    "--context-limit or ask for less"
                 )
 
     async def _ask(
@@ -218,14 +240,14 @@ class Annotator:
                 break
         annotations = parsed.annotations if parsed else Annotations()
         if problem is None or problem == "not_in_text":
-            return _Outcome(answers, annotations)
-        where = f"{question.task} {question.language} window {question.window.index}"
-        found = bool(annotations.mentions or annotations.relations)
+            return _Outcome(question, answers, annotations)
+        where = f"{question.key} {question.language} window {question.window.index}"
         return _Outcome(
+            question,
             answers,
             annotations,
             Failure(problem, where, message or "the answer is not in the form asked for"),
-            usable=parsed is not None and (found or problem in _CUT.values()),
+            usable=annotations != Annotations() or problem in _CUT.values(),
         )
 
 
@@ -237,7 +259,7 @@ def _answer(
     error: str | None,
 ) -> Answer:
     return Answer(
-        task=question.task,
+        task=question.key,
         types=[term.name for term in question.types],
         language=question.language,
         window=question.window.index,
@@ -251,7 +273,31 @@ def _answer(
     )
 
 
+def _over_windows(outcomes: Sequence[_Outcome]) -> None:
+    """Make of the answers to the same question about several windows the one for the document.
+
+    Texts in one language are joined by a line feed, in order. Where one label is true, the first
+    that was given counts, in whatever language.
+    """
+    texts: dict[tuple[str, str], Text] = {}
+    labelled: set[str] = set()
+    for outcome in outcomes:
+        question, found = outcome.question, outcome.annotations
+        if question is None:
+            continue
+        for text in list(found.texts):
+            whole = texts.setdefault((text.task, question.language), text)
+            if whole is not text:
+                whole.text += SEPARATOR + text.text
+                found.texts.remove(text)
+        if found.labels and not question.several:
+            if question.key in labelled:
+                found.labels.clear()
+            labelled.add(question.key)
+
+
 _Place = tuple[int | None, int | None, str]
+_Places = dict[_Place, dict[str | None, Mention]]
 
 
 def _place(mention: Mention) -> _Place:
@@ -261,10 +307,11 @@ def _place(mention: Mention) -> _Place:
 def merge(parts: Sequence[Annotations]) -> Annotations:
     """Join the annotations of several answers about one document.
 
-    The same mention is kept once; a mention without a type (known from a relation only) gives way
-    to those with a type at its place; mentions are numbered in text order.
+    The same mention is kept once; a mention without a type (known from a relation or as an argument
+    only) gives way to those with a type at its place; mentions are numbered in text order. The same
+    relation, event or label is kept once as well, every text as it is.
     """
-    places: dict[_Place, dict[str | None, Mention]] = {}
+    places: _Places = {}
     for part in parts:
         for mention in part.mentions:
             at = places.setdefault(_place(mention), {})
@@ -273,7 +320,7 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
     for at in places.values():
         if len(at) > 1:
             at.pop(None, None)
-    place_of = [{mention.id: _place(mention) for mention in part.mentions} for part in parts]
+    old = [{mention.id: (_place(mention), mention.type) for mention in p.mentions} for p in parts]
     merged = Annotations(
         mentions=sorted(
             (mention for at in places.values() for mention in at.values()),
@@ -282,28 +329,70 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
     )
     for number, mention in enumerate(merged.mentions):
         mention.id = number
+    merged.relations = _relations(parts, old, places, merged.mentions)
+    merged.events = _events(parts, old, places)
+    labels: dict[tuple[str, str], Label] = {}
+    for part in parts:
+        for label in part.labels:
+            labels.setdefault((label.task, label.label), label)
+    merged.labels = list(labels.values())
+    merged.texts = [text for part in parts for text in part.texts]
+    return merged
+
+
+_Old = Sequence[dict[int, tuple[_Place, str | None]]]
+
+
+def _relations(
+    parts: Sequence[Annotations], old: _Old, places: _Places, mentions: Sequence[Mention]
+) -> list[Relation]:
+    """The relations, their parts by the new numbers of all mentions with these surfaces."""
     of_surface: dict[str, list[int]] = {}
-    for mention in merged.mentions:
+    for mention in mentions:
         of_surface.setdefault(mention.text, []).append(mention.id)
     relations: dict[tuple[str, str, str], Relation] = {}
-    for part, place in zip(parts, place_of, strict=True):
+    for part, known in zip(parts, old, strict=True):
         for relation in part.relations:
-            relation.head = _ids(relation.head, place, places)
+            relation.head = _ids(relation.head, known, places)
             relation.head += of_surface.get(relation.head_text, [])
-            relation.tail = _ids(relation.tail, place, places)
+            relation.tail = _ids(relation.tail, known, places)
             relation.tail += of_surface.get(relation.tail_text, [])
             key = (relation.type, relation.head_text, relation.tail_text)
             same = relations.setdefault(key, relation)
             same.head = sorted({*same.head, *relation.head})
             same.tail = sorted({*same.tail, *relation.tail})
-    merged.relations = list(relations.values())
-    for number, relation in enumerate(merged.relations):
+    for number, relation in enumerate(relations.values()):
         relation.id = number
-    return merged
+    return list(relations.values())
 
 
 def _ids(
-    old: list[int], place: dict[int, _Place], places: dict[_Place, dict[str | None, Mention]]
+    numbers: list[int], known: dict[int, tuple[_Place, str | None]], places: _Places
 ) -> list[int]:
     """Numbers in the merged list of the mentions that stand where these stood."""
-    return [mention.id for number in old for mention in places[place[number]].values()]
+    return [m.id for number in numbers for m in places[known[number][0]].values()]
+
+
+def _events(parts: Sequence[Annotations], old: _Old, places: _Places) -> list[Event]:
+    """The events, their trigger and arguments by the new numbers of their mentions."""
+    events: dict[tuple[object, ...], Event] = {}
+    for part, known in zip(parts, old, strict=True):
+
+        def renumbered(
+            number: int | None, known: dict[int, tuple[_Place, str | None]] = known
+        ) -> int | None:
+            if number is None:
+                return None
+            place, type_ = known[number]
+            at = places[place]
+            return at[type_].id if type_ in at else min(mention.id for mention in at.values())
+
+        for event in part.events:
+            event.trigger = renumbered(event.trigger)
+            for argument in event.arguments:
+                argument.mention = renumbered(argument.mention)
+            players = frozenset((a.role, a.mention, a.text) for a in event.arguments)
+            events.setdefault((event.type, event.trigger, players), event)
+    for number, event in enumerate(events.values()):
+        event.id = number
+    return list(events.values())

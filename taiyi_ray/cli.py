@@ -60,6 +60,7 @@ _Inputs = Annotated[
     ),
 ]
 _Tasks = Annotated[str | None, _option("tasks", metavar="NAME,...")]
+_TaskFile = Annotated[str | None, _option("task_file", metavar="FILE")]
 _Types = Annotated[str | None, _option("types", metavar="NAME,...")]
 _Relations = Annotated[str | None, _option("relations", metavar="NAME,...")]
 _Ask = Annotated[str | None, _option("ask", metavar="together|apart")]
@@ -92,6 +93,7 @@ def annotate(
     inputs: _Inputs = None,
     output: Annotated[str | None, _option("output", "--output", "-o", metavar="DIR")] = None,
     tasks: _Tasks = None,
+    task_file: _TaskFile = None,
     types: _Types = None,
     relations: _Relations = None,
     ask: _Ask = None,
@@ -138,6 +140,7 @@ def annotate(
         "inputs": inputs,
         "output": output,
         "tasks": _names(tasks),
+        "task_file": task_file,
         "types": _names(types),
         "relations": _names(relations),
         "ask": ask,
@@ -176,6 +179,7 @@ def annotate(
 def plan(
     inputs: _Inputs = None,
     tasks: _Tasks = None,
+    task_file: _TaskFile = None,
     types: _Types = None,
     relations: _Relations = None,
     ask: _Ask = None,
@@ -210,6 +214,7 @@ def plan(
     given = {
         "inputs": inputs,
         "tasks": _names(tasks),
+        "task_file": task_file,
         "types": _names(types),
         "relations": _names(relations),
         "ask": ask,

@@ -42,10 +42,15 @@ class AnnotateConfig(BaseModel):
 
     inputs: list[str] = Field(min_length=1, description="files, folders (recursive) or globs")
     output: str = Field(min_length=1, description="folder of the output")
-    tasks: list[str] = Field(["ner", "re"], min_length=1, description="tasks to do")
-    ask: Literal["together", "apart"] = Field(
-        "apart",
-        description="about all mention types in one question, or about each in its own",
+    tasks: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="tasks to do; by default those of the task file, without one ner and re",
+    )
+    task_file: str | None = Field(None, description="YAML file of the tasks' options")
+    ask: Literal["together", "apart"] | None = Field(
+        None,
+        description="about all mention types in one question, or about each in its own (default)",
     )
     types: list[str] | None = Field(None, min_length=1, description="mention types to find")
     relations: list[str] | None = Field(None, min_length=1, description="relation types to find")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from taiyi_ray.records import Grounded, Span
@@ -209,11 +210,26 @@ _PART = (
 )
 
 
+# The words of an event stand between parentheses, or between full-width signs in Chinese.
+_WORDS = (
+    rf"P: S & /[\p{{L}}\p{{N}}]"
+    rf"|[^{_EDGE}()\[\]\n]([^,;()\[\]\n]|,+[^ ,;()\[\]\n]){{0,{LONGEST - 2}}}[^{_EDGE}()\[\]\n]/"
+)
+_CHINESE_WORDS = rf"P: S & /[\p{{L}}\p{{N}}]|[^{_EDGE}\n][^，；\n]{{0,{LONGEST - 2}}}[^{_EDGE}\n]/"
+PLAYERS = 8
+"""The most arguments of an event that the grammar allows, in Chinese of each role."""
+
+
+def _pieces(text: str, language: str) -> str:
+    """The terminal of all runs of words (in Chinese: of characters) of a text."""
+    kind = "substring_chars" if language == "zh" else "substring_words"
+    return f"S: %regex {_quoted({kind: text})}"
+
+
 def _grammar(
     heads: Sequence[str], item: str, terminal: str, end: str, none: str, text: str, language: str
 ) -> str:
     """Lines `head item; item` in the given order, each optional but one at least, or `none`."""
-    pieces = "substring_chars" if language == "zh" else "substring_words"
     last = len(heads) - 1
     lines = [
         f"r{n}: {_quoted(head)} list" + (f' ("\\n" r{n + 1})? | r{n + 1}' if n < last else "")
@@ -225,7 +241,7 @@ def _grammar(
             *lines,
             f'list: {item} ("; " {item}){{0,{MOST - 1}}}',
             terminal,
-            f"S: %regex {_quoted({pieces: text})}",
+            _pieces(text, language),
             "",
         ]
     )
@@ -247,3 +263,74 @@ def mentions_grammar(heads: Sequence[str], end: str, none: str, text: str, langu
 def pairs_grammar(heads: Sequence[str], end: str, none: str, text: str, language: str) -> str:
     """Lark grammar of `head [m1, m2]; [m3, m4]` lines; arguments as in `mentions_grammar`."""
     return _grammar(heads, "pair", f'pair: "[" P ", " P "]"\n{_PART}', end, none, text, language)
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What an event names: its trigger, if it has one, and the roles of its arguments."""
+
+    trigger: str | None
+    roles: tuple[str, ...]
+
+
+def events_grammar(
+    heads: Sequence[str], slots: Sequence[Slots], none: str, text: str, language: str
+) -> str:
+    """Lark grammar of events of each type, every trigger and argument a piece of `text`.
+
+    English: a line a type, `head (Trigger: t, Role: a); (Trigger: t)`, roles in any order. Chinese:
+    a line an event below the head, `触发词：t；角色：a，b；角色：`, roles in order, empty or not.
+
+    Args:
+        heads: what the events of each type begin with, in order.
+        slots: what an event of each type names.
+        none, text, language: as in `mentions_grammar`.
+    """
+    chinese = language == "zh"
+    rules = []
+    for n, (head, of_type) in enumerate(zip(heads, slots, strict=True)):
+        rest = f' ("\\n" r{n + 1})? | r{n + 1}' if n < len(heads) - 1 else ""
+        if chinese:
+            rules.append(f'r{n}: {_quoted(head)} ("\\n" e{n}){{1,{MOST}}}{rest}')
+            named = [f"{_quoted(of_type.trigger + '：')} P"] if of_type.trigger else []
+            named += [f"{_quoted(role + '：')} players" for role in of_type.roles]
+            rules.append(f"e{n}: " + ' "；" '.join(named))
+            continue
+        rules.append(f'r{n}: {_quoted(head)} e{n} ("; " e{n}){{0,{MOST - 1}}}{rest}')
+        player = f"a{n}: " + " | ".join(f"{_quoted(role + ': ')} P" for role in of_type.roles)
+        if of_type.trigger is None:
+            rules += [f'e{n}: "(" a{n} (", " a{n}){{0,{PLAYERS - 1}}} ")"', player]
+        elif of_type.roles:
+            trigger = _quoted(f"({of_type.trigger}: ")
+            rules += [f'e{n}: {trigger} P (", " a{n}){{0,{PLAYERS}}} ")"', player]
+        else:
+            rules.append(f'e{n}: {_quoted(f"({of_type.trigger}: ")} P ")"')
+    if chinese and any(of_type.roles for of_type in slots):
+        rules.append(f'players: (P ("，" P){{0,{PLAYERS - 1}}})?')
+    return "\n".join(
+        [
+            f"start: r0 | {_quoted(none)}",
+            *rules,
+            _CHINESE_WORDS if chinese else _WORDS,
+            _pieces(text, language),
+            "",
+        ]
+    )
+
+
+def labels_grammar(head: str, labels: Sequence[str], none: str | None) -> str:
+    """Lark grammar of `head label`, or with `none` of `head l1; l2` in their order, or `none`."""
+    start = f"start: {_quoted(head)} " if head else "start: "
+    if none is None:
+        return f"{start}({' | '.join(_quoted(label) for label in labels)})\n"
+    rules = [
+        f"l{n}: {_quoted(label)}" + (f' ("; " l{n + 1})? | l{n + 1}' if n < len(labels) - 1 else "")
+        for n, label in enumerate(labels)
+    ]
+    return "\n".join([f"{start}(l0 | {_quoted(none)})", *rules, ""])
+
+
+def sections_grammar(lead_in: str, heads: Sequence[str]) -> str:
+    """Lark grammar of a lead-in and a line `head text` for each head, in order, empty or not."""
+    lines = " ".join(f'"\\n" {_quoted(head)} LINE?' for head in heads)
+    return f"start: {_quoted(lead_in)} {lines}\nLINE: / ?[^ \\n][^\\n]*/\n"

@@ -252,7 +252,8 @@ _END_FIELDS = [
     _field(
         "errors",
         _structs(kind=_STRING, where=_STRING, message=_STRING),
-        "What went wrong: kind, where, message.",
+        "What went wrong: kind, where, message; and, of the kind `not_applicable`, why a task "
+        "(`where`) had nothing to ask of this document, which changes no status.",
     ),
     _field(
         "source",
@@ -309,17 +310,20 @@ SCHEMA = pa.schema(
                 trigger=_INT32,
                 arguments=_structs(role=_STRING, mention=_INT32, text=_STRING),
             ),
-            "Events: the trigger's mention id, and arguments with their roles.",
+            "Events: the trigger's mention id (null without a trigger), and arguments with their "
+            "roles. An event that plays a role in another is there by its trigger's mention.",
         ),
         _field(
             "labels",
             _structs(task=_STRING, label=_STRING, score=_FLOAT),
-            "Classes given to the document.",
+            "Classes given to the document: `tc`, `similarity`, `entailment`, `qa` or `qa:NAME` of "
+            "a given question.",
         ),
         _field(
             "texts",
             _structs(task=_STRING, text=_STRING),
-            "Texts written about the document: translations, titles, summaries, answers.",
+            "Texts written about the document: `mt:zh`, `mt:en`, `title`, `summary`, `dialogue`, "
+            "`report:SECTION`, `qa` or `qa:NAME`; of several windows, joined by a line feed.",
         ),
         _field(
             "answers",
@@ -336,7 +340,8 @@ SCHEMA = pa.schema(
                 finish_reason=_STRING,
                 error=_STRING,
             ),
-            "Every question asked: the model's raw text, token counts, why it ended, and what was "
+            "Every question asked: its task as in `labels` and `texts`, the types, labels or "
+            "sections it names, the model's raw text, token counts, why it ended, and what was "
             "wrong with it.",
         ),
         *_END_FIELDS,

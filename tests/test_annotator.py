@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,15 +21,20 @@ from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.records import (
     SCHEMA,
     Annotations,
+    Argument,
     Document,
+    Event,
     Failure,
+    Label,
     Mention,
     Relation,
+    Text,
     passages,
 )
-from taiyi_ray.tasks import select
+from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.task import Question
-from tests.samples import english, options
+from taiyi_ray.tasks.vocabulary import terms
+from tests.samples import asked, english, every
 
 Reply = tuple[str, str] | Exception
 """Text and finish reason."""
@@ -70,8 +76,7 @@ def replies(*given: Reply) -> Callable[[Question, int], Reply]:
 def annotate(
     engine: Any, document: Document, tasks: Sequence[str] = ("ner",), max_tokens: int = 100
 ) -> Annotated:
-    asked = options("disease,gene", "treatment")
-    annotator = Annotator(engine, select(tasks), asked, max_tokens)
+    annotator = Annotator(engine, every(*tasks), max_tokens)
     annotated = asyncio.run(annotator.annotate(document))
     assert annotator.in_flight == set()
     return annotated
@@ -153,7 +158,7 @@ def test_cut_answer_is_not_asked_again_where_the_context_allows_no_more() -> Non
 
 
 def options_prompt(document: Document) -> str:
-    (question,) = select(["ner"])[0].questions(document, options("disease,gene"), None)
+    (question,) = asked("ner", "disease,gene").questions(document)
     return question.messages[0]["content"]
 
 
@@ -208,9 +213,14 @@ def test_one_usable_answer_makes_a_document_partial() -> None:
     ],
     ids=["other language", "no text", "no letter or digit"],
 )
-def test_document_without_a_question_is_ok(document: Document) -> None:
+def test_document_without_a_question_is_ok_and_says_why(document: Document) -> None:
     annotated = annotate(Scripted(replies()), document, ["ner", "re"])
-    assert (annotated.status, annotated.answers, annotated.errors) == ("ok", [], [])
+    assert (annotated.status, annotated.answers) == ("ok", [])
+    reason = "no text in English or Chinese"
+    assert annotated.errors == [
+        Failure("not_applicable", "ner", reason),
+        Failure("not_applicable", "re", reason),
+    ]
     assert len(row(annotated)["passages"]) == len(document.passages)
 
 
@@ -237,7 +247,7 @@ def test_context_too_small_for_the_instruction_fails_the_document() -> None:
     annotated = annotate(engine, english("pain " * 100))
     assert (annotated.status, annotated.answers, engine.asked) == ("failed", [], [])
     (error,) = annotated.errors
-    assert (error.kind, error.where) == ("too_long", "d")
+    assert (error.kind, error.where) == ("too_long", "ner")
     assert "--context-limit" in error.message
 
 
@@ -284,7 +294,7 @@ def test_engine_s_death_propagates_and_in_flight_names_its_documents() -> None:
         return EngineDied("gone") if "poison" in question.window.text else ("none", "stop")
 
     async def run() -> set[tuple[str, int]]:
-        annotator = Annotator(Scripted(reply), select(["ner"]), options("disease"), 100)
+        annotator = Annotator(Scripted(reply), [asked("ner", "disease")], 100)
         harmless = Document("a", passages([("text", "en", "pain")]), source="s", position=1)
         poison = Document("b", passages([("text", "en", "poison")]), source="s", position=2)
         assert (await annotator.annotate(harmless)).status == "ok"
@@ -298,7 +308,7 @@ def test_engine_s_death_propagates_and_in_flight_names_its_documents() -> None:
 def test_document_that_meets_a_bug_is_no_longer_in_flight() -> None:
     async def run() -> set[tuple[str, int]]:
         engine = Scripted(replies(ZeroDivisionError()))
-        annotator = Annotator(engine, select(["ner"]), options("disease"), 100)
+        annotator = Annotator(engine, [asked("ner", "disease")], 100)
         with pytest.raises(ZeroDivisionError):
             await annotator.annotate(PAIN)
         return annotator.in_flight
@@ -312,7 +322,7 @@ def test_no_more_documents_are_at_the_engine_than_it_wants() -> None:
     async def run() -> None:
         nonlocal most
         engine = Scripted(lambda question, number: ("none", "stop"))
-        annotator = Annotator(engine, select(["ner"]), options("disease"), 100)
+        annotator = Annotator(engine, [asked("ner", "disease")], 100)
 
         async def one(position: int) -> None:
             document = Document("a", passages([("text", "en", "pain")]), position=position)
@@ -384,8 +394,92 @@ def test_merge_prefers_the_exact_match(order: int) -> None:
     assert kept.grounded == "exact"
 
 
+def test_merge_renumbers_triggers_and_arguments_and_keeps_an_event_once() -> None:
+    def bound() -> Annotations:
+        event = Event(0, "Binding", 1, [Argument("Theme", 0, "p53")])
+        mentions = [mention(0, None, "p53", 9), mention(1, "Binding", "binds", 0)]
+        return Annotations(mentions, events=[event])
+
+    named = Annotations([mention(0, "gene", "p53", 9), mention(1, "verb", "binds", 0)])
+    merged = merge([named, bound(), bound()])
+    assert [(m.id, m.type, m.text) for m in merged.mentions] == [
+        (0, "Binding", "binds"),
+        (1, "verb", "binds"),
+        (2, "gene", "p53"),
+    ]
+    assert merged.events == [Event(0, "Binding", 0, [Argument("Theme", 2, "p53")])]
+
+
+def test_merge_unites_labels_and_keeps_every_text() -> None:
+    one = Annotations(labels=[Label("tc", "a"), Label("tc", "b")], texts=[Text("mt:zh", "x")])
+    other = Annotations(labels=[Label("tc", "b")], texts=[Text("title", "x")])
+    merged = merge([one, other])
+    assert merged.labels == [Label("tc", "a"), Label("tc", "b")]
+    assert merged.texts == [Text("mt:zh", "x"), Text("title", "x")]
+
+
 def test_merge_of_nothing() -> None:
     assert merge([]) == Annotations()
+
+
+# ------------------------------------------------------------------------------------------- tasks
+
+
+def windowed(answer: Callable[[Question, int], Reply], task: str) -> Annotated:
+    """Of a document whose windows are two or more."""
+    engine = Scripted(answer, context_limit=800)
+    annotated = annotate(
+        engine, english(*(f"Number {n} is a sentence." for n in range(40))), [task]
+    )
+    assert max(a.window for a in annotated.answers) >= 1
+    return annotated
+
+
+def test_texts_of_several_windows_are_joined_in_order() -> None:
+    annotated = windowed(lambda q, n: (f"part {q.window.index}", "stop"), "mt")
+    parts = [f"part {n}" for n in range(len(annotated.answers))]
+    assert annotated.annotations.texts == [Text("mt:zh", "\n".join(parts))]
+
+
+def test_of_one_label_the_first_that_was_given_counts() -> None:
+    annotated = windowed(lambda q, n: (["?", "no", "yes"][min(q.window.index, 2)], "stop"), "qa")
+    assert annotated.annotations.labels == [Label("qa:safe", "no")]
+    assert annotated.status == "partial"  # the first window's answer was none
+
+
+def test_several_labels_of_windows_are_united() -> None:
+    names = ["Treatment", "Risk: high"]
+    annotated = windowed(lambda q, n: (f"Result: {names[q.window.index % 2]}", "stop"), "tc")
+    assert [label.label for label in annotated.annotations.labels] == names
+
+
+def test_texts_in_two_languages_stay_apart() -> None:
+    document = Document("d", passages([("text", "en", "Pain."), ("text", "zh", "头痛。")]))
+    annotated = annotate(Scripted(lambda q, n: (q.language, "stop")), document, ["summary"])
+    assert annotated.annotations.texts == [Text("summary", "en"), Text("summary", "zh")]
+
+
+def test_an_empty_answer_is_a_failure_and_the_other_tasks_stand() -> None:
+    engine = Scripted(lambda q, n: ("" if q.task == "title" else "A text.", "stop"))
+    annotated = annotate(engine, PAIN, ["title", "summary"])
+    assert annotated.status == "partial"
+    assert [(e.kind, e.where) for e in annotated.errors] == [("empty", "title en window 0")]
+    assert annotated.annotations.texts == [Text("summary", "A text.")]
+
+
+def test_a_task_that_is_too_long_fails_alone_and_one_that_does_not_apply_says_why() -> None:
+    long = every("tc")[0]
+    labels = [f"{'long ' * 20}{n}" for n in range(20)]
+    wordy = replace(long, options=long.options.model_copy(update={"labels": terms(labels, ())}))
+    engine = Scripted(lambda q, n: ("A title.", "stop"), context_limit=700)
+    annotator = Annotator(engine, [wordy, *every("title", "dialogue")], 100)
+    annotated = asyncio.run(annotator.annotate(PAIN))
+    assert annotated.status == "partial"
+    assert [(e.kind, e.where) for e in annotated.errors] == [
+        ("too_long", "tc"),
+        ("not_applicable", "dialogue"),
+    ]
+    assert annotated.annotations.texts == [Text("title", "A title.")]
 
 
 # -------------------------------------------------------------------------------------- properties
@@ -409,10 +503,10 @@ WORD = st.sampled_from(
     ]
 )
 TEXT = st.lists(WORD, max_size=40).map(" ".join)
-DOCUMENT = st.lists(st.tuples(st.sampled_from(["en", "zh", "de"]), TEXT), max_size=4).map(
-    lambda parts: Document(
-        "d", passages(("text", language, text) for language, text in parts), metadata={"a": "b"}
-    )
+TYPE = st.sampled_from(["text", "title", "patient", "doctor", "question", "choice"])
+LANGUAGE = st.sampled_from(["en", "zh", "de"])
+DOCUMENT = st.lists(st.tuples(TYPE, LANGUAGE, TEXT), max_size=4).map(
+    lambda parts: Document("d", passages(parts), metadata={"a": "b"})
 )
 TROUBLES = ("garbage", "cut", "repeat", "refuse")
 SHARE = st.sampled_from([0.0, 0.2, 0.5])
@@ -423,7 +517,7 @@ SHARE = st.sampled_from([0.0, 0.2, 0.5])
     document=DOCUMENT,
     shares=st.fixed_dictionaries(dict.fromkeys(TROUBLES, SHARE)),
     context_limit=st.sampled_from([256, 400, 4096]),
-    tasks=st.sampled_from([("ner",), ("re",), ("ner", "re")]),
+    tasks=st.sampled_from([("ner",), ("re",), ("ner", "re"), tuple(TASKS)]),
     max_tokens=st.sampled_from([16, 512]),
 )
 def test_any_document_and_any_trouble_give_a_row_that_keeps_the_contract(
@@ -457,6 +551,15 @@ def test_any_document_and_any_trouble_give_a_row_that_keeps_the_contract(
                             "p53",
                             "头痛",
                             "P53",
+                            "Binding: (Trigger: ",
+                            ", Theme: ",
+                            ")",
+                            "上述句子中的反应事件如下：",
+                            "部位：",
+                            "Result: ",
+                            "Treatment",
+                            "yes",
+                            "主诉：",
                         ]
                     )
                 ).map("".join),
@@ -470,7 +573,7 @@ def test_any_answers_give_a_row_that_keeps_the_contract(
     document: Document, answers: list[tuple[str, str]]
 ) -> None:
     engine = Scripted(lambda question, number: answers[number % len(answers)])
-    check(row(annotate(engine, document, ["ner", "re"])), document)
+    check(row(annotate(engine, document, list(TASKS))), document)
 
 
 def check(found: dict[str, Any], document: Document) -> None:
@@ -494,8 +597,19 @@ def check(found: dict[str, Any], document: Document) -> None:
         for ids, surface in ((r["head"], r["head_text"]), (r["tail"], r["tail_text"])):
             assert ids == sorted(set(ids)) and ids
             assert {m["id"] for m in mentions if m["text"] == surface} <= set(ids)
+    by_id = {m["id"]: m for m in mentions}
+    assert [e["id"] for e in found["events"]] == list(range(len(found["events"])))
+    for event in found["events"]:
+        assert event["trigger"] is not None or event["arguments"]
+        assert event["trigger"] is None or event["trigger"] in by_id
+        assert all(argument["mention"] in by_id for argument in event["arguments"])
+    labels = [(label["task"], label["label"]) for label in found["labels"]]
+    assert len(set(labels)) == len(labels)
+    assert len([task for task, _ in labels if task in ("qa:safe", "similarity")]) <= 2
+    assert all(text["text"].strip() for text in found["texts"])
     assert found["status"] in ("ok", "partial", "failed")
-    assert (found["status"] == "ok") == (not found["errors"])
+    failures = [e for e in found["errors"] if e["kind"] != "not_applicable"]
+    assert (found["status"] == "ok") == (not failures)
     assert found["passages"] == [
         {"type": p.type, "language": p.language, "offset": p.offset, "text": p.text}
         for p in document.passages
@@ -532,7 +646,7 @@ def test_a_long_document_does_not_hold_the_others() -> None:
         done.append(str(document.document_id))
 
     async def everything() -> None:
-        annotator = Annotator(engine, select(["ner"]), options("disease"), 100)
+        annotator = Annotator(engine, [asked("ner", "disease")], 100)
         documents = [english("A lengthy tale of stroke. " * 4_000)]
         documents += [english(f"Aspirin helped patient {n}.") for n in range(30)]
         for n, document in enumerate(documents):

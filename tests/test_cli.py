@@ -16,6 +16,7 @@ import pytest
 
 from taiyi_ray import __version__, cli
 from taiyi_ray.annotate import job
+from taiyi_ray.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
 LINE = '{"document_id": "d", "text": "Metformin lowers glucose."}\n'
@@ -112,12 +113,23 @@ def test_a_source_that_changed_is_refused_and_one_that_was_touched_is_not(
 
 # --------------------------------------------------------------------------------------- settings
 
+KNOWN = ", ".join(TASKS)
+
 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--tasks", "nr"), "unknown task 'nr'; did you mean 'ner'?; known tasks: ner, re"),
-        (("--tasks", "ner,summary"), "unknown task 'summary'; known tasks: ner, re"),
+        (
+            ("--tasks", "nr"),
+            f"unknown task 'nr'; did you mean 'ner'?; known tasks: {', '.join(TASKS)}",
+        ),
+        (("--tasks", "ner,x"), f"unknown task 'x'; known tasks: {KNOWN}"),
+        (
+            ("--tasks", "ner,tc"),
+            "options (--task-file): tc: labels is missing; an example: "
+            "`tc: {labels: [Treatment, Prevention], several: true}`",
+        ),
+        (("--task-file", "no.yaml"), "--task-file no.yaml: No such file or directory"),
         (("--limit", "0"), "limit: Input should be greater than or equal to 1, got 0"),
         (("--engine", "vlm"), "engine: Input should be 'vllm', 'http' or 'fake', got 'vlm'"),
         (
@@ -299,6 +311,43 @@ def test_what_is_unusual_is_noted(run, tmp_path, source, out):
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "line"),
+    [
+        ("tcc: {}", (), "unknown task 'tcc'; did you mean 'tc'?; known tasks: "),
+        ("tcc: {}", ("--tasks", "ner"), "unknown task 'tcc'; did you mean 'tc'?; known tasks: "),
+        ("tc: {}", (), "--task-file {path}: tc: labels is missing; an example: `tc: {{labels"),
+        ("mt: {too: zh}", (), "--task-file {path}: mt: unknown setting 'too'; did you mean 'to'?"),
+        ("ner: {types: ['a:b']}", (), "--task-file {path}: ner: types: a name must not be blank "),
+    ],
+)
+def test_a_task_file_that_is_wrong(run, tmp_path, source, out, text, options, line):
+    path = tmp_path / "tasks.yaml"
+    path.write_text(text)
+    given = ("annotate", source, "-o", out, "--engine", "fake", "--task-file", path, *options)
+    assert refused(run(*given)).startswith(line.format(path=path))
+
+
+@pytest.mark.parametrize(
+    ("options", "tasks", "note"),
+    [
+        ((), ["tc", "ner"], False),
+        (("--tasks", "ner"), ["ner"], True),
+        (("--tasks", "ner,re,tc"), ["ner", "re", "tc"], False),
+    ],
+)
+def test_tasks_are_those_of_the_task_file_or_those_named(
+    run, tmp_path, source, out, options, tasks, note
+):
+    path = tmp_path / "tasks.yaml"
+    path.write_text("tc: {labels: [A, B]}\nner: {types: [genes]}\n")
+    given = ("annotate", source, "-o", out, "--engine", "fake", "--task-file", path, "--dry-run")
+    ran = run(*given, *options)
+    assert json.loads(ran.out)["tasks"] == tasks
+    assert (f"note: {path}: --tasks leaves out tc" in ran.err) is note
+    assert "note: 'genes' is not one of the default types; did you mean 'gene'?" in ran.err
+
+
 def test_a_message_is_one_line_and_its_brackets_stay(run, source, tmp_path, no_work):
     out = tmp_path / "[old]" / ("x" * 200)
     ran = run("annotate", source, "-o", out, "--engine", "fake")
@@ -323,7 +372,7 @@ def test_help_teaches_an_example_the_defaults_and_the_exit_codes(run):
     assert ran.code == 0
     for expected in (
         "Example: taiyi-ray annotate pubmed/ --output out --types disease,chemical",
-        "tasks to do (default: ner,re)",
+        "by default those of the task file, without one ner and re",
         "(default: smollm2-135m-instruct)",
         "(default: 0.05)",
         "Exit codes: 0 done, 2 something to change, 3 too many failed documents, 4 unfinished",

@@ -26,7 +26,7 @@ def message(path: str | None, flags: dict[str, object]) -> str:
 
 def test_defaults():
     config = load(None, NEEDED)
-    assert (config.tasks, config.types, config.relations) == (["ner", "re"], None, None)
+    assert (config.tasks, config.types, config.relations) == (None, None, None)
     assert (config.engine, config.grounding, config.limit) == ("vllm", "grammar", None)
 
 

@@ -16,7 +16,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from taiyi_ray.formats import documents, json_lines
 from taiyi_ray.records import SCHEMA
+from taiyi_ray.tasks import TASKS, assign
+from taiyi_ray.tasks.options import read_file
+from tests import samples
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SOURCE = "a%3Db.xml-0123abcd"
@@ -74,6 +78,15 @@ ROWS = [
             mention(3, None, "aspirin", 20),
         ],
         relations=[relation("stroke", [0, 1, 2], "aspirin", [3])],
+        events=[
+            {"id": 0, "type": "Cause", "trigger": 2, "arguments": [
+                {"role": "Theme", "mention": 3, "text": "aspirin"},
+                {"role": "Site", "mention": None, "text": "brain"},
+            ]},
+            {"id": 1, "type": "Onset", "trigger": None, "arguments": []},
+        ],
+        labels=[{"task": "tc", "label": "Treatment", "score": 0.5}],
+        texts=[{"task": "mt:zh", "text": "阿司匹林"}, {"task": "title", "text": "Aspirin"}],
         metadata=[("journal", "J Other"), ("year", "in press")],
     ),
     row(
@@ -135,6 +148,25 @@ def test_chinese_sample() -> None:
     assert {"zh", "en"} <= languages
 
 
+@pytest.mark.parametrize("name", [*TASKS, "all"])
+def test_task_files(name: str) -> None:
+    path = EXAMPLES / "tasks" / f"{name}.yaml"
+    given = read_file(str(path))
+    assert list(given) == (list(TASKS) if name == "all" else [name])
+    assert [a.task.name for a in assign(list(given), given)] == list(given)
+    assert all(len(line) <= 100 for line in path.read_text("utf-8").splitlines())
+
+
+def test_every_task_has_something_to_do_in_the_documents_of_its_example() -> None:
+    given = read_file(str(EXAMPLES / "tasks" / "all.yaml"))
+    with (EXAMPLES / "tasks" / "documents.jsonl").open("rb") as stream:
+        found = list(documents(stream, "documents.jsonl", json_lines.FORMAT, "s", 0, 8))
+    assert [d.errors for d in found] == [[]] * 9
+    for assignment in assign(list(given), given):
+        assert any(samples.questions(assignment, document) for document in found)
+        assert not all(samples.questions(assignment, document) for document in found)
+
+
 # -------------------------------------------------------------------------------------------- SQL
 
 
@@ -174,6 +206,19 @@ def test_relations_carry_the_types_of_their_mentions(database: duckdb.DuckDBPyCo
         ("100", "treatment", "阿司匹林", "chemical", "stroke", "disease", 2004, 0.5),
         ("101", "treatment", "stroke", "disease, gene", "aspirin", None, None, 0.5),
     ]
+
+
+def test_events_labels_and_texts(database: duckdb.DuckDBPyConnection) -> None:
+    sql = "SELECT document_id, event_id, type, trigger, role, argument FROM events ORDER BY ALL"
+    assert asked(database, sql) == [
+        ("101", 0, "Cause", "stroke", "Site", "brain"),
+        ("101", 0, "Cause", "stroke", "Theme", "aspirin"),
+        ("101", 1, "Onset", None, None, None),
+    ]
+    sql = "SELECT document_id, task, label, score FROM labels"
+    assert asked(database, sql) == [("101", "tc", "Treatment", 0.5)]
+    sql = "SELECT document_id, task, text FROM texts ORDER BY task"
+    assert asked(database, sql) == [("101", "mt:zh", "阿司匹林"), ("101", "title", "Aspirin")]
 
 
 def test_questions(database: duckdb.DuckDBPyConnection) -> None:

@@ -28,8 +28,10 @@ from taiyi_ray.grounding import (
     pairs_grammar,
 )
 from taiyi_ray.records import Span
-from taiyi_ray.tasks import ner, relations
-from tests.samples import chinese, english, options, pubtator
+from taiyi_ray.tasks import TASKS, ner
+from taiyi_ray.tasks.task import NotApplicable
+from tests import samples
+from tests.samples import asked, chinese, english, every, pubtator
 
 # ---------------------------------------------------------------------------------------- locating
 
@@ -381,10 +383,10 @@ def walk(guidance: Any, tokenizer: Any, grammar: str, seed: int, most: int) -> t
     return tokenizer.decode(written), False
 
 
-@pytest.mark.parametrize("task", [ner.TASK, relations.TASK], ids=lambda task: task.name)
+@pytest.mark.parametrize("name", ["ner", "re", "ee"])
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_every_answer_that_the_grammar_of_a_long_text_allows_is_read_and_located(
-    guidance: Any, tokenizer: Any, shared_data: Path, task: Any, language: str
+    guidance: Any, tokenizer: Any, shared_data: Path, name: str, language: str
 ) -> None:
     if language == "en":
         text = (shared_data / "craft-coref-3" / "16507151.txt").read_text(encoding="utf-8")
@@ -397,7 +399,8 @@ def test_every_answer_that_the_grammar_of_a_long_text_allows_is_read_and_located
             "".join(json.loads(line)["abstract"] for line in lines.splitlines())[:12_000]
         )
     assert len(document.text) == 12_000
-    (question,) = task.questions(document, options(), None)
+    task = TASKS[name]
+    (question,) = (every(name) if name == "ee" else [asked(name)])[0].questions(document)
     ended = 0
     for seed in range(20):
         answer, complete = walk(guidance, tokenizer, question.grammar, seed, most=200)
@@ -411,7 +414,7 @@ def test_every_answer_that_the_grammar_of_a_long_text_allows_is_read_and_located
     assert ended >= 5
 
 
-@pytest.mark.parametrize("task", [ner.TASK, relations.TASK], ids=lambda task: task.name)
+@pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("make", [english, chinese], ids=["en", "zh"])
 @settings(max_examples=40, deadline=None)
 @given(
@@ -419,10 +422,14 @@ def test_every_answer_that_the_grammar_of_a_long_text_allows_is_read_and_located
     seed=st.integers(),
 )
 def test_every_answer_that_the_grammar_of_any_text_allows_is_read_and_located(
-    guidance: Any, tokenizer: Any, task: Any, make: Any, texts: list[str], seed: int
+    guidance: Any, tokenizer: Any, name: str, make: Any, texts: list[str], seed: int
 ) -> None:
     document = make(*texts)
-    for question in task.questions(document, options("disease,gene", "treatment"), None):
+    (assignment,) = every(name)
+    task = assignment.task
+    for question in samples.questions(assignment, document):
+        if question.grammar is None:
+            continue
         answer, complete = walk(guidance, tokenizer, question.grammar, seed, most=60)
         parsed = task.parse(answer, question, document, cut=not complete)
         assert not complete or parsed.problem is None
@@ -431,8 +438,9 @@ def test_every_answer_that_the_grammar_of_any_text_allows_is_read_and_located(
 
 def test_text_without_letter_or_digit_is_not_asked_about() -> None:
     """No mention could be written there: the answer would end after its head."""
-    assert ner.questions(english(" ... [-]", "?"), options(), None) == []
-    assert len(ner.questions(english("...", "α"), options(), None)) == 1
+    with pytest.raises(NotApplicable):
+        ner.questions(english(" ... [-]", "?"), asked("ner"))
+    assert len(ner.questions(english("...", "α"), asked("ner"))) == 1
 
 
 # -------------------------------------------------------------------------------------------- gold
@@ -445,7 +453,7 @@ def test_gold_mentions_can_be_written(
     surfaces = 0
     refused = []
     for document, gold in pubtator(shared_data / "bc5cdr" / "CDR_TestSet.PubTator.txt.gz"):
-        (question,) = ner.questions(document, options("disease"), None)
+        (question,) = ner.questions(document, asked("ner", "disease"))
         grammar = question.grammar
         assert grammar is not None
         (head,) = ner.heads(question.types, "en")

@@ -20,13 +20,13 @@ from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import Document
-from taiyi_ray.tasks import TASKS, select
 from taiyi_ray.tasks.task import Question
 from tests.annotate.jobs import annotate, corpus
 from tests.annotate.test_workers import planned
-from tests.samples import options
+from tests.samples import asked
 
-OPTIONS = replace(options(), document_first=True)  # as with any two questions
+# As with any two questions.
+ASSIGNMENTS = [asked(task, document_first=True) for task in ("ner", "re")]
 
 
 def sample(tmp_path, number: int) -> list[Document]:
@@ -60,13 +60,13 @@ class Noting(FakeEngine):
 
 
 async def through_annotator(engine: FakeEngine, found: list[Document]) -> None:
-    annotator = Annotator(engine, select(list(TASKS)), OPTIONS, 512)
+    annotator = Annotator(engine, ASSIGNMENTS, 512)
     await asyncio.gather(*map(annotator.annotate, found))
 
 
 async def bare(engine: FakeEngine, found: list[Document]) -> None:
     """The same questions and answers, and nothing else."""
-    asked = [q for d in found for task in TASKS.values() for q in task.questions(d, OPTIONS, None)]
+    asked = [q for d in found for a in ASSIGNMENTS for q in a.questions(d)]
     await asyncio.gather(*(engine.complete(q, engine.prompt(q), 512) for q in asked))
 
 
@@ -107,7 +107,7 @@ def test_each_question_is_rendered_tokenised_and_sent_once(tmp_path, monkeypatch
     asyncio.run(through_annotator(engine, found))
     assert set(engine.prompts.values()) == set(engine.sent.values()) == {1}
     assert set(engine.prompts) == set(engine.sent)
-    assert rendered() == len(engine.sent) == len(found) * len(TASKS)
+    assert rendered() == len(engine.sent) == len(found) * len(ASSIGNMENTS)
 
 
 def test_each_answer_takes_one_locator_and_each_surface_one_search(tmp_path, monkeypatch):
@@ -162,4 +162,4 @@ def test_the_job_sends_what_a_bare_loop_sends(ray_cluster, monkeypatch, tmp_path
     annotate(tmp_path / "60.jsonl", "-o", output, "--engine", "fake")
     run = json.loads((output / "run.json").read_text())
     assert run["prompt_tokens"] == engine.tokens
-    assert run["totals"]["tokens"]["questions"] == engine.sent.total() == 60 * len(TASKS)
+    assert run["totals"]["tokens"]["questions"] == engine.sent.total() == 60 * len(ASSIGNMENTS)

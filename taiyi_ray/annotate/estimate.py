@@ -24,17 +24,17 @@ from rich.table import Table
 
 from taiyi_ray import models, storage
 from taiyi_ray.annotate import sources
-from taiyi_ray.annotate.job import DEFAULT_CONTEXT, options_of
+from taiyi_ray.annotate.job import DEFAULT_CONTEXT
 from taiyi_ray.annotate.placement import GPUS, check_fits
 from taiyi_ray.annotate.sources import SourceFile
 from taiyi_ray.annotator import Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Completion, Prompt
-from taiyi_ray.errors import ConfigError, FormatError, QuestionError, nearest
+from taiyi_ray.errors import ConfigError, FormatError, nearest
 from taiyi_ray.formats import format_of, raw_records
 from taiyi_ray.formats.format import RawRecord
 from taiyi_ray.records import Document
-from taiyi_ray.tasks import select
+from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Question
 
 SAMPLE = 240
@@ -222,10 +222,7 @@ def _ask(annotator: Annotator, document: Document | None, before: list[Any]) -> 
     asked = _Asked()
     if document is None or document.status != "ok":
         return asked
-    try:
-        questions = annotator.asked(document)
-    except QuestionError:
-        return asked  # too long however cut: a `failed` row
+    questions, _ = annotator.asked(document)
     known = list(before)
     for task, _, prompt in questions:
         asked.prompt += prompt.tokens
@@ -258,7 +255,7 @@ def _measured(paths: Sequence[str]) -> _Measured:
     Raises:
         ConfigError: one is no file of a run that annotated something.
     """
-    counts: dict[str, float] = {}
+    counts: dict[str, list[int]] = {}
     rates = []
     for path in paths:
         place = storage.absolute(path)
@@ -266,8 +263,12 @@ def _measured(paths: Sequence[str]) -> _Measured:
         data = storage.read(storage.join(place, "run.json") if folder else place)
         try:
             run = json.loads(data or b"")
-            for name, count in run["totals"].get("answers", {}).items():
-                counts[name] = counts.get(name, 0) + count
+            for task, number in run["totals"]["questions"].items():
+                sums = [
+                    run["totals"]["answers"][f"{task}.{what}"] for what in ("tokens", "squares")
+                ]
+                for at, count in enumerate((number, *sums)):
+                    counts.setdefault(task, [0, 0, 0])[at] += count
             tokens = run["prompt_tokens"] + run["output_tokens"]
             rates.append(run["engine_seconds"] / tokens)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -275,11 +276,10 @@ def _measured(paths: Sequence[str]) -> _Measured:
                 f"--run {path}: no run.json of a run that annotated something; give OUT/run.json"
             ) from error
     answers = {}
-    for name, number in counts.items():
-        task, _, what = name.rpartition(".")
-        if what == "questions" and number:
-            mean = counts[f"{task}.tokens"] / number
-            spread = max(0.0, counts[f"{task}.squares"] / number - mean**2)
+    for task, (number, tokens, squares) in counts.items():
+        if number:
+            mean = tokens / number
+            spread = max(0.0, squares / number - mean**2)
             answers[task] = (mean, math.sqrt(spread / number))
     return _Measured(answers, rates)
 
@@ -306,11 +306,12 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
         )
     random_ = random.Random(seed)
     measured = _measured(runs)
-    tasks = select(config.tasks)
+    assignments, _ = assigned(config)
+    config = config.model_copy(update={"tasks": [a.task.name for a in assignments]})
     corpus = sources.find(config.inputs).files
     model = models.resolve(config.model, config.adapter)
     counter = _Counter(model, config)
-    annotator = Annotator(counter, tasks, options_of(config, tasks), config.max_tokens)
+    annotator = Annotator(counter, assignments, config.max_tokens)
     chosen = sorted(random_.sample(range(len(corpus)), min(_SOURCES, len(corpus))))
     scanned = []
     before: list[Any] = []
@@ -456,7 +457,7 @@ def _basis(
         if len(scanned) == 1:
             yield "documents: one file only, so the range does not hold how files differ"
     yield f"prompt tokens: tokenizer of {config.model}; cached: beginnings that prompts share"
-    missing = [task for task in config.tasks if task not in measured.answers]
+    missing = [task for task in config.tasks or () if task not in measured.answers]
     if measured.answers:
         yield f"output tokens: mean of each task in {len(runs)} run(s)"
     if missing:

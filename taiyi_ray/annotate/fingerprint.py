@@ -13,13 +13,13 @@ from typing import Any
 
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import ANSWER_ARGUMENTS, DECODING
-from taiyi_ray.tasks.task import Options, Task
+from taiyi_ray.tasks.task import Assignment
 
 _MAY_CHANGE = ("model", "chat", "max_tokens", "context_limit", "templates", "scores")
 
 
 def identity(
-    config: AnnotateConfig, tasks: Sequence[Task], options: Options, model_digest: str
+    config: AnnotateConfig, assignments: Sequence[Assignment], model_digest: str
 ) -> dict[str, Any]:
     """All that can change an answer, as plain JSON values, by dotted names."""
     values: dict[str, Any] = {
@@ -35,13 +35,12 @@ def identity(
             for name in ANSWER_ARGUMENTS[config.engine]
             if name in config.engine_args
         },
-        "together": options.together,
-        "document_first": options.document_first,
+        "document_first": any(assignment.document_first for assignment in assignments),
         "scores": config.scores,
     }
-    for task in tasks:
-        for key, value in task.identity(options).items():
-            values[f"{task.name}.{key}"] = value
+    for assignment in assignments:
+        for key, value in assignment.identity().items():
+            values[f"{assignment.task.name}.{key}"] = value
     return dict(json.loads(json.dumps(values, sort_keys=True)))
 
 

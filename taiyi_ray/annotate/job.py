@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -43,10 +43,8 @@ from taiyi_ray.annotate.status import BEAT
 from taiyi_ray.annotate.workers import COUNTED, unit_row
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
-from taiyi_ray.records import Document, passages
-from taiyi_ray.tasks import select
-from taiyi_ray.tasks.task import Options, Task
-from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES, hints, terms
+from taiyi_ray.tasks import assigned
+from taiyi_ray.tasks.task import Assignment
 
 EXECUTION_UNITS = 1000
 """Units of one Ray Data execution: its driver's memory grows with its blocks."""
@@ -72,10 +70,10 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     """
     # A path is no markup, and a message is one line however long it is.
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    tasks = select(config.tasks)
-    for hint in hints(config.types, MENTION_TYPES) + hints(config.relations, RELATION_TYPES):
-        console.print(f"note: {hint}")
-    options = options_of(config, tasks)
+    assignments, notes = assigned(config)
+    for note in notes:
+        console.print(f"note: {note}")
+    config = config.model_copy(update={"tasks": [a.task.name for a in assignments]})
     corpus = sources.find(config.inputs)
     if corpus.passed_over:
         console.print(f"note: passed over {corpus.passed_over} files of other formats")
@@ -84,12 +82,12 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
         storage.probe(output.place)
     model = _model(config, fresh=config.retry_failed or load_job(output.place) is None)
     config = _settled(config, model)
-    values = identity(config, tasks, options, model.identity)
+    values = identity(config, assignments, model.identity)
     plan = _planned(config, output, values, corpus, write=not dry_run)
     if dry_run:
         _print_plan(console, config, plan, output)
         return EXIT_DONE
-    this = _Run(config, options, model, output, plan, fingerprint(values), console)
+    this = _Run(config, assignments, model, output, plan, fingerprint(values), console)
     pending = this.pending()
     if pending:
         this.work(pending)
@@ -98,21 +96,6 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
         console.print(f"nothing to do: all {plan.records:,} documents are in {config.output}")
         return this.exit_code(totals)
     return this.finish()  # also for a run that was killed after its last unit
-
-
-def options_of(config: AnnotateConfig, tasks: Sequence[Task]) -> Options:
-    """What a configuration asks of its tasks; several questions share the document's prefix."""
-    options = Options(
-        types=terms(config.types, MENTION_TYPES),
-        relations=terms(config.relations, RELATION_TYPES),
-        grammar=config.grounding == "grammar",
-        together=config.ask == "together",
-        document_first=False,
-    )
-    # Asked about any text at all, they are as many as about each document in one language.
-    anything = Document("", passages([("text", "en", "any")]))
-    questions = sum(len(task.questions(anything, options, None)) for task in tasks)
-    return replace(options, document_first=questions > 1)
 
 
 @dataclass(frozen=True)
@@ -260,7 +243,7 @@ class _Run:
     """One run of the job: what it works on, and what it has counted so far."""
 
     config: AnnotateConfig
-    options: Options
+    assignments: Sequence[Assignment]
     model: _Model
     output: Output
     plan: Plan
@@ -331,7 +314,7 @@ class _Run:
         from taiyi_ray.annotate import cluster
 
         constructor = (
-            self.config, self.options, self.model.digest, self.run_id, self.fingerprint,
+            self.config, self.assignments, self.model.digest, self.run_id, self.fingerprint,
             self.model.key,
         )  # fmt: skip
         idle = 0

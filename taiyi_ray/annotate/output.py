@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from taiyi_ray import storage
 from taiyi_ray.annotate.plan import Unit
+from taiyi_ray.annotator import NOT_APPLICABLE
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import SCHEMA
 
@@ -33,17 +34,38 @@ _FOOTER = b"taiyi_ray"
 _READERS = 16
 
 
+_MOST_LABELS = 200
+OTHERS = "(others)"
+"""What labels beyond the most frequent ones are counted as: a footer stays small."""
+
+
 @dataclass(slots=True)
 class Totals:
     """Counts over rows: of one unit in its footer, of the whole output when added up.
 
-    `answers` has for each task `<task>.questions`, and of their answers' lengths in tokens
-    `<task>.tokens` and `<task>.squares`: mean and spread, for `taiyi-ray plan`.
+    Attributes:
+        documents: by status.
+        mentions, relations, events: by type.
+        labels: by task and label, `tc: Treatment`.
+        texts: by task.
+        questions: by task; one that was asked twice is one.
+        wrong: answers with an error, by task.
+        not_applicable: documents that a task had nothing to ask about, by task.
+        failures: by kind.
+        tokens: `questions` (each time they were asked), and tokens of prompts and answers.
+        answers: of their lengths in tokens the sums `<task>.tokens` and `<task>.squares`: mean and
+            spread, for `taiyi-ray plan`.
     """
 
     documents: Counter[str] = field(default_factory=Counter)
     mentions: Counter[str] = field(default_factory=Counter)
     relations: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    texts: Counter[str] = field(default_factory=Counter)
+    questions: Counter[str] = field(default_factory=Counter)
+    wrong: Counter[str] = field(default_factory=Counter)
+    not_applicable: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
@@ -55,32 +77,48 @@ class Totals:
             totals.documents[row["status"]] += 1
             totals.mentions.update(m["type"] or "(untyped)" for m in row["mentions"])
             totals.relations.update(r["type"] for r in row["relations"])
-            totals.failures.update(error["kind"] for error in row["errors"])
+            totals.events.update(e["type"] for e in row["events"])
+            totals.labels.update(f"{label['task']}: {label['label']}" for label in row["labels"])
+            totals.texts.update(text["task"] for text in row["texts"])
+            for error in row["errors"]:
+                if error["kind"] == NOT_APPLICABLE:
+                    totals.not_applicable[error["where"]] += 1
+                else:
+                    totals.failures[error["kind"]] += 1
             for answer in row["answers"]:
+                task = answer["task"].partition(":")[0]
+                totals.questions[task] += answer["attempt"] == 0
+                totals.wrong.update([task] if answer["error"] else [])
                 totals.tokens["questions"] += 1
                 for name in ("prompt_tokens", "cached_tokens", "output_tokens"):
                     totals.tokens[name] += answer[name]
-                task, length = answer["task"], answer["output_tokens"]
-                totals.answers[f"{task}.questions"] += answer["attempt"] == 0
+                length = answer["output_tokens"]
                 totals.answers[f"{task}.tokens"] += length
                 totals.answers[f"{task}.squares"] += length**2
+        totals.labels = _bounded(totals.labels)
         return totals
 
     def add(self, other: Totals) -> None:
-        self.documents += other.documents
-        self.mentions += other.mentions
-        self.relations += other.relations
-        self.failures += other.failures
-        self.tokens += other.tokens
-        self.answers += other.answers
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.labels = _bounded(self.labels)
 
     def as_dict(self) -> dict[str, dict[str, int]]:
-        names = ("documents", "mentions", "relations", "failures", "tokens", "answers")
-        return {name: dict(getattr(self, name).most_common()) for name in names}
+        return {name: dict(getattr(self, name).most_common()) for name in self.__slots__}
 
     @classmethod
     def from_dict(cls, values: dict[str, dict[str, int]]) -> Totals:
+        """Read what `as_dict` gave; counts that it did not know yet are empty."""
         return cls(**{name: Counter(counts) for name, counts in values.items()})
+
+
+def _bounded(labels: Counter[str]) -> Counter[str]:
+    if len(labels) <= _MOST_LABELS:
+        return labels
+    others = labels.pop(OTHERS, 0)
+    kept = Counter(dict(labels.most_common(_MOST_LABELS - 1)))
+    kept[OTHERS] = others + labels.total() - kept.total()
+    return kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,19 @@ def summary(totals: Totals, run: dict[str, Any]) -> Table:
     table.add_column(style="bold")
     table.add_column()
     table.add_row("documents", _counted(totals.documents.most_common()))
-    table.add_row("mentions", _counted(totals.mentions.most_common()))
-    table.add_row("relations", _counted(totals.relations.most_common()))
+    for name, counts in (
+        ("mentions", totals.mentions),
+        ("relations", totals.relations),
+        ("events", totals.events),
+        ("labels", totals.labels),
+        ("texts", totals.texts),
+    ):
+        if counts:
+            table.add_row(name, _counted(counts.most_common()))
+    if len(totals.questions) > 1:
+        table.add_row("answers", _counted(totals.questions.most_common()))
+    if totals.not_applicable:
+        table.add_row("not asked", _counted(totals.not_applicable.most_common()))
     table.add_row(
         "failures", _counted(totals.failures.most_common()) if totals.failures else "none"
     )

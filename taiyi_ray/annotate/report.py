@@ -169,7 +169,8 @@ def write_report(
         rows: the documents to show, in this order: rows of `records.SCHEMA` as dicts, `metadata`
             as a dict or as pairs. See `sample_rows`.
         totals: counts over all rows by name: `documents` (by status), `mentions`, `relations` (by
-            type), `failures` (by kind), and `tokens` (`prompt_tokens`, `cached_tokens`,
+            type), `events`, `labels`, `texts`, `questions`, `wrong` and `not_applicable` (by
+            task), `failures` (by kind), and `tokens` (`prompt_tokens`, `cached_tokens`,
             `output_tokens`), which may also stand beside the others. Absent ones count nothing.
         run: `run_id`, `started`, `seconds`, `documents_per_second`, `output_tokens_per_second`,
             `model`, `tasks` (a list), `fingerprint`, `output`. Absent ones are left out.
@@ -183,6 +184,10 @@ def write_report(
         documents={status: documents[status] for status in _STATUSES if documents.get(status)},
         mentions=_counts(totals, "mentions"),
         relations=_counts(totals, "relations"),
+        events=_counts(totals, "events"),
+        labels=_counts(totals, "labels"),
+        texts=_counts(totals, "texts"),
+        tasks=_by_task(totals),
         failures=_counts(totals, "failures"),
         tokens=totals.get("tokens", totals),
         colours=colours,
@@ -201,6 +206,15 @@ def _counts(totals: Mapping[str, Any], name: str) -> dict[str, int]:
     """The counts of one kind, the most first."""
     counts: Mapping[str, int] = totals.get(name, {})
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _by_task(totals: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """What was asked of each task: answers, those with an error, documents not asked about."""
+    names = ("questions", "wrong", "not_applicable")
+    tasks = {task for name in names for task in totals.get(name, {})}
+    return {
+        task: {name: totals.get(name, {}).get(task, 0) for name in names} for task in sorted(tasks)
+    }
 
 
 def _colours(types: Iterable[str]) -> dict[str, int | None]:

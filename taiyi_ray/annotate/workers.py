@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,8 +28,7 @@ from taiyi_ray.engine import Engine, engine_of
 from taiyi_ray.errors import ConfigError, EngineDied, ModelError, ServerGone, TaiyiError
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import DOCUMENT_SCHEMA, Document, document_from_row, document_row
-from taiyi_ray.tasks import select
-from taiyi_ray.tasks.task import Options
+from taiyi_ray.tasks.task import Assignment
 
 _log = logging.getLogger(__name__)
 
@@ -185,7 +184,7 @@ class AnnotateUnits:
     def __init__(
         self,
         config: AnnotateConfig,
-        options: Options,
+        assignments: Sequence[Assignment],
         model_digest: str | None,
         run_id: str,
         fingerprint: str,
@@ -206,7 +205,7 @@ class AnnotateUnits:
             self._to_be_changed = isinstance(error, (ConfigError, ModelError))
             return
         self._ready = time.time()
-        self._annotator = Annotator(self._engine, select(config.tasks), options, config.max_tokens)
+        self._annotator = Annotator(self._engine, assignments, config.max_tokens)
         self._output = Output(config.output)
         self._marks: dict[str, list[str]] | None = None
         """Listed once: an actor leaves marks only as its last deed, for those after it."""

@@ -19,13 +19,17 @@ from pathlib import Path
 from taiyi_ray.engine import Completion, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.grounding import is_han
-from taiyi_ray.records import Annotations, Mention, Relation
+from taiyi_ray.records import Annotations, Argument, Event, Label, Mention, Relation, Text
 from taiyi_ray.tasks import TASKS
+from taiyi_ray.tasks.events import EventType
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
+from taiyi_ray.tasks.vocabulary import Term
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _CHARACTERS_A_TOKEN = 4
+_WORDS = 8
+"""Of an imagined text."""
 
 
 class FakeEngine:
@@ -128,7 +132,16 @@ def _scores(text: str) -> Scores:
 
 
 def _right_answer(question: Question) -> str:
-    """The target of an imagined gold: about every fifth long word, typed by its hash."""
+    """The target of an imagined gold."""
+    return TASKS[question.task].target(question, _imagined(question))
+
+
+def _imagined(question: Question) -> Annotations:
+    """Gold of every kind, of which a task writes what it is about.
+
+    Mentions are about every fifth long word, typed by its hash; neighbours are relations and
+    events. Labels are chosen by the hash of the text, and texts are its words.
+    """
     gold = Annotations()
     at = 0
     for span in question.window.spans:
@@ -138,16 +151,33 @@ def _right_answer(question: Question) -> str:
             surface = match.group()[:4] if is_han(match.group()[0]) else match.group()
             number = _number(surface.casefold())
             if number % 5 == 0:
-                term = question.types[number // 64 % len(question.types)]
                 start = span.start + match.start()
                 gold.mentions.append(
-                    Mention(len(gold.mentions), term.name, surface, start, start + len(surface))
+                    Mention(len(gold.mentions), None, surface, start, start + len(surface))
                 )
+    words = " ".join(question.window.text.split()[:_WORDS]) or "nothing"
+    gold.texts = [Text(key, words) for key in _keys(question)]
+    if not question.types:
+        return gold
+    for mention in gold.mentions:
+        mention.type = _chosen(question, mention.text.casefold()).name
     for head, tail in pairwise(gold.mentions):
-        number = _number(head.text, tail.text)
-        if head.text != tail.text and number % 3 == 0:
-            term = question.types[number // 64 % len(question.types)]
+        if head.text != tail.text and _number(head.text, tail.text) % 3 == 0:
+            term = _chosen(question, head.text, tail.text)
             gold.relations.append(
                 Relation(len(gold.relations), term.name, head.text, tail.text, [], [])
             )
-    return TASKS[question.task].target(question, gold)
+            if isinstance(term, EventType):
+                players = [Argument(role.name, tail.id, tail.text) for role in term.roles[:1]]
+                gold.events.append(Event(len(gold.events), term.name, head.id, players))
+    gold.labels = [Label(question.key, _chosen(question, question.window.text).name)]
+    return gold
+
+
+def _chosen(question: Question, *words: str) -> Term:
+    return question.types[_number(*words) // 64 % len(question.types)]
+
+
+def _keys(question: Question) -> list[str]:
+    """What a task may write its texts under: the question, or each of its sections."""
+    return [question.key, *(f"{question.key}:{term.name}" for term in question.types)]

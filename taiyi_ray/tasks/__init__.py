@@ -1,4 +1,4 @@
-"""The tasks, one module each; a line in TASKS makes one appear everywhere.
+"""The tasks, one module a kind; a line in TASKS makes one appear everywhere.
 
 Each is defined once, as pure functions (see `task.py`), and serves annotation, training,
 evaluation and the endpoint in both languages.
@@ -6,13 +6,48 @@ evaluation and the endpoint in both languages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError, nearest
-from taiyi_ray.tasks import ner, relations
-from taiyi_ray.tasks.task import Task
+from taiyi_ray.records import Document, passages
+from taiyi_ray.tasks import (
+    answering,
+    classification,
+    dialogue,
+    events,
+    ner,
+    pairs,
+    relations,
+    report,
+    translation,
+    writing,
+)
+from taiyi_ray.tasks.options import read_file, validated
+from taiyi_ray.tasks.task import LANGUAGES, Assignment, NotApplicable, Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (ner.TASK, relations.TASK)}
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        ner.TASK,
+        relations.TASK,
+        events.TASK,
+        classification.TASK,
+        answering.TASK,
+        translation.TASK,
+        writing.TITLE,
+        writing.SUMMARY,
+        pairs.SIMILARITY_TASK,
+        pairs.ENTAILMENT_TASK,
+        dialogue.TASK,
+        report.TASK,
+    )
+}
+
+
+DEFAULT_TASKS = ("ner", "re")
 
 
 def select(names: Sequence[str]) -> list[Task]:
@@ -23,3 +58,71 @@ def select(names: Sequence[str]) -> list[Task]:
                 f"unknown task {name!r}{nearest(name, TASKS)}; known tasks: {', '.join(TASKS)}"
             )
     return [TASKS[name] for name in dict.fromkeys(names)]
+
+
+def assign(
+    names: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    *,
+    grammar: bool = True,
+    place: str = "--task-file",
+) -> list[Assignment]:
+    """The tasks of these names as a run asks them; several questions share the document's prefix.
+
+    Args:
+        options: of each task, by its name and theirs; those that are left out have defaults.
+        grammar: constrain answers to what is in the text.
+        place: where the options come from, for the errors.
+
+    Raises:
+        ConfigError: a task or an option is unknown, has a wrong value or is missing.
+    """
+    found = [
+        Assignment(
+            task,
+            validated(task.options, task.name, options.get(task.name, {}), task.wordings, place),
+            grammar,
+        )
+        for task in select(names)
+    ]
+    # Asked about any text at all, they are as many as about each document in one language.
+    anything = [Document("", passages([("text", language, "any")])) for language in LANGUAGES]
+    most = max(sum(_questions(assignment, any_) for assignment in found) for any_ in anything)
+    return [replace(assignment, document_first=most > 1) for assignment in found]
+
+
+def assigned(config: AnnotateConfig) -> tuple[list[Assignment], list[str]]:
+    """The tasks as a configuration asks them, and notes on what it may not mean as it says it.
+
+    `--tasks` chooses among the tasks of the task file, or adds to them; `--types`, `--relations`
+    and `--ask` win over what the file says.
+
+    Raises:
+        ConfigError: a task or an option is unknown, has a wrong value or is missing.
+    """
+    given = read_file(config.task_file) if config.task_file else {}
+    select(list(given))  # an unknown name is a slip even where --tasks leaves it out
+    names = config.tasks or list(given) or DEFAULT_TASKS
+    flags: dict[str, dict[str, Any]] = {
+        "ner": {"types": config.types, "ask": config.ask},
+        "re": {"relations": config.relations},
+    }
+    options = {
+        name: given.get(name, {}) | {k: v for k, v in flags.get(name, {}).items() if v is not None}
+        for name in names
+    }
+    place = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
+    grammar = config.grounding == "grammar"
+    assignments = assign(names, options, grammar=grammar, place=place)
+    notes = [hint for assignment in assignments for hint in assignment.options.hints()]
+    unused = [name for name in given if name not in names]
+    if unused:
+        notes.append(f"{config.task_file}: --tasks leaves out {', '.join(unused)}")
+    return assignments, notes
+
+
+def _questions(assignment: Assignment, document: Document) -> int:
+    try:
+        return len(assignment.questions(document))
+    except NotApplicable:
+        return 0

@@ -15,22 +15,41 @@ Types without a mention are left out; Taiyi shows no answer for nothing at all: 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from taiyi_ray.grounding import longest, mentions_grammar
 from taiyi_ray.records import Annotations, Document, Mention
 from taiyi_ray.tasks import lines
+from taiyi_ray.tasks.options import HEAD, TaskOptions, named
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import (
+    Assignment,
     Counts,
-    Options,
     Parsed,
     Question,
     Task,
-    ask,
     located,
     locator,
+    shown,
 )
-from taiyi_ray.tasks.vocabulary import Term
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term, hints
+
+
+class Options(TaskOptions):
+    """The types of mentions, and how they are asked about."""
+
+    types: Annotated[tuple[Term, ...], named(MENTION_TYPES, HEAD)] = Field(
+        MENTION_TYPES, description="mention types (`--types`)"
+    )
+    ask: Literal["together", "apart"] = Field(
+        "apart",
+        description="about all types in one question, or about each in its own (`--ask`)",
+    )
+
+    def hints(self) -> list[str]:
+        return hints([term.name for term in self.types], MENTION_TYPES)
 
 
 def heads(types: Sequence[Term], language: str) -> list[str]:
@@ -53,10 +72,19 @@ def _grammar(types: Sequence[Term], text: str, language: str) -> str:
     )
 
 
-def questions(document: Document, options: Options, limit: int | None = None) -> list[Question]:
+def questions(
+    document: Document, assignment: Assignment, limit: int | None = None
+) -> list[Question]:
     """The questions for each language and window, on all types together or on each."""
-    groups = [options.types] if options.together else [(term,) for term in options.types]
-    return ask(TASK, groups, _grammar, document, options, limit)
+    options: Options = assignment.options
+    groups = [options.types] if options.ask == "together" else [(t,) for t in options.types]
+    return [
+        assignment.ask(
+            language, window, types=group, grammar=_grammar(group, window.text, language)
+        )
+        for language, window in shown(document, limit)
+        for group in groups
+    ]
 
 
 def parse(
@@ -118,17 +146,17 @@ def target(question: Question, gold: Annotations) -> str:
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
     """Exact match of (type, start, end); a mention that was not located is wrong."""
-    mine = {(m.type, m.start, m.end, m.text) for m in predicted.mentions}
-    true = {(m.type, m.start, m.end, m.text) for m in gold.mentions}
-    return Counts(len(mine & true), len(mine - true), len(true - mine))
+    mine = [(m.type, m.start, m.end, m.text) for m in predicted.mentions]
+    return Counts.of(mine, [(m.type, m.start, m.end, m.text) for m in gold.mentions])
 
 
 TASK = Task(
     name="ner",
     version=2,
     summary="named entity recognition: mentions of the asked types",
+    results="`mentions`",
     template="ner.v2",
-    terms=lambda options: options.types,
+    options=Options,
     questions=questions,
     parse=parse,
     target=target,

@@ -11,22 +11,37 @@ One line a relation; relations without a pair are left out; `none`, `无` for no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from taiyi_ray.grounding import pairs_grammar
 from taiyi_ray.records import Annotations, Document, Relation
 from taiyi_ray.tasks import lines
+from taiyi_ray.tasks.options import HEAD, TaskOptions, named
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
+    Assignment,
     Counts,
-    Options,
     Parsed,
     Question,
     Task,
-    ask,
     located,
     locator,
+    shown,
 )
-from taiyi_ray.tasks.vocabulary import Term
+from taiyi_ray.tasks.vocabulary import RELATION_TYPES, Term, hints
+
+
+class Options(TaskOptions):
+    """The types of relations."""
+
+    relations: Annotated[tuple[Term, ...], named(RELATION_TYPES, HEAD)] = Field(
+        RELATION_TYPES, description="relation types (`--relations`)"
+    )
+
+    def hints(self) -> list[str]:
+        return hints([term.name for term in self.relations], RELATION_TYPES)
 
 
 def heads(types: Sequence[Term], language: str) -> list[str]:
@@ -40,9 +55,17 @@ def _grammar(types: Sequence[Term], text: str, language: str) -> str:
     return pairs_grammar(heads(types, language), "", lines.NONE[language], text, language)
 
 
-def questions(document: Document, options: Options, limit: int | None = None) -> list[Question]:
+def questions(
+    document: Document, assignment: Assignment, limit: int | None = None
+) -> list[Question]:
     """One question for each language and window, on all relations together."""
-    return ask(TASK, [options.relations], _grammar, document, options, limit)
+    types = assignment.options.relations
+    return [
+        assignment.ask(
+            language, window, types=types, grammar=_grammar(types, window.text, language)
+        )
+        for language, window in shown(document, limit)
+    ]
 
 
 def parse(
@@ -115,17 +138,17 @@ def _writable(surface: str) -> bool:
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
     """Exact match of (type, head surface, tail surface)."""
-    mine = {(r.type, r.head_text, r.tail_text) for r in predicted.relations}
-    true = {(r.type, r.head_text, r.tail_text) for r in gold.relations}
-    return Counts(len(mine & true), len(mine - true), len(true - mine))
+    mine = [(r.type, r.head_text, r.tail_text) for r in predicted.relations]
+    return Counts.of(mine, [(r.type, r.head_text, r.tail_text) for r in gold.relations])
 
 
 TASK = Task(
     name="re",
     version=2,
     summary="relation extraction: pairs of mentions in the asked relations",
+    results="`relations`, with their `mentions`",
     template="re.v1",
-    terms=lambda options: options.relations,
+    options=Options,
     questions=questions,
     parse=parse,
     target=target,

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from itertools import takewhile
-from typing import Protocol
-
-import jinja2
+from typing import Any, Protocol
 
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mention, Span
+from taiyi_ray.tasks import template
+from taiyi_ray.tasks.options import TaskOptions
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.vocabulary import Term
 
-LANGUAGES = ("en", "zh")
+LANGUAGES = {"en": "English", "zh": "Chinese"}
 Message = dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a run asks of its tasks.
-
-    Attributes:
-        types: mention types, in the order of the answer's lines.
-        relations: relation types, likewise.
-        grammar: constrain answers to what is in the text (`--grounding grammar`).
-        together: ask about all mention types in one question, else about each in one of its own.
-        document_first: the document before the instruction, so that several questions on one
-            document share the prefix cache; with one question the fixed instruction goes first.
-    """
-
-    types: tuple[Term, ...]
-    relations: tuple[Term, ...]
-    grammar: bool
-    together: bool
-    document_first: bool
+class NotApplicable(Exception):
+    """A task has nothing to ask of a document, for this reason: nothing failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +34,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One prompt about one document; `grammar` is Lark text for llguidance, or None."""
+    """One prompt about one document; `grammar` is Lark text for llguidance, or None.
+
+    Attributes:
+        types: what the answer may name: mention types, labels, sections.
+        part: which of a task's questions this is, when their results are kept apart.
+        several: whether several of `types` may be true at once.
+    """
 
     task: str
     types: tuple[Term, ...]
@@ -61,6 +48,13 @@ class Question:
     window: Window
     messages: list[Message]
     grammar: str | None
+    part: str | None = None
+    several: bool = True
+
+    @property
+    def key(self) -> str:
+        """What stands as `task` with the labels and texts of the answer."""
+        return f"{self.task}:{self.part}" if self.part else self.task
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +72,12 @@ class Counts:
     tp: int
     fp: int
     fn: int
+
+    @classmethod
+    def of(cls, predicted: Collection[Any], gold: Collection[Any]) -> Counts:
+        """Exact match of what can be compared, each once."""
+        mine, true = set(predicted), set(gold)
+        return cls(len(mine & true), len(mine - true), len(true - mine))
 
 
 class Parse(Protocol):
@@ -103,89 +103,100 @@ class Task:
     """One kind of annotation. `version` rises whenever the same answer may be read differently.
 
     Attributes:
-        questions: (document, options, limit) -> the questions; windows hold at most `limit`
-            characters, or a whole language's text when it is None.
+        summary: what it does, in a line.
+        results: the columns that its results land in, and under which names.
+        template: the name and version of its question (`ner.v2`).
+        options: what a run may choose for it.
+        questions: (document, assignment, limit) -> the questions; windows hold at most `limit`
+            characters, or a whole language's text when it is None. Raises NotApplicable.
         parse: (answer, question, document) -> annotations of the document; never raises.
-        target: (question, document, gold) -> the answer that states the gold annotations, such
-            that `parse` gives them back.
+        target: (question, gold) -> the answer that states the gold annotations, such that `parse`
+            gives them back.
         score: (predicted, gold) -> counts, exact match.
     """
 
     name: str
     version: int
     summary: str
-    questions: Callable[[Document, Options, int | None], list[Question]]
+    results: str
+    template: str
+    options: type[TaskOptions]
+    questions: Callable[[Document, Assignment, int | None], list[Question]]
     parse: Parse
     target: Callable[[Question, Annotations], str]
     score: Callable[[Annotations, Annotations], Counts]
-    terms: Callable[[Options], tuple[Term, ...]]
-    template: str
 
-    def identity(self, options: Options) -> dict[str, object]:
+    @property
+    def wordings(self) -> int:
+        """In how many wordings it can be asked, in every language."""
+        return min(len(template.wordings(self.template, language)) for language in LANGUAGES)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A task as one run asks it.
+
+    Attributes:
+        options: of the task's own kind.
+        grammar: constrain answers to what is in the text (`--grounding grammar`).
+        document_first: the document before the instruction, so that several questions on one
+            document share the prefix cache; with one question the fixed instruction goes first.
+    """
+
+    task: Task
+    options: Any
+    grammar: bool = True
+    document_first: bool = False
+
+    def questions(self, document: Document, limit: int | None = None) -> list[Question]:
+        """The task's questions on a document; raises NotApplicable when there are none."""
+        return self.task.questions(document, self, limit)
+
+    def identity(self) -> dict[str, object]:
         """All of this task that can change an answer, for the fingerprint."""
         return {
-            "version": self.version,
-            "terms": [[term.name, term.en, term.zh] for term in self.terms(options)],
-            "templates": {lang: _template_digest(self.template, lang) for lang in LANGUAGES},
+            "version": self.task.version,
+            "templates": {
+                language: template.digest(self.task.template, language, self.options.wording)
+                for language in LANGUAGES
+            },
+            **self.options.model_dump(mode="json", exclude={"wording"}),
         }
 
+    def ask(
+        self,
+        language: str,
+        window: Window,
+        *,
+        types: tuple[Term, ...] = (),
+        part: str | None = None,
+        several: bool = True,
+        grammar: str | None = None,
+        text: str | None = None,
+        **values: object,
+    ) -> Question:
+        """A question about a window.
 
-# ------------------------------------------------------------------------------------- templates
-
-
-def _template_text(name: str, language: str) -> str:
-    resource = files("taiyi_ray.tasks").joinpath("templates", f"{name}.{language}.jinja")
-    return resource.read_text(encoding="utf-8")
-
-
-def _template_digest(name: str, language: str) -> str:
-    return hashlib.sha256(_template_text(name, language).encode()).hexdigest()[:16]
-
-
-@cache
-def _template(name: str, language: str) -> jinja2.Template:
-    template: jinja2.Template = jinja2.Template(
-        _template_text(name, language), undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    return template
-
-
-def ask(
-    task: Task,
-    groups: Sequence[tuple[Term, ...]],
-    grammar: Callable[[tuple[Term, ...], str, str], str],
-    document: Document,
-    options: Options,
-    limit: int | None,
-) -> list[Question]:
-    """The questions for each language and window: one on each group of types.
-
-    `grammar` makes the Lark grammar of (types, window text, language).
-    """
-    return [
-        Question(
-            task=task.name,
-            types=group,
+        Args:
+            text: what the prompt shows, if that is not the text of the window.
+            values: what the template wants besides `types`, the labels in the language.
+        """
+        labels = [term.label(language) for term in types]
+        instruction = template.render(
+            self.task.template, language, self.options.wording, {"types": labels, **values}
+        )
+        shown = window.text if text is None else text
+        content = template.lay_out(instruction, shown, document_first=self.document_first)
+        return Question(
+            task=self.task.name,
+            types=types,
             language=language,
             window=window,
-            messages=_messages(task.template, language, window.text, group, options),
-            grammar=grammar(group, window.text, language) if options.grammar else None,
+            messages=[{"role": "user", "content": content}],
+            grammar=grammar if self.grammar else None,
+            part=part,
+            several=several,
         )
-        for language in LANGUAGES
-        for window in windows(document, language, limit)
-        for group in groups
-    ]
-
-
-def _messages(
-    template: str, language: str, text: str, types: Sequence[Term], options: Options
-) -> list[Message]:
-    content = _template(template, language).render(
-        text=text,
-        types=[term.label(language) for term in types],
-        document_first=options.document_first,
-    )
-    return [{"role": "user", "content": content}]
 
 
 # --------------------------------------------------------------------------------------- windows
@@ -197,29 +208,35 @@ _SENTENCE_END = re.compile(
 )
 
 
-def language_spans(document: Document, language: str) -> list[Span]:
-    """The passages of one language, as ranges of the document's text."""
-    return [Span(p.offset, p.end) for p in document.passages if p.language == language]
+def language_spans(document: Document, language: str, without: Collection[str] = ()) -> list[Span]:
+    """The passages of one language, as ranges of the document's text, without some types."""
+    return [
+        Span(p.offset, p.end)
+        for p in document.passages
+        if p.language == language and p.type not in without
+    ]
 
 
-def _pieces(text: str, span: Span, limit: int) -> list[Span]:
+def pieces(text: str, span: Span, limit: int) -> list[Span]:
     """Cut a range into pieces of at most `limit` characters, at ends of sentences if possible."""
-    pieces, start = [], span.start
+    found, start = [], span.start
     while span.end > (most := start + limit):
         # Searched beyond the limit: whether a sentence ends there shows in what follows.
-        found = (m.end() for m in _SENTENCE_END.finditer(text, start, span.end))
-        ends = list(takewhile(lambda end: end <= most, found))
+        all_ends = (m.end() for m in _SENTENCE_END.finditer(text, start, span.end))
+        ends = list(takewhile(lambda end: end <= most, all_ends))
         cut = ends[-1] if ends else text.rfind(" ", start + 1, most) + 1 or most
-        pieces.append(Span(start, cut))
+        found.append(Span(start, cut))
         start = cut
         while start < span.end and text[start].isspace():
             start += 1
     if start < span.end:
-        pieces.append(Span(start, span.end))
-    return pieces
+        found.append(Span(start, span.end))
+    return found
 
 
-def windows(document: Document, language: str, limit: int | None) -> list[Window]:
+def windows(
+    document: Document, language: str, limit: int | None, without: Collection[str] = ()
+) -> list[Window]:
     """Split the text of one language into windows of at most `limit` characters.
 
     Without a limit there is one window, or none when the document has no such text. Where there is
@@ -228,8 +245,8 @@ def windows(document: Document, language: str, limit: int | None) -> list[Window
     text = document.text
     groups: list[list[Span]] = []
     room = 0
-    for whole in language_spans(document, language):
-        for span in [whole] if limit is None else _pieces(text, whole, limit):
+    for whole in language_spans(document, language, without):
+        for span in [whole] if limit is None else pieces(text, whole, limit):
             size = span.end - span.start + len(SEPARATOR)
             if not groups or (limit is not None and size > room):
                 groups.append([])
@@ -241,6 +258,35 @@ def windows(document: Document, language: str, limit: int | None) -> list[Window
         for index, spans in enumerate(groups)
         if any(character.isalnum() for s in spans for character in text[s.start : s.end])
     ]
+
+
+def shown(
+    document: Document,
+    limit: int | None,
+    *,
+    languages: Collection[str] = tuple(LANGUAGES),
+    without: Collection[str] = (),
+    first: bool = False,
+) -> list[tuple[str, Window]]:
+    """The windows of each language, with it: what a task asks about.
+
+    Args:
+        without: types of passages that are not shown.
+        first: only the first window of each language.
+
+    Raises:
+        NotApplicable: there is no such text.
+    """
+    found = [
+        (language, window)
+        for language in languages
+        for window in windows(document, language, limit, without)[: 1 if first else None]
+    ]
+    if not found:
+        named = " or ".join(LANGUAGES[language] for language in languages)
+        besides = f" besides {', '.join(without)}" if without else ""
+        raise NotApplicable(f"no text in {named}{besides}")
+    return found
 
 
 def locator(question: Question, document: Document) -> Locator:

@@ -45,7 +45,7 @@ RELATION_TYPES = (
 )
 
 
-def terms(names: Sequence[str] | None, known: Sequence[Term]) -> tuple[Term, ...]:
+def terms(names: Sequence[str | Term] | None, known: Sequence[Term]) -> tuple[Term, ...]:
     """Return the terms of these names (of all known ones when None), each once, in order.
 
     A name is looked up among the names and both labels; an unknown one stands for itself.
@@ -53,7 +53,12 @@ def terms(names: Sequence[str] | None, known: Sequence[Term]) -> tuple[Term, ...
     if names is None:
         return tuple(known)
     by_name = {label: term for term in known for label in (term.zh, term.en, term.name)}
-    return tuple(dict.fromkeys(by_name.get(name, Term(name, name, name)) for name in names))
+    return tuple(
+        dict.fromkeys(
+            name if isinstance(name, Term) else by_name.get(name, Term(name, name, name))
+            for name in names
+        )
+    )
 
 
 def hints(names: Sequence[str] | None, known: Sequence[Term]) -> list[str]:

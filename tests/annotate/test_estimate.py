@@ -12,13 +12,12 @@ import pytest
 from taiyi_ray import models
 from taiyi_ray.annotate import estimate as module
 from taiyi_ray.annotate.estimate import Estimate, estimate
-from taiyi_ray.annotate.job import options_of
 from taiyi_ray.annotate.output import Totals
 from taiyi_ray.annotate.placement import GPUS, Gpu
 from taiyi_ray.config import AnnotateConfig, load
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import documents, format_of
-from taiyi_ray.tasks import select
+from taiyi_ray.tasks import assigned
 from tests.annotate.jobs import corpus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +33,7 @@ def run_file(path: Path, *, seconds: float = 100) -> str:
     answer = {"prompt_tokens": 0, "cached_tokens": 0, "attempt": 0}
     row: dict[str, Any] = {
         "status": "ok", "mentions": [], "relations": [], "errors": [],
+        "events": [], "labels": [], "texts": [],
         "answers": [
             {**answer, "task": task, "output_tokens": length}
             for task in ("ner", "re") for length in (20, 40)
@@ -58,13 +58,12 @@ def test_a_small_corpus_is_counted_and_its_prompts_are_the_jobs_own(tokenizer):
     config = settings(SAMPLE, ask="together")
     found = estimate(config)
     assert (found.files, found.scanned, found.sampled) == (1, 1, 30)
-    tasks = select(config.tasks)
-    options = options_of(config, tasks)
+    assignments, _ = assigned(config)
     format_ = format_of(str(SAMPLE))
     assert format_ is not None
     with SAMPLE.open("rb") as stream:
         read = list(documents(stream, str(SAMPLE), format_, "s", 0, 29))
-    questions = [q for d in read for task in tasks for q in task.questions(d, options, None)]
+    questions = [q for d in read for one in assignments for q in one.questions(d)]
     prompts = [len(models.prompt_tokens(tokenizer, question.messages)) for question in questions]
     assert found.totals["documents"] == module.Quantity(30, 30, 30)
     assert value(found, "questions") == pytest.approx(len(questions))

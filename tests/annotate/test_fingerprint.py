@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 
 from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
-from taiyi_ray.annotate.job import options_of
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.tasks import select
+from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 
 
 def made(model: str = "digest", **settings: Any) -> dict[str, Any]:
     """The identity of a run with these settings, put together as the job does it."""
     config = AnnotateConfig(**{"inputs": ["in"], "output": "out", "context_limit": 4096} | settings)
-    tasks = select(config.tasks)
-    return identity(config, tasks, options_of(config, tasks), model)
+    return identity(config, assigned(config)[0], model)
 
 
 def test_it_is_sixteen_digits_and_the_same_for_the_same():
@@ -33,10 +31,10 @@ def test_it_is_sixteen_digits_and_the_same_for_the_same():
         ({"model": "other digest"}, "model"),
         ({"tasks": ["ner"]}, "re.version"),
         ({"tasks": ["ner"], "ask": "together"}, "document_first"),
-        ({"types": ["disease"]}, "ner.terms"),
-        ({"types": ["disease", "chemical"]}, "ner.terms"),
-        ({"relations": ["treatment"]}, "re.terms"),
-        ({"ask": "together"}, "together"),
+        ({"types": ["disease"]}, "ner.types"),
+        ({"types": ["disease", "chemical"]}, "ner.types"),
+        ({"relations": ["treatment"]}, "re.relations"),
+        ({"ask": "together"}, "ner.ask"),
         ({"scores": True}, "scores"),
         ({"grounding": "align"}, "grounding"),
         ({"chat": "taiyi1"}, "chat"),
@@ -51,6 +49,34 @@ def test_it_is_sixteen_digits_and_the_same_for_the_same():
 def test_it_changes_with_what_can_change_an_answer(settings, differs):
     assert fingerprint(made(**settings)) != fingerprint(made())
     assert differs in [line.partition(":")[0] for line in differences(made(), made(**settings))]
+
+
+@pytest.mark.parametrize(
+    ("text", "differs"),
+    [
+        ("ner: {types: [disease], ask: together}", "ner.types"),
+        ("ner: {ask: together}", "ner.ask"),
+        ("ner: {wording: 2}", "ner.templates"),
+        ("re: {relations: [treatment]}", "re.relations"),
+        ("tc: {labels: [A, B]}", "tc.labels"),
+        ("qa: {questions: [Why]}", "qa.questions"),
+    ],
+)
+def test_it_changes_with_the_content_of_the_task_file(tmp_path, text, differs):
+    path = tmp_path / "tasks.yaml"
+    path.write_text(text)
+    tasks = ["ner", "re", *({text.partition(":")[0]} - {"ner", "re"})]
+    usual, now = made(), made(task_file=str(path), tasks=tasks)
+    assert differs in [line.partition(":")[0] for line in differences(usual, now)]
+    moved = path.rename(tmp_path / "other.yaml")
+    assert fingerprint(made(task_file=str(moved), tasks=tasks)) == fingerprint(now)
+
+
+def test_flags_win_over_the_task_file(tmp_path):
+    path = tmp_path / "tasks.yaml"
+    path.write_text("ner: {types: [gene], ask: together}\nre: {}\n")
+    now = made(task_file=str(path), types=["disease"], ask="apart")
+    assert fingerprint(now) == fingerprint(made(types=["disease"]))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +149,7 @@ def test_differences_name_the_setting_and_both_values():
         ({"model": "other", "chat": "taiyi1", "max_tokens": 1000, "context_limit": 8192}, []),
         ({"grounding": "align"}, ["grounding"]),
         ({"engine": "fake"}, ["engine"]),
-        ({"types": ["disease"], "max_tokens": 1000}, ["ner.terms"]),
+        ({"types": ["disease"], "max_tokens": 1000}, ["ner.types"]),
         ({"engine_args": {"dtype": "float32"}}, ["arguments"]),
     ],
 )

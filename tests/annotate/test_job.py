@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from taiyi_ray.records import SCHEMA
+from taiyi_ray.tasks import TASKS
 from tests.annotate.jobs import (
     annotate,
     content,
@@ -45,6 +46,35 @@ def worker_of(driver: int) -> int:
     found = [line for line in processes("ray::MapWorker") if line]
     assert found, "no engine actor is running"
     return int(found[0].split()[0])
+
+
+def test_a_task_file_over_all_tasks_fills_every_column_and_counts_by_task(joined, tmp_path):
+    examples, output = Path(__file__).resolve().parents[2] / "examples" / "tasks", tmp_path / "out"
+    source, tasks = examples / "documents.jsonl", tmp_path / "tasks.yaml"
+    tasks.write_text((examples / "all.yaml").read_text("utf-8"), "utf-8")
+    text = annotate(source, "-o", output, *FAKE, "--task-file", tasks)
+    assert "9  (ok 9)" in text
+    rows = table(output)
+    for column in ("mentions", "relations", "labels", "texts"):
+        assert any(row[column] for row in rows), column
+    run = json.loads((output / "run.json").read_text())
+    assert run["tasks"] == list(TASKS)
+    totals = run["totals"]
+    assert set(totals["questions"]) == set(TASKS)
+    assert totals["failures"] == {} and totals["wrong"] == {}
+    assert totals["not_applicable"]["dialogue"] == 7
+    assert totals["not_applicable"].keys() == set(TASKS)
+    assert totals["texts"]["mt:zh"] == 5
+    job = json.loads((output / "job.json").read_text())
+    assert job["identity"]["tc.labels"][0] == dict.fromkeys(("name", "en", "zh"), "Treatment")
+    assert str(tasks) not in json.dumps(job["identity"])
+    assert "not asked" in text
+    # What the file says is what counts: another place of it is no change, another word is.
+    moved = tasks.rename(tmp_path / "moved.yaml")
+    assert "nothing to do" in annotate(source, "-o", output, *FAKE, "--task-file", moved)
+    moved.write_text(moved.read_text("utf-8").replace("Prevention", "Prognosis"), "utf-8")
+    refused = annotate(source, "-o", output, *FAKE, "--task-file", moved, code=2)
+    assert "tc.labels: " in refused
 
 
 def test_every_record_is_a_row_and_a_second_run_has_nothing_to_do(joined, tmp_path):

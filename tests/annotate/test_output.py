@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ from taiyi_ray.records import (
     SCHEMA,
     Annotations,
     Answer,
+    Argument,
     Document,
+    Event,
     Failure,
+    Label,
     Mention,
     Relation,
+    Text,
     passages,
 )
 
@@ -50,13 +55,19 @@ def row(position: int, run_id: str = "run-1") -> dict[str, Any]:
                 Mention(1, None, "nowhere", None, None, grounded="none"),
             ],
             relations=[Relation(0, "treatment", "metformin", "糖尿病", [], [0], 0.5)],
+            events=[Event(0, "Binding", 0, [Argument("Theme", 1, "nowhere")])],
+            labels=[Label("tc", "治疗", 0.5)],
+            texts=[Text("mt:zh", "糖尿病")],
         )
     if position % 3 == 0:
         annotated.status = "failed"
-        annotated.errors = [Failure("engine_error", "ner", "refused")]
+        annotated.errors = [
+            Failure("engine_error", "ner", "refused"),
+            Failure("not_applicable", "dialogue", "no turns"),
+        ]
     annotated.answers = [
         Answer("ner", ["disease"], "zh", 0, 0, "疾病：糖尿病", 100, 50, 5, "stop", None),
-        Answer("re", ["treatment"], "zh", 0, 0, None, 70, 0, 0, None, "engine_error"),
+        Answer("mt:zh", [], "zh", 0, 0, None, 70, 0, 0, None, "engine_error"),
     ]
     made = annotated.row(unit="", run_id=run_id, fingerprint="f")
     return made
@@ -104,6 +115,12 @@ def test_the_footer_counts_the_rows(output):
         "documents": {"ok": 4, "failed": 2},
         "mentions": {"disease": 3, "(untyped)": 3},
         "relations": {"treatment": 3},
+        "events": {"Binding": 3},
+        "labels": {"tc: 治疗": 3},
+        "texts": {"mt:zh": 3},
+        "questions": {"ner": 6, "mt": 6},
+        "wrong": {"mt": 6},
+        "not_applicable": {"dialogue": 2},
         "failures": {"engine_error": 2},
         "tokens": {
             "prompt_tokens": 1020,
@@ -111,14 +128,7 @@ def test_the_footer_counts_the_rows(output):
             "output_tokens": 30,
             "questions": 12,
         },
-        "answers": {
-            "ner.squares": 150,
-            "ner.tokens": 30,
-            "ner.questions": 6,
-            "re.questions": 6,
-            "re.tokens": 0,
-            "re.squares": 0,
-        },
+        "answers": {"ner.squares": 150, "ner.tokens": 30, "mt.tokens": 0, "mt.squares": 0},
     }
     assert footer.totals == Totals.of(output.rows(of))
 
@@ -312,6 +322,25 @@ def test_run_json_is_the_newest_complete_run(output):
     output.write_run({"run_id": "2", "state": "unfinished"}, complete=False)
     assert content("run.json") == content("runs/1.json") == {"run_id": "1", "state": "完成"}
     assert content("runs/2.json") == {"run_id": "2", "state": "unfinished"}
+
+
+def test_totals_of_an_older_footer_are_read():
+    assert Totals.from_dict({"documents": {"ok": 2}}) == Totals(Counter({"ok": 2}))
+
+
+def test_labels_beyond_the_most_frequent_are_counted_together():
+    def labelled(*names: str) -> dict[str, Any]:
+        labels = [{"task": "tc", "label": name, "score": None} for name in names]
+        return row(0) | {"labels": labels}
+
+    few = Totals.of([labelled("a", "a", "b")])
+    assert few.labels == {"tc: a": 2, "tc: b": 1}
+    many = Totals.of([labelled("a", *(str(n) for n in range(500)))] * 2)
+    many.add(few)
+    assert len(many.labels) == 200
+    assert many.labels["tc: a"] == 4
+    assert many.labels.total() == 2 * 501 + 3
+    assert many.labels["(others)"] == many.labels.total() - 4 - 2 * 198
 
 
 def test_totals_come_back_from_json():

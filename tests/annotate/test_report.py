@@ -204,6 +204,23 @@ def test_the_header_has_the_totals_of_everything() -> None:
         assert expected in visible
 
 
+def test_the_header_counts_by_task() -> None:
+    totals = TOTALS | {
+        "events": {"Binding": 5},
+        "labels": {"tc: <Treatment>": 7},
+        "texts": {"mt:zh": 3},
+        "questions": {"tc": 9, "mt": 4},
+        "wrong": {"mt": 1},
+        "not_applicable": {"dialogue": 8},
+    }
+    html = write_report([row(("title", "en", "T"))], totals, RUN)
+    visible = re.sub(r"(?s)<(style|script)[^>]*>.*?</\1>|<[^>]*>", " ", html)
+    visible = re.sub(r"\s+", " ", visible)
+    for expected in ("Binding 5", "tc: &lt;Treatment&gt; 7", "mt:zh 3"):
+        assert expected in visible
+    assert "not asked about dialogue 0 0 8 mt 4 1 0 tc 9 0 0" in visible
+
+
 def test_nothing_at_all_makes_a_report_too() -> None:
     html = write_report([], {}, {})
     assert data_of(html)["documents"] == []

@@ -25,11 +25,10 @@ from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ModelError
 from taiyi_ray.records import Document
-from taiyi_ray.tasks.task import Options
-from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES
+from tests.samples import asked
 
 TEXT = "Patients were treated with metformin, insulin and aspirin after stroke. "
-OPTIONS = Options(MENTION_TYPES, RELATION_TYPES, grammar=False, together=True, document_first=True)
+ASSIGNMENTS = [asked(task, grammar=False, document_first=True) for task in ("ner", "re")]
 
 
 def planned(path: Path, first: int, last: int, *, replaces: str = "") -> dict[str, Any]:
@@ -243,7 +242,7 @@ class Job:
 
     def do(self, *rows: dict[str, Any], run_id: str = "run-1") -> list[dict[str, Any]]:
         """Annotate these units with one actor, all at once; return the receipts."""
-        actor = AnnotateUnits(self.config, OPTIONS, None, run_id, "fingerprint")
+        actor = AnnotateUnits(self.config, ASSIGNMENTS, None, run_id, "fingerprint")
 
         async def one(row: dict[str, Any]) -> dict[str, Any]:
             batch = pa.Table.from_pylist([read_unit(row)])

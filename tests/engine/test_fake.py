@@ -17,7 +17,7 @@ from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.task import Question
-from tests.samples import chinese, english, options
+from tests.samples import asked, chinese, english
 
 WORDS = "aspirin for fever, naloxone for morphine; warfarin and heparin, cocaine and renal failure"
 
@@ -27,7 +27,9 @@ def document(text: str) -> Document:
 
 
 def ask(text: str, task: str = "ner") -> Question:
-    (question,) = TASKS[task].questions(document(text), options("disease,gene", "treatment"), None)
+    (question,) = asked(task, {"ner": "disease,gene", "re": "treatment"}[task]).questions(
+        document(text)
+    )
     return question
 
 

@@ -22,8 +22,8 @@ from taiyi_ray.engine.http import HttpEngine, key_of_environment, probe
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import Document
-from taiyi_ray.tasks import TASKS, select
 from taiyi_ray.tasks.task import Question
+from tests import samples
 from tests.annotate.jobs import annotate, corpus, processes, table
 from tests.engine.served import (
     Body,
@@ -35,7 +35,7 @@ from tests.engine.served import (
     text_of,
     vllm_serve,
 )
-from tests.samples import chinese, english, options
+from tests.samples import chinese, english
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -66,7 +66,7 @@ def config(url: str, **settings: Any) -> AnnotateConfig:
 
 
 def question(text: str = "Aspirin helps.", **settings: Any) -> Question:
-    (asked,) = TASKS["ner"].questions(english(text), options(), None)
+    (asked,) = samples.asked("ner").questions(english(text))
     return dataclasses.replace(asked, **settings)
 
 
@@ -590,7 +590,7 @@ class TestRealServer:
         ]
 
         async def work(engine: HttpEngine) -> list[Any]:
-            annotator = Annotator(engine, select(["ner"]), options("disease,chemical"), 48)
+            annotator = Annotator(engine, [samples.asked("ner", "disease,chemical")], 48)
             return list(await asyncio.gather(*map(annotator.annotate, found)))
 
         for annotated in with_engine(real, work, scores=True, chat=chat):
@@ -609,7 +609,7 @@ class TestRealServer:
         from taiyi_ray.engine.vllm import VllmEngine
 
         async def work(engine: Engine) -> list[Any]:
-            annotator = Annotator(engine, select(["ner"]), options("disease,chemical"), 48)
+            annotator = Annotator(engine, [samples.asked("ner", "disease,chemical")], 48)
             found = [*sample("pubmed-sample.xml", 3), *sample("chinese-sample.jsonl", 2)]
             # One by one: sums of floats depend on what stands beside a question in its batch.
             done = [await annotator.annotate(document) for document in found]

@@ -6,7 +6,8 @@ import asyncio
 import dataclasses
 import os
 import signal
-from collections.abc import Coroutine, Iterator
+from collections import Counter
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,20 +21,19 @@ from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import SCHEMA, Document, passages
-from taiyi_ray.tasks import TASKS, select
-from taiyi_ray.tasks.task import Options
-from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES
+from taiyi_ray.tasks import TASKS, assign
+from taiyi_ray.tasks.options import read_file
+from taiyi_ray.tasks.task import Assignment
 from tests.annotate.jobs import processes
+from tests.samples import asked
 
 # torch and vLLM warn of their own affairs while they are imported.
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("default")]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CONTEXT = 1024
-CONSTRAINED = Options(
-    MENTION_TYPES, RELATION_TYPES, grammar=True, together=True, document_first=True
-)
-FREE = dataclasses.replace(CONSTRAINED, grammar=False)
+CONSTRAINED = [asked(task, document_first=True) for task in ("ner", "re")]
+FREE = [dataclasses.replace(assignment, grammar=False) for assignment in CONSTRAINED]
 
 T = TypeVar("T")
 
@@ -56,10 +56,13 @@ class Shared:
         return self.runner.run(work)
 
     def annotate(
-        self, found: list[Document], options: Options = CONSTRAINED, max_tokens: int = 96
+        self,
+        found: list[Document],
+        assignments: Sequence[Assignment] = CONSTRAINED,
+        max_tokens: int = 96,
     ) -> list[Annotated]:
         async def all_of_them() -> list[Annotated]:
-            annotator = Annotator(self.engine, select(["ner", "re"]), options, max_tokens)
+            annotator = Annotator(self.engine, assignments, max_tokens)
             return list(await asyncio.gather(*map(annotator.annotate, found)))
 
         return self.run(all_of_them())
@@ -103,6 +106,41 @@ def test_answers_on_real_abstracts_are_grounded_rows(shared):
             assert relation.tail and set(relation.tail) <= ids
 
 
+def test_every_task_is_answered_in_its_form(shared):
+    given = read_file(str(EXAMPLES / "tasks" / "all.yaml"))
+    assignments = assign(list(given), given)
+    assert [a.task.name for a in assignments] == list(TASKS)
+    found = sample("tasks/documents.jsonl", 9)
+    done = shared.annotate(found, assignments, max_tokens=48)
+    rows = [a.row(unit="u", run_id="r", fingerprint="f") for a in done]
+    pa.Table.from_pylist(rows, SCHEMA).validate(full=True)
+    answered, results = Counter(), Counter()
+    for row in rows:
+        text = "\n".join(passage["text"] for passage in row["passages"])
+        assert row["status"] in ("ok", "partial"), row["errors"]
+        for mention in row["mentions"]:
+            assert mention["grounded"] == "exact"
+            assert text[mention["start"] : mention["end"]] == mention["text"]
+        for event in row["events"]:
+            assert event["trigger"] is not None
+            assert all(argument["mention"] is not None for argument in event["arguments"])
+        for answer in row["answers"]:
+            answered[answer["task"].partition(":")[0]] += 1
+            # Under a grammar an answer can be cut or run in circles, but not be in another form.
+            assert answer["error"] in (None, "cut_off", "repetition"), answer
+        for label in row["labels"]:
+            results[label["task"]] += 1
+            assert 0 < label["score"] <= 1
+        results.update(written["task"].partition(":")[0] for written in row["texts"])
+    assert set(answered) == set(TASKS)
+    assert results["similarity"] == results["entailment"] == 6  # each pair, and who say two things
+    assert results["qa"] == 1
+    assert results.keys() >= {"tc", "mt", "title", "summary", "dialogue", "report"}
+    other = rows[-1]
+    assert (other["status"], other["answers"]) == ("ok", [])
+    assert {error["where"] for error in other["errors"]} == set(TASKS)
+
+
 def test_every_token_of_an_answer_has_its_place_and_every_mention_a_score(shared):
     found = sample("pubmed-sample.xml", 4) + sample("chinese-sample.jsonl", 4)
     done = shared.annotate(found)
@@ -112,7 +150,7 @@ def test_every_token_of_an_answer_has_its_place_and_every_mention_a_score(shared
     assert all(0 < score <= 1 for score in scores)
     assert len(set(scores)) > 5
     for document in found:
-        for question in TASKS["ner"].questions(document, FREE, None):
+        for question in FREE[0].questions(document):
             prompt = shared.engine.prompt(question)
             completion = shared.run(shared.engine.complete(question, prompt, 24))
             tokens = completion.scores
@@ -163,7 +201,7 @@ def test_a_free_answer_is_aligned(shared):
 
 
 def test_one_question_that_the_engine_refuses_harms_no_other(shared):
-    (question,) = TASKS["ner"].questions(text_document("Aspirin helps."), CONSTRAINED, None)
+    (question,) = CONSTRAINED[0].questions(text_document("Aspirin helps."))
     broken = dataclasses.replace(question, grammar="start: (")
     prompt = shared.engine.prompt(question)
 
@@ -183,7 +221,7 @@ def test_one_question_that_the_engine_refuses_harms_no_other(shared):
 
 def test_a_killed_engine_is_told_from_a_refused_question(shared):
     """The last test: it takes the engine with it."""
-    (question,) = TASKS["ner"].questions(text_document("Aspirin helps."), CONSTRAINED, None)
+    (question,) = CONSTRAINED[0].questions(text_document("Aspirin helps."))
     mine = [p for p in processes("VLLM::EngineCore") if _parent(int(p.split()[0])) == os.getpid()]
     os.kill(int(mine[0].split()[0]), signal.SIGKILL)
     with pytest.raises(EngineDied):

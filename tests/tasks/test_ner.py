@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,14 @@ from hypothesis import strategies as st
 
 from taiyi_ray.records import Annotations, Document, Mention, Passage
 from taiyi_ray.tasks import ner
-from taiyi_ray.tasks.task import Counts, Options, Question
+from taiyi_ray.tasks.task import Assignment, Counts, Question
 from taiyi_ray.tasks.vocabulary import Term
 from tests import samples
-from tests.samples import Gold, chinese, english, options
+from tests.samples import Gold, asked, chinese, english
 
 
 def ask(document: Document, types: str, *, grammar: bool = True) -> Question:
-    (question,) = ner.questions(document, options(types, grammar=grammar), None)
+    (question,) = ner.questions(document, asked("ner", types, grammar=grammar))
     return question
 
 
@@ -47,7 +46,7 @@ def found(
     ],
 )
 def test_heads_are_those_of_taiyi(language: str, types: str, heads: list[str]) -> None:
-    assert ner.heads(options(types).types, language) == heads
+    assert ner.heads(asked("ner", types).options.types, language) == heads
 
 
 def test_mentions_are_located_at_every_occurrence_and_the_longest_wins() -> None:
@@ -101,7 +100,7 @@ def test_only_passages_of_the_question_s_language_are_searched() -> None:
             Passage("text", "zh", 18, "BRCA1基因"),
         ],
     )
-    in_english, in_chinese = ner.questions(document, options("disease,gene"), None)
+    in_english, in_chinese = ner.questions(document, asked("ner", "disease,gene"))
     for question, answer, start in [
         (in_english, "gene or protein: BRCA1", 12),
         (in_chinese, "基因或蛋白质：BRCA1\n", 18),
@@ -169,7 +168,7 @@ def test_target(types: str, document: Document, gold: Annotations, answer: str) 
 def test_target_of_a_window_names_what_lies_in_it() -> None:
     document = english("Pain came first. Then came fever, later.")
     gold = gold_of(("disease", 0, "Pain"), ("disease", 27, "fever"))
-    questions = ner.questions(document, options("disease,gene"), 25)
+    questions = ner.questions(document, asked("ner", "disease,gene"), 25)
     assert [ner.target(q, gold) for q in questions] == ["disease: Pain", "disease: fever"]
 
 
@@ -183,17 +182,17 @@ def test_score_counts_exact_matches() -> None:
 # -------------------------------------------------------------------------------------------- gold
 
 
-def all_types(documents: list[Gold]) -> Options:
+def all_types(documents: list[Gold]) -> Assignment:
     names = sorted({m.type for _, gold in documents for m in gold.mentions if m.type})
-    return replace(options(), types=tuple(Term(name, name, name) for name in names))
+    return asked("ner", [Term(name, name, name) for name in names])
 
 
 def policy(documents: list[Gold]) -> tuple[float, float]:
     """Precision and recall of locating the gold surfaces, against the gold offsets."""
     counts = Counter[str]()
-    asked = all_types(documents)
+    assignment = all_types(documents)
     for document, gold in documents:
-        for question in ner.questions(document, asked, None):
+        for question in ner.questions(document, assignment):
             parsed = ner.parse(ner.target(question, gold), question, document)
             assert parsed.problem is None
             score = ner.score(parsed.annotations, gold)
@@ -205,12 +204,12 @@ def policy(documents: list[Gold]) -> tuple[float, float]:
 def lost(documents: list[Gold]) -> tuple[int, Counter[str]]:
     """How many (type, surface) pairs there are, and why some do not come back from the target."""
     number, reasons = 0, Counter[str]()
-    asked = all_types(documents)
+    assignment = all_types(documents)
     for document, gold in documents:
         true = {(m.type, m.text) for m in gold.mentions}
         number += len(true)
         back: set[tuple[str | None, str]] = set()
-        for question in ner.questions(document, asked, None):
+        for question in ner.questions(document, assignment):
             parsed = ner.parse(ner.target(question, gold), question, document)
             back |= {(m.type, m.text) for m in parsed.annotations.mentions}
         assert back <= true
@@ -270,7 +269,7 @@ ANSWERS = st.one_of(st.lists(st.sampled_from(PIECES)).map("".join), st.text())
 def test_any_answer_is_read_without_error_and_located_mentions_are_text_of_one_passage(
     document: Document, answer: str, grammar: bool, cut: bool
 ) -> None:
-    for question in ner.questions(document, options("disease,gene", grammar=grammar), None):
+    for question in samples.questions(asked("ner", "disease,gene", grammar=grammar), document):
         annotations = ner.parse(answer, question, document, cut=cut).annotations
         places = [(m.type, m.start, m.end, m.text) for m in annotations.mentions]
         assert len(set(places)) == len(places)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,14 @@ from taiyi_ray.tasks import relations
 from taiyi_ray.tasks.task import Counts, Question
 from taiyi_ray.tasks.vocabulary import Term
 from tests import samples
-from tests.samples import chinese, english, options
+from tests.samples import asked, chinese, english
 
 NAMES = "treatment,chemical_induced_disease"
 TREATS, CAUSES = "treatment: ", "chemical-induced disease: "
 
 
 def ask(document: Document, names: str = NAMES, *, grammar: bool = True) -> Question:
-    (question,) = relations.questions(document, options("", names, grammar=grammar), None)
+    (question,) = relations.questions(document, asked("re", names, grammar=grammar))
     return question
 
 
@@ -31,7 +30,7 @@ def gold_of(*pairs: tuple[str, str, str]) -> Annotations:
 
 
 def test_heads_are_those_of_taiyi() -> None:
-    terms = options("", NAMES).relations
+    terms = asked("re", NAMES).options.relations
     assert relations.heads(terms, "en") == [TREATS, CAUSES]
     assert relations.heads(terms[:1], "zh") == ["具有药物治疗关系的实体对如下："]
 
@@ -128,7 +127,7 @@ def test_target(document: Document, gold: Annotations, answer: str) -> None:
 def test_target_of_a_window_names_pairs_with_both_parts_in_it() -> None:
     document = english("Aspirin eased pain. Aspirin and fever.")
     gold = gold_of(("treatment", "Aspirin", "pain"), ("treatment", "Aspirin", "fever"))
-    questions = relations.questions(document, options("", NAMES), 25)
+    questions = relations.questions(document, asked("re", NAMES), 25)
     assert [relations.target(question, gold) for question in questions] == [
         f"{TREATS}[Aspirin, pain]",
         f"{TREATS}[Aspirin, fever]",
@@ -157,10 +156,10 @@ def test_gold_comes_back_from_its_target_but_for_pairs_that_hold_a_separator(
 ) -> None:
     documents = list(getattr(samples, read)(shared_data / path))
     names = sorted({relation.type for _, gold in documents for relation in gold.relations})
-    asked = replace(options(), relations=tuple(Term(name, name, name) for name in names))
+    assignment = asked("re", [Term(name, name, name) for name in names])
     pairs, reasons = 0, Counter[str]()
     for document, gold in documents:
-        (question,) = relations.questions(document, asked, None)
+        (question,) = relations.questions(document, assignment)
         parsed = relations.parse(relations.target(question, gold), question, document)
         assert parsed.problem is None
         true = {(r.type, r.head_text, r.tail_text) for r in gold.relations}
@@ -202,7 +201,7 @@ ANSWERS = st.one_of(st.lists(st.sampled_from(PIECES)).map("".join), st.text())
 def test_any_answer_is_read_without_error_and_heads_and_tails_are_mentions(
     document: Document, answer: str, grammar: bool, cut: bool
 ) -> None:
-    for question in relations.questions(document, options("", NAMES, grammar=grammar), None):
+    for question in samples.questions(asked("re", NAMES, grammar=grammar), document):
         found = relations.parse(answer, question, document, cut=cut).annotations
         assert [mention.id for mention in found.mentions] == list(range(len(found.mentions)))
         assert [relation.id for relation in found.relations] == list(range(len(found.relations)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.scores import Piece, Scores
-from tests.samples import english, options
+from tests.samples import asked, english
 
 
 def scores(*tokens: tuple[str, float]) -> Scores:
@@ -86,7 +86,7 @@ def test_mentions_and_relations_carry_the_scores_of_their_pieces() -> None:
         ("treatment", 1.0), (": [", 1.0), ("Cocaine", 0.9), (",", 1.0), (" seizures", 0.4),
         ("];", 1.0), (" [", 1.0), ("cocaine", 0.5), (",", 1.0), (" stroke", 0.5), ("]", 1.0),
     ]  # fmt: skip
-    (question,) = TASKS["re"].questions(document, options("", "treatment"), None)
+    (question,) = asked("re", "treatment").questions(document)
     answer = scores(*tokens)
     found = TASKS["re"].parse(answer.text, question, document, scores=answer).annotations
     assert [m.score for m in found.mentions] == pytest.approx([0.9, 0.4, 0.5, 0.5])
@@ -94,7 +94,7 @@ def test_mentions_and_relations_carry_the_scores_of_their_pieces() -> None:
 
     answer = scores(("chemical", 1.0), (":", 1.0), (" cocaine", 0.3), (";", 1.0), (" Co", 0.5),
                     ("caine", 0.5))  # fmt: skip
-    (question,) = TASKS["ner"].questions(document, options("chemical,disease"), None)
+    (question,) = asked("ner", "chemical,disease").questions(document)
     mentions = TASKS["ner"].parse(answer.text, question, document, scores=answer).annotations
     assert {m.text: m.score for m in mentions.mentions} == pytest.approx(
         {"cocaine": 0.3, "Cocaine": 0.5}

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from taiyi_ray.records import Document, passages
 from taiyi_ray.tasks import TASKS, ner, relations
+from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Task, windows
-from tests.samples import chinese, english, options
+from tests import samples
+from tests.samples import asked, chinese, english
 
 # ----------------------------------------------------------------------------------------- windows
 
@@ -132,19 +134,19 @@ IN_CHINESE = (
 def test_instruction_comes_first_unless_questions_share_the_document(
     task: Task, document: Document, instruction: str
 ) -> None:
-    asked = options("disease,gene", "treatment")
-    (alone,) = task.questions(document, asked, None)
+    names = "disease,gene" if task is ner.TASK else "treatment"
+    (alone,) = asked(task.name, names).questions(document)
     assert alone.messages == [{"role": "user", "content": f"{instruction}\n\n{document.text}"}]
-    (shared,) = task.questions(document, replace(asked, document_first=True), None)
+    (shared,) = asked(task.name, names, document_first=True).questions(document)
     assert shared.messages == [{"role": "user", "content": f"{document.text}\n\n{instruction}"}]
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
-def test_questions_are_asked_in_the_language_of_their_passages(task: Task) -> None:
+@pytest.mark.parametrize(("task", "names"), [("ner", "disease"), ("re", "treatment")])
+def test_questions_are_asked_in_the_language_of_their_passages(task: str, names: str) -> None:
     document = Document(
         "d", passages([("a", "zh", "中文。"), ("b", "en", "English."), ("c", "de", "Deutsch.")])
     )
-    questions = task.questions(document, options("disease", "treatment"), None)
+    questions = asked(task, names).questions(document)
     assert [(q.language, q.window.text) for q in questions] == [
         ("en", "English."),
         ("zh", "中文。"),
@@ -155,33 +157,83 @@ def test_questions_are_asked_in_the_language_of_their_passages(task: Task) -> No
     ]
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
-def test_questions_have_a_grammar_only_when_asked_for(task: Task) -> None:
+@pytest.mark.parametrize("task", ["ner", "re"])
+def test_questions_have_a_grammar_only_when_asked_for(task: str) -> None:
     document = english("text")
-    assert [q.grammar is None for q in task.questions(document, options(), None)] == [False]
-    assert [q.grammar is None for q in task.questions(document, options(grammar=False), None)] == [
-        True
-    ]
+    assert [q.grammar is None for q in asked(task).questions(document)] == [False]
+    assert [q.grammar is None for q in asked(task, grammar=False).questions(document)] == [True]
 
 
 def test_identity_changes_with_the_types_and_names_both_templates() -> None:
-    identity = ner.TASK.identity(options("disease"))
-    assert identity["terms"] == [["disease", "disease", "疾病"]]
+    identity = asked("ner", "disease").identity()
+    assert identity["types"] == [{"name": "disease", "en": "disease", "zh": "疾病"}]
     assert isinstance(identity["templates"], dict)
     assert sorted(identity["templates"]) == ["en", "zh"]
     assert len(set(identity["templates"].values())) == 2
-    assert identity != ner.TASK.identity(options("gene"))
-    assert identity == ner.TASK.identity(options("disease", "treatment"))
+    assert identity != asked("ner", "gene").identity()
+    assert identity == asked("ner", "疾病").identity()
+
+
+PIECES = """
+Aspirin|eased|阿司匹林|头痛|disease: |疾病：|treatment: [|, |]|; |Binding: (Trigger: |, Theme: |)|
+上述句子中的反应事件如下：|部位：|，|；|Result: |上述文本被分类为：|Treatment|yes|是|similar|
+none|无|The report is as follows:|Diagnosis: |主诉：|语义相同|A|\x00"""
+PARTS = [*PIECES.replace("\n", "").split("|"), "\n"]
+ANY = st.text() | st.lists(st.sampled_from(PARTS)).map("".join)
+
+
+@pytest.mark.parametrize("name", TASKS)
+@given(answer=ANY, cut=st.booleans(), grammar=st.booleans())
+def test_any_answer_to_any_task_is_read_without_error_and_mentions_are_of_the_text(
+    name: str, answer: str, cut: bool, grammar: bool
+) -> None:
+    document = samples.everything()
+    (assignment,) = samples.every(name, grammar=grammar)
+    questions = assignment.questions(document)
+    assert questions
+    for question in questions:
+        scores = Scores(answer, range(len(answer)), [-1.0] * len(answer))
+        parsed = assignment.task.parse(answer, question, document, cut=cut, scores=scores)
+        found = parsed.annotations
+        for mention in found.mentions:
+            if mention.start is not None:
+                assert document.text[mention.start : mention.end] == mention.text
+        ids = {mention.id for mention in found.mentions}
+        assert all(a.mention in ids for event in found.events for a in event.arguments)
+        assert {label.label for label in found.labels} <= {term.name for term in question.types}
+        assert all(label.task == question.key for label in found.labels)
+        assert all(text.task.startswith(question.key) and text.text for text in found.texts)
+        assert parsed.problem in (None, "invalid", "empty", "not_in_text")
+        if not answer.strip():
+            assert parsed.problem in ("invalid", "empty")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_is_asked_in_several_wordings_of_both_languages(name: str) -> None:
+    (assignment,) = samples.every(name)
+    assert assignment.task.wordings >= 3
+    contents = [
+        [q.messages[0]["content"] for q in reworded.questions(samples.everything())]
+        for number in range(1, assignment.task.wordings + 1)
+        for options in [assignment.options.model_copy(update={"wording": number})]
+        for reworded in [replace(assignment, options=options)]
+    ]
+    for at_same_place in zip(*contents, strict=True):
+        assert len(set(at_same_place)) == assignment.task.wordings
+    identities = [
+        replace(assignment, options=assignment.options.model_copy(update={"wording": n})).identity()
+        for n in (1, 2)
+    ]
+    assert identities[0] != identities[1]
 
 
 def test_asked_apart_each_mention_type_has_a_question_of_its_own() -> None:
     document = Document("d", passages([("a", "zh", "中文。"), ("b", "en", "English.")]))
-    asked = options("disease,gene", "treatment,drug_interaction")
-    apart = replace(asked, together=False)
-    terms = asked.types
-    assert [q.types for q in ner.questions(document, asked)] == [terms] * 2
+    together = asked("ner", "disease,gene")
+    apart = asked("ner", "disease,gene", ask="apart")
+    terms = together.options.types
+    assert [q.types for q in ner.questions(document, together)] == [terms] * 2
     assert [q.types for q in ner.questions(document, apart)] == [(term,) for term in terms] * 2
-    assert [q.types for q in relations.questions(document, apart)] == [asked.relations] * 2
     for question in ner.questions(document, apart):
         (term,) = question.types
         (other,) = set(terms) - {term}

@@ -1,0 +1,204 @@
+"""Question answering on a document: a free answer, yes / no / maybe, or one of several choices.
+
+The questions are the run's, asked of every document, or each document's own: a passage of the type
+`question`, followed by passages of the type `choice`; what other passages say is the context, and
+there may be none (exam questions). Taiyi shows no answer form but the free one; ours are:
+
+    free      the bare answer
+    yes, no   yes | no | maybe        是 | 否 | 不确定
+    choice    A                       the letter of a choice
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from taiyi_ray.records import Annotations, Document, Passage, Span
+from taiyi_ray.tasks import labels, texts
+from taiyi_ray.tasks.options import TaskOptions, name_of, named
+from taiyi_ray.tasks.scores import Scores
+from taiyi_ray.tasks.task import (
+    LANGUAGES,
+    Assignment,
+    Counts,
+    NotApplicable,
+    Parsed,
+    Question,
+    Task,
+    Window,
+    shown,
+)
+from taiyi_ray.tasks.vocabulary import Term
+
+_QUESTION, _CHOICE = "question", "choice"
+_VERDICTS = (Term("yes", "yes", "是"), Term("no", "no", "否"), Term("maybe", "maybe", "不确定"))
+_LETTER = re.compile(r"\s*[(（]?([A-Z])(?![^\W\d_])")
+
+
+def _by_name(value: object) -> object:
+    """Questions by name: a question without one is known by its own words."""
+    if isinstance(value, (list, tuple)):
+        return {name_of(question): question for question in value}
+    if isinstance(value, Mapping):
+        return {name_of(name): question for name, question in value.items()}
+    raise ValueError("expected a list of questions, or questions by name")
+
+
+class Options(TaskOptions):
+    """What is asked, and what an answer is."""
+
+    form: Literal["free", "yes_no", "yes_no_maybe", "choice"] = Field(
+        "free", description="what an answer is"
+    )
+    questions: Annotated[dict[str, str], BeforeValidator(_by_name)] = Field(
+        {},
+        description="what to ask of every document, as a list or by name; without any, each "
+        "document's own questions: its passages of the type `question`",
+    )
+    choices: Annotated[tuple[Term, ...], named()] = Field(
+        (),
+        max_length=len(string.ascii_uppercase),
+        description="what to choose from (`form: choice`); a document's own questions have theirs, "
+        "the passages of the type `choice` behind them",
+    )
+
+    @model_validator(mode="after")
+    def _choices_where_needed(self) -> Self:
+        if bool(self.choices) != (self.form == "choice" and bool(self.questions)):
+            raise ValueError("questions of the form choice want choices, and nothing else does")
+        return self
+
+
+class _Asked(NamedTuple):
+    """A question, what its results are kept under, and its choices by the label of each."""
+
+    words: str
+    part: str | None
+    choices: dict[str, str]
+
+
+def questions(
+    document: Document, assignment: Assignment, limit: int | None = None
+) -> list[Question]:
+    """The questions of the run, or the document's own, for each language and window.
+
+    Raises:
+        NotApplicable: the document has no question of its own, or no choices.
+    """
+    options: Options = assignment.options
+    if options.questions:
+        return [
+            _question(assignment, language, window, window.text, _Asked(words, name, choices))
+            for language, window in shown(document, limit, without=(_QUESTION, _CHOICE))
+            for choices in [{c.name: c.label(language) for c in options.choices}]
+            for name, words in options.questions.items()
+        ]
+    own = list(_own(document, options))
+    try:
+        context = shown(document, limit, without=(_QUESTION, _CHOICE))
+    except NotApplicable:
+        context = []
+    return [
+        _question(assignment, language, window, text, asked)
+        for passage, asked in own
+        for language, window, text in (
+            [(language, window, window.text) for language, window in context]
+            or [(passage.language, _itself(passage), "")]
+        )
+    ]
+
+
+def _own(document: Document, options: Options) -> Iterator[tuple[Passage, _Asked]]:
+    """The document's own questions, in one of our languages."""
+    found: list[tuple[Passage, list[str]]] = []
+    for passage in document.passages:
+        if passage.type == _QUESTION and passage.language in LANGUAGES:
+            found.append((passage, []))
+        elif passage.type == _CHOICE and found:
+            found[-1][1].append(passage.text.strip())
+    if not found:
+        raise NotApplicable("no question is given, and no passage is of the type question")
+    choosing = options.form == "choice"
+    if choosing and not any(choices for _, choices in found):
+        raise NotApplicable("no passage of the type choice stands behind a question")
+    for number, (passage, choices) in enumerate(found, 1):
+        if choices or not choosing:
+            lettered = dict(zip(string.ascii_uppercase, choices, strict=False))
+            part = str(number) if len(found) > 1 else None
+            yield passage, _Asked(passage.text.strip(), part, lettered if choosing else {})
+
+
+def _itself(passage: Passage) -> Window:
+    return Window(0, (Span(passage.offset, passage.end),), passage.text)
+
+
+def _question(
+    assignment: Assignment, language: str, window: Window, text: str, asked: _Asked
+) -> Question:
+    options: Options = assignment.options
+    types: tuple[Term, ...] = ()
+    if options.form == "choice":
+        letters = zip(asked.choices, string.ascii_uppercase, strict=False)
+        types = tuple(Term(name, letter, letter) for name, letter in letters)
+    elif options.form != "free":
+        types = _VERDICTS[: 3 if options.form == "yes_no_maybe" else 2]
+    return assignment.ask(
+        language,
+        window,
+        types=types,
+        part=asked.part,
+        several=False,
+        grammar=labels.grammar("", types, language, several=False) if types else None,
+        text=text,
+        form=options.form,
+        question=asked.words,
+        choices=list(zip(string.ascii_uppercase, asked.choices.values(), strict=False)),
+        context=bool(text),
+    )
+
+
+def parse(
+    text: str,
+    question: Question,
+    document: Document,
+    *,
+    cut: bool = False,
+    scores: Scores | None = None,
+) -> Parsed:
+    """A free answer as a text; otherwise the verdict, or the choice by its letter, as a label."""
+    if not question.types:
+        return texts.parse(text, question, document, cut=cut, scores=scores)
+    lettered = all(len(term.en) == 1 for term in question.types)
+    if lettered and (letter := _LETTER.match(text)):
+        text = text[: letter.end(1)]  # `B. the words of the choice`
+    return labels.parse(text, question, "", cut=cut, scores=scores)
+
+
+def target(question: Question, gold: Annotations) -> str:
+    """The gold answer, in the form of the question."""
+    return labels.target(question, gold, "") if question.types else texts.target(question, gold)
+
+
+def score(predicted: Annotations, gold: Annotations) -> Counts:
+    """Exact match of labels and texts."""
+    of = [labels.score(predicted, gold), texts.score(predicted, gold)]
+    return Counts(sum(c.tp for c in of), sum(c.fp for c in of), sum(c.fn for c in of))
+
+
+TASK = Task(
+    name="qa",
+    version=1,
+    summary="question answering: free, yes / no / maybe, or multiple choice",
+    results="`texts` (free) or `labels`, as `qa` or `qa:NAME` of a given question",
+    template="qa.v1",
+    options=Options,
+    questions=questions,
+    parse=parse,
+    target=target,
+    score=score,
+)

@@ -1,0 +1,91 @@
+"""Text classification: which of the given labels a document has.
+
+Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples):
+
+    en    Result: Treatment                    several: Result: Treatment; Prevention
+    zh    上述文本被分类为：治疗                 several: 上述文本被分类为：治疗; 预防
+
+Where several labels may be true, none may be: then the answer is ours, `Result: none`, `无`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from taiyi_ray.records import Annotations, Document
+from taiyi_ray.tasks import labels
+from taiyi_ray.tasks.options import TaskOptions, named
+from taiyi_ray.tasks.scores import Scores
+from taiyi_ray.tasks.task import Assignment, Parsed, Question, Task, shown
+from taiyi_ray.tasks.vocabulary import Term
+
+_HEAD = {"en": "Result: ", "zh": "上述文本被分类为："}
+
+
+class Options(TaskOptions):
+    """The labels, and how many of them may be true."""
+
+    labels: Annotated[tuple[Term, ...], named()] = Field(
+        description="the labels to choose from, or each with its `en` and `zh`"
+    )
+    several: bool = Field(False, description="whether several labels, or none, may be true")
+
+    @classmethod
+    def example(cls) -> str:
+        return "{labels: [Treatment, Prevention], several: true}"
+
+
+def questions(
+    document: Document, assignment: Assignment, limit: int | None = None
+) -> list[Question]:
+    """One question for each language; where several labels may be true, for each window as well.
+
+    One label is asked for about the first window: what a long document is, its beginning tells.
+    """
+    options: Options = assignment.options
+    return [
+        assignment.ask(
+            language,
+            window,
+            types=options.labels,
+            several=options.several,
+            grammar=labels.grammar(
+                _HEAD[language], options.labels, language, several=options.several
+            ),
+            multiple=options.several,
+        )
+        for language, window in shown(document, limit, first=not options.several)
+    ]
+
+
+def parse(
+    text: str,
+    question: Question,
+    document: Document,
+    *,
+    cut: bool = False,
+    scores: Scores | None = None,
+) -> Parsed:
+    """Read the labels behind `Result:`."""
+    return labels.parse(text, question, _HEAD[question.language], cut=cut, scores=scores)
+
+
+def target(question: Question, gold: Annotations) -> str:
+    """The answer that names the gold labels, in the order of the question."""
+    return labels.target(question, gold, _HEAD[question.language])
+
+
+TASK = Task(
+    name="tc",
+    version=1,
+    summary="text classification: one or several of the given labels",
+    results="`labels`",
+    template="tc.v1",
+    options=Options,
+    questions=questions,
+    parse=parse,
+    target=target,
+    score=labels.score,
+)

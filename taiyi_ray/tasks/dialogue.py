@@ -1,0 +1,92 @@
+"""Multi-round dialogue: the doctor's next turn, written on what was said so far.
+
+A document's turns are its passages of the types `patient` or `user`, and `doctor` or `assistant`.
+They become the messages of a chat, after an instruction; the answer is free text, as Taiyi's is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from taiyi_ray.records import SEPARATOR, Document, Passage, Span
+from taiyi_ray.tasks import texts
+from taiyi_ray.tasks.options import TaskOptions
+from taiyi_ray.tasks.task import (
+    LANGUAGES,
+    Assignment,
+    Message,
+    NotApplicable,
+    Question,
+    Task,
+    Window,
+)
+
+ROLES = {"patient": "user", "user": "user", "doctor": "assistant", "assistant": "assistant"}
+"""Who speaks in a passage of this type, by the names of chat messages."""
+
+
+def questions(
+    document: Document, assignment: Assignment, limit: int | None = None
+) -> list[Question]:
+    """One question: what the doctor says next. Within a limit, on the last turns.
+
+    Raises:
+        NotApplicable: there are no turns, or the doctor had the last one.
+    """
+    turns = [p for p in document.passages if p.type in ROLES and p.text.strip()]
+    if not turns:
+        raise NotApplicable(f"no passage of the types {', '.join(ROLES)}")
+    last = turns[-1]
+    if ROLES[last.type] != "user":
+        raise NotApplicable("the last turn is the doctor's: nothing is left to answer")
+    if last.language not in LANGUAGES:
+        raise NotApplicable(f"no text in {' or '.join(LANGUAGES.values())}")
+    spans = _last(turns, limit)
+    kept = turns[-len(spans) :]
+    said = [document.text[span.start : span.end] for span in spans]
+    window = Window(0, tuple(spans), SEPARATOR.join(said))
+    question = assignment.ask(last.language, window, text="")
+    messages = _messages([ROLES[turn.type] for turn in kept], said)
+    instruction = question.messages[0]["content"]
+    if messages[0]["role"] == "user":
+        instruction += "\n\n" + messages.pop(0)["content"]
+    return [replace(question, messages=[{"role": "user", "content": instruction}, *messages])]
+
+
+def _last(turns: Sequence[Passage], limit: int | None) -> list[Span]:
+    """The last turns that the limit has room for; of the very last one, its end at least."""
+    spans: list[Span] = []
+    room = limit
+    for turn in reversed(turns):
+        start = turn.offset
+        if room is not None:
+            if turn.end - start > room and spans:
+                break
+            start = max(start, turn.end - room)
+            room = max(0, room - (turn.end - start) - len(SEPARATOR))
+        spans.insert(0, Span(start, turn.end))
+    return spans
+
+
+def _messages(roles: Sequence[str], said: Sequence[str]) -> list[Message]:
+    """The turns as chat messages, user and assistant in turn: chat templates want that."""
+    return [
+        {"role": role, "content": SEPARATOR.join(text.strip() for _, text in group)}
+        for role, group in groupby(zip(roles, said, strict=True), key=lambda turn: turn[0])
+    ]
+
+
+TASK = Task(
+    name="dialogue",
+    version=1,
+    summary="the doctor's next turn of a dialogue",
+    results="`texts`",
+    template="dialogue.v1",
+    options=TaskOptions,
+    questions=questions,
+    parse=texts.parse,
+    target=texts.target,
+    score=texts.score,
+)

@@ -1,0 +1,81 @@
+"""Answers that are one or several of given labels, and the grammar that allows no other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from taiyi_ray.grounding import labels_grammar
+from taiyi_ray.records import Annotations, Label
+from taiyi_ray.tasks import lines
+from taiyi_ray.tasks.scores import Piece, Scores
+from taiyi_ray.tasks.task import Counts, Parsed, Question
+from taiyi_ray.tasks.vocabulary import Term
+
+_COLON = re.compile("[:：]")
+_AROUND = " \t\"'“”‘’「」*()（）.。"
+
+
+def grammar(head: str, labels: Sequence[Term], language: str, *, several: bool) -> str:
+    """Lark grammar of `head label`, or of `head label1; label2` in their order, or none of them."""
+    none = lines.NONE[language] if several else None
+    return labels_grammar(head, [term.label(language) for term in labels], none)
+
+
+def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores | None) -> Parsed:
+    """Read labels behind the head, or (free models) behind any colon, in any case.
+
+    A label that was not asked about is `invalid`, as is a second one where one is true; what else
+    the answer says counts.
+    """
+    known = {term.label(question.language): term for term in question.types}
+    for term in question.types:
+        for label in (term.name, term.en, term.zh):
+            known.setdefault(label, term)
+    folded = {label.casefold(): term for label, term in reversed(known.items())}
+
+    def named(label: str) -> Term | None:
+        bare = label.strip(_AROUND)
+        return known.get(label) or folded.get(label.casefold()) or folded.get(bare.casefold())
+
+    answer = Piece(lines.whole(text, ";", "\n") if cut else text, 0).strip()
+    if head and answer.text.startswith(head.strip()):
+        answer = answer.after(len(head.strip()))
+    elif not named(answer.text) and (colon := _COLON.search(answer.text)):
+        answer = answer.after(colon.end())
+    found: dict[str, Piece] = {}
+    problem = None if answer.text else "invalid"
+    for part in (p for line in answer.split("\n") for p in line.split(";")):
+        piece = part.strip()
+        if not piece.text:
+            continue
+        true = named(piece.text)
+        if true:
+            found.setdefault(true.name, piece)
+        elif not (question.several and piece.text.casefold() in lines.NONE.values()):
+            problem = "invalid"
+    if not question.several and len(found) > 1:
+        problem = "invalid"
+        found = dict(list(found.items())[:1])
+    return Parsed(
+        Annotations(
+            labels=[
+                Label(question.key, name, scores.of(piece) if scores else None)
+                for name, piece in found.items()
+            ]
+        ),
+        problem,
+    )
+
+
+def target(question: Question, gold: Annotations, head: str) -> str:
+    """The answer that names the gold labels that were asked about, in the order of the question."""
+    true = {label.label for label in gold.labels if label.task == question.key}
+    named = [t.label(question.language) for t in question.types if t.name in true]
+    return head + ("; ".join(named) or lines.NONE[question.language])
+
+
+def score(predicted: Annotations, gold: Annotations) -> Counts:
+    """Exact match of (task, label)."""
+    mine = [(label.task, label.label) for label in predicted.labels]
+    return Counts.of(mine, [(label.task, label.label) for label in gold.labels])

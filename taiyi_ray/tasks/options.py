@@ -1,0 +1,129 @@
+"""The options of tasks: what they have in common, and the file that gives them.
+
+A task file is YAML: names of tasks, and the options of each (examples in `examples/tasks/`).
+
+    tc: {labels: [Treatment, Prevention], several: true}
+    mt: {to: zh}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from taiyi_ray.config import explain
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.tasks.vocabulary import Term, terms
+
+
+class TaskOptions(BaseModel):
+    """What a run may choose for a task; the field descriptions are its documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wording: int = Field(1, ge=1, description="which wording of the question, counted from 1")
+
+    @classmethod
+    def example(cls) -> str:
+        """Options that work, as YAML: shown to who left out what the task needs."""
+        return "{}"
+
+    def hints(self) -> list[str]:
+        """A line for each thing that is accepted, yet may be a slip of the pen."""
+        return []
+
+
+LABEL = ";；\n"
+"""What a label must not hold: the separators of lists."""
+HEAD = LABEL + ":：[]"
+"""What a name must not hold that begins a line of an answer, or an item of it."""
+
+
+def name_of(value: object, forbidden: str = LABEL) -> str:
+    """A name that the separators of answers leave whole; raises ValueError for another."""
+    if not isinstance(value, str):
+        raise ValueError(f"a name must be text, not {value!r}: put it in quotes")
+    if not value.strip() or value != value.strip() or set(value) & set(forbidden):
+        signs = " ".join("".join(forbidden.split()))
+        raise ValueError(
+            f"a name must not be blank nor hold {signs} or a line break, as {value!r} does"
+        )
+    return value
+
+
+def term_of(name: object, labels: object, forbidden: str = LABEL) -> Term:
+    """The term of `name: {en: ..., zh: ...}`; a language that is left out uses the name."""
+    if labels is None:
+        labels = {}
+    if not isinstance(labels, Mapping) or labels.keys() - {"en", "zh"}:
+        raise ValueError(f"{name}: expected its labels, as in {{en: treatment, zh: 治疗}}")
+    own = name_of(name, forbidden)
+    english, chinese = (name_of(labels.get(language, own), forbidden) for language in ("en", "zh"))
+    return Term(own, english, chinese)
+
+
+def terms_of(value: object, known: Sequence[Term] = (), forbidden: str = LABEL) -> tuple[Term, ...]:
+    """The terms of a list of names, known ones by any of their labels, or of names with labels."""
+    if isinstance(value, Mapping):
+        return tuple(term_of(name, labels, forbidden) for name, labels in value.items())
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("expected a list of names")
+    names = [v if isinstance(v, Term) else name_of(v, forbidden) for v in value]
+    return terms(names, known)
+
+
+def named(known: Sequence[Term] = (), forbidden: str = LABEL) -> BeforeValidator:
+    """Reads terms, one at least."""
+
+    def read(value: object) -> tuple[Term, ...]:
+        found = terms_of(value, known, forbidden)
+        if not found:
+            raise ValueError("expected one name at least")
+        return found
+
+    return BeforeValidator(read)
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """The task file: options by the name of their task.
+
+    Raises:
+        ConfigError: it cannot be read, or is something else.
+    """
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--task-file {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--task-file {path}: not YAML in UTF-8: {reason}") from error
+    if not isinstance(loaded, dict) or not loaded:
+        raise ConfigError(
+            f"--task-file {path}: expected tasks and their options, as in `mt: {{to: zh}}`"
+        )
+    for name, options in loaded.items():
+        if not isinstance(name, str) or not isinstance(options, (dict, type(None))):
+            raise ConfigError(f"--task-file {path}: {name}: expected options, as in {{wording: 1}}")
+    return {name: options or {} for name, options in loaded.items()}
+
+
+def validated(
+    model: type[TaskOptions], task: str, values: Mapping[str, Any], wordings: int, place: str
+) -> TaskOptions:
+    """The options of a task; raises ConfigError that names the place and all that is wrong."""
+    try:
+        options = model(**values)
+    except (ValidationError, TypeError) as error:
+        wrong = explain(error, model) if isinstance(error, ValidationError) else str(error)
+        missing = isinstance(error, ValidationError) and any(
+            e["type"] == "missing" for e in error.errors()
+        )
+        hint = f"; an example: `{task}: {model.example()}`" if missing else ""
+        raise ConfigError(f"{place}: {task}: {wrong}{hint}") from error
+    if options.wording > wordings:
+        raise ConfigError(f"{place}: {task}: wording {options.wording} of {wordings}")
+    return options

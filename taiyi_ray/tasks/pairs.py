@@ -1,0 +1,131 @@
+"""Similarity and entailment of two texts: a document of two passages besides its title.
+
+The answer is the bare label, as Taiyi's is (github.com/DUTIR-BioNLP/Taiyi-LLM, README).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from taiyi_ray.records import SEPARATOR, Annotations, Document, Span
+from taiyi_ray.tasks import labels
+from taiyi_ray.tasks.options import TaskOptions, named
+from taiyi_ray.tasks.scores import Scores
+from taiyi_ray.tasks.task import (
+    LANGUAGES,
+    Assignment,
+    NotApplicable,
+    Parsed,
+    Question,
+    Task,
+    Window,
+    pieces,
+)
+from taiyi_ray.tasks.vocabulary import Term
+
+SIMILARITY = (
+    Term("similar", "similar", "语义相同"),
+    Term("not similar", "not similar", "语义不相同"),
+)
+ENTAILMENT = (
+    Term("entailment", "entailment", "蕴含"),
+    Term("neutral", "neutral", "中立"),
+    Term("contradiction", "contradiction", "矛盾"),
+)
+
+_DESCRIPTION = "the labels to choose one from, or each with its `en` and `zh`"
+
+
+class SimilarityOptions(TaskOptions):
+    """What two texts may be called."""
+
+    labels: Annotated[tuple[Term, ...], named(SIMILARITY)] = Field(
+        SIMILARITY, description=_DESCRIPTION
+    )
+
+
+class EntailmentOptions(TaskOptions):
+    """What may follow from one text for another."""
+
+    labels: Annotated[tuple[Term, ...], named(ENTAILMENT)] = Field(
+        ENTAILMENT, description=_DESCRIPTION
+    )
+
+
+def questions(
+    document: Document, assignment: Assignment, limit: int | None = None
+) -> list[Question]:
+    """One question on both texts, in Chinese if both are; each shows half the limit at most.
+
+    Raises:
+        NotApplicable: there are not two texts, or one is in a language that is not asked about.
+    """
+    pair = [p for p in document.passages if p.type != "title" and p.text.strip()]
+    if len(pair) != 2:
+        raise NotApplicable(f"{len(pair)} passages besides the title, where two are compared")
+    if any(p.language not in LANGUAGES for p in pair):
+        raise NotApplicable(f"a text in neither {' nor '.join(LANGUAGES.values())}")
+    language = "zh" if all(p.language == "zh" for p in pair) else "en"
+    spans = [Span(p.offset, p.end) for p in pair]
+    if limit is not None:
+        spans = [pieces(document.text, span, max(1, limit // 2))[0] for span in spans]
+    first, second = (document.text[s.start : s.end] for s in spans)
+    types = assignment.options.labels
+    return [
+        assignment.ask(
+            language,
+            Window(0, tuple(spans), first + SEPARATOR + second),
+            types=types,
+            several=False,
+            grammar=labels.grammar("", types, language, several=False),
+            text="",
+            first=first.strip(),
+            second=second.strip(),
+        )
+    ]
+
+
+def parse(
+    text: str,
+    question: Question,
+    document: Document,
+    *,
+    cut: bool = False,
+    scores: Scores | None = None,
+) -> Parsed:
+    """Read the label."""
+    return labels.parse(text, question, "", cut=cut, scores=scores)
+
+
+def target(question: Question, gold: Annotations) -> str:
+    """The gold label."""
+    return labels.target(question, gold, "")
+
+
+SIMILARITY_TASK = Task(
+    name="similarity",
+    version=1,
+    summary="whether two texts say the same",
+    results="`labels`",
+    template="similarity.v1",
+    options=SimilarityOptions,
+    questions=questions,
+    parse=parse,
+    target=target,
+    score=labels.score,
+)
+
+ENTAILMENT_TASK = Task(
+    name="entailment",
+    version=1,
+    summary="whether the first of two texts entails or contradicts the second",
+    results="`labels`",
+    template="entailment.v1",
+    options=EntailmentOptions,
+    questions=questions,
+    parse=parse,
+    target=target,
+    score=labels.score,
+)

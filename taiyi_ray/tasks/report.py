@@ -1,0 +1,144 @@
+"""A report by sections on a consultation or case: a line a section.
+
+The Chinese form is Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README, after IMCS-V2-MRG), the
+English one ours:
+
+    zh    上述问诊对话的诊疗报告如下：⏎主诉：...⏎现病史：...
+    en    The report is as follows:⏎Chief complaint: ...⏎History of present illness: ...
+
+Every section has a line. One with nothing to say is empty (or `none`, `无`) and gives no text.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from taiyi_ray.grounding import sections_grammar
+from taiyi_ray.records import Annotations, Document, Text
+from taiyi_ray.tasks import lines, texts
+from taiyi_ray.tasks.dialogue import ROLES
+from taiyi_ray.tasks.options import HEAD, TaskOptions, named
+from taiyi_ray.tasks.scores import Scores
+from taiyi_ray.tasks.task import Assignment, Parsed, Question, Task, Window, shown
+from taiyi_ray.tasks.vocabulary import Term
+
+SECTIONS = (
+    Term("chief_complaint", "Chief complaint", "主诉"),
+    Term("present_illness", "History of present illness", "现病史"),
+    Term("examination", "Auxiliary examination", "辅助检查"),
+    Term("past_history", "Past medical history", "既往史"),
+    Term("diagnosis", "Diagnosis", "诊断"),
+    Term("advice", "Advice", "建议"),
+)
+
+_LEAD_IN = {"en": "The report is as follows:", "zh": "上述问诊对话的诊疗报告如下："}
+_SPEAKERS = {
+    "en": {"user": "Patient: ", "assistant": "Doctor: "},
+    "zh": {"user": "患者：", "assistant": "医生："},
+}
+
+
+class Options(TaskOptions):
+    """The sections of a report."""
+
+    sections: Annotated[tuple[Term, ...], named(SECTIONS, HEAD)] = Field(
+        SECTIONS, description="the sections of the report"
+    )
+
+
+def _heads(question: Question) -> list[str]:
+    colon = lines.COLON[question.language]
+    return [term.label(question.language) + colon for term in question.types]
+
+
+def questions(
+    document: Document, assignment: Assignment, limit: int | None = None
+) -> list[Question]:
+    """One question for each language and window, on all sections; turns are shown with speakers."""
+    sections = assignment.options.sections
+    return [
+        assignment.ask(
+            language,
+            window,
+            types=sections,
+            grammar=sections_grammar(
+                _LEAD_IN[language],
+                [(term.label(language) + lines.COLON[language]).strip() for term in sections],
+            ),
+            text=_spoken(document, window, language),
+        )
+        for language, window in shown(document, limit)
+    ]
+
+
+def _spoken(document: Document, window: Window, language: str) -> str:
+    """The text of a window, a turn of a dialogue behind the name of who speaks."""
+    speakers = {
+        p.offset: _SPEAKERS[language][ROLES[p.type]] for p in document.passages if p.type in ROLES
+    }
+    text = document.text
+    return "\n".join(
+        speakers.get(span.start, "") + text[span.start : span.end] for span in window.spans
+    )
+
+
+def parse(
+    text: str,
+    question: Question,
+    document: Document,
+    *,
+    cut: bool = False,
+    scores: Scores | None = None,
+) -> Parsed:
+    """Read the sections; a line without a known head goes on with the section above it."""
+    written: dict[str, list[str]] = {}
+    problem = None if text.strip() else "empty"
+    current: list[str] | None = None
+    heads = dict(zip(_heads(question), question.types, strict=True))
+    for line in text.strip().removeprefix(_LEAD_IN[question.language]).splitlines():
+        said = line.strip()
+        head = next((h for h in heads if said.startswith(h.strip())), None)
+        if head is not None:
+            current = written.setdefault(heads[head].name, [])
+            said = said[len(head.strip()) :].strip()
+        elif current is None and said:
+            problem = "invalid"
+        if said and current is not None:
+            current.append(said)
+    found = {name: "\n".join(parts) for name, parts in written.items()}
+    return Parsed(
+        Annotations(
+            texts=[
+                Text(f"{question.key}:{name}", section)
+                for name, section in found.items()
+                if section and section.casefold() not in lines.NONE.values()
+            ]
+        ),
+        problem or (None if written else "invalid"),
+    )
+
+
+def target(question: Question, gold: Annotations) -> str:
+    """The report of the gold sections; line breaks within one become blanks."""
+    sections = {text.task: " ".join(text.text.split("\n")) for text in gold.texts}
+    written = [
+        (head + sections.get(f"{question.key}:{term.name}", "")).strip()
+        for head, term in zip(_heads(question), question.types, strict=True)
+    ]
+    return "\n".join([_LEAD_IN[question.language], *written])
+
+
+TASK = Task(
+    name="report",
+    version=1,
+    summary="a report by sections on a consultation or case",
+    results="`texts`, as `report:SECTION`",
+    template="report.v1",
+    options=Options,
+    questions=questions,
+    parse=parse,
+    target=target,
+    score=texts.score,
+)

@@ -1,0 +1,49 @@
+"""The wordings of questions: one text file a task, version and language, in Jinja.
+
+A file holds several wordings of the instruction, with lines `---` between them. A run asks in one
+of them, the first unless told otherwise; training draws from all. Where the document stands is no
+matter of the wording: after the instruction, or before it when several questions share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from importlib.resources import files
+
+import jinja2
+
+_BETWEEN = re.compile(r"^---\n", re.MULTILINE)
+
+
+@cache
+def wordings(name: str, language: str) -> tuple[str, ...]:
+    """The wordings of a template (`ner.v2`) in a language, the default first."""
+    resource = files("taiyi_ray.tasks").joinpath("templates", f"{name}.{language}.jinja")
+    return tuple(part.strip("\n") for part in _BETWEEN.split(resource.read_text(encoding="utf-8")))
+
+
+def digest(name: str, language: str, wording: int) -> str:
+    """16 hexadecimal digits of the SHA-256 of a wording, counted from 1."""
+    return hashlib.sha256(wordings(name, language)[wording - 1].encode()).hexdigest()[:16]
+
+
+@cache
+def _template(name: str, language: str, wording: int) -> jinja2.Template:
+    source = wordings(name, language)[wording - 1]
+    template: jinja2.Template = jinja2.Template(
+        source, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return template
+
+
+def render(name: str, language: str, wording: int, values: dict[str, object]) -> str:
+    """The instruction in a wording, counted from 1, with these values."""
+    return _template(name, language, wording).render(values)
+
+
+def lay_out(instruction: str, text: str, *, document_first: bool) -> str:
+    """The prompt: the instruction and the text, if there is one, with an empty line between."""
+    parts = (text, instruction) if document_first else (instruction, text)
+    return "\n\n".join(part for part in parts if part)

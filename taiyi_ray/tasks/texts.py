@@ -1,0 +1,33 @@
+"""Answers that are a text of the model's own, kept as it wrote it."""
+
+from __future__ import annotations
+
+from taiyi_ray.records import Annotations, Document, Text
+from taiyi_ray.tasks.scores import Scores
+from taiyi_ray.tasks.task import Counts, Parsed, Question
+
+
+def parse(
+    text: str,
+    question: Question,
+    document: Document,
+    *,
+    cut: bool = False,
+    scores: Scores | None = None,
+) -> Parsed:
+    """The whole answer, without white space at its ends; a cut one as far as it goes."""
+    written = text.strip()
+    if not written:
+        return Parsed(Annotations(), "empty")
+    return Parsed(Annotations(texts=[Text(question.key, written)]))
+
+
+def target(question: Question, gold: Annotations) -> str:
+    """The gold text; empty without one."""
+    return next((t.text.strip() for t in gold.texts if t.task == question.key), "")
+
+
+def score(predicted: Annotations, gold: Annotations) -> Counts:
+    """Exact match of (task, text): a lower bound, for texts have metrics of their own."""
+    mine = [(text.task, text.text) for text in predicted.texts]
+    return Counts.of(mine, [(text.task, text.text) for text in gold.texts])

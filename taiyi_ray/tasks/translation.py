@@ -1,0 +1,53 @@
+"""Machine translation, English to Chinese and back: the answer is the bare translation.
+
+The form is Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples). A question
+is put in the language of its text; the translation stands under `mt:zh` or `mt:en`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from taiyi_ray.records import Document
+from taiyi_ray.tasks import texts
+from taiyi_ray.tasks.options import TaskOptions
+from taiyi_ray.tasks.task import LANGUAGES, Assignment, Question, Task, shown
+
+_OTHER = {"en": "zh", "zh": "en"}
+
+
+class Options(TaskOptions):
+    """What is translated."""
+
+    to: Literal["en", "zh"] | None = Field(
+        None, description="the language to translate into; without it, each into the other"
+    )
+
+
+def questions(
+    document: Document, assignment: Assignment, limit: int | None = None
+) -> list[Question]:
+    """One question for each window in a language to translate from."""
+    to = assignment.options.to
+    return [
+        assignment.ask(language, window, part=_OTHER[language])
+        for language, window in shown(
+            document, limit, languages=[_OTHER[to]] if to else tuple(LANGUAGES)
+        )
+    ]
+
+
+TASK = Task(
+    name="mt",
+    version=1,
+    summary="machine translation between English and Chinese",
+    results="`texts`, as `mt:en` and `mt:zh`",
+    template="mt.v1",
+    options=Options,
+    questions=questions,
+    parse=texts.parse,
+    target=texts.target,
+    score=texts.score,
+)

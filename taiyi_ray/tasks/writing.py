@@ -1,0 +1,69 @@
+"""A title and a summary of a document, in the language of its text: the answer is the bare text.
+
+The form of titles is Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README), that of summaries ours.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from taiyi_ray.records import Document
+from taiyi_ray.tasks import texts
+from taiyi_ray.tasks.options import TaskOptions
+from taiyi_ray.tasks.task import Assignment, Question, Task, shown
+
+_TITLE = ("title",)
+
+
+class SummaryOptions(TaskOptions):
+    """How long a summary may be."""
+
+    sentences: int = Field(3, ge=1, le=50, description="how long a summary may be")
+
+
+def title_questions(
+    document: Document, assignment: Assignment, limit: int | None = None
+) -> list[Question]:
+    """One question for each language, on its first window and without the title it has."""
+    return [
+        assignment.ask(language, window)
+        for language, window in shown(document, limit, without=_TITLE, first=True)
+    ]
+
+
+def summary_questions(
+    document: Document, assignment: Assignment, limit: int | None = None
+) -> list[Question]:
+    """One question for each language and window."""
+    sentences = assignment.options.sentences
+    return [
+        assignment.ask(language, window, sentences=sentences)
+        for language, window in shown(document, limit)
+    ]
+
+
+TITLE = Task(
+    name="title",
+    version=1,
+    summary="a title for the text, which is shown without the one it has",
+    results="`texts`",
+    template="title.v1",
+    options=TaskOptions,
+    questions=title_questions,
+    parse=texts.parse,
+    target=texts.target,
+    score=texts.score,
+)
+
+SUMMARY = Task(
+    name="summary",
+    version=1,
+    summary="a summary of the text",
+    results="`texts`",
+    template="summary.v1",
+    options=SummaryOptions,
+    questions=summary_questions,
+    parse=texts.parse,
+    target=texts.target,
+    score=texts.score,
+)

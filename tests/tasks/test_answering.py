@@ -1,0 +1,218 @@
+"""Question answering: the run's questions and a document's own, every form, gold there and back."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.records import Annotations, Document, Label, Text, passages
+from taiyi_ray.tasks.task import NotApplicable
+from tests.samples import Gold, asked, back, chinese, english
+
+
+def own(language: str, question: str, *choices: str, context: str = "") -> Document:
+    """A document that holds its question."""
+    parts = [("text", language, context), ("question", language, question)]
+    return Document("d", passages(parts + [("choice", language, choice) for choice in choices]))
+
+
+def test_questions_of_the_run_are_asked_of_every_document_in_its_language() -> None:
+    assignment = asked("qa", questions={"safe": "Is it safe?", "why": "Why?"})
+    document = Document("d", passages([("text", "zh", "安全。"), ("text", "en", "It is safe.")]))
+    questions = assignment.questions(document)
+    assert [(q.key, q.language, q.grammar) for q in questions] == [
+        ("qa:safe", "en", None),
+        ("qa:why", "en", None),
+        ("qa:safe", "zh", None),
+        ("qa:why", "zh", None),
+    ]
+    assert questions[0].messages[0]["content"] == (
+        "Answer the question by the text.\nQuestion: Is it safe?\n"
+        "Answer in a few sentences.\n\nIt is safe."
+    )
+
+
+def test_a_question_without_a_name_is_known_by_its_words() -> None:
+    (question,) = asked("qa", questions=["Is it safe?"]).questions(english("x"))
+    assert question.key == "qa:Is it safe?"
+
+
+def test_own_questions_have_the_other_passages_as_context_or_none() -> None:
+    assignment = asked("qa", form="choice")
+    document = own("en", "Which?", "one", "two", context="The text.")
+    (question,) = assignment.questions(document)
+    assert question.key == "qa"
+    assert question.window.text == "The text."
+    assert question.messages[0]["content"] == (
+        "Answer the question by the text.\nQuestion: Which?\nA. one\nB. two\n"
+        "Answer with the letter of the right choice.\n\nThe text."
+    )
+    (alone,) = assignment.questions(own("zh", "哪一个？", "甲", "乙"))
+    assert alone.messages[0]["content"] == (
+        "回答问题。\n问题：哪一个？\nA. 甲\nB. 乙\n只回答正确选项的字母。"
+    )
+
+
+def test_several_own_questions_are_numbered_each_with_its_choices() -> None:
+    parts = [("question", "One?"), ("choice", "a"), ("question", "Two?"), ("choice", "b")]
+    document = Document("d", passages((type_, "en", text) for type_, text in parts))
+    questions = asked("qa", form="choice").questions(document)
+    assert [(q.key, [t.name for t in q.types]) for q in questions] == [
+        ("qa:1", ["A"]),
+        ("qa:2", ["A"]),
+    ]
+    assert "A. b" in questions[1].messages[0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("form", "document", "reason"),
+    [
+        ("free", english("x"), "no question is given, and no passage is of the type question"),
+        ("choice", own("en", "Which?"), "no passage of the type choice stands behind a question"),
+        ("free", own("de", "Was?"), "no question is given, and no passage is of the type question"),
+    ],
+)
+def test_document_without_a_question_of_its_own(form: str, document: Document, reason: str) -> None:
+    with pytest.raises(NotApplicable, match=reason):
+        asked("qa", form=form).questions(document)
+
+
+@pytest.mark.parametrize(
+    ("form", "answer", "label", "problem"),
+    [
+        ("yes_no_maybe", "yes", "yes", None),
+        ("yes_no_maybe", "Maybe.", "maybe", None),
+        ("yes_no", "maybe", None, "invalid"),
+        ("yes_no", "Answer: no", "no", None),
+        ("choice", "B", "wrong", None),
+        ("choice", " (B) wrong", "wrong", None),
+        ("choice", "B. right", "wrong", None),
+        ("choice", "wrong", "wrong", None),
+        ("choice", "C", None, "invalid"),
+        ("choice", "Both", None, "invalid"),
+        ("choice", "", None, "invalid"),
+    ],
+)
+def test_answers(form: str, answer: str, label: str | None, problem: str | None) -> None:
+    choices = {"choices": ["right", "wrong"]} if form == "choice" else {}
+    assignment = asked("qa", form=form, questions={"q": "Is it?"}, **choices)
+    document = english("x")
+    (question,) = assignment.questions(document)
+    parsed = assignment.task.parse(answer, question, document)
+    assert parsed.annotations.labels == ([Label("qa:q", label)] if label else [])
+    assert parsed.problem == problem
+
+
+def test_free_answers_are_texts() -> None:
+    assignment = asked("qa", questions={"q": "Is it?"})
+    document = english("x")
+    (question,) = assignment.questions(document)
+    assert assignment.task.parse(" It is.\n", question, document).annotations.texts == [
+        Text("qa:q", "It is.")
+    ]
+    assert assignment.task.parse(" \n", question, document).problem == "empty"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"form": "choice", "questions": ["Is it?"]}, "want choices"),
+        ({"choices": ["a"]}, "want choices, and nothing else does"),
+        ({"form": "maybe"}, "form: Input should be 'free'"),
+        ({"questions": "Is it?"}, "expected a list of questions"),
+        ({"question": ["Is it?"]}, "unknown setting 'question'; did you mean 'questions'?"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        asked("qa", **options)
+    assert message in str(caught.value)
+
+
+# -------------------------------------------------------------------------------------------- gold
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def pubmedqa(folder: Path) -> Iterator[Gold]:
+    path = folder / "pubmedqa" / "ori_pqal.json.gz"
+    for record in list(json.loads(gzip.decompress(path.read_bytes())).values())[:200]:
+        context = "\n".join(record["CONTEXTS"])
+        document = own("en", record["QUESTION"], context=context)
+        yield document, Annotations(labels=[Label("qa", record["final_decision"])])
+
+
+def bioasq(folder: Path) -> Iterator[Gold]:
+    path = folder / "bioasq-golden" / "11B1_golden.json.gz"
+    for record in json.loads(gzip.decompress(path.read_bytes()))["questions"]:
+        if record["type"] == "yesno":
+            context = "\n".join(snippet["text"] for snippet in record["snippets"])
+            document = own("en", record["body"], context=context)
+            yield document, Annotations(labels=[Label("qa", record["exact_answer"])])
+
+
+def medmcqa(folder: Path) -> Iterator[Gold]:
+    for record in lines(folder / "medmcqa" / "dev_first1500.jsonl.gz")[:300]:
+        choices = [record[f"op{letter}"] for letter in "abcd"]
+        gold = string.ascii_uppercase[record["cop"] - 1]
+        yield own("en", record["question"], *choices), Annotations(labels=[Label("qa", gold)])
+
+
+def medqa(folder: Path) -> Iterator[Gold]:
+    for record in lines(folder / "medqa-usmle" / "phrases_no_exclude_test.jsonl.gz")[:300]:
+        document = own("en", record["question"], *record["options"].values())
+        yield document, Annotations(labels=[Label("qa", record["answer_idx"])])
+
+
+@pytest.mark.parametrize(
+    ("read", "form", "number"),
+    [
+        (pubmedqa, "yes_no_maybe", 200),
+        (bioasq, "yes_no", 24),
+        (medmcqa, "choice", 300),
+        (medqa, "choice", 300),
+    ],
+    ids=["PubMedQA", "BioASQ", "MedMCQA", "MedQA"],
+)
+def test_gold_labels_come_back(shared_data: Path, read: Any, form: str, number: int) -> None:
+    assignment = asked("qa", form=form)
+    corpus = list(read(shared_data))
+    assert len(corpus) == number
+    for document, gold in corpus:
+        assert back(assignment, document, gold).labels == gold.labels
+
+
+def test_gold_answers_of_clinical_cases_come_back(shared_data: Path) -> None:
+    """CMB-Clin: a case, several questions; only blanks around an answer are lost."""
+    cases = json.loads((shared_data / "cmb-clin" / "CMB-test-qa.json").read_text("utf-8"))
+    answers = 0
+    for case in cases:
+        pairs = case["QA_pairs"]
+        gold = Annotations(
+            texts=[
+                Text(f"qa:{n}" if len(pairs) > 1 else "qa", pair["answer"].strip())
+                for n, pair in enumerate(pairs, 1)
+            ]
+        )
+        parts = [("text", case["description"]), *(("question", p["question"]) for p in pairs)]
+        document = Document("d", passages((type_, "zh", text) for type_, text in parts))
+        assert back(asked("qa"), document, gold).texts == gold.texts
+        answers += len(pairs)
+    assert answers == 208
+
+
+def test_chinese_verdicts_come_back() -> None:
+    gold = Annotations(labels=[Label("qa:q", "maybe")])
+    assignment = asked("qa", form="yes_no_maybe", questions={"q": "安全吗？"})
+    (question,) = assignment.questions(chinese("文本"))
+    assert assignment.task.target(question, gold) == "不确定"
+    assert back(assignment, chinese("文本"), gold).labels == gold.labels

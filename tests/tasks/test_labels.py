@@ -1,0 +1,178 @@
+"""Labels in answers: under their heads and free, one and several; gold there and back."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taiyi_ray.records import Annotations, Document, Label
+from taiyi_ray.tasks import labels
+from taiyi_ray.tasks.scores import Scores
+from taiyi_ray.tasks.task import Counts, Question
+from tests.samples import asked, back, chinese, english
+
+NAMES = ["Treatment", "Risk: high", "risk: low"]
+ONE, SEVERAL = asked("tc", labels=NAMES), asked("tc", labels=NAMES, several=True)
+
+
+def ask(document: Document, several: bool) -> Question:
+    (question,) = (SEVERAL if several else ONE).questions(document)
+    return question
+
+
+def gold_of(key: str, *names: str) -> Annotations:
+    return Annotations(labels=[Label(key, name) for name in names])
+
+
+@pytest.mark.parametrize(
+    ("answer", "several", "found", "problem"),
+    [
+        ("Result: Treatment", False, ["Treatment"], None),
+        ("Treatment", False, ["Treatment"], None),
+        ("result: treatment.", False, ["Treatment"], None),
+        ("The label is: **Treatment**", False, ["Treatment"], None),
+        ("Risk: high", False, ["Risk: high"], None),
+        ("Result: RISK: LOW", False, ["risk: low"], None),
+        ("Result: Treatment; Risk: high", False, ["Treatment"], "invalid"),
+        ("Result: none", False, [], "invalid"),
+        ("Result: Prognosis", False, [], "invalid"),
+        ("Result:", False, [], "invalid"),
+        ("", False, [], "invalid"),
+        ("Result: Treatment; Risk: high", True, ["Treatment", "Risk: high"], None),
+        ("Result: Treatment; Treatment", True, ["Treatment"], None),
+        ("Result: none", True, [], None),
+        ("None", True, [], None),
+        ("Result: Treatment; Prognosis", True, ["Treatment"], "invalid"),
+        ("Result: Treatment\nRisk: high", True, ["Treatment", "Risk: high"], None),
+    ],
+)
+def test_answers(answer: str, several: bool, found: list[str], problem: str | None) -> None:
+    document = english("text")
+    parsed = SEVERAL.task.parse(answer, ask(document, several), document)
+    assert [(label.task, label.label) for label in parsed.annotations.labels] == [
+        ("tc", name) for name in found
+    ]
+    assert parsed.problem == problem
+
+
+@pytest.mark.parametrize(
+    ("answer", "several", "found"),
+    [
+        ("Result: Treatment; Risk: hi", True, ["Treatment"]),
+        ("Result: Treatment;", True, ["Treatment"]),
+        ("Result: Treatment", True, []),
+        ("Result: Treatment", False, []),
+    ],
+)
+def test_of_a_cut_answer_whole_labels_count(answer: str, several: bool, found: list[str]) -> None:
+    document = english("text")
+    parsed = SEVERAL.task.parse(answer, ask(document, several), document, cut=True)
+    assert [label.label for label in parsed.annotations.labels] == found
+
+
+def test_labels_have_names_in_both_languages_and_scores() -> None:
+    labelled = {"treatment": {"en": "Treatment", "zh": "治疗"}, "other": {"zh": "其他"}}
+    document = chinese("体检多少钱")
+    assignment = asked("tc", labels=labelled)
+    (question,) = assignment.questions(document)
+    assert "类型选项：治疗，其他" in question.messages[0]["content"]
+    answer = "上述文本被分类为：治疗"
+    assert assignment.task.target(question, gold_of("tc", "treatment")) == answer
+    scores = Scores(answer, range(len(answer)), [-0.1] * 9 + [-1.0] * 2)
+    (label,) = assignment.task.parse(answer, question, document, scores=scores).annotations.labels
+    assert (label.label, round(label.score or 0, 3)) == ("treatment", 0.368)
+
+
+def test_a_label_counts_before_the_name_of_another() -> None:
+    assignment = asked("tc", labels={"B": {"en": "A"}, "A": {"en": "B"}})
+    document = english("text")
+    (question,) = assignment.questions(document)
+    for name, label in (("A", "B"), ("B", "A")):
+        answer = f"Result: {label}"
+        assert assignment.task.target(question, gold_of("tc", name)) == answer
+        parsed = assignment.task.parse(answer, question, document)
+        assert parsed.annotations.labels == [Label("tc", name)]
+
+
+def test_one_label_is_asked_for_about_the_first_window_and_several_about_each() -> None:
+    document = english("One two three four. Five six seven eight.")
+    assert [q.window.index for q in ONE.task.questions(document, ONE, 24)] == [0]
+    assert [q.window.index for q in SEVERAL.task.questions(document, SEVERAL, 24)] == [0, 1]
+
+
+def test_score_compares_task_and_label() -> None:
+    mine, gold = gold_of("tc", "a", "b"), Annotations(labels=[Label("tc", "a"), Label("qa", "b")])
+    assert labels.score(mine, gold) == Counts(tp=1, fp=1, fn=1)
+
+
+NAME = (
+    st.text("abAB :.,()-'治疗", min_size=1).map(str.strip).filter(lambda n: n and n not in "none")
+)
+
+
+@given(
+    names=st.lists(NAME, min_size=1, max_size=4, unique=True),
+    chosen=st.sets(st.integers(0, 3)),
+    make=st.sampled_from([english, chinese]),
+)
+def test_labels_of_any_name_come_back(names: list[str], chosen: set[int], make: Any) -> None:
+    true = [name for n, name in enumerate(names) if n in chosen]
+    several = asked("tc", labels=names, several=True)
+    found = back(several, make("文本 text"), gold_of("tc", *true))
+    assert [label.label for label in found.labels] == true
+
+
+# -------------------------------------------------------------------------------------------- gold
+
+
+def hoc(path: Path) -> Iterator[tuple[Document, Annotations]]:
+    """Abstracts of Hallmarks of Cancer with the hallmarks of their sentences."""
+    with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
+        files = {m.name: archive.extractfile(m) for m in archive.getmembers() if m.isfile()}
+        read = {name: file.read().decode() for name, file in files.items() if file}
+    for name in sorted(read)[:400]:
+        if name.startswith("labels/"):
+            marks = re.split("<| AND", read[name])
+            found = {mark.strip().partition("--")[0] for mark in marks} - {"", "NULL"}
+            yield (
+                english(read["text/" + name.removeprefix("labels/")]),
+                gold_of("tc", *sorted(found)),
+            )
+
+
+def test_gold_hallmarks_of_cancer_come_back(shared_data: Path) -> None:
+    corpus = list(hoc(shared_data / "hoc" / "hoc_text_labels.tar.gz"))
+    names = sorted({label.label for _, gold in corpus for label in gold.labels})
+    assert (len(corpus), len(names)) == (400, 10)
+    assignment = asked("tc", labels=names, several=True)
+    for document, gold in corpus:
+        assert labels.score(back(assignment, document, gold), gold).fn == 0
+        assert len(back(assignment, document, gold).labels) == len(gold.labels)
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "classes"),
+    [("cblue/KUAKE-QIC_dev.json.gz", "query", 11), ("chip-ctc/test_gold.tsv.gz", "", 15)],
+)
+def test_gold_classes_come_back(shared_data: Path, path: str, key: str, classes: int) -> None:
+    data = gzip.decompress((shared_data / path).read_bytes()).decode()
+    if key:
+        rows = [(record["label"], record[key]) for record in json.loads(data)]
+    else:
+        rows = [tuple(line.split("\t")[1:3]) for line in data.splitlines()]  # type: ignore[misc]
+    names = sorted({label for label, _ in rows})
+    assert len(names) == classes
+    assignment = asked("tc", labels=names)
+    for label, text in rows[:300]:
+        gold = gold_of("tc", label)
+        assert back(assignment, chinese(text), gold).labels == gold.labels

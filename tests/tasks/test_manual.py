@@ -1,0 +1,38 @@
+"""The manual of the tasks is that of the code, and its answers are read as what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from taiyi_ray.tasks import TASKS, assign
+from taiyi_ray.tasks.manual import EXAMPLES, manual, table
+from taiyi_ray.tasks.task import Counts
+from tests.samples import back
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_the_manual_is_up_to_date() -> None:
+    assert (DOCS / "tasks.md").read_text("utf-8") == manual(), "run `make docs`"
+
+
+def test_the_table_has_a_row_for_each_task() -> None:
+    rows = table().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == list(TASKS)
+    assert all(row.count(" |") == 5 for row in rows)
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_examples_come_back_from_their_answers(name: str, language: str) -> None:
+    example = EXAMPLES[name]
+    document, gold = example.document(language), example.gold[language]
+    for mention in gold.mentions:
+        assert document.text[mention.start : mention.end] == mention.text
+    (assignment,) = assign([name], {name: example.options})
+    score = TASKS[name].score(back(assignment, document, gold), gold)
+    assert (score.fp, score.fn) == (0, 0)
+    assert score == Counts(score.tp, 0, 0)
+    assert score.tp >= 1

@@ -1,0 +1,86 @@
+"""Task files, and options that are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.tasks import assign
+from taiyi_ray.tasks.options import named, read_file
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "tasks.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_task_file_names_tasks_and_their_options(tmp_path: Path) -> None:
+    path = written(tmp_path, "tc: {labels: [A, B]}\ntitle:\nmt: {to: zh}\n")
+    assert read_file(path) == {"tc": {"labels": ["A", "B"]}, "title": {}, "mt": {"to": "zh"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected tasks and their options, as in `mt: {to: zh}`"),
+        ("- tc", "expected tasks and their options"),
+        ("tc: [A]", "tc: expected options"),
+        ("1: {}", "1: expected options"),
+        ("tc: {labels: [", "not YAML in UTF-8"),
+    ],
+)
+def test_another_file_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        read_file(path)
+    assert str(caught.value).startswith(f"--task-file {path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"--task-file nowhere\.yaml: No such file"):
+        read_file("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("value", "terms"),
+    [
+        (["疾病", "chemical"], (MENTION_TYPES[1], MENTION_TYPES[0])),
+        (["organ", "organ"], (Term("organ", "organ", "organ"),)),
+        ({"organ": None}, (Term("organ", "organ", "organ"),)),
+        ({"organ": {"zh": "器官"}}, (Term("organ", "organ", "器官"),)),
+    ],
+)
+def test_terms_are_names_or_names_with_labels(value: object, terms: tuple[Term, ...]) -> None:
+    from typing import Annotated
+
+    adapter = TypeAdapter(Annotated[tuple[Term, ...], named(MENTION_TYPES)])
+    assert adapter.validate_python(value) == terms
+
+
+@pytest.mark.parametrize("value", [[], {}, "disease", [1], [" x"], ["a;b"], {"a": "b"}, None])
+def test_other_terms_are_errors(value: object) -> None:
+    from typing import Annotated
+
+    with pytest.raises(ValidationError):
+        TypeAdapter(Annotated[tuple[Term, ...], named()]).validate_python(value)
+
+
+def test_options_of_a_run_are_checked_with_the_place_they_come_from() -> None:
+    with pytest.raises(ConfigError, match=r"^here: summary: unknown setting 'sentence'; did you"):
+        assign(["summary"], {"summary": {"sentence": 2}}, place="here")
+    with pytest.raises(ConfigError, match=r"^here: title: wording 9 of 3$"):
+        assign(["title"], {"title": {"wording": 9}}, place="here")
+
+
+def test_several_questions_share_the_document() -> None:
+    assert [a.document_first for a in assign(["title"], {})] == [False]
+    assert [a.document_first for a in assign(["title", "summary"], {})] == [True, True]
+    assert [a.document_first for a in assign(["mt"], {})] == [False]
+    assert [a.document_first for a in assign(["mt", "similarity"], {})] == [False, False]

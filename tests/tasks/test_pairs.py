@@ -1,0 +1,122 @@
+"""Similarity and entailment: what a pair is, its labels, gold there and back."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from taiyi_ray.records import Annotations, Document, Label, passages
+from taiyi_ray.tasks.task import NotApplicable
+from tests.samples import Gold, asked, back, chinese, english
+
+
+def test_a_pair_is_two_passages_besides_the_title() -> None:
+    document = Document(
+        "d", passages([("title", "en", "T"), ("text", "zh", "头痛吗"), ("text", "zh", "头疼吗 ")])
+    )
+    (question,) = asked("similarity").questions(document)
+    assert question.messages == [
+        {
+            "role": "user",
+            "content": "下面两个语句的意思相同吗？\n语句1：头痛吗\n语句2：头疼吗\n"
+            "从下列选项中回答一个：语义相同，语义不相同",
+        }
+    ]
+    assert question.grammar == 'start: ("语义相同" | "语义不相同")\n'
+    (mixed,) = asked("entailment").questions(
+        Document("d", passages([("text", "en", "pain"), ("text", "zh", "头疼")]))
+    )
+    assert mixed.language == "en"
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (english("one"), "1 passages besides the title"),
+        (english("one", "two", "three"), "3 passages besides the title"),
+        (Document("d", passages([("a", "en", "x"), ("a", "de", "y")])), "a text in neither Engl"),
+    ],
+)
+def test_no_pair(document: Document, reason: str) -> None:
+    with pytest.raises(NotApplicable, match=reason):
+        asked("similarity").questions(document)
+
+
+def test_each_text_shows_half_of_the_limit() -> None:
+    assignment = asked("similarity")
+    document = english("One two. Three four.", "Five six. Seven eight.")
+    (question,) = assignment.task.questions(document, assignment, 24)
+    assert question.window.text == "One two.\nFive six."
+    assert "1. One two.\n2. Five six.\n" in question.messages[0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "label", "problem"),
+    [
+        ("语义不相同", "not similar", None),
+        ("Similar.", "similar", None),
+        ("答案：语义相同", "similar", None),
+        ("不知道", None, "invalid"),
+        ("similar; not similar", "similar", "invalid"),
+    ],
+)
+def test_answers(answer: str, label: str | None, problem: str | None) -> None:
+    assignment = asked("similarity")
+    document = chinese("头痛吗", "头疼吗")
+    (question,) = assignment.questions(document)
+    parsed = assignment.task.parse(answer, question, document)
+    assert parsed.annotations.labels == ([Label("similarity", label)] if label else [])
+    assert parsed.problem == problem
+
+
+# -------------------------------------------------------------------------------------------- gold
+
+
+def sts(folder: Path) -> Iterator[Gold]:
+    path = folder / "cblue" / "CHIP-STS_dev.json.gz"
+    for record in json.loads(gzip.decompress(path.read_bytes()))[:500]:
+        label = "similar" if record["label"] == "1" else "not similar"
+        document = chinese(record["text1"], record["text2"])
+        yield document, Annotations(labels=[Label("similarity", label)])
+
+
+def biosses(folder: Path) -> Iterator[Gold]:
+    path = folder / "biosses" / "annotation_pairs_scores.tsv"
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            label = Label("similarity", row["annotator_a"])
+            yield english(row["sentence_1"], row["sentence_2"]), Annotations(labels=[label])
+
+
+def mediqa(folder: Path) -> Iterator[Gold]:
+    path = folder / "mediqa2019" / "MEDIQA2019-Task2-RQE-ValidationSet-AMIA2016.xml"
+    for pair in ET.parse(path).getroot():
+        label = Label("entailment", pair.attrib["value"])
+        texts = (pair.findtext("chq") or "", pair.findtext("faq") or "")
+        yield english(*texts), Annotations(labels=[label])
+
+
+@pytest.mark.parametrize(
+    ("task", "read", "labels", "number"),
+    [
+        ("similarity", sts, None, 500),
+        ("similarity", biosses, ["0", "1", "2", "3", "4"], 100),
+        ("entailment", mediqa, ["true", "false"], 302),
+    ],
+    ids=["CHIP-STS", "BIOSSES", "MEDIQA RQE"],
+)
+def test_gold_labels_come_back(
+    shared_data: Path, task: str, read: Any, labels: list[str] | None, number: int
+) -> None:
+    assignment = asked(task, **({"labels": labels} if labels else {}))
+    corpus = list(read(shared_data))
+    assert len(corpus) == number
+    for document, gold in corpus:
+        assert back(assignment, document, gold).labels == gold.labels
