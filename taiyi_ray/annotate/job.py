@@ -307,25 +307,36 @@ class _Run:
                     progress.stage("starting the engine")
                     idle = 0
                     while pending:
-                        errors: list[str] = []
-                        to_be_changed = False
+                        errors: list[dict[str, Any]] = []
                         now = pending[:EXECUTION_UNITS]
                         rows = [self._unit_row(unit) for unit in now]
                         records = sum(unit.records for unit in now)
                         for receipt in cluster.execute(rows, records, self.config, constructor):
                             dog.feed()
                             if receipt["error"]:
-                                errors.append(receipt["error"])
-                                to_be_changed |= receipt["to_be_changed"]
+                                errors.append(receipt)
+                                if receipt["gone"]:
+                                    # If it is gone from here too the job ends now, not when each
+                                    # unit has found that out.
+                                    storage.probe(self.output.place)
                             else:
                                 self._count(receipt)
                                 progress.add(receipt)
                         before, pending = len(pending), self.pending()
                         idle = idle + 1 if len(pending) >= before else 0
-                        if errors or idle == 2:
-                            why = errors[0] if errors else "two attempts in a row committed nothing"
-                            kind = ConfigError if to_be_changed else Unfinished
-                            raise kind(f"{len(pending)} units are left: {why}")
+                        # What a store lost has another chance, while others are committed.
+                        serious = [e for e in errors if idle or not e["gone"]]
+                        if serious or idle == 2:
+                            why = "two attempts in a row committed nothing"
+                            kind = (
+                                ConfigError
+                                if any(e["to_be_changed"] for e in serious)
+                                else Unfinished
+                            )
+                            raise kind(
+                                f"{len(pending)} units are left: "
+                                f"{serious[0]['error'] if serious else why}"
+                            )
         except KeyboardInterrupt:
             if not dog.barked:
                 raise
