@@ -135,10 +135,11 @@ def _access(path: str, what: str, act: Callable[[], T]) -> T:
             raise StorageGone(
                 f"{path}: cannot be {what} ({_reason(error)}); tried {_TRIES} times"
             ) from error
-        from botocore.exceptions import BotoCoreError  # slow to import
+        if not isinstance(error, OSError):
+            from botocore.exceptions import BotoCoreError  # slow to import
 
-        if not isinstance(error, OSError | BotoCoreError):
-            raise
+            if not isinstance(error, BotoCoreError):
+                raise
         raise StorageError(f"{path}: cannot be {what} ({_reason(error)})") from error
 
 

@@ -330,12 +330,16 @@ class _Run:
                     progress.add(receipt)
                     continue
                 errors.append(receipt)
+                if receipt["gone"]:
+                    # If it is gone from here too the job ends now, not when each unit has found
+                    # that out.
+                    storage.probe(self.output.place)
                 if not self.committed and self._no_engine_starts(errors):
                     break  # before more of the input is read for nothing
             before, pending = len(pending), self.pending()
             idle = idle + 1 if len(pending) >= before else 0
-            # Engines that could not start are no reason to end while others work.
-            serious = [e for e in errors if idle or not e["no_engine"]]
+            # What one engine or the store lost has another chance while others are committed.
+            serious = [e for e in errors if idle or not (e["no_engine"] or e["gone"])]
             if serious or idle == 2:
                 why = "two attempts in a row committed nothing"
                 kind = ConfigError if any(e["to_be_changed"] for e in serious) else Unfinished

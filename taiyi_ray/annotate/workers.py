@@ -25,7 +25,14 @@ from taiyi_ray.annotate.sources import check_unchanged
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Engine, engine_of
-from taiyi_ray.errors import ConfigError, EngineDied, ModelError, ServerGone, TaiyiError
+from taiyi_ray.errors import (
+    ConfigError,
+    EngineDied,
+    ModelError,
+    ServerGone,
+    StorageGone,
+    TaiyiError,
+)
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import DOCUMENT_SCHEMA, Document, document_from_row, document_row
 from taiyi_ray.tasks.task import Assignment
@@ -65,14 +72,14 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     A unit's documents are one Arrow IPC binary, not one row a document: Ray would split a large
     table into blocks, and half a unit cannot be committed. What keeps a source from being read is
-    handed on as `error`.
+    handed on as `error`; `gone` tells that it may pass.
 
     Args:
         row: `units`, a list of what `unit_row` made.
     """
     units = [Unit.model_validate_json(one["unit"]) for one in row["units"]]
     path, source = units[0].path, row["units"][0]
-    error = ""
+    error, gone = "", False
     with ExitStack() as stack:
         found: Iterator[Document] = iter(())
         try:
@@ -83,7 +90,7 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
             first, last = units[0].first, units[-1].last
             found = documents(stream, path, format_, units[0].source, first, last)
         except (TaiyiError, OSError) as fault:
-            error = str(fault)
+            error, gone = str(fault), isinstance(fault, StorageGone)
         for unit, one in zip(units, row["units"], strict=True):
             rows: list[dict[str, Any]] = []
             try:
@@ -93,7 +100,7 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     if document.position == unit.last:
                         break
             except (TaiyiError, OSError) as fault:
-                error = str(fault)
+                error, gone = str(fault), isinstance(fault, StorageGone)
             if not error and len(rows) != unit.records:
                 error = f"{path}: holds {len(rows)} of {unit.records} planned records"
             yield {
@@ -101,6 +108,7 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 "replaces": one["replaces"],
                 "documents": b"" if error else _binary(rows),
                 "error": error,
+                "gone": gone,
             }
 
 
@@ -229,6 +237,7 @@ class AnnotateUnits:
         unit = Unit.model_validate_json(row["unit"])
         receipt: dict[str, Any] = dict.fromkeys(COUNTED, 0)
         error, to_be_changed = self._no_engine or row["error"], self._to_be_changed
+        gone = row["gone"]
         if self._no_engine and self._said:
             # Where other engines work, one that cannot must not take all their units.
             await asyncio.sleep(_HOLD)
@@ -238,6 +247,7 @@ class AnnotateUnits:
                 rows = await self._commit(unit, row["documents"], row["replaces"])
             except (TaiyiError, OSError) as fault:  # of output or server: documents' own are rows
                 error, to_be_changed = str(fault), isinstance(fault, ConfigError)
+                gone = isinstance(fault, StorageGone)
             else:
                 self._metrics.count(rows)
                 receipt["documents"] = len(rows)
@@ -246,7 +256,7 @@ class AnnotateUnits:
                     receipt[name] = sum(a[name] for r in rows for a in r["answers"])
         receipt |= {"unit": unit.name, "ready": self._ready, "committed": time.time()}
         receipt |= {"error": " ".join(error.split()), "to_be_changed": to_be_changed}
-        receipt |= {"no_engine": bool(self._no_engine), "engine": self._name}
+        receipt |= {"no_engine": bool(self._no_engine), "gone": gone, "engine": self._name}
         yield {name: [value] for name, value in receipt.items()}
 
     async def _commit(self, unit: Unit, data: bytes, replaces: str) -> list[dict[str, Any]]:

@@ -64,7 +64,11 @@ def start(
 def annotate(*arguments: str | Path, code: int = 0, before: str = "") -> str:
     """Run `taiyi-ray annotate` to its end and return what it printed."""
     with start(*arguments, before=before) as process:
-        output, _ = process.communicate(timeout=240)
+        try:
+            output, _ = process.communicate(timeout=240)
+        except BaseException:
+            process.kill()
+            raise
     assert process.returncode == code, output
     return output
 
