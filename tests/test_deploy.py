@@ -185,6 +185,10 @@ def test_an_image_is_made_of_its_lock_file_and_is_not_root(target):
     installs = [rest for name, rest in instructions if name == "RUN" and "pip install" in rest]
     assert all("--no-deps" in rest for rest in installs)
     assert len(installs) == (2 if target.endswith("-job") else 1)
+    pinned = (ROOT / "constraints-dev.txt").read_text()
+    assert re.search(r"^boto3==", pinned, re.MULTILINE)
+    (botocore,) = re.findall(r"^botocore==(.*)$", (ROOT / sources[0]).read_text(), re.MULTILINE)
+    assert f"boto3=={botocore}" in pinned  # the two are released together
 
 
 def test_no_more_goes_to_the_builder_than_is_copied():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 
@@ -58,6 +60,47 @@ def test_a_head_listens_where_the_documentation_says(head):
     ports = {port for _, _, port in found}
     assert int(head.metrics.rpartition(":")[2]) in ports
     assert int(head.environment["RAY_API_SERVER_ADDRESS"].rpartition(":")[2]) in ports
+
+
+_CALLS = (
+    "NodeInfoGcsService/GetAllNodeInfo",
+    "NodeManagerService/GetNodeStats",
+    "ObjectManagerService/FreeObjects",
+    "RayletDriver/KVGet",
+    "ReporterService/GetTraceback",
+)
+"""A call of each of Ray's services: a process answers those of its own, if it lets one in."""
+
+
+def answer(port: int) -> set[str]:
+    """What a port says to a stranger: the status of HTTP, or the codes of gRPC."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/metrics")
+        return {str(connection.getresponse().status)}
+    except (OSError, http.client.HTTPException):
+        pass  # not of HTTP 1
+    finally:
+        connection.close()
+    codes = set()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        for call in _CALLS:
+            try:
+                channel.unary_unary(f"/ray.rpc.{call}")(b"", timeout=5)
+                codes.add("OK")
+            except grpc.RpcError as error:
+                codes.add(error.code().name)
+    return codes
+
+
+def test_a_stranger_gets_metrics_and_nothing_else(head):
+    found = list(listening(psutil.Process(head.pid)))
+    answers = {(line[:120], port): answer(port) for line, _, port in found}
+    opened = {where for where, codes in answers.items() if codes & {"200", "OK"}}
+    metrics = {int(head.metrics.rpartition(":")[2]), 44227}
+    assert {port for _, port in opened} <= metrics, answers
+    refused = {port for (_, port), codes in answers.items() if codes & {"401", "UNAUTHENTICATED"}}
+    assert {port for _, _, port in found} - metrics == refused, answers
 
 
 def test_a_job_of_its_own_cluster_listens_on_localhost_only(tmp_path):

@@ -397,7 +397,9 @@ class _Draw:
         for source in chosen:
             if not source.asked:
                 continue
-            asked = random_.choices(source.asked, k=len(source.asked)) if random_ else source.asked
+            asked = source.asked
+            if random_ and len(asked) < source.records:  # all of a small source are no sample
+                asked = random_.choices(asked, k=len(asked))
             each = scale * source.records / len(asked)
             prompt += each * sum(one.prompt for one in asked)
             cached += each * sum(one.cached for one in asked)
