@@ -131,7 +131,7 @@ class Annotator:
             merge([outcome.annotations for outcome in outcomes]),
             [answer for outcome in outcomes for answer in outcome.answers],
             status,
-            errors,
+            [*document.errors, *errors],
         )
 
     async def _outcomes(self, document: Document) -> list[_Outcome]:

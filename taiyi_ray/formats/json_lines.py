@@ -32,7 +32,7 @@ _KEYS: Final = frozenset(
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
     """Yield each line that is not blank; memory holds a chunk and one line within the limit."""
     empty = True
-    for line in _lines(stream):
+    for line in lines(stream):
         if line is None:
             message = f"a line is longer than {MAX_RECORD_BYTES >> 20} MiB"
             yield RawRecord.broken("too_large", message)
@@ -45,7 +45,7 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
         yield RawRecord.broken("empty", "the file is empty")
 
 
-def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
+def lines(stream: BinaryIO) -> Iterator[bytes | None]:
     """Yield the lines without their ends, None for one over the limit."""
     first, rest, skipping = True, bytearray(), False
     while chunk := stream.read(_CHUNK):
