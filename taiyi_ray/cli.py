@@ -36,6 +36,13 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
+def _columns(pairs: list[str] | None) -> dict[str, str] | None:
+    parts = [pair.partition("=") for pair in pairs or ()]
+    if wrong := [key for key, equals, name in parts if not (key and equals and name)]:
+        raise ConfigError(f"--column {wrong[0]}: expected KEY=NAME, as in text=abstract")
+    return {key.strip(): name.strip() for key, _, name in parts} or None
+
+
 def _engine_args(pairs: list[str] | None) -> dict[str, Any] | None:
     if not pairs:
         return None
@@ -66,10 +73,12 @@ def annotate(
         list[str] | None,
         typer.Argument(
             metavar="INPUT...",
-            help="files, folders (recursive) or globs: .xml .jsonl .txt, also .gz",
+            help="files, folders (recursive) or globs; formats: PubMed, JATS, BioC, PubTator, brat, "
+            "JSON lines, Parquet, text, also .gz",
         ),
     ] = None,
     output: Annotated[str | None, _option("output", "--output", "-o", metavar="DIR")] = None,
+    column: Annotated[list[str] | None, _option("columns", "--column", metavar="KEY=NAME")] = None,
     tasks: Annotated[str | None, _option("tasks", metavar="NAME,...")] = None,
     types: Annotated[str | None, _option("types", metavar="NAME,...")] = None,
     relations: Annotated[str | None, _option("relations", metavar="NAME,...")] = None,
@@ -105,7 +114,7 @@ def annotate(
         bool, typer.Option("--dry-run", help="print the settings and the plan, write nothing")
     ] = False,
 ) -> None:
-    """Annotate a corpus: PubMed XML, JSON lines and texts in, rows of Parquet out.
+    """Annotate a corpus: documents of many formats in, rows of Parquet out.
 
     Example: taiyi-ray annotate pubmed/ --output out --types disease,chemical
 
@@ -117,6 +126,7 @@ def annotate(
     given = {
         "inputs": inputs,
         "output": output,
+        "columns": _columns(column),
         "tasks": _names(tasks),
         "types": _names(types),
         "relations": _names(relations),

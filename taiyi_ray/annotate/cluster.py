@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from taiyi_ray.annotate.plan import record_sizes
+from taiyi_ray.annotate.plan import Scanned, record_sizes
 from taiyi_ray.annotate.workers import AnnotateUnits, read_unit
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError
@@ -108,9 +108,7 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def scan(
-    requests: Iterable[tuple[str, int, int | None]],
-) -> Iterator[tuple[Sequence[int], bool]]:
+def scan(requests: Iterable[tuple[str, int, int | None]]) -> Iterator[Scanned]:
     """`record_sizes` of many sources as Ray tasks, in order, a bounded number in flight."""
     import ray
 

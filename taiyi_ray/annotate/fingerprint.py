@@ -39,6 +39,8 @@ def identity(
         "document_first": options.document_first,
         "scores": config.scores,
     }
+    if config.columns:
+        values["columns"] = config.columns
     for task in tasks:
         for key, value in task.identity(options).items():
             values[f"{task.name}.{key}"] = value

@@ -27,6 +27,7 @@ from taiyi_ray.annotate.output import Output, Totals, verify
 from taiyi_ray.annotate.plan import (
     Job,
     Plan,
+    Scanned,
     Unit,
     add_part,
     extend,
@@ -206,9 +207,7 @@ def _planned(
         # Another run put its plan first: look again at what is left to add to it.
 
 
-def _scan_here(
-    requests: Iterable[tuple[str, int, int | None]],
-) -> Iterator[tuple[Sequence[int], bool]]:
+def _scan_here(requests: Iterable[tuple[str, int, int | None]]) -> Iterator[Scanned]:
     return (record_sizes(*request) for request in requests)
 
 
@@ -332,7 +331,8 @@ class _Run:
 
     def _unit_row(self, unit: Unit) -> dict[str, Any]:
         there = self.config.retry_failed and storage.exists(self.output.path(unit))
-        return unit_row(unit, self.plan.sources[unit.source], again=there)
+        source = self.plan.sources[unit.source]
+        return unit_row(unit, source, self.config.columns, again=there)
 
     def _count(self, receipt: dict[str, Any]) -> None:
         for name in self.done:

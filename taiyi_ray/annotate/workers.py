@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import os
 import re
@@ -24,7 +25,7 @@ from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Engine, engine_of
 from taiyi_ray.errors import ConfigError, EngineDied, ModelError, ServerGone, TaiyiError
-from taiyi_ray.formats import documents, format_of
+from taiyi_ray.formats import documents, named
 from taiyi_ray.records import DOCUMENT_SCHEMA, Document, document_from_row, document_row
 from taiyi_ray.tasks import select
 from taiyi_ray.tasks.task import Options
@@ -40,10 +41,14 @@ _DEATHS_ALONE = 2
 """A document that ends the engine so often while nothing else is in flight is a `failed` row."""
 
 
-def unit_row(unit: Unit, source: PlannedSource, *, again: bool) -> dict[str, Any]:
+def unit_row(
+    unit: Unit, source: PlannedSource, columns: dict[str, str], *, again: bool
+) -> dict[str, Any]:
     """The row that stands for a pending unit at the head of the pipeline."""
     return {
         "unit": unit.model_dump_json(),
+        "format": source.format,
+        "columns": json.dumps(columns),
         "size": source.size,
         "tag": source.tag,
         "sha256": source.sha256,
@@ -66,10 +71,17 @@ def read_unit(row: dict[str, Any]) -> dict[str, Any]:
     }
     try:
         check_unchanged(storage.stat(unit.path), row["size"], row["tag"], row["sha256"])
-        format_ = format_of(unit.path)
-        assert format_ is not None
         with storage.open_read(unit.path) as stream:
-            found = documents(stream, unit.path, format_, unit.source, unit.first, unit.last)
+            found = documents(
+                stream,
+                unit.path,
+                named(row["format"]),
+                unit.source,
+                unit.first,
+                unit.last,
+                read=storage.read,
+                columns=json.loads(row["columns"]),
+            )
             rows = [document_row(document) for document in found]
         if len(rows) != unit.records:
             read["error"] = f"{unit.path}: holds {len(rows)} of {unit.records} planned records"

@@ -1,4 +1,4 @@
-"""PubTator: title, abstract, mentions and relations of concepts, in lines; documents by blank lines.
+"""PubTator: title, abstract, mentions and relations of concepts, in lines.
 
     2234245|t|Ocular myasthenia during treatment.
     2234245|a|We report a patient ...

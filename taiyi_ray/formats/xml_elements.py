@@ -28,7 +28,7 @@ _LAYOUT = re.compile("[ \t\r\n]+")
 def parsed(data: bytes, quick: bytes | None = None) -> Element:
     """Parse the bytes of one record, without entities and without a look at any other place.
 
-    A default namespace is taken off the names of its elements.
+    Below a root in a namespace, namespaces are taken off the names of all elements.
 
     Args:
         data: the record, in UTF-8.
@@ -47,7 +47,8 @@ def parsed(data: bytes, quick: bytes | None = None) -> Element:
         first_line = str(error).partition("\n")[0]
         raise FormatError("malformed", f"not well-formed XML: {first_line}") from None
     if str(element.tag).startswith("{"):
-        _drop_namespace(element)
+        for inner in element.iter("{*}*"):
+            inner.tag = local_name(inner)
     return element
 
 
@@ -56,12 +57,6 @@ def _either(quick: bytes, data: bytes) -> Element:
         return etree.fromstring(quick, _PARSER)
     except etree.XMLSyntaxError:
         return etree.fromstring(data, _PARSER)
-
-
-def _drop_namespace(element: Element) -> None:
-    namespace = str(element.tag).partition("}")[0] + "}"
-    for inner in element.iter(f"{namespace}*"):
-        inner.tag = local_name(inner)
 
 
 def local_name(element: Element) -> str:
