@@ -73,8 +73,8 @@ def annotate(
         list[str] | None,
         typer.Argument(
             metavar="INPUT...",
-            help="files, folders (recursive) or globs; formats: PubMed, JATS, BioC, PubTator, brat, "
-            "JSON lines, Parquet, text, also .gz",
+            help="files, folders (recursive) or globs: PubMed, JATS, BioC, PubTator, brat, JSON "
+            "lines, Parquet, text; also .gz",
         ),
     ] = None,
     output: Annotated[str | None, _option("output", "--output", "-o", metavar="DIR")] = None,

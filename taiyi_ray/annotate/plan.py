@@ -139,7 +139,7 @@ def _json(model: BaseModel) -> bytes:
 
 
 class Scanned(NamedTuple):
-    """What a scan found: a source's format, sizes of records in bytes, and whether these are all."""
+    """A source's format, the sizes in bytes of its records, and whether these are all."""
 
     format: str
     sizes: Sequence[int]

@@ -153,7 +153,9 @@ def test_an_input_without_anything_to_read_is_named(tmp_path, given, problem):
         find([str(tmp_path / "good.txt"), str(tmp_path / given)])
     assert str(caught.value).startswith(f"{tmp_path / given}: {problem}")
     if "known" in problem:
-        assert str(caught.value).endswith("(known: .xml[.gz], .jsonl[.gz], .txt[.gz])")
+        assert str(caught.value).endswith(
+            ".txt[.gz], .ann[.gz], .a1[.gz], .jsonl[.gz], .parquet[.gz])"
+        )
 
 
 def test_a_bucket_is_an_input(bucket):

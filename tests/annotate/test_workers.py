@@ -23,6 +23,7 @@ from taiyi_ray.annotate.sources import digest
 from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_unit, unit_row
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.formats import format_of
 from taiyi_ray.records import Document
 from taiyi_ray.tasks.task import Options
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES
@@ -34,9 +35,12 @@ OPTIONS = Options(MENTION_TYPES, RELATION_TYPES, grammar=False, together=True, d
 def planned(path: Path, first: int, last: int, *, again: bool = False) -> dict[str, Any]:
     """The row of a unit of this file."""
     stored = storage.stat(str(path))
+    format_ = format_of(path.name)
+    assert format_ is not None
     source = PlannedSource(
         name=f"{path.name}-01234567",
         path=str(path),
+        format=format_.name,
         size=stored.size,
         tag=stored.tag,
         sha256=digest(str(path)),
@@ -44,7 +48,7 @@ def planned(path: Path, first: int, last: int, *, again: bool = False) -> dict[s
         units=[(first, last)],
     )
     unit = Unit(source=source.name, path=source.path, first=first, last=last)
-    return unit_row(unit, source, again=again)
+    return unit_row(unit, source, {}, again=again)
 
 
 def unit_of(row: dict[str, Any]) -> Unit:

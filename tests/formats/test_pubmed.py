@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taiyi_ray.errors import FormatError
-from taiyi_ray.formats import documents, pubmed, xml_scanner, raw_records
+from taiyi_ray.formats import documents, pubmed, raw_records, xml_scanner
 from taiyi_ray.formats.format import RawRecord
 from taiyi_ray.records import Document, Passage
 
