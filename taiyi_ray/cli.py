@@ -160,6 +160,30 @@ def annotate(
     raise typer.Exit(code)
 
 
+@app.command()
+def export(
+    output: Annotated[str, typer.Argument(metavar="OUT", help="output of `taiyi-ray annotate`")],
+    format_: Annotated[
+        str,
+        typer.Option("--format", metavar="bioc-xml|bioc-json|pubtator|brat|jsonl", help="of files"),
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="DIR", help="folder of the files")],
+    max_records_per_file: Annotated[
+        int | None,
+        typer.Option(min=1, help="documents a file (default: all of a source)"),
+    ] = None,
+) -> None:
+    """Write the rows of an output as BioC, PubTator, brat or JSON lines: a file a source.
+
+    Example: taiyi-ray export out --format bioc-json --to exported
+
+    Documents that failed or were deleted are left out; what the format cannot hold is counted.
+    """
+    from taiyi_ray.annotate.export import export as write
+
+    print(write(output, format_, to, max_records_per_file).summary())
+
+
 def main() -> None:
     """Run the command line; a TaiyiError is one line on stderr and its exit code."""
     try:

@@ -190,6 +190,34 @@ def replace(path: str, data: bytes) -> None:
 
 
 @contextmanager
+def written(path: str) -> Iterator[BinaryIO]:
+    """Open a file to be written to a place, which has all of it in the end, or what it had before.
+
+    It is a local one until then, wherever the place is: so it can be of any size.
+    """
+    filesystem, inner = _open_place(path)
+    local = isinstance(filesystem, LocalFileSystem)
+    with _access(path, "written"):
+        if local:
+            Path(inner).parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(_END, _BEGIN, Path(inner).parent if local else None)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if local:
+                Path(name).chmod(0o644)
+                Path(name).replace(inner)
+                _sync_folder(Path(inner).parent)
+            else:
+                filesystem.put_file(name, inner)
+        finally:
+            with suppress(FileNotFoundError):
+                Path(name).unlink()
+
+
+@contextmanager
 def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
     """A synced temporary file in the folder of `path`; what is left of it in the end is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
