@@ -100,9 +100,12 @@ format: $(INSTALLED_DEV)  ## format the code
 	@$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(INSTALLED)  ## write docs/columns.md, the columns of the output
+docs: $(INSTALLED)  ## write docs/columns.md, the columns of the output, and the table of formats
 	@$(BIN)/python -c 'from taiyi_ray.records import columns_markdown as c; print(c(), end="")' \
 	  > docs/columns.md
+	$(BIN)/python -c 'import pathlib, re; from taiyi_ray.formats import markdown as m
+	p = pathlib.Path("docs/formats.md"); between = "(?s)(<!-- formats: begin -->\n).*(<!-- formats: end)"
+	p.write_text(re.sub(between, lambda f: f[1] + m() + f[2], p.read_text()))'
 
 # The set for GPUs may not be installable here: resolve it from the index's metadata instead, bound
 # to the lock, and see that the lock says exactly that. Installs nothing, downloads no wheels.

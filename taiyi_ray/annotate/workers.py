@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,13 +42,13 @@ _DEATHS_ALONE = 2
 
 
 def unit_row(
-    unit: Unit, source: PlannedSource, columns: dict[str, str], *, again: bool
+    unit: Unit, source: PlannedSource, columns: Mapping[Any, str], *, again: bool
 ) -> dict[str, Any]:
     """The row that stands for a pending unit at the head of the pipeline."""
     return {
         "unit": unit.model_dump_json(),
         "format": source.format,
-        "columns": json.dumps(columns),
+        "columns": json.dumps(dict(columns)),
         "size": source.size,
         "tag": source.tag,
         "sha256": source.sha256,

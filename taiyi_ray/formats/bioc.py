@@ -179,17 +179,17 @@ def _relation(gold: Gold, relation: Values) -> None:
     roles = [(str(node.get("role", "")), str(node.get("refid", ""))) for node in nodes]
     names = {role for role, _ in roles}
     if "head_text" in infons and "tail_text" in infons:
-        ends = [[key for role, key in roles if role == end] for end in ("head", "tail")]
+        head, tail = ([key for role, key in roles if role == end] for end in ("head", "tail"))
         texts = (infons["head_text"], infons["tail_text"])
-        gold.relation(key, type_, *ends, texts, _score(infons, "score"))
+        gold.relation(key, type_, head, tail, texts, _score(infons, "score"))
     elif len(roles) == 2 and "trigger" not in names and "arguments" not in infons:
         gold.relation(key, type_, [roles[0][1]], [roles[1][1]])
     elif roles or "arguments" in infons:
         trigger = next((key for role, key in roles if role == "trigger"), None)
         arguments = [(role, key, "") for role, key in roles if role != "trigger"]
         gold.event(key, type_, trigger, _own_arguments(infons) or arguments)
-    elif ends_ := _concepts_related(infons):
-        gold.relation_of_concepts(key, type_, *ends_)
+    elif ends := _concepts_related(infons):
+        gold.relation_of_concepts(key, type_, *ends)
     else:
         gold.leave_out("relations without nodes")
 

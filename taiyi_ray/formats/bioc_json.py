@@ -51,23 +51,26 @@ def _documents(stream: BinaryIO) -> Iterator[RawRecord]:
             if len(path) == 1 and value in _HOLDERS:
                 taken = None
         elif event in ("start_map", "start_array"):
-            if event == "start_map" and (not path or _holds_documents(path)):
+            if _holds_documents(path) or (not path and event == "start_map"):
                 taken = _Taken(depth=len(path))
             path.append(_ARRAY if event == "start_array" else "")
             if len(path) > _DEEPEST:
                 raise ValueError(f"nested more than {_DEEPEST} deep")
         elif event in ("end_map", "end_array"):
             path.pop()
+        elif _holds_documents(path):  # no document, and no other record will say so
+            yield RawRecord("document", json.dumps(value).encode())
         if taken is not None:
             taken.add(event, value, len(path))
-            if event == "end_map" and len(path) == taken.depth:
+            if event.startswith("end_") and len(path) == taken.depth:
                 yield from taken.record()
                 taken = None
 
 
 def _holds_documents(path: list[str]) -> bool:
-    """Tell whether an object here is one of a list of documents, in a collection or a list of."""
-    holder = path[1:] if path[0] == _ARRAY else path
+    """Tell whether what begins here is an item of a list of documents: a collection's, or of one
+    in a list of collections."""
+    holder = path[1:] if path[:1] == [_ARRAY] else path
     return len(holder) == 2 and holder[0] in _HOLDERS and holder[1] == _ARRAY
 
 

@@ -286,17 +286,13 @@ class Gold:
         triggers = {event.key: event for event in reversed(self._happenings)}
         numbers = _numbers([link.key for link in self._links])
         for number, link in zip(numbers, self._links, strict=True):
-            ends = [
-                self._of_concept(keys) if link.concepts else self._resolved(keys, of_key, triggers)
-                for keys in link.ends
-            ]
-            texts = [
-                (found[0].text if found else text or "") if link.concepts or text is None else text
-                for found, text in zip(ends, link.texts, strict=True)
-            ]
-            if all(texts):
-                ids = [[mention.id for mention in found] for found in ends]
-                gold.relations.append(Relation(number, link.type, *texts, *ids, score=link.score))
+            (head, head_text), (tail, tail_text) = (
+                self._end(link, side, of_key, triggers) for side in (0, 1)
+            )
+            if head_text and tail_text:
+                gold.relations.append(
+                    Relation(number, link.type, head_text, tail_text, head, tail, link.score)
+                )
         numbers = _numbers([event.key for event in self._happenings])
         for number, event in zip(numbers, self._happenings, strict=True):
             trigger = of_key.get(event.trigger) if event.trigger is not None else None
@@ -318,6 +314,16 @@ class Gold:
             listed.sort(key=lambda one: one.id)
         repeated = [key for key, times in Counter(keys).items() if times > 1]
         self._tell(repeated)
+
+    def _end(
+        self, link: _Link, side: int, of_key: dict[str, Mention], events: dict[str, _Happening]
+    ) -> tuple[list[int], str]:
+        """The mentions at one end of a relation, and its surface."""
+        keys, text = link.ends[side], link.texts[side]
+        found = self._of_concept(keys) if link.concepts else self._resolved(keys, of_key, events)
+        if found and (link.concepts or text is None):
+            text = found[0].text
+        return [mention.id for mention in found], text or ""
 
     def _resolved(
         self, keys: Sequence[str], of_key: dict[str, Mention], events: dict[str, _Happening]

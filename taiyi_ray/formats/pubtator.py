@@ -32,7 +32,7 @@ from taiyi_ray.formats.gold import Gold, concept_of, identifier_of, of_concepts
 from taiyi_ray.formats.json_lines import lines
 from taiyi_ray.records import Annotations, Document, Mention, passages
 
-_TEXT = re.compile(rb"([^|\t\n]+)\|([a-z])\|")
+_TEXT = re.compile(rb"([^|\s]+)\|([a-z])\|")
 _BOM: Final = b"\xef\xbb\xbf"
 _TYPES: Final = {"t": "title", "a": "abstract"}
 
@@ -55,9 +55,10 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
             continue
         nothing = False
         match = _TEXT.match(line) if line is not None else None
-        if match and (match[2] == b"t" or match[1] != record.id):
+        # Of a line over the limit nothing is known: it is taken for the start of a document.
+        if line is None or (match and (match[2] == b"t" or match[1] != record.id)):
             yield from record.taken()
-            record = _Record(match[1])
+            record = _Record(match[1] if match else None)
         record.add(line)
     yield from record.taken()
     if nothing:
@@ -139,15 +140,19 @@ def write(document: Document, annotations: Annotations) -> Written:
     # The text behind the title, or all of it, one character behind an empty title.
     behind = document.text[len(title) + 1 :] if title else document.text
     shift = 0 if title else 1
-    out = [f"{id_}|t|{title.translate(_BREAKS)}", f"{id_}|a|{behind.translate(_BREAKS)}"]
+    texts = (("t", title.translate(_BREAKS)), ("a", behind.translate(_BREAKS)))
+    out = [f"{id_}|{kind}|{text}" for kind, text in texts]
+    read = [(_TYPES[kind], text) for kind, text in texts if text]
+    changed = id_ != document.document_id or read != [(p.type, p.text) for p in document.passages]
+    lost["documents: other passages, line breaks or ids"] += changed
     for mention in annotations.mentions:
         if mention.start is None or mention.end is None:
             lost["mentions without a place: left out"] += 1
             continue
         lost["discontinuous mentions: written as one range"] += bool(mention.spans)
         lost["scores: left out"] += mention.score is not None
-        concept, changed = _identifier(mention)
-        lost["concepts: name and score left out, or another spelling"] += changed
+        concept, differs = _identifier(mention)
+        lost["concepts: name and score left out, or another spelling"] += differs
         text = document.text[mention.start : mention.end].translate(_BREAKS)
         place = f"{mention.start + shift}\t{mention.end + shift}"
         type_ = (mention.type or "").translate(_BREAKS)
