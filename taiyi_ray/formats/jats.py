@@ -6,9 +6,10 @@ separated by tabs and their rows by line feeds; footnotes. A passage's type is `
 the section that it is in (`introduction`, `methods`, `results`, `discussion`, `conclusions`, or its
 outermost heading as written), `heading`, `figure`, `table_caption`, `table` or `footnote`.
 
-References, formulas in TeX, author data, and sub-articles are left out; so are citation marks in
-superscript, which would lengthen the words before them. Other marks stay as printed. Floats inside
-a paragraph follow it. Layout white space becomes one blank; MathML is the text of its tokens.
+References, formulas in TeX, author data, and sub-articles are left out; so are marks of citations
+and notes in superscript, which would lengthen the words before them. Other marks stay as printed.
+Floats inside a paragraph follow it. Layout white space becomes one blank; MathML is the text of its
+tokens.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _LONGEST_TYPE: Final = 60
 _LANG: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _HREF: Final = "{http://www.w3.org/1999/xlink}href"
 
+_NOTES: Final = frozenset({"bibr", "fn", "table-fn"})
 _UNREAD: Final = frozenset(
     {
         *("ref-list", "tex-math", "graphic", "inline-graphic", "media", "object-id", "journal-id"),
@@ -115,17 +117,17 @@ def _inline(element: Element) -> str:
             text += f" {formula(child)} "
         elif name in ("break", "p", "title"):
             text += f" {_inline(child)} "
-        elif name not in _UNREAD | _FLOATS and not _is_raised_citation(name, child):
+        elif name not in _UNREAD | _FLOATS and not _is_raised_mark(name, child):
             text += _inline(child)
         text += child.tail or ""
     return text
 
 
-def _is_raised_citation(name: str, element: Element) -> bool:
-    """Tell whether an element holds nothing but marks of citations, in superscript."""
+def _is_raised_mark(name: str, element: Element) -> bool:
+    """Tell whether an element holds nothing but marks of citations or notes, in superscript."""
     if name == "xref":
-        return element.get("ref-type") == "bibr" and element.find("sup") is not None
-    marks = [child for child in element if child.get("ref-type") == "bibr"]
+        return element.get("ref-type") in _NOTES and element.find("sup") is not None
+    marks = [child for child in element if child.get("ref-type") in _NOTES]
     between = "".join([element.text or "", *(child.tail or "" for child in element)])
     all_marks = bool(marks) and len(marks) == len(element)
     return name == "sup" and all_marks and not any(c.isalnum() for c in between)
