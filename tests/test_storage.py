@@ -260,3 +260,16 @@ def test_a_server_that_is_not_there_is_named(bucket: str, monkeypatch: pytest.Mo
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(StorageError, match=r"^s3://bucket/x: cannot be read \(.*127\.0\.0\.1:9"):
         storage.read("s3://bucket/x")
+
+
+def test_a_file_is_written_whole_or_not_at_all(place):
+    path = f"{place}/deep/a.bin"
+    with storage.written(path) as file:
+        file.write(b"one")
+        assert storage.read(path) is None
+    assert storage.read(path) == b"one"
+    with pytest.raises(KeyboardInterrupt), storage.written(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert storage.read(path) == b"one"
+    assert [stored.path for stored in storage.walk(place)] == [path]
