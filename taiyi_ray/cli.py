@@ -165,7 +165,9 @@ def export(
     output: Annotated[str, typer.Argument(metavar="OUT", help="output of `taiyi-ray annotate`")],
     format_: Annotated[
         str,
-        typer.Option("--format", metavar="bioc-xml|bioc-json|pubtator|brat|jsonl", help="of files"),
+        typer.Option(
+            "--format", metavar="NAME", help="bioc-xml, bioc-json, pubtator, brat or jsonl"
+        ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="folder of the files")],
     max_records_per_file: Annotated[
