@@ -275,14 +275,14 @@ def _metadata(
 
 
 def _date(meta: Element) -> str:
-    """The first date of publication, as far as it is known: 2013, 2013-02, 2013-02-28."""
+    """The best known date of the first year of publication: 2013, 2013-02, 2013-02-28."""
     dates = []
     for date in meta.iterfind("pub-date"):
         parts = [_text(date.find(name)) for name in ("year", "month", "day")]
         known = [part for n, part in enumerate(parts) if all(p.isdecimal() for p in parts[: n + 1])]
         if known:
             dates.append("-".join(part.zfill(2) for part in known))
-    return min(dates, default="")
+    return min(dates, key=lambda date: (date[:4], -len(date), date), default="")
 
 
 FORMAT = Format(

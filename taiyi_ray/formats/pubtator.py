@@ -75,7 +75,10 @@ class _Record:
 
     def add(self, line: bytes | None) -> None:
         self._size += MAX_RECORD_BYTES + 1 if line is None else len(line) + 1
-        self._lines = [] if self._size > MAX_RECORD_BYTES else [*self._lines, line or b""]
+        if self._size > MAX_RECORD_BYTES:
+            self._lines.clear()
+        else:
+            self._lines.append(line or b"")
 
     def taken(self) -> Iterator[RawRecord]:
         if self._size > MAX_RECORD_BYTES:

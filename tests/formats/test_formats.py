@@ -93,6 +93,42 @@ def test_any_bytes_are_documents_or_failed_ones(format_, data):
         check_contracts(document)
 
 
+class Trickle(io.BytesIO):
+    """A stream that gives a few bytes at a time."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        super().__init__(data)
+        self._most = most
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(self._most if size is None or size < 0 else min(size, self._most))
+
+
+SAMPLES = {
+    "pubmed": "<PubmedArticleSet><PubmedArticle>é</PubmedArticle></PubmedArticleSet>",
+    "jats": "<!DOCTYPE article SYSTEM 'x'><article a='>'>é</article>",
+    "bioc-xml": "<collection><document>1é</document><!-- <document> --><document/></collection>",
+    "bioc-json": '{"key": "é", "documents": [{"id": "1", "x": [1, {"y": null}]}, 2], "z": {}}',
+    "pubtator": "\ufeff\n1|t|é\n1|a|b\r\n\n1\t0\t1\té\tX\n2|t|x",
+    "brat": "T1\tX 0 1\té\n",
+    "jsonl": '{"document_id": "é", "text": "x"}\n\n{}\n',
+    "text": "é 🧬",
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), chunk=st.integers(1, 9))
+def test_any_chunking_finds_the_same_records(name, data, chunk):
+    whole = SAMPLES[name].encode()
+    cut = whole[: data.draw(st.integers(0, len(whole)))]
+    scan = named(name).scan
+    expected = list(scan(io.BytesIO(whole)))
+    assert list(scan(Trickle(whole, chunk))) == expected
+    assert not any(record.fault for record in expected)
+    assert list(scan(Trickle(cut, chunk))) == list(scan(io.BytesIO(cut)))
+
+
 @pytest.mark.parametrize(
     ("name", "head", "expected"),
     [
