@@ -332,7 +332,7 @@ class _Run:
     def _unit_row(self, unit: Unit) -> dict[str, Any]:
         there = self.config.retry_failed and storage.exists(self.output.path(unit))
         source = self.plan.sources[unit.source]
-        return unit_row(unit, source, self.config.columns, again=there)
+        return unit_row(unit, source, again=there, columns=self.config.columns)
 
     def _count(self, receipt: dict[str, Any]) -> None:
         for name in self.done:

@@ -42,13 +42,20 @@ _DEATHS_ALONE = 2
 
 
 def unit_row(
-    unit: Unit, source: PlannedSource, columns: Mapping[Any, str], *, again: bool
+    unit: Unit,
+    source: PlannedSource,
+    *,
+    again: bool,
+    columns: Mapping[Any, str] | None = None,
 ) -> dict[str, Any]:
-    """The row that stands for a pending unit at the head of the pipeline."""
+    """The row that stands for a pending unit at the head of the pipeline.
+
+    `columns` are what the source calls keys of a document (`--column`).
+    """
     return {
         "unit": unit.model_dump_json(),
         "format": source.format,
-        "columns": json.dumps(dict(columns)),
+        "columns": json.dumps(dict(columns or {})),
         "size": source.size,
         "tag": source.tag,
         "sha256": source.sha256,

@@ -48,7 +48,24 @@ def planned(path: Path, first: int, last: int, *, again: bool = False) -> dict[s
         units=[(first, last)],
     )
     unit = Unit(source=source.name, path=source.path, first=first, last=last)
-    return unit_row(unit, source, {}, again=again)
+    return unit_row(unit, source, again=again)
+
+
+def test_a_unit_is_read_with_the_names_of_its_columns(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"pmid": "7", "abstract": "x"}\n')
+    row = planned(path, 0, 0)
+    (document,) = read_documents(row | {"columns": '{"document_id": "pmid", "text": "abstract"}'})
+    assert (document["document_id"], document["passages"][0]["text"]) == ("7", "x")
+    assert read_documents(row)[0]["status"] == "failed"
+
+
+def test_a_unit_of_annotations_is_read_with_its_text(tmp_path):
+    (tmp_path / "a.txt").write_text("TNF in mice")
+    path = tmp_path / "a.ann"
+    path.write_text("T1\tGene 0 3\tTNF\n")
+    (document,) = read_documents(planned(path, 0, 0))
+    assert (document["document_id"], document["passages"][0]["text"]) == ("a", "TNF in mice")
 
 
 def unit_of(row: dict[str, Any]) -> Unit:
