@@ -72,12 +72,13 @@ def format_of(path: str) -> Format | None:
 
 def recognised(path: str, stream: BinaryIO) -> Format | None:
     """Return the format of an open source by its name and, where several fit, its first bytes."""
-    for candidate in _candidates(path):
-        if candidate.recognises is not None and len(_candidates(path)) > 1:
-            stream.seek(0)
-            head = _head(_unzipped(stream, path))
-            stream.seek(0)
-            if candidate.recognises(head):
+    candidates = _candidates(path)
+    if len(candidates) > 1:
+        stream.seek(0)
+        head = _head(_unzipped(stream, path))
+        stream.seek(0)
+        for candidate in candidates:
+            if candidate.recognises is not None and candidate.recognises(head):
                 return candidate
     return format_of(path)
 
