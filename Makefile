@@ -100,12 +100,13 @@ format: $(INSTALLED_DEV)  ## format the code
 	@$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(INSTALLED_DEV)  ## write the pages of docs/ that come from the code and the lock files
+docs: $(INSTALLED_DEV)  ## write the parts of docs/ that come from the code and the lock files
 	@$(BIN)/python -c 'from taiyi_ray.records import columns_markdown as c; print(c(), end="")' \
 	  > docs/columns.md
 	$(BIN)/python -c 'from taiyi_ray.tasks.manual import manual as m; print(m(), end="")' \
 	  > docs/tasks.md
 	$(BIN)/python docs/licences.py > docs/licences.md
+	$(BIN)/python docs/tables.py
 
 # The set for GPUs may not be installable here: resolve it from the index's metadata instead, bound
 # to the lock, and see that the lock says exactly that. Installs nothing, downloads no wheels.

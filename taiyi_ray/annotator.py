@@ -140,7 +140,7 @@ class Annotator:
             merge([outcome.annotations for outcome in outcomes]),
             [answer for outcome in outcomes for answer in outcome.answers],
             status,
-            errors + reasons,
+            [*document.errors, *errors, *reasons],
         )
 
     async def _outcomes(self, document: Document) -> tuple[list[_Outcome], list[Failure]]:

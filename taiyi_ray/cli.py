@@ -36,6 +36,13 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
+def _columns(pairs: list[str] | None) -> dict[str, str] | None:
+    parts = [pair.partition("=") for pair in pairs or ()]
+    if wrong := [key for key, equals, name in parts if not (key and equals and name)]:
+        raise ConfigError(f"--column {wrong[0]}: expected KEY=NAME, as in text=abstract")
+    return {key.strip(): name.strip() for key, _, name in parts} or None
+
+
 def _engine_args(pairs: list[str] | None) -> dict[str, Any] | None:
     if not pairs:
         return None
@@ -56,9 +63,11 @@ _Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="files, folders (recursive) or globs: .xml .jsonl .txt, also .gz",
+        help="files, folders (recursive) or globs: PubMed, JATS, BioC, PubTator, brat, JSON "
+        "lines, Parquet, text; also .gz",
     ),
 ]
+_Column = Annotated[list[str] | None, _option("columns", "--column", metavar="KEY=NAME")]
 _Tasks = Annotated[str | None, _option("tasks", metavar="NAME,...")]
 _TaskFile = Annotated[str | None, _option("task_file", metavar="FILE")]
 _Types = Annotated[str | None, _option("types", metavar="NAME,...")]
@@ -92,6 +101,7 @@ def _main(
 def annotate(
     inputs: _Inputs = None,
     output: Annotated[str | None, _option("output", "--output", "-o", metavar="DIR")] = None,
+    column: _Column = None,
     tasks: _Tasks = None,
     task_file: _TaskFile = None,
     types: _Types = None,
@@ -127,7 +137,7 @@ def annotate(
         bool, typer.Option("--dry-run", help="print the settings and the plan, write nothing")
     ] = False,
 ) -> None:
-    """Annotate a corpus: PubMed XML, JSON lines and texts in, rows of Parquet out.
+    """Annotate a corpus: documents of many formats in, rows of Parquet out.
 
     Example: taiyi-ray annotate pubmed/ --output out --types disease,chemical
 
@@ -139,6 +149,7 @@ def annotate(
     given = {
         "inputs": inputs,
         "output": output,
+        "columns": _columns(column),
         "tasks": _names(tasks),
         "task_file": task_file,
         "types": _names(types),
@@ -178,6 +189,7 @@ def annotate(
 @app.command()
 def plan(
     inputs: _Inputs = None,
+    column: _Column = None,
     tasks: _Tasks = None,
     task_file: _TaskFile = None,
     types: _Types = None,
@@ -213,6 +225,7 @@ def plan(
 
     given = {
         "inputs": inputs,
+        "columns": _columns(column),
         "tasks": _names(tasks),
         "task_file": task_file,
         "types": _names(types),
@@ -281,6 +294,32 @@ def status(
             console.print(asked.table(found))
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+@app.command()
+def export(
+    output: Annotated[str, typer.Argument(metavar="OUT", help="output of `taiyi-ray annotate`")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="NAME", help="bioc-xml, bioc-json, pubtator, brat or jsonl"
+        ),
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="DIR", help="folder of the files")],
+    max_records_per_file: Annotated[
+        int | None,
+        typer.Option(min=1, help="documents a file (default: all of a source)"),
+    ] = None,
+) -> None:
+    """Write the rows of an output as BioC, PubTator, brat or JSON lines: a file a source.
+
+    Example: taiyi-ray export out --format bioc-json --to exported
+
+    Documents that failed or were deleted are left out; what the format cannot hold is counted.
+    """
+    from taiyi_ray.annotate.export import export as write
+
+    print(write(output, format_, to, max_records_per_file).summary())
 
 
 def main() -> None:

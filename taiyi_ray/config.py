@@ -20,6 +20,9 @@ from pydantic_core import PydanticCustomError
 
 from taiyi_ray.errors import ConfigError, nearest
 
+Key = Literal["document_id", "text", "passages", "title", "language", "version", "metadata"]
+"""What a record of JSON lines or Parquet says of its document."""
+
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 
 _ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
@@ -42,6 +45,9 @@ class AnnotateConfig(BaseModel):
 
     inputs: list[str] = Field(min_length=1, description="files, folders (recursive) or globs")
     output: str = Field(min_length=1, description="folder of the output")
+    columns: dict[Key, str] = Field(
+        {}, description="what JSON lines and Parquet call a key of a document, as in text=abstract"
+    )
     tasks: list[str] | None = Field(
         None,
         min_length=1,

@@ -64,7 +64,8 @@ class Concept:
 class Mention:
     """A stretch of the document that names something; `start` and `end` are None when not located.
 
-    `spans` holds the parts of a discontinuous mention and is empty otherwise.
+    `spans` holds the parts of a discontinuous mention and is empty otherwise; such a mention's
+    `text` is that of its parts, joined by blanks.
     """
 
     id: int
@@ -146,8 +147,23 @@ class Answer:
 
 
 @dataclass(slots=True)
+class Annotations:
+    """All that was found in one document."""
+
+    mentions: list[Mention] = field(default_factory=list)
+    relations: list[Relation] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Document:
-    """One record of a source: `status` is `ok`, `deleted`, or `failed` when it was unreadable."""
+    """One record of a source: `status` is `ok`, `deleted`, or `failed` when it was unreadable.
+
+    `gold` is what the source itself says was found in it: for evaluation and training. It is no
+    output: no row holds it.
+    """
 
     document_id: str | None
     passages: list[Passage] = field(default_factory=list)
@@ -159,6 +175,7 @@ class Document:
     errors: list[Failure] = field(default_factory=list)
     source: str = ""
     position: int = 0
+    gold: Annotations = field(default_factory=Annotations)
 
     @property
     def text(self) -> str:
@@ -172,17 +189,6 @@ class Document:
                 data = part.encode("utf-8")
                 digest.update(len(data).to_bytes(8, "big") + data)
         return digest.hexdigest()
-
-
-@dataclass(slots=True)
-class Annotations:
-    """All that was found in one document."""
-
-    mentions: list[Mention] = field(default_factory=list)
-    relations: list[Relation] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    labels: list[Label] = field(default_factory=list)
-    texts: list[Text] = field(default_factory=list)
 
 
 def passages(parts: Iterable[tuple[str, str, str]]) -> list[Passage]:
@@ -417,8 +423,8 @@ def as_values(record: Any) -> Any:
 
 
 def document_row(document: Document) -> dict[str, Any]:
-    """The document as a row of DOCUMENT_SCHEMA."""
-    row: dict[str, Any] = as_values(document)
+    """The document as a row of DOCUMENT_SCHEMA, without its gold annotations."""
+    row = {name: as_values(getattr(document, name)) for name in DOCUMENT_SCHEMA.names}
     row["metadata"] = list(document.metadata.items())
     return row
 
@@ -437,3 +443,24 @@ def document_from_row(row: dict[str, Any]) -> Document:
         source=row["source"],
         position=row["position"],
     )
+
+
+def annotations_from_row(row: dict[str, Any]) -> Annotations:
+    """What was found in the document of a row of SCHEMA; keys that are missing are empty lists."""
+    return Annotations(
+        mentions=[_mention(values) for values in row.get("mentions") or ()],
+        relations=[Relation(**values) for values in row.get("relations") or ()],
+        events=[_event(values) for values in row.get("events") or ()],
+        labels=[Label(**values) for values in row.get("labels") or ()],
+        texts=[Text(**values) for values in row.get("texts") or ()],
+    )
+
+
+def _mention(values: dict[str, Any]) -> Mention:
+    concept = values.get("concept")
+    spans = [Span(**span) for span in values.get("spans") or ()]
+    return Mention(**{**values, "spans": spans, "concept": Concept(**concept) if concept else None})
+
+
+def _event(values: dict[str, Any]) -> Event:
+    return Event(**{**values, "arguments": [Argument(**a) for a in values["arguments"]]})

@@ -342,6 +342,42 @@ def _rename(path: str, data: bytes) -> None:
 
 
 @contextmanager
+def written(path: str) -> Iterator[BinaryIO]:
+    """Open a file to be written to a place, which has all of it in the end, or what it had before.
+
+    It is a local one until then, wherever the place is: so it can be of any size.
+    """
+    filesystem, inner = _open_place(path)
+    local = isinstance(filesystem, LocalFileSystem)
+    folder = Path(inner).parent if local else None
+    descriptor, name = _access(path, "written", lambda: _temporary(folder))
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if local:
+            _access(path, "written", lambda: _place(Path(name), Path(inner)))
+        else:
+            _access(path, "written", lambda: filesystem.put_file(name, inner))
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+
+
+def _temporary(folder: Path | None) -> tuple[int, str]:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.mkstemp(_END, _BEGIN, folder)
+
+
+def _place(temporary: Path, path: Path) -> None:
+    temporary.chmod(0o644)
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
 def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
     """A synced temporary file in the folder of `path`; what is left of it in the end is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)

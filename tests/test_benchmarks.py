@@ -14,7 +14,7 @@ import pytest
 from lxml import etree
 
 from benchmarks import measure, tables
-from taiyi_ray.formats import documents, pubmed, pubmed_scanner
+from taiyi_ray.formats import documents, pubmed, xml_scanner
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import Span
 
@@ -135,17 +135,17 @@ def test_every_byte_is_read_once(name: str) -> None:
 def test_the_view_of_the_scanner_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     record = b"<PubmedArticle><MedlineCitation>%b</MedlineCitation></PubmedArticle>" % (b"x" * 9000)
     most = 0
-    read_on = pubmed_scanner._Scanner._read_on
+    read_on = xml_scanner._Scanner._read_on
 
-    def watched(self: pubmed_scanner._Scanner) -> None:
+    def watched(self: xml_scanner._Scanner) -> None:
         nonlocal most
         read_on(self)
         most = max(most, len(self.data))
 
-    monkeypatch.setattr(pubmed_scanner._Scanner, "_read_on", watched)
+    monkeypatch.setattr(xml_scanner._Scanner, "_read_on", watched)
     data = b"<PubmedArticleSet>%b</PubmedArticleSet>" % (record * 1000)
     assert sum(1 for _ in pubmed.scan(io.BytesIO(data))) == 1000
-    assert most <= pubmed_scanner._CHUNK + pubmed_scanner._AHEAD + len(record)
+    assert most <= xml_scanner._CHUNK + xml_scanner._AHEAD + len(record)
 
 
 def test_a_text_is_folded_once_for_all_its_surfaces() -> None:

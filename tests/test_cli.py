@@ -16,9 +16,15 @@ import pytest
 
 from taiyi_ray import __version__, cli
 from taiyi_ray.annotate import job
+from taiyi_ray.annotate.export import WRITTEN
 from taiyi_ray.tasks import TASKS
+from tests.annotate.test_export import an_output
 
 ROOT = Path(__file__).resolve().parents[1]
+KNOWN = (
+    ".xml[.gz], .nxml[.gz], .json[.gz], .pubtator[.gz], .txt[.gz], .ann[.gz], .a1[.gz], "
+    ".jsonl[.gz], .parquet[.gz]"
+)
 LINE = '{"document_id": "d", "text": "Metformin lowers glucose."}\n'
 
 
@@ -84,8 +90,8 @@ def refused(ran: Ran) -> str:
         ("none", "no such file or folder"),
         ("none.xml.gz", "no such file or folder"),
         ("in/*.xml", "the pattern matches no file"),
-        ("a.md", "is not of a known format (known: .xml[.gz], .jsonl[.gz], .txt[.gz])"),
-        ("notes", "holds no file of a known format (known: .xml[.gz], .jsonl[.gz], .txt[.gz])"),
+        ("a.md", f"is not of a known format (known: {KNOWN})"),
+        ("notes", f"holds no file of a known format (known: {KNOWN})"),
     ],
 )
 def test_an_input_that_cannot_be_read(run, tmp_path, source, out, given, problem):
@@ -149,6 +155,12 @@ KNOWN = ", ".join(TASKS)
         (
             ("--engine-arg", "max_num_seqs"),
             "--engine-arg max_num_seqs: expected name=value, as in max_num_seqs=128",
+        ),
+        (("--column", "text"), "--column text: expected KEY=NAME, as in text=abstract"),
+        (
+            ("--column", "pmid=document_id"),
+            "columns.pmid.[key]: Input should be 'document_id', 'text', 'passages', 'title', "
+            "'language', 'version' or 'metadata', got 'pmid'",
         ),
         (("--engine-arg", "a=[1"), "--engine-arg a=[1: the value is not YAML; quote it"),
         (("--config", "no.yaml"), "--config no.yaml: No such file or directory"),
@@ -359,6 +371,36 @@ def test_a_message_is_one_line_and_its_brackets_stay(run, source, tmp_path, no_w
 
 def test_version(run):
     assert run("--version") == (0, f"{__version__}\n", "")
+
+
+# ----------------------------------------------------------------------------------------- export
+
+
+def test_an_export_prints_what_it_wrote_and_what_it_could_not(run, tmp_path):
+    output, _ = an_output(tmp_path, list("abcd"))
+    ran = run("export", output, "--format", "bioc-json", "--to", tmp_path / "to")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == "3 documents in 1 files\nleft out: 1 failed documents\n"
+
+
+def test_an_export_into_a_format_that_is_not_written(run, tmp_path):
+    ran = run("export", tmp_path, "--format", "bart", "--to", tmp_path / "to")
+    assert refused(ran) == (
+        f"--format bart: cannot be written; did you mean 'brat'? (known: {', '.join(WRITTEN)})"
+    )
+
+
+def test_help_names_every_format_that_is_written(run):
+    *most, last = WRITTEN
+    assert f"{', '.join(most)} or {last}" in plain(run("export", "--help").out)
+
+
+def test_a_column_has_the_name_that_the_file_gives_it(run, tmp_path, out):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"pmid": "7", "abstract": "x"}\n')
+    arguments = ("--column", "document_id=pmid", "--column", "text=abstract", "--engine", "fake")
+    ran = run("annotate", path, "-o", out, *arguments, "--dry-run")
+    assert json.loads(ran.out)["columns"] == {"document_id": "pmid", "text": "abstract"}
 
 
 def plain(text: str) -> str:

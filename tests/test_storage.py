@@ -422,6 +422,19 @@ def test_what_will_not_pass_is_not_tried_again(faulty: FaultyProxy, faulty_bucke
     assert faulty.requests["PUT", "/nowhere/x"] == 1
 
 
+def test_a_file_is_written_whole_or_not_at_all(place):
+    path = f"{place}/deep/a.bin"
+    with storage.written(path) as file:
+        file.write(b"one")
+        assert storage.read(path) is None
+    assert storage.read(path) == b"one"
+    with pytest.raises(KeyboardInterrupt), storage.written(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert storage.read(path) == b"one"
+    assert [stored.path for stored in storage.walk(place)] == [path]
+
+
 # ------------------------------------------------------------------------------------------ probe
 
 

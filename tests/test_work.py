@@ -132,7 +132,7 @@ def test_each_record_is_parsed_once(tmp_path, monkeypatch):
         parsed.append(record)
         return format_.parse(record)
 
-    monkeypatch.setattr(workers, "format_of", lambda name: replace(format_, parse=parse))
+    monkeypatch.setattr(workers, "named", lambda name: replace(format_, parse=parse))
     units = {"units": [planned(path, 0, 4), planned(path, 5, 11)]}
     assert [read["error"] for read in workers.read_units(units)] == ["", ""]
     assert len(parsed) == 12

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from taiyi_ray.annotate import placement
-from taiyi_ray.annotate.plan import record_sizes
+from taiyi_ray.annotate.plan import Scanned, record_sizes
 from taiyi_ray.annotate.workers import AnnotateUnits, read_units
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError
@@ -163,9 +163,7 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def scan(
-    requests: Iterable[tuple[str, int, int | None]],
-) -> Iterator[tuple[Sequence[int], bool]]:
+def scan(requests: Iterable[tuple[str, int, int | None]]) -> Iterator[Scanned]:
     """`record_sizes` of many sources as Ray tasks, in order, a bounded number in flight."""
     import ray
 

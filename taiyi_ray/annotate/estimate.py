@@ -15,8 +15,8 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, BinaryIO, cast
 
@@ -31,8 +31,8 @@ from taiyi_ray.annotator import Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Completion, Prompt
 from taiyi_ray.errors import ConfigError, FormatError, nearest
-from taiyi_ray.formats import format_of, raw_records
-from taiyi_ray.formats.format import RawRecord
+from taiyi_ray.formats import raw_records, recognised
+from taiyi_ray.formats.format import Format, RawRecord
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Question
@@ -132,6 +132,10 @@ class _Scanned:
     asked: list[_Asked]
 
 
+_Records = list[tuple[Format, RawRecord]]
+"""Records, each with the format of its source."""
+
+
 class _Counter:
     """Stands for an engine where only prompts are wanted: the model's tokenizer, and no weights."""
 
@@ -166,7 +170,7 @@ class _Beginning:
         return data
 
 
-def _scan(file: SourceFile, most: int, random_: random.Random) -> tuple[int, int, list[RawRecord]]:
+def _scan(file: SourceFile, most: int, random_: random.Random) -> tuple[int, int, _Records]:
     """Scan a source: its records, the bytes of the file they stood in, and `most` of them.
 
     Of a large file only the beginning is scanned, less its last record, which is cut.
@@ -181,15 +185,15 @@ def _scan(file: SourceFile, most: int, random_: random.Random) -> tuple[int, int
 
 def _sample(
     file: SourceFile, most: int, random_: random.Random, first_bytes: int | None
-) -> tuple[int, list[RawRecord]]:
+) -> tuple[int, _Records]:
     """The number of records, and some drawn evenly from them (reservoir sampling, algorithm R)."""
-    format_ = format_of(file.stored.path)
-    assert format_ is not None
     drawn: list[RawRecord] = []
     number = 0
     with storage.open_read(file.stored.path) as whole:
+        format_ = recognised(file.stored.path, whole)
+        assert format_ is not None
         stream = whole if first_bytes is None else cast(BinaryIO, _Beginning(whole, first_bytes))
-        records = raw_records(stream, file.stored.path, format_)
+        records = raw_records(stream, file.stored.path, format_, storage.read)
         if first_bytes is not None:
             records = (one for one, _ in pairwise(records))  # not the last one
         for record in records:
@@ -198,14 +202,12 @@ def _sample(
                 drawn.append(record)
             elif (at := random_.randrange(number)) < most:
                 drawn[at] = record
-    return number, drawn
+    return number, [(format_, record) for record in drawn]
 
 
-def _document(record: RawRecord, path: str) -> Document | None:
-    format_ = format_of(path)
-    assert format_ is not None
+def _document(format_: Format, record: RawRecord, columns: Mapping[Any, str]) -> Document | None:
     try:
-        return None if record.fault is not None else format_.parse(record)
+        return None if record.fault else format_.parse(replace(record, columns=columns))
     except FormatError:
         return None  # a `failed` row, which asks nothing
 
@@ -318,7 +320,7 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
     for number in chosen:
         file = corpus[number]
         records, size, drawn = _scan(file, -(-SAMPLE // len(chosen)), random_)
-        found = [_document(record, file.stored.path) for record in drawn]
+        found = [_document(format_, record, config.columns) for format_, record in drawn]
         scanned.append(
             _Scanned(records, size, [_ask(annotator, document, before) for document in found])
         )

@@ -38,6 +38,8 @@ def identity(
         "document_first": any(assignment.document_first for assignment in assignments),
         "scores": config.scores,
     }
+    if config.columns:
+        values["columns"] = config.columns
     for assignment in assignments:
         for key, value in assignment.identity().items():
             values[f"{assignment.task.name}.{key}"] = value

@@ -29,6 +29,7 @@ from taiyi_ray.annotate.output import Output, Totals, verify
 from taiyi_ray.annotate.plan import (
     Job,
     Plan,
+    Scanned,
     Unit,
     add_part,
     extend,
@@ -200,9 +201,7 @@ def _planned(
         # Another run put its plan first: look again at what is left to add to it.
 
 
-def _scan_here(
-    requests: Iterable[tuple[str, int, int | None]],
-) -> Iterator[tuple[Sequence[int], bool]]:
+def _scan_here(requests: Iterable[tuple[str, int, int | None]]) -> Iterator[Scanned]:
     return (record_sizes(*request) for request in requests)
 
 
@@ -354,7 +353,8 @@ class _Run:
 
     def _unit_row(self, unit: Unit) -> dict[str, Any]:
         replaces = (self.redo or {}).get(unit.name, "")
-        return unit_row(unit, self.plan.sources[unit.source], replaces=replaces)
+        source = self.plan.sources[unit.source]
+        return unit_row(unit, source, columns=self.config.columns, replaces=replaces)
 
     def _count(self, receipt: dict[str, Any]) -> None:
         for name in self.done:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from taiyi_ray import storage
 from taiyi_ray.annotate.sources import SourceFile, check_unchanged, digest
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import format_of, raw_records
+from taiyi_ray.formats import raw_records, recognised
 
 UNIT_RECORDS = 1000
 UNIT_BYTES = 8 << 20
@@ -43,6 +43,7 @@ class PlannedSource(BaseModel, frozen=True):
 
     name: str
     path: str
+    format: str
     size: int
     tag: str
     sha256: str | None
@@ -137,22 +138,27 @@ def _json(model: BaseModel) -> bytes:
 # ------------------------------------------------------------------------------------- scanning
 
 
-def record_sizes(path: str, first: int = 0, most: int | None = None) -> tuple[Sequence[int], bool]:
-    """Scan a source: the sizes in bytes of its records from `first` on, and whether these are all.
+class Scanned(NamedTuple):
+    """A source's format, the sizes in bytes of its records, and whether these are all."""
 
-    At most `most` sizes are returned.
-    """
+    format: str
+    sizes: Sequence[int]
+    complete: bool
+
+
+def record_sizes(path: str, first: int = 0, most: int | None = None) -> Scanned:
+    """Scan a source: its format, and the sizes of its records from `first` on, at most `most`."""
     sizes = array("I")
-    format_ = format_of(path)
-    assert format_ is not None
     with storage.open_read(path) as stream:
-        for position, record in enumerate(raw_records(stream, path, format_)):
+        format_ = recognised(path, stream)
+        assert format_ is not None
+        for position, record in enumerate(raw_records(stream, path, format_, storage.read)):
             if position < first:
                 continue
             if most is not None and len(sizes) >= most:
-                return sizes, False
-            sizes.append(len(record.data))
-    return sizes, True
+                return Scanned(format_.name, sizes, False)
+            sizes.append(record.size)
+    return Scanned(format_.name, sizes, True)
 
 
 def cut(sizes: Sequence[int], first: int, most_records: int) -> list[tuple[int, int]]:
@@ -172,7 +178,7 @@ def cut(sizes: Sequence[int], first: int, most_records: int) -> list[tuple[int, 
     return units
 
 
-Scan = Callable[[Iterable[tuple[str, int, int | None]]], Iterator[tuple[Sequence[int], bool]]]
+Scan = Callable[[Iterable[tuple[str, int, int | None]]], Iterator[Scanned]]
 """Does `record_sizes` for several (path, first, most), in order: here, or on a cluster."""
 
 
@@ -192,32 +198,33 @@ def extend(
         if known is None or not known.complete:
             todo.append((file, known.records if known else 0))
     room = None if limit is None else max(0, limit - plan.records)
-    scanned: list[tuple[SourceFile, int, Sequence[int], bool]] = []
+    scanned: list[tuple[SourceFile, int, Scanned]] = []
     if room is None:
         results = scan((file.stored.path, first, None) for file, first in todo)
         scanned = [
-            (file, first, *result) for (file, first), result in zip(todo, results, strict=True)
+            (file, first, result) for (file, first), result in zip(todo, results, strict=True)
         ]
     else:
         for file, first in todo:
             if room == 0:
                 break
-            sizes, complete = next(scan([(file.stored.path, first, room)]))
-            scanned.append((file, first, sizes, complete))
-            room -= len(sizes)
-    total = sum(len(sizes) for _, _, sizes, _ in scanned)
+            result = next(scan([(file.stored.path, first, room)]))
+            scanned.append((file, first, result))
+            room -= len(result.sizes)
+    total = sum(len(result.sizes) for _, _, result in scanned)
     most = max(1, min(UNIT_RECORDS, total // (UNITS_AN_ENGINE * engines)))
     return Part(
         sources=[
             PlannedSource(
                 name=file.name,
                 path=file.stored.path,
+                format=result.format,
                 size=file.stored.size,
                 tag=file.stored.tag,
                 sha256=digest(file.stored.path),
-                complete=complete,
-                units=cut(sizes, first, most),
+                complete=result.complete,
+                units=cut(result.sizes, first, most),
             )
-            for file, first, sizes, complete in scanned
+            for file, first, result in scanned
         ]
     )

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import FORMATS, format_of
+from taiyi_ray.formats import FORMATS, beside, format_of
 
 _LONGEST_NAME = 150
 
@@ -42,10 +42,14 @@ def find(inputs: Sequence[str]) -> Corpus:
     passed_over: set[str] = set()
     for given in inputs:
         files, root, chosen = _expand(given)
-        readable = [file for file in files if format_of(file.path)]
-        passed_over |= {file.path for file in files} - {file.path for file in readable}
+        # The text of annotations is read with them, it is no source of its own.
+        parts = {path for file in files for path in beside(file.path)}
+        whole = [file for file in files if chosen or file.path not in parts]
+        readable = [file for file in whole if format_of(file.path)]
+        passed_over |= {file.path for file in whole} - {file.path for file in readable}
         if not readable:
-            known = ", ".join(s + "[.gz]" for f in FORMATS for s in f.suffixes)
+            endings = dict.fromkeys(s for f in FORMATS for s in f.suffixes)
+            known = ", ".join(s + "[.gz]" for s in endings)
             what = "is not of a known format" if chosen else "holds no file of a known format"
             raise ConfigError(f"{given}: {what} (known: {known})")
         for file in readable:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import os
 import platform
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,7 +34,7 @@ from taiyi_ray.errors import (
     StorageGone,
     TaiyiError,
 )
-from taiyi_ray.formats import documents, format_of
+from taiyi_ray.formats import documents, named
 from taiyi_ray.records import DOCUMENT_SCHEMA, Document, document_from_row, document_row
 from taiyi_ray.tasks.task import Assignment
 
@@ -51,15 +52,24 @@ _DEATHS_ALONE = 2
 """A document that ends the engine so often while nothing else is in flight is a `failed` row."""
 
 
-def unit_row(unit: Unit, source: PlannedSource, *, replaces: str = "") -> dict[str, Any]:
+def unit_row(
+    unit: Unit,
+    source: PlannedSource,
+    *,
+    columns: Mapping[Any, str] | None = None,
+    replaces: str = "",
+) -> dict[str, Any]:
     """The row that stands for a pending unit at the head of the pipeline.
 
     Args:
+        columns: what the source calls keys of a document (`--column`).
         replaces: tag of the unit's object, when it is to be done again.
     """
     return {
         "unit": unit.model_dump_json(),
         "source": unit.source,
+        "format": source.format,
+        "columns": json.dumps(dict(columns or {})),
         "size": source.size,
         "tag": source.tag,
         "sha256": source.sha256,
@@ -84,11 +94,16 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         found: Iterator[Document] = iter(())
         try:
             check_unchanged(storage.stat(path), source["size"], source["tag"], source["sha256"])
-            format_ = format_of(path)
-            assert format_ is not None
-            stream = stack.enter_context(storage.open_read(path))
-            first, last = units[0].first, units[-1].last
-            found = documents(stream, path, format_, units[0].source, first, last)
+            found = documents(
+                stack.enter_context(storage.open_read(path)),
+                path,
+                named(source["format"]),
+                units[0].source,
+                units[0].first,
+                units[-1].last,
+                read=storage.read,
+                columns=json.loads(source["columns"]),
+            )
         except (TaiyiError, OSError) as fault:
             error, gone = str(fault), isinstance(fault, StorageGone)
         for unit, one in zip(units, row["units"], strict=True):

@@ -1,4 +1,4 @@
-"""File formats, one module each: the bytes of a source -> raw records -> Documents.
+"""File formats, one module each: the bytes of a source -> raw records -> Documents, and back.
 
 Adding a format: one module with `scan` and `parse`, one line in FORMATS, tests beside the others.
 """
@@ -7,23 +7,104 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
-from taiyi_ray.errors import FormatError
-from taiyi_ray.formats import json_lines, plain_text, pubmed
+from taiyi_ray.errors import ConfigError, FormatError, nearest
+from taiyi_ray.formats import (
+    bioc_json,
+    bioc_xml,
+    brat,
+    jats,
+    json_lines,
+    parquet,
+    plain_text,
+    pubmed,
+    pubtator,
+)
 from taiyi_ray.formats.format import Format, RawRecord
 from taiyi_ray.records import Document, Failure
 
-FORMATS: tuple[Format, ...] = (pubmed.FORMAT, json_lines.FORMAT, plain_text.FORMAT)
+FORMATS: tuple[Format, ...] = (
+    pubmed.FORMAT,
+    jats.FORMAT,
+    bioc_xml.FORMAT,
+    bioc_json.FORMAT,
+    pubtator.FORMAT,
+    brat.FORMAT,
+    json_lines.FORMAT,
+    parquet.FORMAT,
+    plain_text.FORMAT,
+)
+
+_HEAD = 1 << 16
+"""So many bytes of a file show of which format it is, where several share an ending."""
+
+Read = Callable[[str], bytes | None]
+"""Returns a whole object by its path, or None where there is none."""
+
+
+def named(name: str) -> Format:
+    """Return the format of this name; raises ConfigError for one that is not known."""
+    for format_ in FORMATS:
+        if format_.name == name:
+            return format_
+    names = [format_.name for format_ in FORMATS]
+    raise ConfigError(f"unknown format {name!r}{nearest(name, names)} (known: {', '.join(names)})")
+
+
+def _candidates(path: str) -> list[Format]:
+    name = _plain_name(path).lower()
+    return [format_ for format_ in FORMATS if name.endswith(format_.suffixes)]
 
 
 def format_of(path: str) -> Format | None:
-    """Return the format that reads a file of this name, or None."""
-    name = PurePosixPath(path).name.lower().removesuffix(".gz")
-    return next((f for f in FORMATS if name.endswith(f.suffixes)), None)
+    """Return the format that reads a file of this name, or None.
+
+    Where several have its ending, it is the one that files are of that no other recognises.
+    """
+    candidates = _candidates(path)
+    return next((f for f in candidates if f.recognises is None), next(iter(candidates), None))
+
+
+def recognised(path: str, stream: BinaryIO) -> Format | None:
+    """Return the format of an open source by its name and, where several fit, its first bytes."""
+    candidates = _candidates(path)
+    if len(candidates) > 1:
+        stream.seek(0)
+        head = _head(_unzipped(stream, path))
+        stream.seek(0)
+        for candidate in candidates:
+            if candidate.recognises is not None and candidate.recognises(head):
+                return candidate
+    return format_of(path)
+
+
+def _head(stream: BinaryIO) -> bytes:
+    head = b""
+    while len(head) < _HEAD and (chunk := stream.read(_HEAD - len(head))):
+        head += chunk
+    return head
+
+
+def beside(path: str) -> set[str]:
+    """Return the paths of the files that belong to a source of this name, if they are there."""
+    found = set()
+    for format_ in _candidates(path):
+        for ending, others in format_.beside.items():
+            if _plain_name(path).lower().endswith(ending):
+                zipped = path[len(path) - 3 :] if path.lower().endswith(".gz") else ""
+                stem = path[: len(path) - len(zipped) - len(ending)]
+                found |= {f"{stem}{other}{z}" for other in others for z in {"", zipped}}
+    return found
+
+
+def _plain_name(path: str) -> str:
+    name = PurePosixPath(path).name
+    return name[:-3] if name.lower().endswith(".gz") else name
 
 
 class _Gunzip:
@@ -42,17 +123,28 @@ class _Gunzip:
             return b""
 
 
-def raw_records(stream: BinaryIO, path: str, format_: Format) -> Iterator[RawRecord]:
+def _unzipped(stream: BinaryIO, path: str) -> BinaryIO:
+    return cast(BinaryIO, _Gunzip(stream)) if path.lower().endswith(".gz") else stream
+
+
+def raw_records(
+    stream: BinaryIO, path: str, format_: Format, read: Read | None = None
+) -> Iterator[RawRecord]:
     """Yield the raw records of an open source; `.gz` is uncompressed on the way.
 
-    Where compressed data is damaged or ends early, the record there is a `truncated` one.
+    Where compressed data is damaged or ends early, the record there is a `truncated` one. `read`
+    gets the files that lie beside the source.
     """
-    if not path.lower().endswith(".gz"):
-        yield from format_.scan(stream)
+    unzipped = _unzipped(stream, path)
+    records = format_.scan(unzipped)
+    if format_.beside and read is not None:
+        files = _beside(path, read)
+        records = (record if record.fault else replace(record, beside=files) for record in records)
+    if not isinstance(unzipped, _Gunzip):
+        yield from records
         return
-    unzipped = _Gunzip(stream)
     last: RawRecord | None = None
-    for record in format_.scan(cast(BinaryIO, unzipped)):
+    for record in records:
         if last is not None:
             yield last
         last = record
@@ -63,19 +155,51 @@ def raw_records(stream: BinaryIO, path: str, format_: Format) -> Iterator[RawRec
         yield last
 
 
+def _beside(path: str, read: Read) -> dict[str, bytes]:
+    """The files that belong to a source, by their endings; a damaged one is as if it was absent."""
+    files = {}
+    for other in sorted(beside(path)):
+        data = read(other)
+        if data is not None and other.lower().endswith(".gz"):
+            try:
+                data = gzip.decompress(data)
+            except (EOFError, zlib.error, gzip.BadGzipFile):
+                data = None
+        if data is not None:
+            files[PurePosixPath(_plain_name(other)).suffix.lower()] = data
+    return files
+
+
 def documents(
-    stream: BinaryIO, path: str, format_: Format, source: str, first: int, last: int
+    stream: BinaryIO,
+    path: str,
+    format_: Format,
+    source: str,
+    first: int,
+    last: int,
+    *,
+    read: Read | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[Document]:
     """Yield the Documents at positions first..last (inclusive); a broken record is a `failed` one.
 
     A Document whose format has no ids is called by the name of its file.
+
+    Args:
+        stream: the open source.
+        path: its name, which tells whether it is compressed.
+        format_: its format.
+        source: what its documents say that they are of.
+        first, last: positions.
+        read: gets a file that lies beside the source.
+        columns: what the source calls keys of a document, where it does not by their names.
     """
-    records = islice(raw_records(stream, path, format_), first, last + 1)
+    records = islice(raw_records(stream, path, format_, read), first, last + 1)
     for position, record in enumerate(records, first):
         try:
             if record.fault is not None:
                 raise FormatError(record.fault, record.data.decode())
-            document = format_.parse(record)
+            document = format_.parse(replace(record, columns=columns) if columns else record)
             document.document_id = document.document_id or _stem(path, format_)
         except FormatError as error:
             failure = Failure(error.kind, f"{path}, record {position}", str(error))
@@ -86,8 +210,19 @@ def documents(
 
 def _stem(path: str, format_: Format) -> str:
     """Return the name of the file without the format's ending and `.gz`."""
-    name = PurePosixPath(path).name
-    if name.lower().endswith(".gz"):
-        name = name[:-3]
+    name = _plain_name(path)
     ending = next((s for s in format_.suffixes if name.lower().endswith(s)), "")
     return name[: len(name) - len(ending)] or name
+
+
+def markdown() -> str:
+    """The formats as a table: for README.md and docs/formats.md, which a test keeps equal to it."""
+    lines = ["| Format | Endings | A record | Written | Lost in writing |", "|---|---|---|---|---|"]
+    for format_ in FORMATS:
+        endings = " ".join(f"`{suffix}`" for suffix in format_.suffixes)
+        writer = format_.writer
+        written = " and ".join(f"`{ending}`" for ending in writer.endings) if writer else ""
+        losses = writer.losses if writer else ""
+        name = f"`{format_.name}`"
+        lines.append(f"| {name} | {endings} | {format_.records} | {written} | {losses} |")
+    return "\n".join(lines) + "\n"

@@ -3,36 +3,57 @@
     document_id   string or whole number, required
     text          the text; or
     passages      a list of {"text": ..., "type": ..., "language": ...}
-    title         becomes the first passage
+    title         becomes the first passage, unless a passage has that text already
     language      of all passages that name none; without it, by script
     version       whole number
     metadata      an object
+    mentions, relations, events, labels, texts
+                  gold annotations, as in the columns of our rows (docs/columns.md); offsets are
+                  half-open, in characters of the passages joined by one line feed
 
 Any other key goes to the metadata. Values there become strings; those of a list are joined by "; ".
+A line with `id` and `passages` in place of `document_id` is a BioC document (bioc.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Final
 
 from taiyi_ray.errors import FormatError
-from taiyi_ray.formats import language
-from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord
-from taiyi_ray.records import Document, passages
+from taiyi_ray.formats import bioc, language
+from taiyi_ray.formats.format import (
+    MAX_RECORD_BYTES,
+    Format,
+    RawRecord,
+    Writer,
+    Written,
+    decoded,
+)
+from taiyi_ray.formats.gold import Gold
+from taiyi_ray.records import (
+    Annotations,
+    Document,
+    Failure,
+    annotations_from_row,
+    as_values,
+    passages,
+)
 
 _CHUNK = 1 << 20
 _BOM: Final = b"\xef\xbb\xbf"
 _KEYS: Final = frozenset(
     {"document_id", "text", "passages", "title", "language", "version", "metadata"}
 )
+_FOUND: Final = ("mentions", "relations", "events", "labels", "texts")
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
     """Yield each line that is not blank; memory holds a chunk and one line within the limit."""
     empty = True
-    for line in _lines(stream):
+    for line in lines(stream):
         if line is None:
             message = f"a line is longer than {MAX_RECORD_BYTES >> 20} MiB"
             yield RawRecord.broken("too_large", message)
@@ -45,7 +66,7 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
         yield RawRecord.broken("empty", "the file is empty")
 
 
-def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
+def lines(stream: BinaryIO) -> Iterator[bytes | None]:
     """Yield the lines without their ends, None for one over the limit."""
     first, rest, skipping = True, bytearray(), False
     while chunk := stream.read(_CHUNK):
@@ -68,7 +89,10 @@ def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
 
 def parse(raw: RawRecord) -> Document:
     """Turn one line into a Document; raises FormatError that names what is wrong with it."""
-    record = _object(raw.data)
+    record = _renamed(json_object(raw.data), raw.columns)
+    if "document_id" not in record and "id" in record and "passages" in record:
+        return bioc.document_of(record)
+    found = {key: record.pop(key) for key in _FOUND if _are_objects(record.get(key))}
     document_id = _document_id(record.get("document_id"))
     version = record.get("version")
     if version is not None and (type(version) is not int or not 0 <= version < 1 << 31):
@@ -76,13 +100,13 @@ def parse(raw: RawRecord) -> Document:
     stated = _string(record, "language")
     title = _string(record, "title")
     parts = _parts(record)
-    if title:
+    if title and title not in (text for _, _, text in parts):
         parts.insert(0, ("title", None, title))
     laid = passages(
         (type_, language.normalised(own or stated or language.of_text(text)), text)
         for type_, own, text in parts
     )
-    return Document(
+    document = Document(
         document_id,
         laid,
         version,
@@ -90,15 +114,68 @@ def parse(raw: RawRecord) -> Document:
         title,
         _metadata(record),
     )
+    if found:
+        try:
+            _give_gold(document, found)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            document.gold = Annotations()
+            message = f"not annotations as in our rows, now metadata: {error!r}"
+            document.errors.append(Failure("gold_left_out", document_id, message))
+            document.metadata |= {key: _flat(value) for key, value in found.items()}
+    return document
 
 
-def _object(line: bytes) -> dict[str, Any]:
-    """Read the line as a JSON object of valid Unicode strings."""
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        message = f"not valid UTF-8: {error.reason} at byte {error.start} of the line"
-        raise FormatError("encoding", message) from None
+def _renamed(record: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """Take the keys that the source calls otherwise by their names here."""
+    if not columns:
+        return record
+    rest = {k: v for k, v in record.items() if k not in columns and k not in columns.values()}
+    return rest | {key: record.get(name) for key, name in columns.items()}
+
+
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _give_gold(document: Document, found: dict[str, Any]) -> None:
+    """Give the document the annotations of its line, checked against its text.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: they are not as in our rows.
+    """
+    stated = annotations_from_row(found)
+    gold = Gold(document, [passage.offset for passage in document.passages])
+    for mention in stated.mentions:
+        ranges = [(span.start, span.end) for span in mention.spans]
+        if not ranges and mention.start is not None and mention.end is not None:
+            ranges = [(mention.start, mention.end)]
+        gold.mention(
+            str(mention.id),
+            mention.type,
+            mention.text,
+            ranges,
+            concept=mention.concept,
+            score=mention.score,
+            grounded=mention.grounded,
+        )
+    for relation in stated.relations:
+        texts = (relation.head_text, relation.tail_text)
+        head, tail = ([str(n) for n in ids] for ids in (relation.head, relation.tail))
+        gold.relation(str(relation.id), relation.type, head, tail, texts, relation.score)
+    for event in stated.events:
+        trigger = None if event.trigger is None else str(event.trigger)
+        arguments = [
+            (a.role, None if a.mention is None else str(a.mention), a.text) for a in event.arguments
+        ]
+        gold.event(f"E{event.id}", event.type, trigger, arguments)
+    gold.settle()
+    document.gold.labels += stated.labels
+    document.gold.texts += stated.texts
+
+
+def json_object(line: bytes) -> dict[str, Any]:
+    """Read a record as a JSON object of valid Unicode strings; raises FormatError."""
+    text = decoded(line, "line")
     try:
         record = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -148,7 +225,7 @@ def _parts(record: dict[str, Any]) -> list[tuple[str, str | None, str]]:
         text = _string(passage, "text", f"{place}.")
         if text is None:
             raise FormatError("invalid_record", f"{place} has no text")
-        if unknown := sorted(passage.keys() - {"text", "type", "language"}):
+        if unknown := sorted(passage.keys() - {"text", "type", "language", "offset"}):
             message = f"{place} has a key that is not known: {unknown[0]!r}"
             raise FormatError("invalid_record", message)
         type_ = _string(passage, "type", f"{place}.") or "text"
@@ -193,4 +270,34 @@ def _named(value: object) -> str:
     return "null" if value is None else kinds.get(type(value), "a number")
 
 
-FORMAT = Format("json lines", (".jsonl",), scan, parse)
+# --------------------------------------------------------------------------------------- writing
+
+
+def write(document: Document, annotations: Annotations) -> Written:
+    """Write a document as a line that reads back to it."""
+    texts = [passage.text for passage in document.passages]
+    title = document.title if document.title in texts else None  # else it would become a passage
+    line = {
+        "document_id": document.document_id,
+        "version": document.version,
+        "language": document.language,
+        "title": title,
+        "metadata": document.metadata,
+        "passages": [
+            {"type": p.type, "language": p.language, "text": p.text} for p in document.passages
+        ],
+        **as_values(annotations),
+    }
+    lost = Counter({"titles that are no passage: left out": title != document.title})
+    data = json.dumps({k: v for k, v in line.items() if v is not None}, ensure_ascii=False)
+    return Written({".jsonl": data.encode() + b"\n"}, +lost)
+
+
+FORMAT = Format(
+    "jsonl",
+    (".jsonl",),
+    scan,
+    parse,
+    "a line: text or passages, all annotations; a BioC document",
+    writer=Writer((".jsonl",), write, losses="a title that is no passage"),
+)

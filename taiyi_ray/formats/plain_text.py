@@ -8,7 +8,7 @@ from typing import BinaryIO, Final
 
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import language
-from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord
+from taiyi_ray.formats.format import Format, RawRecord, whole
 from taiyi_ray.records import Document, passages
 
 _MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -16,19 +16,10 @@ _MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
     """Yield the whole file as one record; only a file within the limit is held in memory."""
-    parts: list[bytes] = []
-    room = MAX_RECORD_BYTES + 1
-    while room > 0 and (part := stream.read(room)):
-        parts.append(part)
-        room -= len(part)
-    data = b"".join(parts)
-    if room <= 0:
-        message = f"the file is larger than {MAX_RECORD_BYTES >> 20} MiB"
-        yield RawRecord.broken("too_large", message)
-    elif not data.strip() or data in _MARKS:
-        yield RawRecord.broken("empty", "the file is empty")
-    else:
-        yield RawRecord("text", data)
+    record = whole(stream, "text")
+    if not record.data.strip() or record.data in _MARKS:
+        record = RawRecord.broken("empty", "the file is empty")
+    yield record
 
 
 def parse(raw: RawRecord) -> Document:
@@ -61,4 +52,4 @@ def _decoded(data: bytes) -> str:
     raise FormatError("encoding", f"the file is {fault}")
 
 
-FORMAT = Format("plain text", (".txt",), scan, parse)
+FORMAT = Format("text", (".txt",), scan, parse, "a file: one passage")

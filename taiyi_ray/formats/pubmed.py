@@ -1,4 +1,4 @@
-"""PubMed and MEDLINE XML: the parser of one record (`pubmed_scanner.py` finds the records).
+"""PubMed and MEDLINE XML: citations, book articles and deleted PMIDs.
 
 The format is described by NLM's DTDs (https://dtd.nlm.nih.gov/ncbi/pubmed/) and element by element
 at https://www.nlm.nih.gov/bsd/licensee/elements_descriptions.html.
@@ -17,30 +17,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
-
-from lxml import etree
+from typing import BinaryIO, Final
 
 from taiyi_ray.errors import FormatError
-from taiyi_ray.formats import language
+from taiyi_ray.formats import language, xml_elements, xml_scanner
 from taiyi_ray.formats.format import Format, RawRecord
-from taiyi_ray.formats.pubmed_scanner import ROOTS, scan
+from taiyi_ray.formats.xml_elements import Element, formula, local_name, tidy
 from taiyi_ray.records import Document, passages
 
-_Element = etree._Element
-_Fields = dict[str, etree._Element]
-_ROOT_NAMES: Final = frozenset(name.decode() for name in ROOTS)
+_Fields = dict[str, Element]
 
-_PARSER = etree.XMLParser(
-    encoding="utf-8",
-    resolve_entities=False,
-    no_network=True,
-    load_dtd=False,
-    huge_tree=False,
-    remove_comments=True,
-    remove_pis=True,
-    collect_ids=False,
+# PubmedArticle, MedlineCitation (alone, in the older MedlineCitationSet), PubmedBookArticle,
+# BookDocument (alone); the citation in an article is no record of its own.
+_RECORDS: Final = xml_scanner.XmlRecords(
+    roots=(b"PubmedArticleSet", b"PubmedBookArticleSet", b"MedlineCitationSet"),
+    records=(b"PubmedArticle", b"MedlineCitation", b"PubmedBookArticle", b"BookDocument"),
+    outer=(b"PubmedArticle", b"PubmedBookArticle"),
+    deletions=(b"DeleteCitation", b"DeleteDocument"),
+    expected="PubmedArticleSet",
+    fault="not_pubmed",
 )
+_ROOT_NAMES: Final = frozenset(name.decode() for name in _RECORDS.roots)
 
 # What no field of a Document is made of. It is cut out before the XML parser sees the record, as it
 # is a third of the parser's work; a fault in there is not noticed, and does no harm.
@@ -51,42 +48,26 @@ _UNREAD_TAG = re.compile(
     % (b"|".join(name[:4] for name in _UNREAD), b"|".join(_UNREAD))
 )
 
-_LAYOUT = re.compile("[ \t\r\n]+")
-
 _FONTS: Final = frozenset({"i", "b", "u", "em", "strong"})
 _CLOSE: Final = _FONTS | {"sub", "sup"}
 _LAST_WORD = re.compile(r"[^\W_]+\Z")
 _FIRST_WORD = re.compile(r"[^\W_]+")
 
 
-def _local_name(element: _Element) -> str:
-    return str(element.tag).rpartition("}")[2]
-
-
-def _tidy(text: str) -> str:
-    """Make layout white space one blank, and none at the ends."""
-    # Looked for one by one: far faster than a regular expression in a text that is tidy.
-    if "\n" in text or "\t" in text or "\r" in text or "  " in text:
-        text = _LAYOUT.sub(" ", text)
-    return text.strip(" ")
-
-
-def _text(element: _Element | None) -> str:
+def _text(element: Element | None) -> str:
     """Return the text of an element as the module's docstring says; empty for None."""
     if element is None:
         return ""
     text = _marked_up(element) if len(element) else element.text
-    return _tidy(text) if text else ""
+    return tidy(text) if text else ""
 
 
-def _marked_up(element: _Element) -> str:
+def _marked_up(element: Element) -> str:
     """Return the text of an element with markup in it, layout white space as it stands."""
     text = element.text or ""
     for child in element:
-        if not isinstance(child.tag, str):
-            raise FormatError("malformed", f"an entity that is not defined: {child.text}")
-        name = _local_name(child)
-        inner = _formula(child) if name == "math" else _marked_up(child)
+        name = local_name(child)
+        inner = formula(child) if name == "math" else _marked_up(child)
         tail = child.tail or ""
         before, behind = _lost_blanks(name, text, inner, tail)
         text = f"{text}{' ' * before}{inner}{' ' * behind}{tail}"
@@ -118,28 +99,6 @@ def _is_plain_word(word: re.Match[str] | None) -> bool:
     return word is not None and len(word[0]) > 1 and word[0].isalpha() and word[0].islower()
 
 
-def _formula(math: _Element) -> str:
-    """Return the text of a MathML element: its tokens, with blanks only to keep words apart."""
-    text, previous = "", ""
-    for token in _tokens(math):
-        letters = (previous[-1:] + token[0]).isalpha()
-        words_meet = letters and previous and max(len(previous), len(token)) > 1
-        text += f" {token}" if words_meet else token
-        previous = token
-    return text or _tidy(math.get("alttext") or "")
-
-
-def _tokens(element: _Element) -> Iterator[str]:
-    """Yield the texts in a MathML element in order, without copies in another notation."""
-    if token := _tidy(element.text or ""):
-        yield token
-    for child in element:
-        if _local_name(child) not in ("annotation", "annotation-xml"):
-            yield from _tokens(child)
-        if token := _tidy(child.tail or ""):
-            yield token
-
-
 _MONTHS: Final = {
     name: f"{number:02}"
     for number, name in enumerate(
@@ -149,17 +108,17 @@ _MONTHS: Final = {
 _YEAR = re.compile(r"\b(1[5-9]|20)\d\d\b")
 
 
-def _children(element: _Element | None) -> dict[str, _Element]:
+def _children(element: Element | None) -> dict[str, Element]:
     """Return the first child of each name."""
     return {} if element is None else {str(child.tag): child for child in reversed(element)}
 
 
-def _texts(parent: _Element, name: str) -> list[str]:
+def _texts(parent: Element, name: str) -> list[str]:
     """Return the texts of the children of this name that have any."""
     return [text for child in parent.iterchildren(name) if (text := _text(child))]
 
 
-def _date(pub_date: _Element | None) -> tuple[str, str]:
+def _date(pub_date: Element | None) -> tuple[str, str]:
     """Return the date as far as it is known (2008, 2008-11, 2008-11-05, free text) and the year."""
     parts = _children(pub_date)
     if "MedlineDate" in parts:
@@ -176,7 +135,7 @@ def _date(pub_date: _Element | None) -> tuple[str, str]:
     return date, year_
 
 
-def _headings(headings: _Element | None) -> tuple[list[str], list[str]]:
+def _headings(headings: Element | None) -> tuple[list[str], list[str]]:
     """Return MeSH headings as MEDLINE writes them (`Hypertension/*drug therapy`), and their ids."""
     names: list[str] = []
     ids: list[str] = []
@@ -195,14 +154,14 @@ def _headings(headings: _Element | None) -> tuple[list[str], list[str]]:
     return names, ids
 
 
-def _sections(abstract: _Element | None, type_: str, code: str) -> Iterator[tuple[str, str, str]]:
+def _sections(abstract: Element | None, type_: str, code: str) -> Iterator[tuple[str, str, str]]:
     """Yield the sections of an Abstract or OtherAbstract as passages."""
     if abstract is not None:
         for section in abstract.iterchildren("AbstractText"):
             yield section.get("Label") or type_, code, _text(section)
 
 
-def _document(core: _Element, article: _Element, data: _Element | None) -> Document:
+def _document(core: Element, article: Element, data: Element | None) -> Document:
     """Build the Document of a citation or a book.
 
     Args:
@@ -238,7 +197,7 @@ def _document(core: _Element, article: _Element, data: _Element | None) -> Docum
     )
 
 
-def _pmid(element: _Element | None) -> tuple[str, int | None]:
+def _pmid(element: Element | None) -> tuple[str, int | None]:
     """Return the PMID and its version; a record without the one cannot be told from others."""
     pmid = _text(element)
     if element is None or not pmid:
@@ -263,7 +222,7 @@ def _published_in(own: _Fields, fields: _Fields, book: _Fields) -> dict[str, str
 
 
 def _article_ids(
-    own: _Fields, article: _Element, book: _Element | None, data: _Element | None
+    own: _Fields, article: Element, book: Element | None, data: Element | None
 ) -> dict[str, str]:
     """Return doi, pmc and pii of the article itself; its references have an ArticleIdList too."""
     ids: dict[str, str] = {}
@@ -277,7 +236,7 @@ def _article_ids(
     return {name: ids.get(name, "") for name in ("doi", "pmc", "pii", "bookaccession")}
 
 
-def _subjects(core: _Element, own: _Fields, fields: _Fields) -> dict[str, str]:
+def _subjects(core: Element, own: _Fields, fields: _Fields) -> dict[str, str]:
     """Return publication types, MeSH headings and keywords, and whether it was retracted."""
     types = _texts(fields.get("PublicationTypeList", core), "PublicationType")
     mesh, mesh_ids = _headings(own.get("MeshHeadingList"))
@@ -314,37 +273,15 @@ def _without_unread(data: bytes) -> bytes:
     return kept + data[at:]
 
 
-def _parsed(data: bytes) -> _Element:
-    """Parse a record, whole if need be: a list may hold another one of its name."""
-    try:
-        return etree.fromstring(_without_unread(data), _PARSER)
-    except etree.XMLSyntaxError:
-        return etree.fromstring(data, _PARSER)
+def _element(data: bytes) -> Element:
+    """Parse a record; the unread is cut out unless a list holds another one of its name."""
+    element = xml_elements.parsed(data, _without_unread(data))
+    return element[0] if element.tag in _ROOT_NAMES else element  # wrapped, for the namespaces
 
 
-def _element(data: bytes) -> _Element:
-    """Parse the bytes of one record, without entities and without a look at any other place."""
-    try:
-        data.decode("utf-8")  # libxml2 would go on with replacement characters
-        element = _parsed(data)
-    except UnicodeDecodeError as error:
-        message = f"bytes that are not valid in the file's encoding: {error.reason}"
-        raise FormatError("encoding", message) from None
-    except etree.XMLSyntaxError as error:
-        first_line = str(error).partition("\n")[0]
-        raise FormatError("malformed", f"not well-formed XML: {first_line}") from None
-    if str(element.tag).startswith("{"):
-        _drop_namespace(element)
-    if element.tag in _ROOT_NAMES:  # wrapped, for the namespaces
-        element = element[0]
-    return element
-
-
-def _drop_namespace(element: _Element) -> None:
-    """Take a default namespace off the names of all the elements in it."""
-    namespace = str(element.tag).partition("}")[0] + "}"
-    for inner in element.iter(f"{namespace}*"):
-        inner.tag = _local_name(inner)
+def scan(stream: BinaryIO) -> Iterator[RawRecord]:
+    """Yield the citations, book articles and deleted PMIDs of a PubMed XML file."""
+    return xml_scanner.scan(stream, _RECORDS)
 
 
 def parse(raw: RawRecord) -> Document:
@@ -362,4 +299,10 @@ def parse(raw: RawRecord) -> Document:
     return _document(citation, article, inner.get("PubmedData"))
 
 
-FORMAT = Format("pubmed", (".xml",), scan, parse)
+FORMAT = Format(
+    "pubmed",
+    (".xml",),
+    scan,
+    parse,
+    "a citation, a book article or a deleted PMID: title and abstracts, in all their languages",
+)

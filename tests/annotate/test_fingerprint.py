@@ -40,6 +40,7 @@ def test_it_is_sixteen_digits_and_the_same_for_the_same():
         ({"chat": "taiyi1"}, "chat"),
         ({"max_tokens": 100}, "max_tokens"),
         ({"context_limit": 1000}, "context_limit"),
+        ({"columns": {"text": "abstract"}}, "columns"),
         ({"engine": "fake"}, "engine"),
         ({"engine_args": {"dtype": "float32"}}, "arguments"),
         ({"engine_args": {"quantization": "fp8"}}, "arguments"),

@@ -189,7 +189,7 @@ def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path):
 def test_scanning_from_a_record_on(tmp_path, name, first, most, expected):
     path, data = tmp_path / name, b'{"a": 1}\n{"b": 12}\n{}\n'
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    sizes, complete = record_sizes(str(path), first, most)
+    _, sizes, complete = record_sizes(str(path), first, most)
     assert (len(sizes), complete) == expected
     assert list(sizes) == [8, 9, 2][first : first + len(sizes)]
 
@@ -209,7 +209,14 @@ def test_the_name_of_a_unit_sorts_by_its_first_record():
 
 def part(name: str) -> Part:
     source = PlannedSource(
-        name=name, path=f"/in/{name}", size=1, tag="t", sha256=None, complete=True, units=[(0, 4)]
+        name=name,
+        path=f"/in/{name}",
+        format="jsonl",
+        size=1,
+        tag="t",
+        sha256=None,
+        complete=True,
+        units=[(0, 4)],
     )
     return Part(sources=[source])
 

@@ -135,6 +135,17 @@ def test_names_below_a_pattern_start_at_its_fixed_folder(tmp_path):
     assert same == file
 
 
+def test_the_text_of_annotations_is_read_with_them_and_is_no_source(tmp_path):
+    files(
+        tmp_path, "a.ann", "a.txt", "b.a1", "b.a2", "b.txt.gz", "c.txt", "d.a2", "e.ann.gz", "e.txt"
+    )
+    corpus = find([str(tmp_path)])
+    names = [Path(file.stored.path).name for file in corpus.files]
+    assert names == ["a.ann", "b.a1", "b.txt.gz", "c.txt", "e.ann.gz"]
+    assert corpus.passed_over == 1
+    assert found(tmp_path / "a.txt") == ["a.txt"]  # named by itself it is a text
+
+
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
@@ -153,7 +164,9 @@ def test_an_input_without_anything_to_read_is_named(tmp_path, given, problem):
         find([str(tmp_path / "good.txt"), str(tmp_path / given)])
     assert str(caught.value).startswith(f"{tmp_path / given}: {problem}")
     if "known" in problem:
-        assert str(caught.value).endswith("(known: .xml[.gz], .jsonl[.gz], .txt[.gz])")
+        assert str(caught.value).endswith(
+            ".txt[.gz], .ann[.gz], .a1[.gz], .jsonl[.gz], .parquet[.gz])"
+        )
 
 
 def test_a_bucket_is_an_input(bucket):

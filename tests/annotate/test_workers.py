@@ -24,6 +24,7 @@ from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_units, unit_ro
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ModelError
+from taiyi_ray.formats import format_of
 from taiyi_ray.records import Document
 from tests.samples import asked
 
@@ -34,9 +35,12 @@ ASSIGNMENTS = [asked(task, grammar=False, document_first=True) for task in ("ner
 def planned(path: Path, first: int, last: int, *, replaces: str = "") -> dict[str, Any]:
     """The row of a unit of this file."""
     stored = storage.stat(str(path))
+    format_ = format_of(path.name)
+    assert format_ is not None
     source = PlannedSource(
         name=f"{path.name}-01234567",
         path=str(path),
+        format=format_.name,
         size=stored.size,
         tag=stored.tag,
         sha256=digest(str(path)),
@@ -45,6 +49,23 @@ def planned(path: Path, first: int, last: int, *, replaces: str = "") -> dict[st
     )
     unit = Unit(source=source.name, path=source.path, first=first, last=last)
     return unit_row(unit, source, replaces=replaces)
+
+
+def test_a_unit_is_read_with_the_names_of_its_columns(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"pmid": "7", "abstract": "x"}\n')
+    row = planned(path, 0, 0)
+    (document,) = read_documents(row | {"columns": '{"document_id": "pmid", "text": "abstract"}'})
+    assert (document["document_id"], document["passages"][0]["text"]) == ("7", "x")
+    assert read_documents(row)[0]["status"] == "failed"
+
+
+def test_a_unit_of_annotations_is_read_with_its_text(tmp_path):
+    (tmp_path / "a.txt").write_text("TNF in mice")
+    path = tmp_path / "a.ann"
+    path.write_text("T1\tGene 0 3\tTNF\n")
+    (document,) = read_documents(planned(path, 0, 0))
+    assert (document["document_id"], document["passages"][0]["text"]) == ("a", "TNF in mice")
 
 
 def unit_of(row: dict[str, Any]) -> Unit:

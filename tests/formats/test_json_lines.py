@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import documents, json_lines
 from taiyi_ray.formats.format import RawRecord
-from taiyi_ray.records import Document, Passage
+from taiyi_ray.records import Annotations, Document, Label, Passage, Relation
+from tests.formats.annotated import check_contracts
 
 
 def scan(data: bytes) -> list[RawRecord]:
@@ -153,6 +154,56 @@ def test_wrong_lines(line: bytes, kind: str, words: str) -> None:
 def test_a_pair_of_escaped_surrogates_is_one_character() -> None:
     line = b'{"document_id": "1", "text": "\\ud83e\\uddec"}'
     assert json_lines.parse(RawRecord("line", line)).text == "🧬"
+
+
+def test_annotations_of_our_rows_are_gold() -> None:
+    record = {
+        "document_id": "1",
+        "title": "TNF",
+        "text": "TNF binds",
+        "mentions": [
+            {"id": 5, "type": "gene", "text": "TNF", "start": 4, "end": 7},
+            {"id": 6, "type": "gene", "text": "binds", "start": 8, "end": 12, "score": 0.5},
+        ],
+        "relations": [
+            {"id": 0, "type": "r", "head_text": "TNF", "tail_text": "x", "head": [5], "tail": []}
+        ],
+        "labels": [{"task": "t", "label": "a"}],
+        "events": ["not", "objects"],
+    }
+    document = parse(record)
+    check_contracts(document)
+    assert [(m.id, m.start, m.end, m.score) for m in document.gold.mentions] == [
+        (5, 4, 7, None),
+        (6, 8, 13, 0.5),
+    ]
+    assert document.gold.relations == [Relation(0, "r", "TNF", "x", [5], [])]
+    assert document.gold.labels == [Label("t", "a")]
+    assert document.metadata == {"events": "not; objects"}
+    assert [error.kind for error in document.errors] == ["gold_moved"]
+
+
+@pytest.mark.parametrize("entry", [{"text": "x"}, {"id": "a", "more": 1}, {}])
+def test_objects_that_are_no_annotations_of_ours_are_metadata(entry: dict[str, object]) -> None:
+    document = parse({"document_id": "1", "text": "x", "mentions": [entry]})
+    assert document.gold == Annotations()
+    assert document.metadata == {"mentions": json.dumps(entry)}
+    assert [error.kind for error in document.errors] == ["gold_left_out"]
+
+
+def test_a_title_that_is_a_passage_already_is_no_second_one() -> None:
+    given = [{"type": "vernacular_title", "text": "T"}, {"text": "x"}]
+    document = parse({"document_id": "1", "title": "T", "passages": given})
+    assert [p.type for p in document.passages] == ["vernacular_title", "text"]
+
+
+def test_keys_of_other_names() -> None:
+    line = b'{"pmid": 7, "abstract": "x", "text": "y", "year": 1}'
+    document = json_lines.parse(
+        RawRecord("line", line, columns={"document_id": "pmid", "text": "abstract"})
+    )
+    assert (document.document_id, document.text) == ("7", "x")
+    assert document.metadata == {"year": "1"}
 
 
 JSON = st.recursive(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taiyi_ray.formats import documents, format_of, plain_text
+from taiyi_ray.formats import documents, format, format_of, plain_text
 from taiyi_ray.records import Document, Passage
 
 
@@ -62,7 +62,7 @@ def test_broken_files(data: bytes, kind: str) -> None:
 
 
 def test_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain_text, "MAX_RECORD_BYTES", 10)
+    monkeypatch.setattr(format, "MAX_RECORD_BYTES", 10)
     assert read(b"x" * 10).text == "x" * 10
     assert read(b"x" * 11).errors[0].kind == "too_large"
 

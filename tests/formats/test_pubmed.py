@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taiyi_ray.errors import FormatError
-from taiyi_ray.formats import documents, pubmed, pubmed_scanner, raw_records
+from taiyi_ray.formats import documents, pubmed, raw_records, xml_scanner
 from taiyi_ray.formats.format import RawRecord
 from taiyi_ray.records import Document, Passage
 
@@ -407,13 +407,13 @@ def test_a_missing_end_tag_costs_one_record(gap: str) -> None:
 
 
 def test_a_record_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pubmed_scanner, "MAX_RECORD_BYTES", 1000)
+    monkeypatch.setattr(xml_scanner, "MAX_RECORD_BYTES", 1000)
     large = article("2", "<ArticleTitle>" + "x" * 5000 + "</ArticleTitle>")
     commented = large.replace("xx", "<!-- <PubmedArticle> -->", 1)
     file = file_of(article("1"), large, article("3"), commented, article("5"))
     for chunk, ahead in ((1 << 20, 1 << 18), (50, 200)):
-        monkeypatch.setattr(pubmed_scanner, "_CHUNK", chunk)
-        monkeypatch.setattr(pubmed_scanner, "_AHEAD", ahead)
+        monkeypatch.setattr(xml_scanner, "_CHUNK", chunk)
+        monkeypatch.setattr(xml_scanner, "_AHEAD", ahead)
         assert faults(file) == [None, "too_large", None, "too_large", None]
 
 
@@ -523,7 +523,7 @@ CHINESE = file_of(
 )
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
 def test_encodings(codec: str, declared: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pubmed_scanner, "_CHUNK", chunk)
+    monkeypatch.setattr(xml_scanner, "_CHUNK", chunk)
     file = CHINESE.replace("?>", f' encoding="{declared}"?>' if declared else "?>", 1)
     assert [d.title for d in read(file.encode(codec))] == ["中文 α", "目的"]
 
@@ -600,10 +600,10 @@ PIECES = st.sampled_from(
 def test_records_do_not_depend_on_chunks(pieces: list[str], chunk: int, small: bool) -> None:
     data = ("<PubmedArticleSet>" + "".join(pieces)).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pubmed_scanner, "MAX_RECORD_BYTES", 400 if small else 1 << 20)
-        patch.setattr(pubmed_scanner, "_AHEAD", 120)
+        patch.setattr(xml_scanner, "MAX_RECORD_BYTES", 400 if small else 1 << 20)
+        patch.setattr(xml_scanner, "_AHEAD", 120)
         whole = scan(data)
-        patch.setattr(pubmed_scanner, "_CHUNK", chunk)
+        patch.setattr(xml_scanner, "_CHUNK", chunk)
         assert scan(data) == whole
 
 

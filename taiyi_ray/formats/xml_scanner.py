@@ -1,4 +1,4 @@
-"""Finding the records in PubMed and MEDLINE XML, byte by byte and in constant memory.
+"""Finding the records in XML (PubMed, BioC, JATS), byte by byte and in constant memory.
 
 The scanner looks only for the tags of records and of their root; comments, CDATA and processing
 instructions are passed over. Every decision is taken with `_AHEAD` bytes in view (or the end of the
@@ -8,6 +8,7 @@ data), and looks no farther: so records do not depend on how the data arrives.
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Final
@@ -84,12 +85,7 @@ def _utf8_chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 # --------------------------------------------------------------------------------------- scanning
 
-ROOTS: Final = frozenset({b"PubmedArticleSet", b"PubmedBookArticleSet", b"MedlineCitationSet"})
-_RECORDS: Final = frozenset(
-    {b"PubmedArticle", b"MedlineCitation", b"PubmedBookArticle", b"BookDocument"}
-)
-_DELETIONS: Final = frozenset({b"DeleteCitation", b"DeleteDocument"})
-_OUTER: Final = frozenset({b"PubmedArticle", b"PubmedBookArticle"})
+_DELETED: Final = b"PMID"
 
 _CLOSERS: Final = {b"<!--": b"-->", b"<![CDATA[": b"]]>", b"<?": b"?>"}
 
@@ -108,10 +104,6 @@ def _marks(names: Iterable[bytes]) -> re.Pattern[bytes]:
     return re.compile(rb"<(?=[!?]|%b|/(?:%b))(?:!--|!\[CDATA\[|\?|%b)" % (starts, starts, tag))
 
 
-_MARKS = _marks(ROOTS | _RECORDS | _DELETIONS)
-_MARKS_AND_PMIDS = _marks(ROOTS | _RECORDS | _DELETIONS | {b"PMID"})
-_MARKS_IN_OUTER = _marks(ROOTS | _OUTER | _DELETIONS)  # the citation in an article is no mark there
-
 _MISC = rb"(?:\s++|\xef\xbb\xbf|<\?.*?\?>|<!--.*?-->)*+"
 _DOCTYPE = (
     rb"""<!DOCTYPE(?:[^\["'>]|"[^"]*"|'[^']*'"""
@@ -121,10 +113,55 @@ _MISC_ONLY = re.compile(_MISC, re.DOTALL)
 _PROLOG = re.compile(rb"%b(?:%b)?+%b<([^\s<>/!?]+)%b" % (_MISC, _DOCTYPE, _MISC, _REST), re.DOTALL)
 
 
+class XmlRecords:
+    """Which elements of a format are its records, and which hold them.
+
+    Attributes:
+        roots: elements that hold records; a record may also be a root itself.
+        records: the records.
+        outer: those records in which others of `records` may stand, and then are no records.
+        deletions: elements that hold the ids of withdrawn records; each PMID there is a record of
+            the kind `delete`.
+        expected: the root that messages name.
+        fault: what a file with another root is called.
+    """
+
+    def __init__(
+        self,
+        roots: Iterable[bytes],
+        records: Iterable[bytes],
+        *,
+        outer: Iterable[bytes] = (),
+        deletions: Iterable[bytes] = (),
+        expected: str,
+        fault: str,
+    ) -> None:
+        self.roots, self.records = frozenset(roots), frozenset(records)
+        self.outer, self.deletions = frozenset(outer), frozenset(deletions)
+        self.expected, self.fault = expected, fault
+        self._marks = _marks(self.roots | self.records | self.deletions)
+        self._marks_in_outer = _marks(self.roots | self.outer | self.deletions)
+        self.marks_and_deleted = _marks(self.roots | self.records | self.deletions | {_DELETED})
+
+    def marks(self, record: bytes | None = None) -> re.Pattern[bytes]:
+        """Match the tags that matter between records, or inside one of this name."""
+        return self._marks_in_outer if record in self.outer else self._marks
+
+    def recognises(self, head: bytes) -> bool:
+        """Tell from the beginning of the data whether its root is one of these."""
+        try:
+            utf8 = b"".join(_utf8_chunks(io.BytesIO(head)))
+        except FormatError:
+            return False
+        prolog = _PROLOG.match(utf8)
+        return prolog is not None and prolog[1] in self.roots | self.records
+
+
 class _Scanner:
     """The bytes in view, and the walk over them.
 
     Attributes:
+        of: the elements that are looked for.
         data: the bytes in view, from the start of the record that is being taken.
         at: where to look next.
         begin: where the record that is being taken starts; None outside one.
@@ -132,8 +169,9 @@ class _Scanner:
         ended: `data` reaches to the end of the source.
     """
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes], of: XmlRecords) -> None:
         self.chunks = chunks
+        self.of = of
         self.data = b""
         self.at = 0
         self.begin: int | None = None
@@ -147,11 +185,11 @@ class _Scanner:
             self._see_ahead()
             prolog = _PROLOG.match(self.data, self.at, self.at + _AHEAD)
             name = prolog[1] if prolog else b""
-            if prolog is None or name not in ROOTS | _RECORDS:
+            if prolog is None or name not in self.of.roots | self.of.records:
                 yield from self._no_root(name, first)
                 return
             wrap = (b"", b"")
-            if name in ROOTS:
+            if name in self.of.roots:
                 self.at = prolog.end()
                 if prolog[2].endswith(b"/>"):
                     first = False
@@ -173,39 +211,39 @@ class _Scanner:
             yield RawRecord.broken("empty", "the file is empty")
         elif name:
             root = name[:80].decode("utf-8", "replace")
-            message = f"the root element is <{root}>; expected PubmedArticleSet"
-            yield RawRecord.broken("not_pubmed", message)
+            message = f"the root element is <{root}>; expected {self.of.expected}"
+            yield RawRecord.broken(self.of.fault, message)
         elif first:
             shown = self.data[start : start + 40].decode("utf-8", "replace")
-            yield RawRecord.broken("not_pubmed", f"no XML element at {shown!r}")
+            yield RawRecord.broken(self.of.fault, f"no XML element at {shown!r}")
         elif not only_misc:
             yield RawRecord.broken("malformed", "there is text after the end of the root element")
 
     def _below(self, root: bytes, wrap: tuple[bytes, bytes]) -> Iterator[RawRecord]:
         """Yield the records up to the root's end tag; a record may be the root itself."""
-        while (mark := self._next(_MARKS)) is not None:
+        while (mark := self._next(self.of.marks())) is not None:
             closing, name = mark[1], mark[2]
             if closing:
                 if name == root:
                     return
-                if name in _RECORDS:
+                if name in self.of.records:
                     message = f"an end tag </{name.decode()}> without its start tag"
                     yield RawRecord.broken("malformed", message)
-            elif name in _RECORDS:
-                yield self._record(mark, _MARKS_IN_OUTER if name in _OUTER else _MARKS, wrap)
+            elif name in self.of.records:
+                yield self._record(mark, self.of.marks(name), wrap)
                 if name == root:
                     return
-            elif name in _DELETIONS and not (mark[3] or b"").endswith(b"/>"):
+            elif name in self.of.deletions and not (mark[3] or b"").endswith(b"/>"):
                 yield from self._deleted(name, wrap)
         yield RawRecord.broken("truncated", f"the data ends without </{root.decode()}>")
 
     def _deleted(self, block: bytes, wrap: tuple[bytes, bytes]) -> Iterator[RawRecord]:
         """Yield each PMID of a DeleteCitation as a record of the kind `delete`."""
-        while (mark := self._next(_MARKS_AND_PMIDS)) is not None:
+        while (mark := self._next(self.of.marks_and_deleted)) is not None:
             closing, name = mark[1], mark[2]
-            if name == b"PMID":
+            if name == _DELETED:
                 if not closing:
-                    yield self._record(mark, _MARKS_AND_PMIDS, wrap)
+                    yield self._record(mark, self.of.marks_and_deleted, wrap)
             elif closing and name == block:
                 return
             else:
@@ -231,7 +269,7 @@ class _Scanner:
         if fault is not None:
             return fault
         data = self.data[begin : self.at]
-        kind = "delete" if name == b"PMID" else name.decode()
+        kind = "delete" if name == _DELETED else name.decode()
         return RawRecord(kind, wrap[0] + data + wrap[1] if wrap[0] else data)
 
     def _to_end(self, name: bytes, marks: re.Pattern[bytes]) -> RawRecord | None:
@@ -240,11 +278,14 @@ class _Scanner:
             closing, other = mark[1], mark[2]
             if closing and other == name:
                 return None
-            if not closing or other in ROOTS or (name == b"PMID" and other in _DELETIONS):
+            if not closing or other in self.of.roots or self._leaves_deletion(name, other):
                 self.at = mark.start()
                 message = f"a <{name.decode()}> without its end tag"
                 return RawRecord.broken("malformed", message)
         return RawRecord.broken("truncated", f"the data ends inside a <{name.decode()}>")
+
+    def _leaves_deletion(self, name: bytes, other: bytes) -> bool:
+        return name == _DELETED and other in self.of.deletions
 
     def _next(self, marks: re.Pattern[bytes]) -> re.Match[bytes] | None:
         """Return the next tag of interest and step behind it; None at the end of the data."""
@@ -291,15 +332,13 @@ class _Scanner:
             self.begin = 0
 
 
-def scan(stream: BinaryIO) -> Iterator[RawRecord]:
-    """Yield the citations, book articles and deleted PMIDs of a PubMed XML file.
+def scan(stream: BinaryIO, of: XmlRecords) -> Iterator[RawRecord]:
+    """Yield the records of an XML file; their kinds are the names of their elements, or `delete`.
 
-    Kinds: PubmedArticle, MedlineCitation (alone, in the older MedlineCitationSet),
-    PubmedBookArticle, BookDocument (alone), and `delete`. Where the root element declares
-    namespaces, a record comes wrapped in that root. Never raises on any bytes, only what
-    `stream.read` raises.
+    Where the root element declares namespaces, a record comes wrapped in that root. Never raises on
+    any bytes, only what `stream.read` raises.
     """
     try:
-        yield from _Scanner(_utf8_chunks(stream)).records()
+        yield from _Scanner(_utf8_chunks(stream), of).records()
     except FormatError as error:
         yield RawRecord.broken(error.kind, str(error))

@@ -1,0 +1,149 @@
+"""The rows of an output as files of another format: `taiyi-ray export`.
+
+Sources follow the plan, one file each (brat: a folder with two files a document); a unit is held at
+a time. A file is there whole or not at all, under a name that the plan decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, count, islice
+from typing import Any
+from urllib.parse import quote
+
+from taiyi_ray import storage
+from taiyi_ray.annotate.output import Output
+from taiyi_ray.annotate.plan import Plan, Unit, load_job, load_plan
+from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.formats import FORMATS
+from taiyi_ray.formats.format import Format, Writer, Written
+from taiyi_ray.records import Document, annotations_from_row, document_from_row
+
+_LONGEST_NAME = 150
+
+WRITTEN: dict[str, Format] = {format_.name: format_ for format_ in FORMATS if format_.writer}
+"""The formats that are written, by name."""
+
+
+@dataclass(slots=True)
+class Exported:
+    """What an export wrote, and what it could not: documents, and parts of their annotations."""
+
+    documents: int = 0
+    files: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def summary(self) -> str:
+        """What was written, and a line for each thing that the format could not hold."""
+        lines = [f"{self.documents:,} documents in {self.files:,} files"]
+        lines += [f"left out: {count:,} {what}" for what, count in self.left_out.most_common()]
+        lines += [f"lost: {what} ({count:,})" for what, count in self.lost.most_common()]
+        return "\n".join(lines)
+
+
+def export(output: str, name: str, to: str, most: int | None = None) -> Exported:
+    """Write the documents of an output that are `ok` or `partial`, with their annotations.
+
+    Args:
+        output: the output folder of a corpus job, finished or not.
+        name: of the format.
+        to: the folder to write to, which may not be the output.
+        most: documents a file, where a file holds several; all of a source without it.
+
+    Raises:
+        ConfigError: no such format, no output there, or `to` lies in it.
+        StorageError: a place cannot be read or written.
+    """
+    format_ = WRITTEN.get(name)
+    if format_ is None:
+        hint = nearest(name, WRITTEN)
+        raise ConfigError(f"--format {name}: cannot be written{hint} (known: {', '.join(WRITTEN)})")
+    place, to = storage.absolute(output), storage.absolute(to)
+    if f"{to}/".startswith(f"{place}/annotations/") or to == place:
+        raise ConfigError(f"--to {to}: is in the output itself; name another folder")
+    job = load_job(place)
+    if job is None:
+        raise ConfigError(f"{output}: no output of `taiyi-ray annotate` is there (no job.json)")
+    plan = load_plan(place, job)
+    source = Output(place)
+    there = source.committed()
+    exported = Exported()
+    assert format_.writer is not None
+    for source_name, units in _by_source(plan).items():
+        found = [unit for unit in units if unit.name in there]
+        exported.left_out["units that are not there yet"] += len(units) - len(found)
+        rows = (row for unit in found for row in source.rows(unit))
+        records = _written(rows, format_.writer, exported)
+        stem = storage.join(to, source_name)
+        if format_.writer.apart:
+            _write_apart(records, stem, format_.writer, exported)
+        else:
+            _write_files(records, stem, format_.writer, most, exported)
+    exported.left_out = +exported.left_out
+    return exported
+
+
+def _by_source(plan: Plan) -> dict[str, list[Unit]]:
+    """The units of each source, in order: a --limit that was lifted put some into another part."""
+    found: dict[str, list[Unit]] = {}
+    for unit in plan.units():
+        found.setdefault(unit.source, []).append(unit)
+    return {name: sorted(units, key=lambda unit: unit.first) for name, units in found.items()}
+
+
+def _written(
+    rows: Iterable[dict[str, Any]], writer: Writer, exported: Exported
+) -> Iterator[tuple[Document, Written]]:
+    """Turn rows into records of the format; what is left out and lost is counted."""
+    for row in rows:
+        if row["status"] in ("failed", "deleted"):
+            exported.left_out[f"{row['status']} documents"] += 1
+            continue
+        document = document_from_row(row)
+        written = writer.write(document, annotations_from_row(row))
+        exported.lost += written.lost
+        exported.documents += 1
+        yield document, written
+
+
+def _write_files(
+    records: Iterator[tuple[Document, Written]],
+    stem: str,
+    writer: Writer,
+    most: int | None,
+    exported: Exported,
+) -> None:
+    """Write a source as one file, or as several of at most so many documents."""
+    (ending,) = writer.endings
+    for number in count():
+        first = next(records, None)
+        if first is None:
+            return
+        rest = islice(records, None if most is None else most - 1)
+        part = "" if most is None else f"-{number:06d}"
+        with storage.written(f"{stem}{part}{ending}") as file:
+            between = writer.head
+            for _, written in chain([first], rest):
+                file.write(between + written.parts[ending])
+                between = writer.between
+            file.write(writer.tail)
+        exported.files += 1
+
+
+def _write_apart(
+    records: Iterator[tuple[Document, Written]], folder: str, writer: Writer, exported: Exported
+) -> None:
+    """Write each document of a source as files of its own, called by its id."""
+    names: set[str] = set()
+    for document, written in records:
+        name = quote(document.document_id or "", safe="")[-_LONGEST_NAME:]
+        if not name or name.startswith(".") or name in names:
+            name = f"{document.position:09d}-{name}"
+        names.add(name)
+        for ending in writer.endings:
+            with storage.written(storage.join(folder, f"{name}{ending}")) as file:
+                file.write(written.parts[ending])
+            exported.files += 1

@@ -1,0 +1,373 @@
+"""BioC: what its XML and its JSON have in common, as the dictionaries of the JSON form.
+
+    document    id, infons, passages, annotations, relations
+    passage     offset, infons, text or sentences, annotations, relations
+    sentence    offset, infons, text, annotations, relations
+    annotation  id, infons, text, locations (each offset, length)
+    relation    id, infons, nodes (each refid, role)
+
+BioC is described by Comeau et al. 2013 (doi:10.1093/database/bat064, http://bioc.sourceforge.net).
+Offsets count characters of the whole document, from where each passage says that it begins.
+
+An annotation's type is its infon `type`, its concept `identifier` or the infon that is called by a
+terminology (`MESH`, `NCBI Gene`). A relation of two nodes is one of mentions; of more, with a
+`trigger`, or of one, it is an event; without nodes, two infons name its concepts (BioRED: `entity1`
+and `entity2`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final, cast, get_args
+
+from taiyi_ray.errors import FormatError
+from taiyi_ray.formats import language
+from taiyi_ray.formats.gold import Gold, concept_of
+from taiyi_ray.records import (
+    Annotations,
+    Concept,
+    Document,
+    Event,
+    Grounded,
+    Mention,
+    Passage,
+    Relation,
+    annotations_from_row,
+    as_values,
+    passages,
+)
+
+Values = dict[str, Any]
+
+_TERMINOLOGIES: Final = frozenset(
+    {
+        *("mesh", "medic", "omim", "ncbi gene", "gene", "ncbi taxonomy", "species", "chebi"),
+        *("uniprot", "go", "cellosaurus", "dbsnp", "rsid", "umls", "hpo", "mondo"),
+    }
+)
+# Infons of a document that our own writer fills from other fields than the metadata.
+_TITLE, _LANGUAGE, _VERSION = "title", "language", "version"
+_FOUND: Final = ("labels", "texts")
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+def document_of(record: object) -> Document:
+    """Turn a BioC document into a Document with its gold annotations.
+
+    Raises:
+        FormatError: `invalid_record` or `no_document_id`.
+    """
+    record = _object(record, "the document")
+    document_id = record.get("id")
+    if document_id in (None, ""):
+        raise FormatError("no_document_id", "the document has no id")
+    own = _Passages()
+    for number, passage in enumerate(_list(record, "passages")):
+        own.add(_object(passage, f"passages[{number}]"))
+    infons = _infons(record)
+    stated = infons.pop(_LANGUAGE, None)
+    parts = own.parts(language.normalised(stated) if stated else None)
+    title = infons.pop(_TITLE, None) or next((t for k, _, t in parts if k == "title" and t), None)
+    version = infons.pop(_VERSION, "")
+    found = [infons.pop(name, None) for name in _FOUND]
+    document = Document(
+        str(document_id),
+        passages(parts),
+        int(version) if version.isdecimal() and len(version) < 10 else None,
+        language.normalised(stated) if stated else None,
+        title,
+        {**own.metadata, **infons},
+    )
+    # Passages without a text are left out of the document: `home` counts the others.
+    kept = [n for n, (_, _, text) in enumerate(parts) if text]
+    home = {n: at for at, n in enumerate(kept)}
+    gold = Gold(document, [own.bases[n] for n in kept])
+    listed = [(home.get(n), holder) for n, holder in own.holders]
+    _annotations(gold, [*listed, (None, record)])
+    gold.settle()
+    _labels_and_texts(document, dict(zip(_FOUND, found, strict=True)))
+    return document
+
+
+class _Passages:
+    """The passages of a document, and what holds annotations in them."""
+
+    def __init__(self) -> None:
+        self.bases: list[int] = []
+        self.holders: list[tuple[int, Values]] = []
+        self.metadata: dict[str, str] = {}
+        self._parts: list[tuple[str, str | None, str]] = []
+
+    def add(self, passage: Values) -> None:
+        infons = _infons(passage)
+        type_ = infons.pop("type", None) or infons.pop("section_type", None) or "text"
+        stated = infons.pop("language", None)
+        if not self.bases:  # where NCBI has what it knows of an article
+            self.metadata = infons
+        base = _whole(passage, "offset")
+        text = _string(passage, "text") or ""
+        self.holders.append((len(self.bases), passage))
+        for sentence in map(_sentence, _list(passage, "sentences")):
+            self.holders.append((len(self.bases), sentence))
+            if not _string(passage, "text"):
+                at = _whole(sentence, "offset") - base
+                text = text.ljust(at) + (_string(sentence, "text") or "")
+        self.bases.append(base)
+        self._parts.append((type_, stated, text))
+
+    def parts(self, stated: str | None) -> list[tuple[str, str, str]]:
+        return [
+            (type_, language.normalised(own) if own else stated or language.of_text(text), text)
+            for type_, own, text in self._parts
+        ]
+
+
+def _sentence(sentence: object) -> Values:
+    return _object(sentence, "a sentence")
+
+
+def _annotations(gold: Gold, holders: Sequence[tuple[int | None, Values]]) -> None:
+    for home, holder in holders:
+        for number, annotation in enumerate(_list(holder, "annotations")):
+            _annotation(gold, home, _object(annotation, f"annotations[{number}]"))
+    for _, holder in holders:
+        for number, relation in enumerate(_list(holder, "relations")):
+            _relation(gold, _object(relation, f"relations[{number}]"))
+
+
+def _annotation(gold: Gold, home: int | None, annotation: Values) -> None:
+    infons = _infons(annotation)
+    ranges = []
+    for location in _list(annotation, "locations"):
+        start = _whole(_object(location, "a location"), "offset")
+        ranges.append((start, start + _whole(location, "length")))
+    grounded = infons.get("grounded", "exact")
+    gold.mention(
+        str(annotation.get("id", "")),
+        infons.get("type"),
+        _string(annotation, "text"),
+        ranges,
+        home=home,
+        concept=_concept(infons),
+        score=_score(infons, "score"),
+        grounded=cast(Grounded, grounded) if grounded in get_args(Grounded) else "exact",
+    )
+
+
+def _concept(infons: dict[str, str]) -> Concept | None:
+    if "concept_id" in infons:
+        concept = Concept(infons.get("concept_db", ""), infons["concept_id"])
+    elif identifier := concept_of(infons.get("identifier")):
+        concept = identifier
+    else:
+        named = [(k, v) for k, v in infons.items() if k.lower() in _TERMINOLOGIES and v]
+        if not named or (concept_of(named[0][1])) is None:
+            return None
+        concept = Concept(*named[0])
+    concept.name = infons.get("concept_name")
+    concept.score = _score(infons, "concept_score")
+    return concept
+
+
+def _relation(gold: Gold, relation: Values) -> None:
+    key, infons = str(relation.get("id", "")), _infons(relation)
+    type_ = infons.pop("type", None) or infons.pop("relation", None) or "relation"
+    nodes = [_object(node, "a node") for node in _list(relation, "nodes")]
+    roles = [(str(node.get("role", "")), str(node.get("refid", ""))) for node in nodes]
+    names = {role for role, _ in roles}
+    if "head_text" in infons and "tail_text" in infons:
+        head, tail = ([key for role, key in roles if role == end] for end in ("head", "tail"))
+        texts = (infons["head_text"], infons["tail_text"])
+        gold.relation(key, type_, head, tail, texts, _score(infons, "score"))
+    elif len(roles) == 2 and "trigger" not in names and "arguments" not in infons:
+        gold.relation(key, type_, [roles[0][1]], [roles[1][1]])
+    elif roles or "arguments" in infons:
+        trigger = next((key for role, key in roles if role == "trigger"), None)
+        arguments = [(role, key, "") for role, key in roles if role != "trigger"]
+        gold.event(key, type_, trigger, _own_arguments(infons) or arguments)
+    elif ends := _concepts_related(infons):
+        gold.relation_of_concepts(key, type_, *ends)
+    else:
+        gold.leave_out("relations without nodes")
+
+
+def _own_arguments(infons: dict[str, str]) -> list[tuple[str, str | None, str]]:
+    """The arguments as our own writer puts them: some have a text and no annotation."""
+    try:
+        listed = json.loads(infons.get("arguments", "[]"))
+        return [(role, key, text) for role, key, text in listed]
+    except (ValueError, TypeError):
+        return []
+
+
+def _concepts_related(infons: dict[str, str]) -> tuple[str, str] | None:
+    if "entity1" in infons and "entity2" in infons:
+        return infons["entity1"], infons["entity2"]
+    rest = [value for name, value in infons.items() if name != "novel"]
+    return (rest[0], rest[1]) if len(rest) == 2 else None
+
+
+def _labels_and_texts(document: Document, found: dict[str, str | None]) -> None:
+    """What our own writer puts into infons of the document; anything else there is metadata."""
+    for name, value in found.items():
+        if value is None:
+            continue
+        try:
+            read = annotations_from_row({name: json.loads(value)})
+        except (ValueError, TypeError):
+            document.metadata[name] = value
+            continue
+        document.gold.labels += read.labels
+        document.gold.texts += read.texts
+
+
+# ------------------------------------------------------------------------------- checking values
+
+
+def _object(value: object, place: str) -> Values:
+    if not isinstance(value, dict):
+        raise FormatError("invalid_record", f"{place} must be an object")
+    return value
+
+
+def _list(record: Values, key: str) -> list[Any]:
+    value = record.get(key)
+    if value is not None and not isinstance(value, list):
+        raise FormatError("invalid_record", f"{key} must be a list")
+    return value or []
+
+
+def _string(record: Values, key: str) -> str | None:
+    value = record.get(key)
+    if value is not None and not isinstance(value, str):
+        raise FormatError("invalid_record", f"{key} must be a string")
+    return value
+
+
+def _whole(record: Values, key: str) -> int:
+    value = record.get(key)
+    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if type(number) is not int or not 0 <= number < 1 << 31:
+        raise FormatError("invalid_record", f"{key} must be a whole number, not {value!r}")
+    return number
+
+
+def _infons(record: Values) -> dict[str, str]:
+    infons = record.get("infons") or {}
+    if not isinstance(infons, dict):
+        raise FormatError("invalid_record", "infons must be an object")
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in infons.items()}
+
+
+def _score(infons: dict[str, str], key: str) -> float | None:
+    try:
+        return float(infons[key])
+    except (KeyError, ValueError):
+        return None
+
+
+# --------------------------------------------------------------------------------------- writing
+
+
+def values_of(document: Document, annotations: Annotations) -> Values:
+    """The BioC document of a Document and its annotations; nothing of them is lost."""
+    infons = {
+        **document.metadata,
+        _TITLE: document.title,
+        _LANGUAGE: document.language,
+        _VERSION: document.version,
+        **{name: _json_or_none(getattr(annotations, name)) for name in _FOUND},
+    }
+    homeless = [m for m in annotations.mentions if _home(m, document) is None]
+    return {
+        "id": document.document_id or "",
+        "infons": _texts(infons),
+        "passages": [
+            _passage(passage, [m for m in annotations.mentions if _home(m, document) == n])
+            for n, passage in enumerate(document.passages)
+        ],
+        "annotations": [_mention(mention) for mention in homeless],
+        "relations": [
+            *(_written_relation(relation) for relation in annotations.relations),
+            *(_written_event(event) for event in annotations.events),
+        ],
+    }
+
+
+def _home(mention: Mention, document: Document) -> int | None:
+    """The passage that a mention begins in; None for one without a place."""
+    if mention.passage is None or mention.start is None or mention.end is None:
+        return None
+    passage = document.passages[mention.passage]
+    return mention.passage if passage.offset <= mention.start < passage.end else None
+
+
+def _passage(passage: Passage, mentions: Sequence[Mention]) -> Values:
+    return {
+        "offset": passage.offset,
+        "infons": {"type": passage.type, "language": passage.language},
+        "text": passage.text,
+        "sentences": [],
+        "annotations": [_mention(mention) for mention in mentions],
+        "relations": [],
+    }
+
+
+def _mention(mention: Mention) -> Values:
+    concept = mention.concept
+    infons = {
+        "type": mention.type,
+        "grounded": None if mention.grounded == "exact" else mention.grounded,
+        "score": mention.score,
+        "concept_db": concept and concept.db,
+        "concept_id": concept and concept.id,
+        "concept_name": concept and concept.name,
+        "concept_score": concept and concept.score,
+    }
+    ranges = [(span.start, span.end) for span in mention.spans]
+    if not ranges and mention.start is not None and mention.end is not None:
+        ranges = [(mention.start, mention.end)]
+    return {
+        "id": str(mention.id),
+        "infons": _texts(infons),
+        "text": mention.text,
+        "locations": [{"offset": start, "length": end - start} for start, end in ranges],
+    }
+
+
+def _written_relation(relation: Relation) -> Values:
+    infons = {
+        "type": relation.type,
+        "head_text": relation.head_text,
+        "tail_text": relation.tail_text,
+        "score": relation.score,
+    }
+    ends = (("head", relation.head), ("tail", relation.tail))
+    return {
+        "id": f"R{relation.id}",
+        "infons": _texts(infons),
+        "nodes": [{"refid": str(n), "role": role} for role, ids in ends for n in ids],
+    }
+
+
+def _written_event(event: Event) -> Values:
+    arguments = [
+        (a.role, None if a.mention is None else str(a.mention), a.text) for a in event.arguments
+    ]
+    nodes = [{"refid": key, "role": role} for role, key, _ in arguments if key is not None]
+    if event.trigger is not None:
+        nodes.insert(0, {"refid": str(event.trigger), "role": "trigger"})
+    infons = {"type": event.type, "arguments": json.dumps(arguments, ensure_ascii=False)}
+    return {"id": f"E{event.id}", "infons": infons, "nodes": nodes}
+
+
+def _json_or_none(records: Sequence[object]) -> str | None:
+    return json.dumps(as_values(list(records)), ensure_ascii=False) if records else None
+
+
+def _texts(infons: dict[str, Any]) -> dict[str, str]:
+    """The infons that have a value, as texts."""
+    return {name: str(value) for name, value in infons.items() if value is not None}

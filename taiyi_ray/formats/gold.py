@@ -1,0 +1,399 @@
+"""The annotations that an input has already: brought to this program's offsets, and checked.
+
+Sources count in their own ways: from where a passage begins, in bytes, up to the last character, a
+few off. A mention is looked for where it is said to stand, then where other known conventions would
+have it; its text decides. What stands nowhere is kept without a place. Nothing here makes a
+document fail: what was wrong is told in its errors, once a kind.
+
+    gold_moved        it stands, but by another convention than the format's
+    gold_offsets      it does not stand where it should, and is kept without a place
+    gold_repeated_id  two things of one id: references mean the first
+    gold_reference    a reference to what is not there is left out
+    gold_left_out     what no annotation here can hold
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from taiyi_ray.grounding import Folded
+from taiyi_ray.records import (
+    Argument,
+    Concept,
+    Document,
+    Event,
+    Failure,
+    Grounded,
+    Mention,
+    Relation,
+    Span,
+)
+
+_NUMBER = re.compile(r"[A-Za-z]*([0-9]{1,9})")
+_PREFIXED = re.compile(r"([A-Za-z][\w .-]*):(?! )([^:;|,]+)")
+_SEVERAL = re.compile("[,;|+]")
+_NOTHING = frozenset({"", "-", "-1", "none", "null"})
+
+_FAR = 8
+"""Characters that a mention may be off."""
+
+Ranges = Sequence[tuple[int, int]]
+
+
+def concept_of(identifier: str | None) -> Concept | None:
+    """The concept of an identifier as corpora write them: `MESH:D003000`, `3175`, none for `-1`."""
+    identifier = (identifier or "").strip()
+    if identifier.lower() in _NOTHING:
+        return None
+    named = _PREFIXED.fullmatch(identifier)
+    return Concept(named[1], named[2]) if named else Concept("", identifier)
+
+
+def identifier_of(concept: Concept) -> str:
+    """The inverse of `concept_of`."""
+    return f"{concept.db}:{concept.id}" if concept.db else concept.id
+
+
+def of_concepts(mentions: Sequence[Mention]) -> dict[str, list[Mention]]:
+    """Mentions by the identifier of their concept, and by each where it joins several."""
+    found: dict[str, list[Mention]] = {}
+    for mention in mentions:
+        if mention.concept is not None:
+            id_ = mention.concept.id
+            several = [part.strip() for part in _SEVERAL.split(id_)]
+            for name in dict.fromkeys([identifier_of(mention.concept), id_, *several]):
+                found.setdefault(name, []).append(mention)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A relation as the source names its ends: by the ids of annotations, or of concepts."""
+
+    key: str
+    type: str
+    ends: tuple[Sequence[str], Sequence[str]]
+    texts: tuple[str | None, str | None]
+    score: float | None
+    concepts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Happening:
+    """An event as the source names its participants: (role, id of an annotation, text)."""
+
+    key: str
+    type: str
+    trigger: str | None
+    arguments: Sequence[tuple[str, str | None, str]]
+
+
+class Gold:
+    """Collects the annotations of one document, in any order; `settle` gives them to it.
+
+    Args:
+        document: with its passages.
+        bases: the number that the source gives the first character of each passage.
+    """
+
+    def __init__(self, document: Document, bases: Sequence[int]) -> None:
+        self._document = document
+        self._text = document.text
+        self._bases = list(bases)
+        self._mentions: list[tuple[str, Mention]] = []
+        self._links: list[_Link] = []
+        self._happenings: list[_Happening] = []
+        self._moved: list[str] = []
+        self._lost: list[str] = []
+        self._missing: list[str] = []
+        self._left_out: Counter[str] = Counter()
+
+    # -------------------------------------------------------------------------------- collecting
+
+    def mention(
+        self,
+        key: str,
+        type_: str | None,
+        text: str | None,
+        ranges: Ranges,
+        *,
+        home: int | None = None,
+        concept: Concept | None = None,
+        score: float | None = None,
+        grounded: Grounded = "exact",
+    ) -> None:
+        """Add a mention.
+
+        Args:
+            key: its id in the source, which relations and events name.
+            type_: its type, None without one.
+            text: as the source has it; None where it does not say.
+            ranges: half-open ranges as the source counts, several of a discontinuous mention, none
+                of one that was never located.
+            home: index of the passage that it is listed with.
+            concept: what it was normalised to.
+            score: how sure its maker was.
+            grounded: how it was matched, as the source says.
+        """
+        if text is None and not ranges:
+            self.leave_out("annotations without text and place")
+            return
+        spans, how = self._placed(text, ranges, home) if ranges else ([], "none")
+        mention = Mention(0, type_, text or "", None, None, score=score, concept=concept)
+        mention.grounded = "folded" if spans and grounded == "folded" else how
+        if spans:
+            mention.text = " ".join(self._text[span.start : span.end] for span in spans)
+            mention.start = min(span.start for span in spans)
+            mention.end = max(span.end for span in spans)
+            mention.spans = spans if len(spans) > 1 else []
+            mention.passage = self._passage_at(mention.start)
+        elif ranges:
+            self._lost.append(f"{text or ''!r} at {_shown(ranges)}")
+        self._mentions.append((key, mention))
+
+    def relation(
+        self,
+        key: str,
+        type_: str,
+        head: Sequence[str],
+        tail: Sequence[str],
+        texts: tuple[str | None, str | None] = (None, None),
+        score: float | None = None,
+    ) -> None:
+        """Add a relation between annotations, named by their ids."""
+        self._links.append(_Link(key, type_, (head, tail), texts, score, concepts=False))
+
+    def relation_of_concepts(self, key: str, type_: str, head: str, tail: str) -> None:
+        """Add a relation between concepts: between all mentions of the one and of the other."""
+        self._links.append(_Link(key, type_, ([head], [tail]), (head, tail), None, concepts=True))
+
+    def event(
+        self,
+        key: str,
+        type_: str,
+        trigger: str | None,
+        arguments: Sequence[tuple[str, str | None, str]],
+    ) -> None:
+        """Add an event; an argument is a role, the id of an annotation or event, and its text."""
+        self._happenings.append(_Happening(key, type_, trigger, arguments))
+
+    def leave_out(self, what: str) -> None:
+        """Count what no annotation can hold."""
+        self._left_out[what] += 1
+
+    # --------------------------------------------------------------------------------- placing
+
+    def _placed(
+        self, text: str | None, ranges: Ranges, home: int | None
+    ) -> tuple[list[Span], Grounded]:
+        """Find where a mention stands, and how it matches; no spans when it stands nowhere."""
+        if text is None:
+            stated = self._stated(ranges)
+            return (_spans(stated), "exact") if self._inside(stated) else ([], "none")
+        ways: tuple[tuple[Grounded, Callable[[str], str]], ...]
+        ways = (("exact", str), ("folded", _folded))
+        for how, form in ways:
+            wanted = form(text)
+            for number, place in enumerate(self._places(text, ranges, home)):
+                if wanted and self._inside(place) and form(self._surface(place)) == wanted:
+                    if number:
+                        self._moved.append(f"{text!r} at {_shown(ranges)}")
+                    return _spans(place), how
+        return [], "none"
+
+    def _places(self, text: str, ranges: Ranges, home: int | None) -> Iterator[Ranges]:
+        """Yield where a mention may stand: as the format says first, then by other conventions."""
+        stated = self._stated(ranges)
+        yield stated
+        if home is not None:
+            offset = self._document.passages[home].offset
+            yield [(offset + start, offset + end) for start, end in ranges]  # from its passage
+        yield [(start, end + 1) for start, end in stated]  # up to the last character
+        if len(stated) == 1:  # only one end is right, or the text has blanks of its own around it
+            ((start, end),) = stated
+            length = len(text.rstrip())
+            yield [(start, start + length)]
+            yield [(end - length, end)]
+            yield from self._near(text, start)
+        else:
+            for shift in (-1, 1):
+                yield [(start + shift, end + shift) for start, end in stated]
+        for base, offset, counted in self._other_counts(home):
+            if all(start - base in counted and end - base in counted for start, end in ranges):
+                yield [
+                    (offset + counted[start - base], offset + counted[end - base])
+                    for start, end in ranges
+                ]
+
+    def _near(self, text: str, start: int) -> Iterator[Ranges]:
+        """Yield where the same text stands a few characters off, the nearest place first.
+
+        One off is a way to count. The other offsets of real files are of texts that gained or lost
+        characters after they were annotated (tmVar3, NLM-Gene).
+        """
+        for shift in sorted(range(-_FAR, _FAR + 1), key=abs):
+            if shift and self._text.startswith(text, max(0, start + shift)):
+                yield [(start + shift, start + shift + len(text))]
+
+    def _stated(self, ranges: Ranges) -> Ranges:
+        """The ranges in this program's offsets; an end belongs to the passage of its start."""
+        found = []
+        for start, end in ranges:
+            at = max((n for n, base in enumerate(self._bases) if base <= start), default=0)
+            shift = self._document.passages[at].offset - self._bases[at] if self._bases else 0
+            found.append((start + shift, end + shift))
+        return found
+
+    def _other_counts(self, home: int | None) -> Iterator[tuple[int, int, dict[int, int]]]:
+        """Yield (base, offset, count -> code points) of ways to count in the passage and text."""
+        if home is not None:
+            passage = self._document.passages[home]
+            for counted in _counts(passage.text):
+                yield self._bases[home], passage.offset, counted
+        if self._bases:
+            for counted in self._counts_of_text:
+                yield self._bases[0], 0, counted
+
+    @cached_property
+    def _counts_of_text(self) -> list[dict[int, int]]:
+        return list(_counts(self._text))
+
+    def _inside(self, place: Ranges) -> bool:
+        return all(0 <= start < end <= len(self._text) for start, end in place)
+
+    def _surface(self, place: Ranges) -> str:
+        return " ".join(self._text[start:end] for start, end in place)
+
+    def _passage_at(self, start: int) -> int | None:
+        passages = enumerate(self._document.passages)
+        return next((n for n, p in passages if p.offset <= start < p.end), None)
+
+    # --------------------------------------------------------------------------------- settling
+
+    def settle(self) -> None:
+        """Give the document its gold annotations, numbered and with every reference in place."""
+        keys = [key for key, _ in self._mentions]
+        gold = self._document.gold
+        for number, (_, mention) in zip(_numbers(keys), self._mentions, strict=True):
+            mention.id = number
+            gold.mentions.append(mention)
+        of_key = dict(reversed(self._mentions))  # of several with one id the first
+        triggers = {event.key: event for event in reversed(self._happenings)}
+        numbers = _numbers([link.key for link in self._links])
+        for number, link in zip(numbers, self._links, strict=True):
+            (head, head_text), (tail, tail_text) = (
+                self._end(link, side, of_key, triggers) for side in (0, 1)
+            )
+            if head_text and tail_text:
+                gold.relations.append(
+                    Relation(number, link.type, head_text, tail_text, head, tail, link.score)
+                )
+        numbers = _numbers([event.key for event in self._happenings])
+        for number, event in zip(numbers, self._happenings, strict=True):
+            trigger = of_key.get(event.trigger) if event.trigger is not None else None
+            if event.trigger is not None and trigger is None:
+                self._missing.append(event.trigger)
+            arguments = []
+            for role, key, text in event.arguments:
+                found = self._resolved([key], of_key, triggers) if key is not None else []
+                if found:
+                    arguments.append(Argument(role, found[0].id, text or found[0].text))
+                elif key is None:
+                    arguments.append(Argument(role, None, text))
+                elif key in triggers:
+                    arguments.append(Argument(role, None, text or triggers[key].type))
+            gold.events.append(
+                Event(number, event.type, trigger.id if trigger else None, arguments)
+            )
+        for listed in (gold.mentions, gold.relations, gold.events):
+            listed.sort(key=lambda one: one.id)
+        repeated = [key for key, times in Counter(keys).items() if times > 1]
+        self._tell(repeated)
+
+    def _end(
+        self, link: _Link, side: int, of_key: dict[str, Mention], events: dict[str, _Happening]
+    ) -> tuple[list[int], str]:
+        """The mentions at one end of a relation, and its surface."""
+        keys, text = link.ends[side], link.texts[side]
+        found = self._of_concept(keys) if link.concepts else self._resolved(keys, of_key, events)
+        if found and (link.concepts or text is None):
+            text = found[0].text
+        return [mention.id for mention in found], text or ""
+
+    def _resolved(
+        self, keys: Sequence[str], of_key: dict[str, Mention], events: dict[str, _Happening]
+    ) -> list[Mention]:
+        """The mentions of these ids; an event is represented by its trigger."""
+        found = []
+        for key in keys:
+            event = events.get(key)
+            mention = of_key.get(key) or (of_key.get(event.trigger or "") if event else None)
+            if mention is not None:
+                found.append(mention)
+            elif event is None:
+                self._missing.append(key)
+        return found
+
+    def _of_concept(self, identifiers: Sequence[str]) -> list[Mention]:
+        found = [mention for id_ in identifiers for mention in self._by_concept.get(id_, ())]
+        if not found:
+            self._missing += identifiers
+        return found
+
+    @cached_property
+    def _by_concept(self) -> dict[str, list[Mention]]:
+        return of_concepts([mention for _, mention in self._mentions])
+
+    def _tell(self, repeated: Sequence[str]) -> None:
+        where = self._document.document_id or ""
+        total = len(self._mentions)
+        told = {
+            "gold_moved": (self._moved, f"of {total} annotations stand elsewhere than said"),
+            "gold_offsets": (self._lost, f"of {total} annotations do not stand where they should"),
+            "gold_repeated_id": (repeated, "ids are of several annotations"),
+            "gold_reference": (self._missing, "references name what is not there"),
+        }
+        errors = self._document.errors
+        for kind, (cases, words) in told.items():
+            if cases:
+                errors.append(Failure(kind, where, f"{len(cases)} {words}, as in {cases[0]}"))
+        if self._left_out:
+            message = "; ".join(f"{count} {what}" for what, count in self._left_out.items())
+            errors.append(Failure("gold_left_out", where, message))
+
+
+def _counts(text: str) -> Iterator[dict[int, int]]:
+    """Yield the ways to count characters that differ in this text: as {count: code points}."""
+    ways = []
+    if not text.isascii():
+        ways.append([len(character.encode("utf-8")) for character in text])
+        ways.append([2 if character > "\uffff" else 1 for character in text])
+    if "\n" in text:
+        ways.append([2 if character == "\n" else 1 for character in text])  # CR and LF
+    for widths in ways:
+        if max(widths) > 1:
+            yield {count: n for n, count in enumerate(accumulate(widths, initial=0))}
+
+
+def _numbers(keys: Sequence[str]) -> list[int]:
+    """The numbers in these ids where they tell all apart, else 0, 1, 2 ..."""
+    matches = [_NUMBER.fullmatch(key) for key in keys]
+    numbers = [int(match[1]) for match in matches if match]
+    return numbers if len(set(numbers)) == len(keys) else list(range(len(keys)))
+
+
+def _spans(place: Ranges) -> list[Span]:
+    return [Span(start, end) for start, end in place]
+
+
+def _folded(text: str) -> str:
+    return Folded(text, "en").text.strip()
+
+
+def _shown(ranges: Ranges) -> str:
+    return ";".join(f"{start}-{end}" for start, end in ranges)

@@ -1,0 +1,298 @@
+"""BioC in XML and JSON: the same documents from both, broken ones, what `bioc` reads of ours."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bioc import biocjson, biocxml
+from hypothesis import given, settings
+
+from taiyi_ray.formats import bioc_json, bioc_xml, json_lines
+from taiyi_ray.formats.format import Format
+from taiyi_ray.records import (
+    Annotations,
+    Argument,
+    Concept,
+    Document,
+    Event,
+    Mention,
+    Passage,
+    Relation,
+    Span,
+)
+from tests.formats.annotated import annotated, check_contracts, read, written
+
+RECORD: dict[str, Any] = {
+    "id": "7",
+    "infons": {"journal": "J", "year": "2020"},
+    "passages": [
+        {
+            "offset": 0,
+            "infons": {"type": "title", "doi": "10.1/x"},
+            "text": "TNF 🧬 α",
+            "annotations": [
+                {
+                    "id": "1",
+                    "infons": {"type": "Gene", "NCBI Gene": "7124"},
+                    "text": "TNF",
+                    "locations": [{"offset": 0, "length": 3}],
+                }
+            ],
+        },
+        {"offset": 8, "infons": {"type": "empty"}, "text": ""},
+        {
+            "offset": 108,
+            "infons": {"section_type": "INTRO"},
+            "sentences": [
+                {"offset": 108, "text": "A one."},
+                {
+                    "offset": 116,
+                    "text": "B two.",
+                    "annotations": [
+                        {
+                            "id": "2",
+                            "infons": {"type": "Disease", "identifier": "MESH:D1"},
+                            "text": "A two",
+                            "locations": [
+                                {"offset": 108, "length": 1},
+                                {"offset": 118, "length": 3},
+                            ],
+                        }
+                    ],
+                },
+            ],
+        },
+    ],
+    "relations": [
+        {
+            "id": "R1",
+            "infons": {"type": "causes"},
+            "nodes": [{"refid": "1", "role": "a"}, {"refid": "2", "role": "b"}],
+        },
+        {
+            "id": "R2",
+            "infons": {
+                "type": "Association",
+                "entity1": "7124",
+                "entity2": "MESH:D1",
+                "novel": "No",
+            },
+        },
+        {
+            "id": "R3",
+            "infons": {"type": "Binding"},
+            "nodes": [
+                {"refid": "1", "role": "trigger"},
+                {"refid": "2", "role": "Theme"},
+                {"refid": "9", "role": "Theme"},
+            ],
+        },
+        {"id": "R4"},
+    ],
+}
+
+
+def xml(record: dict[str, Any]) -> str:
+    """The record in XML, as the package `bioc` writes it."""
+    whole = {"source": "", "date": "", "key": "", "infons": {}, "documents": [completed(record)]}
+    return str(biocxml.dumps(biocjson.loads(json.dumps(whole))))
+
+
+def completed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with all the keys that the package `bioc` wants."""
+    lists = ("sentences", "annotations", "relations", "nodes", "locations")
+    whole = dict(record)
+    for key in ("infons", "text"):
+        whole.setdefault(key, {} if key == "infons" else "")
+    for key in lists:
+        whole.setdefault(key, [])
+    for key, value in whole.items():
+        if key in (*lists, "passages"):
+            whole[key] = [completed(item) for item in value]
+    return whole
+
+
+def collection(*records: object) -> str:
+    return json.dumps({"source": "", "infons": {}, "documents": records}, ensure_ascii=False)
+
+
+def test_passages_annotations_and_relations_from_both_forms() -> None:
+    (document,) = read(bioc_json.FORMAT, collection(RECORD))
+    check_contracts(document)
+    assert document.passages == [
+        Passage("title", "en", 0, "TNF 🧬 α"),
+        Passage("INTRO", "en", 8, "A one.  B two."),
+    ]
+    assert document.title == "TNF 🧬 α"
+    assert document.metadata == {"doi": "10.1/x", "journal": "J", "year": "2020"}
+    gold = document.gold
+    assert gold.mentions == [
+        Mention(1, "Gene", "TNF", 0, 3, [], 0, "exact", None, Concept("NCBI Gene", "7124")),
+        Mention(
+            2, "Disease", "A two", 8, 21, [Span(8, 9), Span(18, 21)], 1, "exact", None,
+            Concept("MESH", "D1"),
+        ),
+    ]  # fmt: skip
+    assert gold.relations == [
+        Relation(1, "causes", "TNF", "A two", [1], [2]),
+        Relation(2, "Association", "TNF", "A two", [1], [2]),
+    ]
+    assert gold.events == [Event(3, "Binding", 1, [Argument("Theme", 2, "A two")])]
+    assert [e.kind for e in document.errors] == ["gold_reference", "gold_left_out"]
+    (line,) = read(json_lines.FORMAT, json.dumps(RECORD) + "\n")
+    (from_xml,) = read(bioc_xml.FORMAT, xml(RECORD))
+    assert line == from_xml == document
+
+
+def test_offsets_from_the_passage_on_are_found() -> None:
+    record = {
+        "id": "1",
+        "passages": [
+            {"offset": 0, "text": "Title"},
+            {
+                "offset": 6,
+                "text": "An abstract",
+                "annotations": [
+                    {"id": "a", "text": "Abstract", "locations": [{"offset": 3, "length": 8}]}
+                ],
+            },
+        ],
+    }
+    (document,) = read(bioc_json.FORMAT, collection(record))
+    (mention,) = document.gold.mentions
+    assert (mention.start, mention.text, mention.grounded) == (9, "abstract", "folded")
+    assert [e.kind for e in document.errors] == ["gold_moved"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        collection(RECORD),
+        json.dumps([json.loads(collection(RECORD))]),
+        json.dumps({"PubTator3": [RECORD]}),
+        json.dumps(RECORD),
+    ],
+)
+def test_where_documents_are_found_in_json(data: str) -> None:
+    (document,) = read(bioc_json.FORMAT, data)
+    assert (document.document_id, document.status) == ("7", "ok")
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "words"),
+    [
+        (1, "invalid_record", "expected an object"),
+        (["x"], "invalid_record", "expected an object"),
+        ({"passages": []}, "no_document_id", "no id"),
+        ({"id": "1", "passages": {}}, "invalid_record", "passages must be a list"),
+        ({"id": "1", "passages": [1]}, "invalid_record", "passages[0] must be an object"),
+        ({"id": "1", "passages": [{"text": "x"}]}, "invalid_record", "offset must be a whole"),
+        ({"id": "1", "passages": [{"offset": -1}]}, "invalid_record", "offset"),
+        ({"id": "1", "passages": [{"offset": 0, "text": 1}]}, "invalid_record", "text must be"),
+        ({"id": "1", "passages": [], "infons": []}, None, None),
+        ({"id": "1", "passages": [], "infons": ["x"]}, "invalid_record", "infons"),
+        ({"id": "1", "annotations": [{"locations": [{}]}]}, "invalid_record", "offset"),
+    ],
+)
+def test_broken_documents_fail_alone(record: object, kind: str | None, words: str | None) -> None:
+    found = read(bioc_json.FORMAT, collection(record, {"id": "2", "passages": []}))
+    assert found[-1].document_id == "2"
+    if kind:
+        assert (found[0].status, found[0].errors[0].kind) == ("failed", kind)
+        assert str(words) in found[0].errors[0].message
+
+
+@pytest.mark.parametrize(
+    ("format_", "data", "kinds"),
+    [
+        (bioc_json.FORMAT, "", ["truncated"]),
+        (bioc_json.FORMAT, "{}", ["not_bioc"]),
+        (bioc_json.FORMAT, "[1, 2]", ["not_bioc"]),
+        (bioc_json.FORMAT, '{"documents": [{"id": "1"}, {"id": "2"', [None, "truncated"]),
+        (bioc_json.FORMAT, '{"documents": [{"id": "1"}, nul]}', [None, "not_json"]),
+        (bioc_json.FORMAT, '{"documents": [{"id": "1", "x": ' + "[" * 200, ["not_json"]),
+        (bioc_json.FORMAT, collection(RECORD) + " x", [None, "not_json"]),
+        (bioc_xml.FORMAT, "", ["empty"]),
+        (bioc_xml.FORMAT, "<html/>", ["not_bioc"]),
+        (bioc_xml.FORMAT, "<collection><document><id>1</id></document>", [None, "truncated"]),
+        (
+            bioc_xml.FORMAT,
+            "<collection><document><id>1</document><document><id>2</id></document></collection>",
+            ["malformed", None],
+        ),
+        (
+            bioc_xml.FORMAT,
+            '<!DOCTYPE collection [<!ENTITY x SYSTEM "/etc/passwd">]>'
+            "<collection><document><id>&x;</id></document></collection>",
+            ["malformed"],
+        ),
+    ],
+)
+def test_broken_files(format_: Format, data: str, kinds: list[str | None]) -> None:
+    found = read(format_, data)
+    assert [d.errors[0].kind if d.status == "failed" else None for d in found] == kinds
+
+
+def test_a_document_that_is_too_large_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bioc_json, "MAX_RECORD_BYTES", 200)
+    large = {"id": "1", "passages": [{"offset": 0, "text": "x" * 300}]}
+    one, two = read(bioc_json.FORMAT, collection(large, {"id": "2"}))
+    assert (one.errors[0].kind, two.document_id) == ("too_large", "2")
+
+
+def test_a_collection_of_any_size_takes_little_memory() -> None:
+    record = {"id": "1", "passages": [{"offset": 0, "text": "word " * 1000}]}
+    data = collection(*[record] * 2000)
+    stream = io.BytesIO(data.encode())
+    tracemalloc.start()
+    assert sum(1 for _ in bioc_json.scan(stream)) == 2000
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < len(data) / 10
+
+
+@settings(max_examples=60, deadline=None)
+@given(one=annotated())
+def test_the_package_bioc_reads_what_is_written(one: tuple[Document, Annotations]) -> None:
+    document, annotations = one
+    files, lost = written(bioc_json.FORMAT, [one, one])
+    read_json = biocjson.loads(files[".json"].decode())
+    files, lost = written(bioc_xml.FORMAT, [one, one])
+    read_xml = biocxml.loads(files[".xml"].decode())
+    for found in (read_json, read_xml):
+        if lost and found is read_xml:
+            continue
+        assert len(found.documents) == 2
+        theirs = found.documents[1]
+        assert theirs.id == document.document_id
+        assert [(p.offset, p.text) for p in theirs.passages] == [
+            (p.offset, p.text) for p in document.passages
+        ]
+        listed = [a for holder in (*theirs.passages, theirs) for a in holder.annotations]
+        assert sorted((a.id, a.text, len(a.locations)) for a in listed) == sorted(
+            (str(m.id), m.text, len(m.spans) or (m.start is not None)) for m in annotations.mentions
+        )
+        for annotation in listed:
+            if len(annotation.locations) == 1:
+                (place,) = annotation.locations
+                start, end = place.offset, place.offset + place.length
+                assert document.text[start:end] == annotation.text
+        assert len(theirs.relations) == len(annotations.relations) + len(annotations.events)
+
+
+def test_files_of_the_package_s_own_tests(shared_data: Path) -> None:
+    """everything.*: each element of the format; the JSON has lost nothing of the XML."""
+    folder = shared_data / "bioc-samples"
+    from_xml = read(bioc_xml.FORMAT, (folder / "everything.xml").read_bytes())
+    assert read(bioc_json.FORMAT, (folder / "everything.json").read_bytes()) == from_xml
+    first, second = from_xml
+    assert second.text == "abcdefg测试Non-ASCII"
+    assert [m.text for m in first.gold.mentions] == ["bc", "fg", "fg"]
+    assert [m.text for m in second.gold.mentions] == ["bc", "测试"]
+    assert [r.head_text for r in first.gold.relations] == ["bc", "bc"]
+    assert second.gold.events[0].arguments == [Argument("role1", 3, "bc")]

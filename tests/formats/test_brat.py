@@ -1,0 +1,185 @@
+"""brat: a text and its annotations in one file or two, as they are read and written."""
+
+from __future__ import annotations
+
+import pytest
+
+from taiyi_ray.formats import brat
+from taiyi_ray.records import (
+    Annotations,
+    Argument,
+    Concept,
+    Document,
+    Event,
+    Mention,
+    Relation,
+    Span,
+    passages,
+)
+from tests.formats.annotated import check_contracts, read
+
+TEXT = "TRAF2 binds CD40 🧬 and\nCD30 kinases."
+ANN = """\
+T1\tProtein 0 5\tTRAF2
+T2\tProtein 12 16\tCD40
+T3\tProtein 23 27\tCD30
+T4\tBinding 6 11\tbinds
+T5\tFamily 12 16;28 35\tCD40 kinases
+E1\tBinding:T4 Theme:T1 Theme2:T2 Site2:T3
+E2\tRegulation Cause:E1 Theme:E3
+E3\tLocalization
+R1\tPart-Of Arg1:T2 Arg2:T5
+*\tEquiv T1 T2 T3
+N1\tReference T1 UniProt:Q12933\tTRAF 2
+N2\tReference T1 UniProt:Q00000\tother
+A1\tNegation E1
+M1\tSpeculation E1
+#1\tAnnotatorNotes T1\ta note
+"""
+
+
+def only(ann: str, text: str | bytes = TEXT, **beside: bytes) -> Document:
+    data = text.encode() if isinstance(text, str) else text
+    (document,) = read(brat.FORMAT, ann, "a.ann", txt=data, **beside)
+    check_contracts(document)
+    return document
+
+
+def test_every_kind_of_line() -> None:
+    document = only(ANN)
+    gold = document.gold
+    assert (document.document_id, document.text) == ("a", TEXT)
+    assert [(m.id, m.type, m.text, m.start, m.spans) for m in gold.mentions] == [
+        (1, "Protein", "TRAF2", 0, []),
+        (2, "Protein", "CD40", 12, []),
+        (3, "Protein", "CD30", 23, []),
+        (4, "Binding", "binds", 6, []),
+        (5, "Family", "CD40 kinases", 12, [Span(12, 16), Span(28, 35)]),
+    ]
+    assert gold.mentions[0].concept == Concept("UniProt", "Q12933", "TRAF 2")
+    assert gold.events == [
+        Event(
+            1,
+            "Binding",
+            4,
+            [
+                Argument("Theme", 1, "TRAF2"),
+                Argument("Theme", 2, "CD40"),
+                Argument("Site2", 3, "CD30"),
+            ],
+        ),
+        Event(
+            2,
+            "Regulation",
+            None,
+            [Argument("Cause", 4, "binds"), Argument("Theme", None, "Localization")],
+        ),
+        Event(3, "Localization", None, []),
+    ]
+    assert [(r.type, r.head, r.tail) for r in gold.relations] == [
+        ("Part-Of", [2], [5]),
+        ("Equiv", [1], [2]),
+        ("Equiv", [1], [3]),
+    ]
+    assert [(e.kind, e.message) for e in document.errors] == [
+        ("gold_left_out", "1 further concepts of a mention; 2 attributes; 1 notes")
+    ]
+
+
+def test_given_mentions_and_answers_in_two_files() -> None:
+    lines = ANN.splitlines(keepends=True)
+    (document,) = read(
+        brat.FORMAT,
+        "".join(lines[:3]),
+        "a.a1",
+        txt=TEXT.encode(),
+        a2="".join(lines[3:6]).encode(),
+    )
+    assert len(document.gold.mentions) == 5
+    assert document.gold.events[0].trigger == 4
+
+
+def test_a_mention_over_a_line_end_is_one_range() -> None:
+    for place in ("19 22;23 27", "19 27"):
+        (mention,) = only(f"T1\tX {place}\tand CD30\n").gold.mentions
+        assert (mention.text, mention.start, mention.end, mention.spans) == (
+            "and\nCD30",
+            19,
+            27,
+            [],
+        )
+
+
+def test_offsets_that_count_carriage_returns() -> None:
+    text = TEXT.replace("\n", "\r\n").encode()
+    document = only("T1\tX 24 28\tCD30\nT2\tX 0 5\tTRAF2\r\n", text)
+    assert [(m.text, m.start) for m in document.gold.mentions] == [("CD30", 23), ("TRAF2", 0)]
+    assert document.text == TEXT
+
+
+def test_repeated_ids_and_references_to_nothing() -> None:
+    document = only("T1\tX 0 5\tTRAF2\nT1\tX 12 16\tCD40\nR1\tr Arg1:T1 Arg2:T9\nE1\tY:T8 Z:T7\n")
+    assert [m.id for m in document.gold.mentions] == [0, 1]
+    assert document.gold.relations == []
+    assert document.gold.events == [Event(1, "Y", None, [])]
+    assert {e.kind: e.message for e in document.errors} == {
+        "gold_repeated_id": "1 ids are of several annotations, as in T1",
+        "gold_reference": "3 references name what is not there, as in T9",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [("T1\tX\tTRAF2", 0), ("T1\tX 0\tTRAF2", 0), ("T1 X 0 5", 0), ("T1\tX 0 5", 1), ("zz", 0)],
+)
+def test_lines_of_no_form(line: str, kept: int) -> None:
+    document = only(line + "\n")
+    assert len(document.gold.mentions) == kept
+    assert [e.kind for e in document.errors] == ([] if kept else ["gold_left_out"])
+
+
+@pytest.mark.parametrize(
+    ("ann", "text", "kind"),
+    [
+        (b"", None, "no_text"),
+        (b"\xff", b"x", "encoding"),
+        (b"", b"\xff\xfe\xfd", "encoding"),
+    ],
+)
+def test_broken_files(ann: bytes, text: bytes | None, kind: str) -> None:
+    (document,) = read(brat.FORMAT, ann, "a.ann", **({"txt": text} if text else {}))
+    assert (document.status, document.errors[0].kind) == ("failed", kind)
+
+
+def test_writing() -> None:
+    document = Document("d", passages([("title", "en", "A b"), ("abstract", "en", "A c d")]))
+    found = Annotations(
+        [
+            Mention(0, "cell line", "A", 0, 1, concept=Concept("MESH", "D1", "an A")),
+            Mention(1, "cell line", "A", 4, 5),
+            Mention(2, None, "b\nA", 2, 5, score=0.5),
+            Mention(3, "x", "A d", 4, 9, [Span(4, 5), Span(8, 9)]),
+            Mention(4, "x", "gone", None, None, grounded="none"),
+        ],
+        [Relation(0, "treats", "b\nA", "A", [2], [0, 1]), Relation(1, "r", "A", "gone", [0], [4])],
+        [Event(0, "Binding", 2, [Argument("Theme", 0, "A"), Argument("Theme", 3, "A d")])],
+    )
+    written = brat.write(document, found)
+    assert written.parts[".txt"] == b"A b\nA c d"
+    assert written.parts[".ann"].decode().splitlines() == [
+        "T0\tcell_line 0 1\tA",
+        "T1\tcell_line 4 5\tA",
+        "T2\tUntyped 2 3;4 5\tb A",
+        "T3\tx 4 5;8 9\tA d",
+        "N0\tReference T0 MESH:D1\tan A",
+        "R0\ttreats Arg1:T2 Arg2:T0",
+        "E0\tBinding:T2 Theme:T0 Theme2:T3",
+    ]
+    assert written.lost == {
+        "documents: passages become one text": 1,
+        "mentions without a place: left out": 1,
+        "types: another spelling": 3,
+        "scores: left out": 1,
+        "relations: of the two closest mentions alone, scores left out": 1,
+        "relations of mentions without a place: left out": 1,
+    }

@@ -1,0 +1,190 @@
+"""What holds of every format: contracts, round trips, what a file is by its first bytes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.formats import FORMATS, beside, format_of, markdown, named, recognised
+from taiyi_ray.formats.format import Format
+from taiyi_ray.records import Annotations, Document, passages
+from tests.formats.annotated import (
+    annotated,
+    check_contracts,
+    comparable,
+    read,
+    read_back,
+    written,
+)
+
+WRITTEN = [format_ for format_ in FORMATS if format_.writer]
+WHOLE = [named("bioc-xml"), named("bioc-json"), named("jsonl")]
+LETTERS = st.sampled_from(list("abcd  βé中🧬."))
+
+
+def name_of(format_: Format) -> str:
+    return format_.name
+
+
+@pytest.mark.parametrize("format_", WRITTEN, ids=name_of)
+@settings(max_examples=150, deadline=None)
+@given(one=annotated() | annotated(LETTERS))
+def test_what_is_written_reads_back_equal_unless_a_loss_is_counted(format_, one):
+    document, annotations = one
+    _, lost = written(format_, [one])
+    back = read_back(format_, document, annotations)
+    assert back.status == "ok"
+    check_contracts(back)
+    assert back.text.split() == document.text.replace("\x0b", "\ufffd").split() or (
+        "\x0b" in document.text
+    )
+    if not lost:
+        assert back.errors == []
+        assert comparable(back.gold) == comparable(annotations)
+
+
+@pytest.mark.parametrize("format_", WHOLE, ids=name_of)
+@settings(max_examples=150, deadline=None)
+@given(one=annotated())
+def test_bioc_and_json_lines_lose_nothing(format_, one):
+    document, annotations = one
+    back = read_back(format_, document, annotations)
+    if "\x0b" in document.text and format_.name == "bioc-xml":
+        return
+    assert back.gold == annotations
+    assert back.passages == document.passages
+    assert back.errors == []
+
+
+@pytest.mark.parametrize("format_", [f for f in WRITTEN if not f.writer.apart], ids=name_of)
+@settings(max_examples=20, deadline=None)
+@given(several=st.lists(annotated(LETTERS), min_size=1, max_size=4))
+def test_several_documents_are_one_file(format_, several):
+    for number, (document, _) in enumerate(several):
+        document.document_id = f"d{number}"
+    files, _ = written(format_, several)
+    (data,) = files.values()
+    ending = format_.writer.endings[-1]
+    assert recognised(f"a{ending}", io.BytesIO(data)) is format_
+    back = read(format_, data)
+    assert [d.document_id for d in back] == [f"d{n}" for n in range(len(several))]
+
+
+@pytest.mark.parametrize("format_", FORMATS, ids=name_of)
+@settings(max_examples=100, deadline=None)
+@given(data=st.binary(max_size=60))
+@example(data=b"")
+@example(data=b"1|t|a\n1|a|b\n1\t0\t1\ta\n1\t0\t99999999999999999999\ta\tX\n")
+@example(data=b"T1\tX 0 1\ta\nE1\tY:T9 Theme:E1\nR1\tZ Arg1:T1 Arg2:T1\n*\tEquiv T1 T7\nN1\tx T1\n")
+@example(data=b'{"documents": [1, {"id": "1"}, {"id": "1", "passages": [{}]}]}')
+@example(data=b"<collection><document/><document><id>1</id><passage/></document></collection>")
+@example(data=b"<article><front><article-meta/></front><body><p>a<fig/></p></body></article>")
+def test_any_bytes_are_documents_or_failed_ones(format_, data):
+    files = {ending.removeprefix("."): data for ending in (".txt", ".a2")}
+    for document in read(format_, data, **files):
+        assert document.status in ("ok", "deleted", "failed")
+        assert document.errors or document.status != "failed"
+        check_contracts(document)
+
+
+class Trickle(io.BytesIO):
+    """A stream that gives a few bytes at a time."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        super().__init__(data)
+        self._most = most
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(self._most if size is None or size < 0 else min(size, self._most))
+
+
+SAMPLES = {
+    "pubmed": "<PubmedArticleSet><PubmedArticle>é</PubmedArticle></PubmedArticleSet>",
+    "jats": "<!DOCTYPE article SYSTEM 'x'><article a='>'>é</article>",
+    "bioc-xml": "<collection><document>1é</document><!-- <document> --><document/></collection>",
+    "bioc-json": '{"key": "é", "documents": [{"id": "1", "x": [1, {"y": null}]}, 2], "z": {}}',
+    "pubtator": "\ufeff\n1|t|é\n1|a|b\r\n\n1\t0\t1\té\tX\n2|t|x",
+    "brat": "T1\tX 0 1\té\n",
+    "jsonl": '{"document_id": "é", "text": "x"}\n\n{}\n',
+    "text": "é 🧬",
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), chunk=st.integers(1, 9))
+def test_any_chunking_finds_the_same_records(name, data, chunk):
+    whole = SAMPLES[name].encode()
+    cut = whole[: data.draw(st.integers(0, len(whole)))]
+    scan = named(name).scan
+    expected = list(scan(io.BytesIO(whole)))
+    assert list(scan(Trickle(whole, chunk))) == expected
+    assert not any(record.fault for record in expected)
+    assert list(scan(Trickle(cut, chunk))) == list(scan(io.BytesIO(cut)))
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("a.xml", "<PubmedArticleSet>", "pubmed"),
+        (
+            "a.xml",
+            '<?xml version="1.0"?>\n<!DOCTYPE collection SYSTEM "x">\n<collection>',
+            "bioc-xml",
+        ),
+        ("a.XML.gz", "<!-- c --><article xmlns:x='y' article-type='z'>", "jats"),
+        ("a.xml", "<pmc-articleset><article>", "jats"),
+        ("a.nxml", "anything", "jats"),
+        ("a.xml", "<html>", "pubmed"),
+        ("a.json", "{", "bioc-json"),
+        ("a.txt", "\n12|t|Title\n12|a|Abstract", "pubtator"),
+        ("CDR.PubTator.txt.gz", "\ufeff12|t|Title", "pubtator"),
+        ("a.txt", "12|a|Abstract", "text"),
+        ("a.txt", "Some text |t| more", "text"),
+        ("a.txt", "", "text"),
+        ("a.PubTator", "", "pubtator"),
+        ("a.ann", "", "brat"),
+        ("a.a1", "", "brat"),
+        ("a.parquet", "", "parquet"),
+        ("a.jsonl", "", "jsonl"),
+    ],
+)
+def test_the_first_bytes_tell_formats_of_one_ending_apart(name, head, expected):
+    data = head.encode()
+    stream = io.BytesIO(gzip.compress(data) if name.endswith(".gz") else data)
+    found = recognised(name, stream)
+    assert found is not None and found.name == expected
+    assert stream.tell() == 0
+
+
+def test_what_no_format_has_the_ending_of_is_of_none():
+    assert recognised("a.md", io.BytesIO(b"12|t|x")) is format_of("a.md") is None
+
+
+def test_files_that_belong_to_others():
+    assert beside("x/a.ann") == {"x/a.txt"}
+    assert beside("x/a.A1.gz") == {"x/a.txt", "x/a.txt.gz", "x/a.a2", "x/a.a2.gz"}
+    assert beside("a.txt") == beside("a.xml") == set()
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    assert named("brat").name == "brat"
+    with pytest.raises(ConfigError, match=r"unknown format 'bioc_xml'; did you mean 'bioc-xml'\?"):
+        named("bioc_xml")
+
+
+@pytest.mark.parametrize("format_", WRITTEN, ids=name_of)
+def test_a_document_without_a_text_is_written_and_read(format_):
+    back = read_back(format_, Document("1", passages([("title", "en", "")])), Annotations())
+    assert (back.passages, back.gold, back.errors) == ([], Annotations(), [])
+
+
+def test_the_documentation_has_the_table_of_formats():
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert markdown() in text, "run `make docs`"
