@@ -64,7 +64,7 @@ def an_output(folder: Path, ids: list[str], *, committed: int | None = None) -> 
         if first == 2:
             found[0] = failed(found[0].document, "test", "wrong")
         rows = [one.row(unit=unit.name, run_id="r", fingerprint="f") for one in found]
-        Output(output).commit(unit, rows, "r", again=False)
+        Output(output).commit(unit, rows, "r")
     return output, source
 
 
