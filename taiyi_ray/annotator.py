@@ -340,11 +340,15 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
     return merged
 
 
-_Old = Sequence[dict[int, tuple[_Place, str | None]]]
+_Known = dict[int, tuple[_Place, str | None]]
+"""Where the mentions of an answer stand, and their types, by the numbers they had in it."""
 
 
 def _relations(
-    parts: Sequence[Annotations], old: _Old, places: _Places, mentions: Sequence[Mention]
+    parts: Sequence[Annotations],
+    old: Sequence[_Known],
+    places: _Places,
+    mentions: Sequence[Mention],
 ) -> list[Relation]:
     """The relations, their parts by the new numbers of all mentions with these surfaces."""
     of_surface: dict[str, list[int]] = {}
@@ -366,33 +370,30 @@ def _relations(
     return list(relations.values())
 
 
-def _ids(
-    numbers: list[int], known: dict[int, tuple[_Place, str | None]], places: _Places
-) -> list[int]:
+def _ids(numbers: list[int], known: _Known, places: _Places) -> list[int]:
     """Numbers in the merged list of the mentions that stand where these stood."""
     return [m.id for number in numbers for m in places[known[number][0]].values()]
 
 
-def _events(parts: Sequence[Annotations], old: _Old, places: _Places) -> list[Event]:
+def _events(parts: Sequence[Annotations], old: Sequence[_Known], places: _Places) -> list[Event]:
     """The events, their trigger and arguments by the new numbers of their mentions."""
     events: dict[tuple[object, ...], Event] = {}
     for part, known in zip(parts, old, strict=True):
-
-        def renumbered(
-            number: int | None, known: dict[int, tuple[_Place, str | None]] = known
-        ) -> int | None:
-            if number is None:
-                return None
-            place, type_ = known[number]
-            at = places[place]
-            return at[type_].id if type_ in at else min(mention.id for mention in at.values())
-
         for event in part.events:
-            event.trigger = renumbered(event.trigger)
+            event.trigger = _id(event.trigger, known, places)
             for argument in event.arguments:
-                argument.mention = renumbered(argument.mention)
+                argument.mention = _id(argument.mention, known, places)
             players = frozenset((a.role, a.mention, a.text) for a in event.arguments)
             events.setdefault((event.type, event.trigger, players), event)
     for number, event in enumerate(events.values()):
         event.id = number
     return list(events.values())
+
+
+def _id(number: int | None, known: _Known, places: _Places) -> int | None:
+    """The number in the merged list of this mention, or of the first that took its place."""
+    if number is None:
+        return None
+    place, type_ = known[number]
+    at = places[place]
+    return at[type_].id if type_ in at else min(mention.id for mention in at.values())

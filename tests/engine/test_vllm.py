@@ -106,6 +106,12 @@ def test_answers_on_real_abstracts_are_grounded_rows(shared):
             assert relation.tail and set(relation.tail) <= ids
 
 
+HEADS = {
+    "tc": {"en": "Result: ", "zh": "上述文本被分类为："},
+    "report": {"en": "The report is as follows:", "zh": "上述问诊对话的诊疗报告如下："},
+}
+
+
 def test_every_task_is_answered_in_its_form(shared):
     given = read_file(str(EXAMPLES / "tasks" / "all.yaml"))
     assignments = assign(list(given), given)
@@ -128,14 +134,16 @@ def test_every_task_is_answered_in_its_form(shared):
             answered[answer["task"].partition(":")[0]] += 1
             # Under a grammar an answer can be cut or run in circles, but not be in another form.
             assert answer["error"] in (None, "cut_off", "repetition"), answer
+            if (heads := HEADS.get(answer["task"])) and answer["raw"]:
+                assert answer["raw"].startswith(heads[answer["language"]])
         for label in row["labels"]:
             results[label["task"]] += 1
             assert 0 < label["score"] <= 1
         results.update(written["task"].partition(":")[0] for written in row["texts"])
     assert set(answered) == set(TASKS)
-    assert results["similarity"] == results["entailment"] == 6  # each pair, and who say two things
+    assert results["similarity"] == results["entailment"] == 3
     assert results["qa"] == 1
-    assert results.keys() >= {"tc", "mt", "title", "summary", "dialogue", "report"}
+    assert results.keys() >= {"mt", "title", "summary", "dialogue"}
     other = rows[-1]
     assert (other["status"], other["answers"]) == ("ok", [])
     assert {error["where"] for error in other["errors"]} == set(TASKS)
