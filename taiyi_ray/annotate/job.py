@@ -25,7 +25,7 @@ from taiyi_ray import models, storage
 from taiyi_ray.annotate import placement, sources
 from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
 from taiyi_ray.annotate.interrupts import Watchdog, terminable
-from taiyi_ray.annotate.output import Output, Totals, verify
+from taiyi_ray.annotate.output import Output, Totals, UnitFile, verify
 from taiyi_ray.annotate.plan import (
     Job,
     Plan,
@@ -39,7 +39,7 @@ from taiyi_ray.annotate.plan import (
     record_sizes,
 )
 from taiyi_ray.annotate.progress import JobProgress, summary
-from taiyi_ray.annotate.report import UnitFile, sample_rows, write_report
+from taiyi_ray.annotate.report import sample_rows, write_report
 from taiyi_ray.annotate.status import BEAT
 from taiyi_ray.annotate.workers import COUNTED, unit_row
 from taiyi_ray.config import AnnotateConfig
@@ -93,7 +93,7 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     if pending:
         this.work(pending)
     elif output.reported() == plan.records:
-        totals = this.verified()
+        totals, _ = this.verified()
         console.print(f"nothing to do: all {plan.records:,} documents are in {config.output}")
         return this.exit_code(totals)
     return this.finish()  # also for a run that was killed after its last unit
@@ -391,12 +391,8 @@ class _Run:
 
     def finish(self) -> int:
         """Verify the output, write run.json and the report, print the summary."""
-        totals = self.verified()
+        totals, files = self.verified()
         run = self._write("complete", totals)
-        files = [
-            UnitFile(self.output.path(unit), footer.rows, footer.totals.documents["failed"])
-            for unit, footer in self.output.footers(self.plan.units())
-        ]
         rows = sample_rows(files, storage.open_read)
         self.output.write_report(write_report(rows, totals.as_dict(), run))
         self.console.print(summary(totals, run))
@@ -406,17 +402,17 @@ class _Run:
         )
         return self.exit_code(totals)
 
-    def verified(self) -> Totals:
-        """Check that all is there as planned, and count it.
+    def verified(self) -> tuple[Totals, list[UnitFile]]:
+        """Check that all is there as planned, and count it; return the units as well.
 
         Raises:
             StorageError: a unit holds something else.
         """
-        totals, wrong = verify(self.output, self.plan.units())
+        totals, files, wrong = verify(self.output, self.plan.units())
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise StorageError(f"{wrong[0]}{more}; delete it and run the same command again")
-        return totals
+        return totals, files
 
     def exit_code(self, totals: Totals) -> int:
         """0, or 3 when a larger share of documents failed than --max-failed accepts."""

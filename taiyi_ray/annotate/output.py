@@ -134,6 +134,15 @@ class Footer:
     totals: Totals
 
 
+@dataclass(frozen=True, slots=True)
+class UnitFile:
+    """A committed unit: where it is, how many rows it holds, and how many of them failed."""
+
+    path: str
+    rows: int
+    failed: int
+
+
 class Output:
     """One output folder."""
 
@@ -282,19 +291,21 @@ def _chunks(units: Iterable[Unit], size: int) -> Iterator[list[Unit]]:
         yield chunk
 
 
-def verify(output: Output, units: Iterable[Unit]) -> tuple[Totals, list[str]]:
-    """Check every committed unit against the plan; return the totals and what is wrong.
+def verify(output: Output, units: Iterable[Unit]) -> tuple[Totals, list[UnitFile], list[str]]:
+    """Check every committed unit against the plan; return totals, the units, and what is wrong.
 
     Each unit must hold exactly its planned records: as many rows, from its first to its last.
     """
-    totals, wrong = Totals(), []
+    totals, files, wrong = Totals(), [], []
     for unit, footer in output.footers(units):
+        path = output.path(unit)
         if (footer.unit, footer.rows, footer.first, footer.last) != (
             unit.name, unit.records, unit.first, unit.last,
         ):  # fmt: skip
             wrong.append(
-                f"{output.path(unit)}: holds {footer.rows} rows, {footer.first} to {footer.last}, "
-                f"of unit {footer.unit!r}"
+                f"{path}: holds {footer.rows} rows, {footer.first} to {footer.last}, of unit "
+                f"{footer.unit!r}"
             )
         totals.add(footer.totals)
-    return totals, wrong
+        files.append(UnitFile(path, footer.rows, footer.totals.documents["failed"]))
+    return totals, files, wrong

@@ -197,34 +197,48 @@ def extend(
             check_unchanged(file.stored, known.size, known.tag, known.sha256)
         if known is None or not known.complete:
             todo.append((file, known.records if known else 0))
-    room = None if limit is None else max(0, limit - plan.records)
-    scanned: list[tuple[SourceFile, int, Scanned]] = []
+    most = UNIT_RECORDS * UNITS_AN_ENGINE * engines
+    held: list[tuple[SourceFile, int, Scanned]] = []
+    sources: list[PlannedSource] = []
+    total = 0
+    room = None if limit is None else limit - plan.records
+    for file, first, result in _scanned(todo, scan, room):
+        held.append((file, first, result))
+        total += len(result.sizes)
+        # A large corpus has units of the usual size: what is cut needs no memory any more.
+        if total >= most:
+            sources += (_planned(*one, UNIT_RECORDS) for one in held)
+            held.clear()
+    records = max(1, min(UNIT_RECORDS, total // (UNITS_AN_ENGINE * engines)))
+    sources += (_planned(*one, records) for one in held)
+    return Part(sources=sources)
+
+
+def _scanned(
+    todo: Sequence[tuple[SourceFile, int]], scan: Scan, room: int | None
+) -> Iterator[tuple[SourceFile, int, Scanned]]:
+    """Scan files from their given records on; one after another where there is room for so many."""
     if room is None:
         results = scan((file.stored.path, first, None) for file, first in todo)
-        scanned = [
-            (file, first, result) for (file, first), result in zip(todo, results, strict=True)
-        ]
-    else:
-        for file, first in todo:
-            if room == 0:
-                break
-            result = next(scan([(file.stored.path, first, room)]))
-            scanned.append((file, first, result))
-            room -= len(result.sizes)
-    total = sum(len(result.sizes) for _, _, result in scanned)
-    most = max(1, min(UNIT_RECORDS, total // (UNITS_AN_ENGINE * engines)))
-    return Part(
-        sources=[
-            PlannedSource(
-                name=file.name,
-                path=file.stored.path,
-                format=result.format,
-                size=file.stored.size,
-                tag=file.stored.tag,
-                sha256=digest(file.stored.path),
-                complete=result.complete,
-                units=cut(result.sizes, first, most),
-            )
-            for file, first, result in scanned
-        ]
+        for (file, first), result in zip(todo, results, strict=True):
+            yield file, first, result
+        return
+    for file, first in todo:
+        if room <= 0:
+            return
+        result = next(scan([(file.stored.path, first, room)]))
+        yield file, first, result
+        room -= len(result.sizes)
+
+
+def _planned(file: SourceFile, first: int, scanned: Scanned, records: int) -> PlannedSource:
+    return PlannedSource(
+        name=file.name,
+        path=file.stored.path,
+        format=scanned.format,
+        size=file.stored.size,
+        tag=file.stored.tag,
+        sha256=digest(file.stored.path),
+        complete=scanned.complete,
+        units=cut(scanned.sizes, first, records),
     )

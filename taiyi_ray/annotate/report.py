@@ -15,7 +15,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from importlib import resources
 from itertools import accumulate
 from typing import Any, BinaryIO
@@ -25,6 +24,7 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from taiyi_ray.annotate.output import UnitFile
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import SCHEMA
 
@@ -50,15 +50,6 @@ _JSON_ESCAPES = str.maketrans(
 
 
 # ------------------------------------------------------------------------------ choosing documents
-
-
-@dataclass(frozen=True, slots=True)
-class UnitFile:
-    """A committed unit: where it is, how many rows it holds, and how many of them failed."""
-
-    path: str
-    rows: int
-    failed: int
 
 
 def sample_rows(

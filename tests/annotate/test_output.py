@@ -221,7 +221,7 @@ def test_verify_adds_up_what_is_there(output):
     units = [unit(0, 3), unit(4, 6)]
     for of in units:
         output.commit(of, rows(of), "run-1")
-    totals, wrong = verify(output, units)
+    totals, _, wrong = verify(output, units)
     assert wrong == []
     assert totals == Totals.of(row(n) for n in range(7))
 
@@ -239,7 +239,7 @@ def test_verify_finds_other_rows_than_planned(local, held, problem):
     good, bad = unit(10, 19), unit(0, 9)
     local.commit(good, rows(good), "run-1")
     commit_as(local, bad, held)
-    (wrong,) = verify(local, [good, bad])[1]
+    (wrong,) = verify(local, [good, bad])[2]
     assert wrong.startswith(f"{local.path(bad)}: holds ")
     assert problem in wrong
 
@@ -251,7 +251,7 @@ def test_verify_finds_a_row_from_outside_the_unit(local):
     positions = pa.array([*range(9), 12], pa.int64())
     index = table.schema.get_field_index("position")
     pq.write_table(table.set_column(index, "position", positions), local.path(of))
-    (wrong,) = verify(local, [of])[1]
+    (wrong,) = verify(local, [of])[2]
     assert "holds 10 rows, 0 to 12" in wrong
 
 
