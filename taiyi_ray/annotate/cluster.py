@@ -215,7 +215,7 @@ def execute(
         pipeline = sources.flat_map(
             read_units,
             num_cpus=placement.READ_CPUS,
-            compute=ray.data.TaskPoolStrategy(size=2 * most),
+            compute=ray.data.TaskPoolStrategy(size=min(2 * most, len(runs))),
         ).map_batches(
             AnnotateUnits,
             fn_constructor_args=constructor,
