@@ -30,7 +30,7 @@ def settings(*inputs: Path | str, **values: Any) -> AnnotateConfig:
 
 def run_file(path: Path, *, seconds: float = 100) -> str:
     """A run that wrote answers of 20 and 40 tokens, for each task, and nothing of prompts."""
-    answer = {"prompt_tokens": 0, "cached_tokens": 0, "attempt": 0}
+    answer = {"prompt_tokens": 0, "cached_tokens": 0, "attempt": 0, "error": None}
     row: dict[str, Any] = {
         "status": "ok", "mentions": [], "relations": [], "errors": [],
         "events": [], "labels": [], "texts": [],
