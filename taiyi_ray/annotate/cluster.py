@@ -227,4 +227,6 @@ def execute(
             **placement.of_engine(config).as_options(),
         )
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # Ray sets it when a dataset is made
-    yield from pipeline.iter_rows()
+    # Nothing is fetched ahead: a receipt would wait here for the next one.
+    for batch in pipeline.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from batch.to_pylist()
