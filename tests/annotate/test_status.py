@@ -35,7 +35,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def plan(place: str) -> None:
     source = PlannedSource(
-        name=SOURCE, path="/in/a.jsonl", size=1, tag="t", sha256=None, complete=True, units=UNITS
+        name=SOURCE,
+        path="/in/a.jsonl",
+        format="jsonl",
+        size=1,
+        tag="t",
+        sha256=None,
+        complete=True,
+        units=UNITS,
     )
     part = Part(sources=[source])
     job = Job(fingerprint="f", identity={}, config={}, versions={}, part=part)
