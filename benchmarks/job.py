@@ -23,7 +23,7 @@ from taiyi_ray.annotate.plan import load_job, load_plan
 from taiyi_ray.config import AnnotateConfig
 
 DOCUMENTS = 64
-ROUNDS = 3
+ROUNDS = 2
 SETTINGS: dict[str, Any] = {
     "tasks": ["ner"],
     "types": ["chemical", "disease", "gene", "species"],

@@ -24,9 +24,9 @@ from taiyi_ray.engine.fake import FakeEngine
 ENGINES = (1, 2, 4, 8, 16)
 NODES = 4
 LATENCY = 5.0
-"""Seconds of an answer; an engine answers 64 documents at once, so a unit takes twice as long."""
+"""Seconds of an answer; an engine answers the 64 documents of a unit at once."""
 
-DOCUMENTS = 128
+DOCUMENTS = 64
 """Documents a unit."""
 
 TEXT = "Patients with hypertension were treated with clonidine, naloxone or aspirin after stroke. "

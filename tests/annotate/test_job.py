@@ -110,6 +110,7 @@ def test_a_limit_can_be_lifted_later(joined, tmp_path):
     assert content(output) == content(whole)
 
 
+@pytest.mark.slow  # a minute and a half; test_chaos.py kills more in less
 @pytest.mark.timeout(600)
 def test_five_thousand_documents_with_kills_end_as_without(tmp_path):
     source = corpus(tmp_path / "docs.jsonl", 5000)
@@ -146,7 +147,9 @@ def test_a_document_that_kills_engines_is_one_failed_row(joined, tmp_path):
     assert all(row["status"] == "ok" for row in rows if row["document_id"] not in bad)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupt_ends_in_seconds_leaves_no_process_and_can_go_on(tmp_path, number):
     source, output = corpus(tmp_path / "docs.jsonl", 200), tmp_path / "out"
     before = set(processes(*RAY))

@@ -198,7 +198,7 @@ def test_what_answers_is_no_server_of_ours(play, listed, line):
 @pytest.mark.parametrize(
     ("url", "line"),
     [
-        ("http://me:pass@host/v1", "--url: holds a user name, a password or a query, which would"),
+        ("http://me@host/v1", "--url: holds a user name, a password or a query, which would"),
         ("http://host/v1?key=x", "--url: holds a user name, a password or a query, which would"),
         ("host:8000/v1", "--url host:8000/v1: is no address of a server, as in http://host:8000/"),
         ("http:///v1", "--url http:///v1: is no address of a server, as in http://host:8000/v1"),
