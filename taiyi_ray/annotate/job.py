@@ -301,7 +301,7 @@ class _Run:
                             raise
                         raise Unfinished(
                             f"no unit was committed for {self.config.stall_minutes:g} minutes: "
-                            f"{len(self.worked)} engines have committed any; "
+                            f"{len(self.worked)} engines committed units before; "
                             f"{cluster.situation(self.config)}"
                         ) from None
         finally:

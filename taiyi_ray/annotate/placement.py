@@ -53,8 +53,9 @@ class Resources:
         return options | ({"accelerator_type": self.accelerator} if self.accelerator else {})
 
     def __str__(self) -> str:
-        kind = f" {self.accelerator}" if self.accelerator else ""
-        return f"{self.cpus:g} CPUs" + (f" and {self.gpus}{kind} GPUs" if self.gpus else "")
+        kind = f"{self.accelerator} GPU" if self.accelerator else "GPU"
+        asked = [(self.cpus, "CPU"), (self.gpus, kind)]
+        return " and ".join(f"{n:g} {name}{'s' * (n != 1)}" for n, name in asked if n)
 
 
 def of_engine(config: AnnotateConfig) -> Resources:

@@ -178,6 +178,17 @@ def test_an_engine_that_cannot_start_ends_the_job_with_its_reason(joined, tmp_pa
     assert "Traceback" not in text
 
 
+def test_a_job_that_stalls_ends_and_says_what_it_waited_for(joined, tmp_path):
+    """No node has such a GPU, and nobody starts one."""
+    source, output = corpus(tmp_path / "docs.jsonl", 20), tmp_path / "out"
+    patience = ("--gpu", "H100", "--stall-minutes", "0.2")
+    last = annotate(source, "-o", output, *FAKE, *patience, code=4).splitlines()[-1]
+    assert last.startswith("taiyi-ray: no unit was committed for 0.2 minutes: 0 engines committed")
+    assert "an engine takes 2 CPUs and 1 H100 GPU; 0 of 1 nodes are large enough for one" in last
+    annotate(source, "-o", output, *FAKE)
+    assert len(table(output)) == 20
+
+
 def test_retry_failed_does_the_failed_and_partial_rows_again(joined, tmp_path):
     letters = "abcdefghij"
     many = " ".join(f"substance{a}{b}{c}" for a in letters for b in letters for c in letters)

@@ -65,7 +65,9 @@ def test_the_installed_build_is_known():
 
 def test_resources_are_said_in_words_and_as_options():
     assert str(Resources(0.25, 0)) == "0.25 CPUs"
-    assert str(Resources(3, 2, "L4")) == "3 CPUs and 2 L4 GPUs"
+    assert str(Resources(1, 0)) == "1 CPU"
+    assert str(Resources(2, 1, "L4")) == "2 CPUs and 1 L4 GPU"
+    assert str(Resources(3, 2)) == "3 CPUs and 2 GPUs"
     assert Resources(1, 0).as_options() == {"num_cpus": 1, "num_gpus": 0}
     assert Resources(3, 2, "L4").as_options() == {
         "num_cpus": 3,
