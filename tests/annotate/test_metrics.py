@@ -57,7 +57,7 @@ def test_prometheus_sees_a_job_at_work(head, tmp_path):
             if ended and (done >= 400 or job.returncode):
                 break
             time.sleep(0.5)
-        output, _ = job.communicate(timeout=60)
+        output, _ = job.communicate(timeout=180)
     assert job.returncode == 0, output
     assert {name for name, _ in seen} == set(METRICS), output
     run = json.loads((tmp_path / "out/run.json").read_text())
