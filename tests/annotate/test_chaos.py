@@ -215,7 +215,7 @@ def kill_at_random(chaos: Chaos, kinds: list[str], seed: int) -> None:
 
 @pytest.mark.timeout(600)
 def test_five_kills_of_different_kinds(chaos, faulty, faulty_bucket, tmp_path, capsys):
-    sources = 100
+    sources = 60
     put_sources(faulty_bucket, sources, tmp_path)
     kinds = list(KILLS)
     random.Random(11).shuffle(kinds)
