@@ -19,7 +19,6 @@ from benchmarks.measure import Row, say, write
 from taiyi_ray.annotate import cluster, job
 from taiyi_ray.annotate.plan import UNITS_AN_ENGINE
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.engine.fake import FakeEngine
 
 ENGINES = (1, 2, 4, 8, 16)
 NODES = 4
@@ -102,7 +101,7 @@ def main() -> None:
                 say(f"{engines} engines: {rates[engines]:.1f} documents/s")
     finally:
         nodes.shutdown()
-    ideal = FakeEngine.most_in_flight / LATENCY
+    ideal = DOCUMENTS / LATENCY
     rows: list[Row] = [
         {
             "engines": engines,
