@@ -51,8 +51,6 @@ def connected(config: AnnotateConfig) -> Iterator[None]:
     """
     # Kill what a worker started together with it: an engine's processes outlive no actor.
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
-    # Ray gives its workers less of a busy machine than itself; an engine is what a job is for.
-    os.environ.setdefault("RAY_worker_niceness", "0")
     # Ray's core writes errors of its own recovery to the terminal; ours tell what matters.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     joins = bool(os.environ.get("RAY_ADDRESS"))
