@@ -228,5 +228,8 @@ def execute(
         )
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # Ray sets it when a dataset is made
     # Nothing is fetched ahead: a receipt would wait here for the next one.
-    for batch in pipeline.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+    receipts: Any = pipeline.iter_batches(
+        batch_size=None, batch_format="pyarrow", prefetch_batches=0
+    )
+    for batch in receipts:
         yield from batch.to_pylist()
