@@ -219,6 +219,7 @@ def test_too_many_failed_documents_are_exit_code_3(joined, tmp_path):
     annotate(*arguments, "--max-failed", "1")  # all is done: only the judgement changes
 
 
+@pytest.mark.slow
 def test_a_unit_larger_than_rays_blocks_stays_whole(joined, tmp_path):
     source, output = corpus(tmp_path / "docs.jsonl", 600, words=900), tmp_path / "out"
     assert source.stat().st_size > 3_000_000
