@@ -145,7 +145,7 @@ class Engines:
 
 async def measured(engine: VllmEngine, variant: Variant, corpus: str, batch: list[Gold]) -> Tally:
     """Ask about a batch of documents, all at once, with an empty prefix cache."""
-    await engine._engine.reset_prefix_cache()
+    await engine.client.reset_prefix_cache()
     engine._scores = variant.scores
     tally = Tally(documents=len(batch))
     began = time.perf_counter()

@@ -151,9 +151,7 @@ def engine_at_hand(model: models.Model, corpus: Corpus) -> VllmEngine:
     with patch("vllm.v1.engine.async_llm.AsyncLLM.from_engine_args"):
         engine = vllm_engine(model)
     asked = corpora.questions(corpus.config())
-    engine._engine = AtHand(
-        {tuple(engine.prompt(q).content): corpus.answer(q, d) for q, d in asked}
-    )
+    engine.client = AtHand({tuple(engine.prompt(q).content): corpus.answer(q, d) for q, d in asked})
     return engine
 
 

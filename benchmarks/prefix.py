@@ -45,7 +45,7 @@ class OneChance(VllmEngine):
 
     async def forget(self) -> None:
         """Empty the prefix cache."""
-        await self._engine.reset_prefix_cache()
+        await self.client.reset_prefix_cache()
 
 
 class OneFirst(Annotator):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Row, say, write
-from taiyi_ray.annotate import cluster, job
+from taiyi_ray.annotate import execution, job
 from taiyi_ray.annotate.plan import UNITS_AN_ENGINE
 from taiyi_ray.config import AnnotateConfig
 
@@ -44,7 +44,7 @@ class Receipts:
 
     def __init__(self) -> None:
         self.commits: dict[str, list[float]] = defaultdict(list)
-        self._execute = cluster.execute
+        self._execute = execution.execute
 
     def execute(self, *arguments: Any) -> Iterator[dict[str, Any]]:
         for receipt in self._execute(*arguments):
@@ -72,11 +72,11 @@ def _measure(engines: int, folder: Path) -> float:
         engine_args={"latency": LATENCY},
     )
     receipts = Receipts()
-    cluster.execute = receipts.execute
+    execution.execute = receipts.execute
     try:
         assert job.run(config) == 0
     finally:
-        cluster.execute = receipts._execute
+        execution.execute = receipts._execute
     assert len(receipts.commits) == engines, f"{len(receipts.commits)} of {engines} engines worked"
     return DOCUMENTS * receipts.rate()
 

@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from taiyi_ray import __version__
-from taiyi_ray.config import AnnotateConfig, load
+from taiyi_ray.config import AnnotateConfig, EngineConfig, ServeConfig, load
 from taiyi_ray.errors import ConfigError, TaiyiError
 
 EXIT_INTERRUPTED = 130
@@ -23,9 +23,11 @@ app = typer.Typer(
 )
 
 
-def _option(name: str, *flags: str, metavar: str | None = None) -> Any:
+def _option(
+    name: str, *flags: str, metavar: str | None = None, of: type[EngineConfig] = AnnotateConfig
+) -> Any:
     """An option of a setting, without a default of its own: --config may give what it does not."""
-    field = AnnotateConfig.model_fields[name]
+    field = of.model_fields[name]
     default = None if field.is_required() else field.default
     shown = ",".join(default) if isinstance(default, list) else default
     extra = f" (default: {shown})" if shown not in (None, False, {}) else ""
@@ -36,11 +38,15 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def _columns(pairs: list[str] | None) -> dict[str, str] | None:
+def _pairs(option: str, pairs: list[str] | None, expected: str) -> dict[str, str] | None:
     parts = [pair.partition("=") for pair in pairs or ()]
     if wrong := [key for key, equals, name in parts if not (key and equals and name)]:
-        raise ConfigError(f"--column {wrong[0]}: expected KEY=NAME, as in text=abstract")
+        raise ConfigError(f"{option} {wrong[0]}: expected {expected}")
     return {key.strip(): name.strip() for key, _, name in parts} or None
+
+
+def _columns(pairs: list[str] | None) -> dict[str, str] | None:
+    return _pairs("--column", pairs, "KEY=NAME, as in text=abstract")
 
 
 def _engine_args(pairs: list[str] | None) -> dict[str, Any] | None:
@@ -58,7 +64,7 @@ def _engine_args(pairs: list[str] | None) -> dict[str, Any] | None:
     return parsed
 
 
-# The options that `annotate` and `plan` share.
+# The options that several commands share.
 _Inputs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -82,6 +88,14 @@ _Limit = Annotated[int | None, _option("limit")]
 _Gpu = Annotated[str | None, _option("gpu", metavar="KIND")]
 _Price = Annotated[float | None, _option("price")]
 _TrustRemoteCode = Annotated[bool | None, _option("trust_remote_code")]
+_EngineArg = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="further argument of the engine (vLLM's AsyncEngineArgs; see README for http), "
+        "may be repeated",
+    ),
+]
 _Config = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="YAML file of these settings; flags win over it"),
@@ -114,14 +128,7 @@ def annotate(
     url: Annotated[str | None, _option("url")] = None,
     engines: Annotated[str | None, _option("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
-    engine_arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="further argument of the engine (vLLM's AsyncEngineArgs; see README for http), "
-            "may be repeated",
-        ),
-    ] = None,
+    engine_arg: _EngineArg = None,
     grounding: Annotated[str | None, _option("grounding", metavar="grammar|align")] = None,
     scores: Annotated[bool | None, _option("scores")] = None,
     context_limit: _ContextLimit = None,
@@ -175,7 +182,7 @@ def annotate(
         "trust_remote_code": trust_remote_code,
     }
     flags = {name: value for name, value in given.items() if value not in (None, [])}
-    settings = load(config, flags)
+    settings = load(AnnotateConfig, config, flags)
     from taiyi_ray.annotate import run  # slow to import: only when it is needed
 
     try:
@@ -242,7 +249,9 @@ def plan(
         "trust_remote_code": trust_remote_code,
     }
     flags = {name: value for name, value in given.items() if value not in (None, [])}
-    settings = load(config, flags | {"output": "-"})  # the settings want one; nothing is written
+    settings = load(
+        AnnotateConfig, config, flags | {"output": "-"}
+    )  # the settings want one; nothing is written
     from taiyi_ray.annotate import estimate  # slow to import: only when it is needed
 
     found = estimate.estimate(settings, runs=measured or ())
@@ -320,6 +329,86 @@ def export(
     from taiyi_ray.annotate.export import export as write
 
     print(write(output, format_, to, max_records_per_file).summary())
+
+
+def _serving(name: str, *flags: str, metavar: str | None = None) -> Any:
+    return _option(name, *flags, metavar=metavar, of=ServeConfig)
+
+
+@app.command()
+def serve(
+    model: _Model = None,
+    name: Annotated[str | None, _serving("name")] = None,
+    adapter: Annotated[
+        list[str] | None, _serving("adapters", "--adapter", metavar="NAME=PATH")
+    ] = None,
+    host: Annotated[str | None, _serving("host")] = None,
+    port: Annotated[int | None, _serving("port")] = None,
+    api_keys_file: Annotated[str | None, _serving("api_keys_file", metavar="FILE")] = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="add a key to --api-keys-file, print it, and end"),
+    ] = None,
+    without_keys: Annotated[bool | None, _serving("without_keys", "--without-keys")] = None,
+    batches: Annotated[str | None, _serving("batches", metavar="DIR")] = None,
+    chat: _Chat = None,
+    engine: Annotated[str | None, _serving("engine", metavar="vllm|fake")] = None,
+    engines: Annotated[str | None, _serving("engines", metavar="N|MIN:MAX")] = None,
+    gpu: _Gpu = None,
+    engine_arg: _EngineArg = None,
+    context_limit: _ContextLimit = None,
+    max_tokens: _MaxTokens = None,
+    max_documents: Annotated[int | None, _serving("max_documents")] = None,
+    max_megabytes: Annotated[int | None, _serving("max_megabytes")] = None,
+    max_in_flight: Annotated[int | None, _serving("max_in_flight")] = None,
+    time_limit: Annotated[float | None, _serving("time_limit", metavar="SECONDS")] = None,
+    trust_remote_code: _TrustRemoteCode = None,
+    config: _Config = None,
+) -> None:
+    """Serve annotations online: a page, task routes, and OpenAI's routes on the same model.
+
+    Example: taiyi-ray serve --model path/to/model --adapter ner=path/to/lora
+
+    Then http://127.0.0.1:8000/ is the page, and any OpenAI client works with the address
+    http://127.0.0.1:8000/v1. Nothing else can reach it unless --host says so, which wants keys.
+
+    Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 something to change, 4 the engine did not start.
+    """
+    given = {
+        "model": model,
+        "name": name,
+        "adapters": _pairs("--adapter", adapter, "NAME=PATH, as in ner=path/to/lora"),
+        "host": host,
+        "port": port,
+        "api_keys_file": api_keys_file,
+        "without_keys": without_keys,
+        "batches": batches,
+        "chat": chat,
+        "engine": engine,
+        "engines": engines,
+        "gpu": gpu,
+        "engine_args": _engine_args(engine_arg),
+        "context_limit": context_limit,
+        "max_tokens": max_tokens,
+        "max_documents": max_documents,
+        "max_megabytes": max_megabytes,
+        "max_in_flight": max_in_flight,
+        "time_limit": time_limit,
+        "trust_remote_code": trust_remote_code,
+    }
+    flags = {name: value for name, value in given.items() if value is not None}
+    settings = load(ServeConfig, config, flags)
+    if new_key is not None:
+        from taiyi_ray.serve.keys import add_key
+
+        if settings.api_keys_file is None:
+            raise ConfigError("--new-key: needs --api-keys-file, where its digest is kept")
+        print(add_key(settings.api_keys_file, new_key))
+        print("this is shown once: only its digest is kept", file=sys.stderr)
+        return
+    from taiyi_ray.serve.app import run  # slow to import: only when it is needed
+
+    raise typer.Exit(run(settings))
 
 
 def main() -> None:

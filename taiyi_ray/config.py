@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -25,6 +27,7 @@ Key = Literal["document_id", "text", "passages", "title", "language", "version",
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
 
 
@@ -38,42 +41,18 @@ _SECRET = re.compile(
 _URL_WITH_PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@")
 
 
-class AnnotateConfig(BaseModel):
-    """What `taiyi-ray annotate` does; the field descriptions are the command's help."""
+class EngineConfig(BaseModel):
+    """What answers questions, and how: the settings that every feature with an engine shares."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    inputs: list[str] = Field(min_length=1, description="files, folders (recursive) or globs")
-    output: str = Field(min_length=1, description="folder of the output")
-    columns: dict[Key, str] = Field(
-        {}, description="what JSON lines and Parquet call a key of a document, as in text=abstract"
-    )
-    tasks: list[str] | None = Field(
-        None,
-        min_length=1,
-        description="tasks to do; by default those of the task file, without one ner and re",
-    )
-    task_file: str | None = Field(None, description="YAML file of the tasks' options")
-    ask: Literal["together", "apart"] | None = Field(
-        None,
-        description="about all mention types in one question, or about each in its own (default)",
-    )
-    types: list[str] | None = Field(None, min_length=1, description="mention types to find")
-    relations: list[str] | None = Field(None, min_length=1, description="relation types to find")
     model: str = Field(
         EMBEDDED_MODEL,
         description="local folder, Hugging Face id or s3:// address; with --url its name there",
     )
-    adapter: str | None = Field(None, description="LoRA folder, merged into the model")
     chat: Literal["template", "taiyi1"] = Field("template", description="form of the prompt")
     engine: Literal["vllm", "http", "fake"] = Field(
         "vllm", description="what answers the questions"
-    )
-    url: str | None = Field(
-        None,
-        validate_default=True,
-        description="of an OpenAI-compatible server (engine http); its key is in the environment "
-        "variable TAIYI_RAY_API_KEY",
     )
     engines: str = Field(
         "1",
@@ -95,13 +74,6 @@ class AnnotateConfig(BaseModel):
         description="tokens of a prompt and its answer; by default 4096 or the model's",
     )
     max_tokens: int = Field(512, ge=16, description="tokens of an answer, at the first attempt")
-    limit: int | None = Field(None, ge=1, description="at most this many documents in the output")
-    max_failed: float = Field(0.05, ge=0, le=1, description="share of failed documents to accept")
-    stall_minutes: float = Field(60, gt=0, description="end when nothing was committed so long")
-    retry_failed: bool = Field(False, description="do the failed and partial documents again")
-    price: float | None = Field(
-        None, ge=0, description="of an hour of one engine, for the cost in metrics and plan"
-    )
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
 
     @property
@@ -123,13 +95,6 @@ class AnnotateConfig(BaseModel):
             raise ValueError("expected a number of engines, or MIN:MAX as in 1:8")
         return engines
 
-    @field_validator("tasks", "types", "relations", mode="after")
-    @classmethod
-    def _no_blank_names(cls, names: list[str] | None) -> list[str] | None:
-        if names and any(not n.strip() or set(n) & set(";:：\n[]") for n in names):
-            raise ValueError("a name must not be empty nor hold any of ; : ： [ ] or a line break")
-        return names
-
     # What is in the settings is written into job.json and run.json, and a cluster's dashboard shows
     # the command of a job: neither is a place for secrets.
 
@@ -146,9 +111,12 @@ class AnnotateConfig(BaseModel):
             )
         return arguments
 
-    @field_validator("inputs", "output", "model", "adapter", "url", mode="after")
+    @field_validator(
+        "inputs", "output", "model", "adapter", "url", "adapters", "api_keys_file", "batches",
+        mode="after", check_fields=False,
+    )  # fmt: skip
     @classmethod
-    def _no_password(cls, value: list[str] | str | None) -> list[str] | str | None:
+    def _no_password(cls, value: Any) -> Any:
         if any(_URL_WITH_PASSWORD.search(text) for text in _texts(value)):
             raise PydanticCustomError(
                 "secret",
@@ -156,6 +124,49 @@ class AnnotateConfig(BaseModel):
                 "the environment",
             )
         return value
+
+
+class AnnotateConfig(EngineConfig):
+    """What `taiyi-ray annotate` does; the field descriptions are the command's help."""
+
+    inputs: list[str] = Field(min_length=1, description="files, folders (recursive) or globs")
+    output: str = Field(min_length=1, description="folder of the output")
+    columns: dict[Key, str] = Field(
+        {}, description="what JSON lines and Parquet call a key of a document, as in text=abstract"
+    )
+    tasks: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="tasks to do; by default those of the task file, without one ner and re",
+    )
+    task_file: str | None = Field(None, description="YAML file of the tasks' options")
+    ask: Literal["together", "apart"] | None = Field(
+        None,
+        description="about all mention types in one question, or about each in its own (default)",
+    )
+    types: list[str] | None = Field(None, min_length=1, description="mention types to find")
+    relations: list[str] | None = Field(None, min_length=1, description="relation types to find")
+    adapter: str | None = Field(None, description="LoRA folder, merged into the model")
+    url: str | None = Field(
+        None,
+        validate_default=True,
+        description="of an OpenAI-compatible server (engine http); its key is in the environment "
+        "variable TAIYI_RAY_API_KEY",
+    )
+    limit: int | None = Field(None, ge=1, description="at most this many documents in the output")
+    max_failed: float = Field(0.05, ge=0, le=1, description="share of failed documents to accept")
+    stall_minutes: float = Field(60, gt=0, description="end when nothing was committed so long")
+    retry_failed: bool = Field(False, description="do the failed and partial documents again")
+    price: float | None = Field(
+        None, ge=0, description="of an hour of one engine, for the cost in metrics and plan"
+    )
+
+    @field_validator("tasks", "types", "relations", mode="after")
+    @classmethod
+    def _no_blank_names(cls, names: list[str] | None) -> list[str] | None:
+        if names and any(not n.strip() or set(n) & set(";:：\n[]") for n in names):
+            raise ValueError("a name must not be empty nor hold any of ; : ： [ ] or a line break")
+        return names
 
     @field_validator("url", mode="after")
     @classmethod
@@ -166,6 +177,73 @@ class AnnotateConfig(BaseModel):
         if engine in ("vllm", "fake") and url is not None:
             raise ValueError(f"the engine {engine} has none; leave it out or give --engine http")
         return url
+
+
+class ServeConfig(EngineConfig):
+    """What `taiyi-ray serve` does; the field descriptions are the command's help."""
+
+    name: str = Field("taiyi", pattern=_NAME, description="what clients call the model")
+    adapters: dict[str, str] = Field(
+        {},
+        description="LoRA folders by name: clients call the model NAME:ADAPTER; each is loaded "
+        "when it is first asked for",
+    )
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="address to listen on; another wants --api-keys-file"
+    )
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    api_keys_file: str | None = Field(
+        None,
+        description="YAML file of hashed keys (--new-key writes it); only who has one is let in",
+    )
+    without_keys: bool = Field(False, description="let everybody in who reaches the address")
+    batches: str | None = Field(
+        None,
+        description="folder or s3:// address of files and batches, which all nodes must reach; by "
+        "default in the user's data folder",
+    )
+    max_documents: int = Field(64, ge=1, description="documents of a request")
+    max_megabytes: int = Field(8, ge=1, description="size of a request, files of batches aside")
+    max_in_flight: int | None = Field(
+        None,
+        ge=1,
+        description="documents and chats that an engine has at once, more are refused for the "
+        "moment (503); by default what the engine takes",
+    )
+    time_limit: float = Field(300, gt=0, description="seconds for which a request is worked on")
+
+    @field_validator("engine", mode="after")
+    @classmethod
+    def _own_engine(cls, engine: str) -> str:
+        if engine == "http":
+            raise ValueError("the service runs the model itself; ask that server directly")
+        return engine
+
+    @field_validator("adapters", mode="after")
+    @classmethod
+    def _adapter_names(cls, adapters: dict[str, str]) -> dict[str, str]:
+        if wrong := [name for name in adapters if not re.fullmatch(_NAME, name)]:
+            raise ValueError(f"{wrong[0]!r} is no name: letters, digits and . _ - only")
+        return adapters
+
+    @model_validator(mode="after")
+    def _locked(self) -> Self:
+        if not (self.api_keys_file or self.without_keys or _is_loopback(self.host)):
+            raise ValueError(
+                f"--host {self.host} can be reached from elsewhere: give --api-keys-file, or "
+                "--without-keys if everybody there may use it"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+Config = TypeVar("Config", bound=EngineConfig)
 
 
 def _secret_in(value: JsonValue) -> str | None:
@@ -181,12 +259,14 @@ def _secret_in(value: JsonValue) -> str | None:
     return None
 
 
-def _texts(value: list[str] | str | None) -> list[str]:
+def _texts(value: dict[str, str] | list[str] | str | None) -> list[str]:
+    if isinstance(value, dict):
+        return list(value.values())
     return [value] if isinstance(value, str) else value or []
 
 
-def load(path: str | None, flags: dict[str, Any]) -> AnnotateConfig:
-    """Build the configuration: the YAML file's values, then the flags that were given.
+def load(kind: type[Config], path: str | None, flags: dict[str, Any]) -> Config:
+    """Build a configuration: the YAML file's values, then the flags that were given.
 
     Raises:
         ConfigError: naming every key that is unknown or has a wrong value.
@@ -205,9 +285,9 @@ def load(path: str | None, flags: dict[str, Any]) -> AnnotateConfig:
         values = loaded
     values |= flags
     try:
-        return AnnotateConfig(**values)
+        return kind(**values)
     except ValidationError as error:
-        raise ConfigError(explain(error, AnnotateConfig)) from error
+        raise ConfigError(explain(error, kind)) from error
     except TypeError as error:  # a key that is no string
         raise ConfigError(f"--config {path}: {error}") from error
 
@@ -219,6 +299,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _explain(error: Any, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in error["loc"])
+    if not name:  # of several settings together
+        return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"unknown setting {name!r}{nearest(name, model.model_fields)}"
     if error["type"] == "missing":

@@ -26,7 +26,7 @@ from filelock import FileLock
 
 from taiyi_ray import embedded_model, storage
 from taiyi_ray.config import EMBEDDED_MODEL
-from taiyi_ray.errors import ModelError, StorageError, nearest
+from taiyi_ray.errors import ConfigError, ModelError, StorageError, nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EMBEDDED = EMBEDDED_MODEL
+
+_DEFAULT_CONTEXT = 4096
 
 ChatForm = Literal["template", "taiyi1"]
 Message = Mapping[str, str]
@@ -58,22 +60,30 @@ class Model:
 # ------------------------------------------------------------------------------ finding the folder
 
 
-def resolve(name: str = EMBEDDED, adapter: str | None = None) -> Model:
+def resolve(name: str = EMBEDDED, adapter: str | None = None, digest: str | None = None) -> Model:
     """Find a model, fetching it into the cache where needed, and merge an adapter into it.
 
     Args:
         name: EMBEDDED, a local folder, an `s3://bucket/prefix` address, or a Hugging Face id
             `org/name`, with `@revision` or without.
         adapter: a LoRA folder, local or `s3://`.
+        digest: what it must be, where each node finds the model itself.
 
     Raises:
-        ModelError: when there is no such model or adapter, or the two do not fit.
+        ModelError: when there is no such model or adapter, the two do not fit, or it is another.
         StorageError: when the cache or the bucket cannot be used.
     """
     folder = _model_folder(name)
     _require(folder, "config.json", "a model in Hugging Face's layout")
     model = Model(name, folder, _digest(folder))
-    return merge_adapter(model, adapter) if adapter else model
+    if adapter:
+        model = merge_adapter(model, adapter)
+    if digest is not None and model.digest != digest:
+        raise ModelError(
+            f"{model.path}: is another model here than where the job was started; give the same "
+            "files to all nodes, or an s3:// address to all"
+        )
+    return model
 
 
 def _model_folder(name: str) -> Path:
@@ -237,11 +247,12 @@ def _first_line(error: BaseException) -> str:
 # ----------------------------------------------------------------------------------------- adapter
 
 
-def merge_adapter(model: Model, adapter: str) -> Model:
-    """Return `model` with a LoRA adapter merged into it (bfloat16), made once in the cache.
+def find_adapter(adapter: str) -> Model:
+    """Return the folder of a LoRA adapter: a local one, or one at an s3:// address, fetched once.
 
     Raises:
-        ModelError: when `adapter` is not a LoRA folder, or does not fit the model.
+        ModelError: when it is not there, or no LoRA adapter.
+        StorageError: when S3 cannot be read.
     """
     source = _fetch_s3(adapter) if adapter.startswith("s3://") else Path(adapter).expanduser()
     if not source.is_dir():
@@ -249,7 +260,37 @@ def merge_adapter(model: Model, adapter: str) -> Model:
     _require(source, "adapter_config.json", "a LoRA adapter")
     if not any(source.glob("adapter_model.*")):
         raise ModelError(f"{source}: has no adapter_model.safetensors, the weights of the adapter")
-    name = f"{model.digest[:16]}-{_digest(source)[:16]}"
+    return Model(adapter, source, _digest(source))
+
+
+def adapter_rank(adapter: str) -> int:
+    """Return the rank of a LoRA adapter, without fetching its weights.
+
+    Raises:
+        ModelError: when there is no adapter_config.json that says it.
+        StorageError: when the place cannot be read.
+    """
+    data = storage.read(storage.join(storage.absolute(adapter), "adapter_config.json"))
+    if data is None:
+        raise ModelError(
+            f"adapter {adapter}: has no adapter_config.json, so it is not a LoRA adapter"
+        )
+    try:
+        rank = json.loads(data)["r"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"adapter {adapter}: its adapter_config.json says no rank (r)") from error
+    return int(rank)
+
+
+def merge_adapter(model: Model, adapter: str) -> Model:
+    """Return `model` with a LoRA adapter merged into it (bfloat16), made once in the cache.
+
+    Raises:
+        ModelError: when `adapter` is not a LoRA folder, or does not fit the model.
+    """
+    found = find_adapter(adapter)
+    source = found.path
+    name = f"{model.digest[:16]}-{found.digest[:16]}"
 
     def merge(folder: Path) -> None:
         logger.info("merging %s into %s, once", adapter, model.name)
@@ -353,6 +394,22 @@ def context_length(model: Model) -> int:
     raise ModelError(
         f"{model.path / 'config.json'}: says no context length (none of {', '.join(names)})"
     )
+
+
+def settled_context(name: str, asked: int | None, reach: int | None) -> int:
+    """Return the tokens that a prompt and its answer may have: as asked, or 4096 or the reach.
+
+    Args:
+        reach: what the model can see at once, if that is known.
+
+    Raises:
+        ConfigError: more is asked than it reaches.
+    """
+    if asked is None:
+        return min(_DEFAULT_CONTEXT, reach or _DEFAULT_CONTEXT)
+    if reach and asked > reach:
+        raise ConfigError(f"--context-limit {asked}: {name} reaches {reach}")
+    return asked
 
 
 def weights_size(model: Model) -> int:

@@ -16,7 +16,7 @@ import pytest
 
 from taiyi_ray import __version__, cli
 from taiyi_ray.annotate import job
-from taiyi_ray.annotate.export import WRITTEN
+from taiyi_ray.formats import WRITTEN
 from taiyi_ray.tasks import TASKS
 from tests.annotate.test_export import an_output
 

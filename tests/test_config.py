@@ -19,13 +19,13 @@ def yaml_file(folder: Path, text: str) -> str:
 
 def message(path: str | None, flags: dict[str, object]) -> str:
     with pytest.raises(ConfigError) as caught:
-        load(path, flags)
+        load(AnnotateConfig, path, flags)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_defaults():
-    config = load(None, NEEDED)
+    config = load(AnnotateConfig, None, NEEDED)
     assert (config.tasks, config.types, config.relations) == (None, None, None)
     assert (config.engine, config.grounding, config.limit) == ("vllm", "grammar", None)
 
@@ -34,7 +34,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
     path = yaml_file(
         tmp_path, "inputs: [a, b]\noutput: out\nmax_tokens: 100\ntypes: [疾病]\nlimit: 5\n"
     )
-    config = load(path, {"limit": 7, "output": "there"})
+    config = load(AnnotateConfig, path, {"limit": 7, "output": "there"})
     assert config.inputs == ["a", "b"]
     assert (config.output, config.limit) == ("there", 7)
     assert (config.max_tokens, config.types) == (100, ["疾病"])
@@ -43,15 +43,15 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
 
 def test_a_config_is_frozen():
     with pytest.raises(ValidationError, match="frozen"):
-        load(None, NEEDED).output = "elsewhere"
+        load(AnnotateConfig, None, NEEDED).output = "elsewhere"
 
 
 def test_all_problems_are_in_one_message(tmp_path):
     path = yaml_file(tmp_path, "max_token: 5\nengines: none\ngrounding: hope\n")
     assert message(path, {"limit": 0}) == (
-        "inputs is missing; output is missing; "
         "engines: expected a number of engines, or MIN:MAX as in 1:8, got 'none'; "
         "grounding: Input should be 'grammar' or 'align', got 'hope'; "
+        "inputs is missing; output is missing; "
         "limit: Input should be greater than or equal to 1, got 0; "
         "unknown setting 'max_token'; did you mean 'max_tokens'?"
     )
@@ -85,7 +85,7 @@ def test_bounds(setting, value, bad):
     if bad:
         assert message(None, flags).startswith(setting)
     else:
-        assert getattr(load(None, flags), setting) == value
+        assert getattr(load(AnnotateConfig, None, flags), setting) == value
 
 
 @pytest.mark.parametrize("setting", ["tasks", "types", "relations"])
@@ -99,7 +99,7 @@ def test_a_name_that_the_answers_could_not_hold(setting, name):
 
 @pytest.mark.parametrize("name", ["gene or protein", "药物", "chemical-induced disease", "β"])
 def test_a_name_of_ones_own(name):
-    assert load(None, NEEDED | {"types": [name]}).types == [name]
+    assert load(AnnotateConfig, None, NEEDED | {"types": [name]}).types == [name]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_value_that_json_does_not_have(tmp_path):
     path = yaml_file(tmp_path, "engine_args: {revision: !!set {a}}\n")
     assert "engine_args.revision" in message(path, NEEDED)
     quoted = yaml_file(tmp_path, "engine_args: {revision: '2024-01-01'}\n")
-    assert load(quoted, NEEDED).engine_args == {"revision": "2024-01-01"}
+    assert load(AnnotateConfig, quoted, NEEDED).engine_args == {"revision": "2024-01-01"}
 
 
 def test_every_setting_says_what_it_is():
@@ -139,7 +139,7 @@ def test_every_setting_says_what_it_is():
 
 def test_the_example_file_is_valid() -> None:
     path = Path(__file__).resolve().parents[1] / "examples" / "annotate.yaml"
-    config = load(str(path), {"output": "out"})
+    config = load(AnnotateConfig, str(path), {"output": "out"})
     assert config.tasks == ["ner"]
     assert config.engine_args == {"max_num_seqs": 64}
 
@@ -148,15 +148,15 @@ def test_the_example_file_is_valid() -> None:
     ("given", "expected"), [(3, (3, 3)), ("3", (3, 3)), ("1:8", (1, 8)), ("2:2", (2, 2))]
 )
 def test_engines_are_a_number_or_a_range(given, expected):
-    config = load(None, {"inputs": ["a"], "output": "b", "engines": given})
+    config = load(AnnotateConfig, None, {"inputs": ["a"], "output": "b", "engines": given})
     assert config.engine_range == expected
-    assert load(None, config.model_dump()).engine_range == expected
+    assert load(AnnotateConfig, None, config.model_dump()).engine_range == expected
 
 
 @pytest.mark.parametrize("given", [0, "0", "8:1", "1:", ":3", "many", -1, True, "1:2:3"])
 def test_what_is_no_number_of_engines(given):
     with pytest.raises(ConfigError, match="engines"):
-        load(None, {"inputs": ["a"], "output": "b", "engines": given})
+        load(AnnotateConfig, None, {"inputs": ["a"], "output": "b", "engines": given})
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_arguments_that_only_sound_like_it_are_none():
         "hf_token": None,
         "extra_body": {"skip_special_tokens": True, "cache_salt": "x", "keyword": "a"},
     }
-    assert load(None, NEEDED | {"engine_args": arguments}).engine_args == arguments
+    assert load(AnnotateConfig, None, NEEDED | {"engine_args": arguments}).engine_args == arguments
 
 
 @pytest.mark.parametrize(
@@ -199,4 +199,6 @@ def test_an_address_with_a_password_is_refused_and_not_shown(place):
     line = message(None, NEEDED | place)
     assert "the address holds a password" in line
     assert "planted" not in line
-    assert load(None, NEEDED | {"inputs": ["s3://bucket/a@b:c"]}).inputs == ["s3://bucket/a@b:c"]
+    assert load(AnnotateConfig, None, NEEDED | {"inputs": ["s3://bucket/a@b:c"]}).inputs == [
+        "s3://bucket/a@b:c"
+    ]

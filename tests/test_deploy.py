@@ -12,8 +12,8 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 
-from taiyi_ray.annotate import placement
-from taiyi_ray.config import load
+from taiyi_ray import placement
+from taiyi_ray.config import AnnotateConfig, load
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -22,7 +22,9 @@ LOCKS = ("constraints-cpu.txt", "constraints-gpu.txt")
 
 def engine(**settings: Any) -> dict[str, float]:
     """What the actor of an engine asks for; Ray makes such a resource of the kind of its GPU."""
-    config = load(None, {"inputs": ["in"], "output": "out", "engine": "fake", **settings})
+    config = load(
+        AnnotateConfig, None, {"inputs": ["in"], "output": "out", "engine": "fake", **settings}
+    )
     wanted = placement.of_engine(config)
     kind = {f"accelerator_type:{wanted.accelerator}": 0.001} if wanted.accelerator else {}
     return {"CPU": wanted.cpus, "GPU": wanted.gpus, **kind}

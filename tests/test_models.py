@@ -482,3 +482,15 @@ def test_importing_is_cheap() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "\n"
+
+
+def test_each_node_finds_the_model_itself_and_checks_that_it_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("TAIYI_RAY_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    digest = models.resolve(str(folder)).digest
+    assert models.resolve(str(folder), digest=digest).path == folder
+    (folder / "config.json").write_text('{"changed": 1}')
+    with pytest.raises(ModelError, match="another model here"):
+        models.resolve(str(folder), digest=digest)

@@ -110,7 +110,7 @@ def test_a_stranger_gets_metrics_and_nothing_else(head):
 def test_a_job_of_its_own_cluster_listens_on_localhost_only(tmp_path):
     script = (
         "import sys\n"
-        "from taiyi_ray.annotate.cluster import connected\n"
+        "from taiyi_ray.cluster import connected\n"
         "from taiyi_ray.config import AnnotateConfig\n"
         "with connected(AnnotateConfig(inputs=['in'], output='out', engine='fake')):\n"
         "    import ray  # as the job does: what it reads when imported is set before\n"

@@ -24,8 +24,6 @@ from rich.table import Table
 
 from taiyi_ray import models, storage
 from taiyi_ray.annotate import sources
-from taiyi_ray.annotate.job import DEFAULT_CONTEXT
-from taiyi_ray.annotate.placement import GPUS, check_fits
 from taiyi_ray.annotate.sources import SourceFile
 from taiyi_ray.annotator import Annotator
 from taiyi_ray.config import AnnotateConfig
@@ -33,6 +31,7 @@ from taiyi_ray.engine import Completion, Prompt
 from taiyi_ray.errors import ConfigError, FormatError, nearest
 from taiyi_ray.formats import raw_records, recognised
 from taiyi_ray.formats.format import Format, RawRecord
+from taiyi_ray.placement import GPUS, check_fits
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Question
@@ -145,7 +144,8 @@ class _Counter:
         self._tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
         self._chat = config.chat
         reach = models.context_length(model)
-        self.context_limit = min(config.context_limit or DEFAULT_CONTEXT, reach)
+        asked = config.context_limit and min(config.context_limit, reach)
+        self.context_limit = models.settled_context(model.name, asked, reach)
 
     def prompt(self, question: Question) -> Prompt:
         tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)

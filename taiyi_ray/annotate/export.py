@@ -17,14 +17,11 @@ from taiyi_ray import storage
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import Plan, Unit, load_job, load_plan
 from taiyi_ray.errors import ConfigError, nearest
-from taiyi_ray.formats import FORMATS
-from taiyi_ray.formats.format import Format, Writer, Written
+from taiyi_ray.formats import WRITTEN
+from taiyi_ray.formats.format import Writer, Written
 from taiyi_ray.records import Document, annotations_from_row, document_from_row
 
 _LONGEST_NAME = 150
-
-WRITTEN: dict[str, Format] = {format_.name: format_ for format_ in FORMATS if format_.writer}
-"""The formats that are written, by name."""
 
 
 @dataclass(slots=True)

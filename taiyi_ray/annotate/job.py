@@ -21,9 +21,8 @@ from typing import Any
 from pydantic import SecretStr
 from rich.console import Console
 
-from taiyi_ray import models, storage
-from taiyi_ray.annotate import placement, sources
-from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
+from taiyi_ray import cluster, models, placement, storage
+from taiyi_ray.annotate import sources
 from taiyi_ray.annotate.interrupts import Watchdog, terminable
 from taiyi_ray.annotate.output import Output, Totals, UnitFile, verify
 from taiyi_ray.annotate.plan import (
@@ -44,13 +43,12 @@ from taiyi_ray.annotate.status import BEAT
 from taiyi_ray.annotate.workers import COUNTED, unit_row
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
+from taiyi_ray.fingerprint import differences, fingerprint, identity
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Assignment
 
 EXECUTION_UNITS = 1000
 """Units of one Ray Data execution: its driver's memory grows with its blocks."""
-
-DEFAULT_CONTEXT = 4096
 
 EXIT_DONE, EXIT_TOO_MANY_FAILED = 0, 3
 
@@ -83,7 +81,7 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
         storage.probe(output.place)
     model = _model(config, fresh=config.retry_failed or load_job(output.place) is None)
     config = _settled(config, model)
-    values = identity(config, assignments, model.identity)
+    values = identity(config, assignments, model.identity, config.columns)
     plan = _planned(config, output, values, corpus, write=not dry_run)
     if dry_run:
         _print_plan(console, config, plan, output)
@@ -137,19 +135,16 @@ def _model(config: AnnotateConfig, *, fresh: bool) -> _Model:
         if config.grounding == "grammar":
             models.check_grammar(tokenizer)
     reach = models.context_length(model)
-    placement.check_fits(config, model, config.context_limit or min(DEFAULT_CONTEXT, reach))
+    placement.check_fits(
+        config, model, models.settled_context(model.name, config.context_limit, reach)
+    )
     return _Model(model.name, model.digest, reach, model.digest)
 
 
 def _settled(config: AnnotateConfig, model: _Model) -> AnnotateConfig:
     """Settle what the model decides: the context limit, and a server's name for it."""
     settled: dict[str, Any] = {"model": model.name} if config.engine == "http" else {}
-    if config.context_limit is None:
-        settled["context_limit"] = min(DEFAULT_CONTEXT, model.reach or DEFAULT_CONTEXT)
-    elif model.reach and config.context_limit > model.reach:
-        raise ConfigError(
-            f"--context-limit {config.context_limit}: {model.name} reaches {model.reach}"
-        )
+    settled["context_limit"] = models.settled_context(model.name, config.context_limit, model.reach)
     return config.model_copy(update=settled)
 
 
@@ -178,11 +173,11 @@ def _planned(
         if size <= _SCAN_HERE:
             part = extend(plan, corpus.files, config.limit, config.engine_range[1], _scan_here)
         else:
-            from taiyi_ray.annotate import cluster
+            from taiyi_ray.annotate import execution
 
             with cluster.connected(config):
                 part = extend(
-                    plan, corpus.files, config.limit, config.engine_range[1], cluster.scan
+                    plan, corpus.files, config.limit, config.engine_range[1], execution.scan
                 )
         if job is None:
             job = Job(
@@ -284,8 +279,6 @@ class _Run:
             Unfinished: no engine can be started, two executions in a row committed nothing, or
                 nothing was committed for too long.
         """
-        from taiyi_ray.annotate import cluster
-
         dog = Watchdog(self.config.stall_minutes)
         left = sum(unit.records for unit in pending)
         dog.feed()
@@ -310,7 +303,7 @@ class _Run:
                 self._write("unfinished", Totals())
 
     def _execute(self, pending: Sequence[Unit], dog: Watchdog, progress: JobProgress) -> None:
-        from taiyi_ray.annotate import cluster
+        from taiyi_ray.annotate import execution
 
         constructor = (
             self.config, self.assignments, self.model.digest, self.run_id, self.fingerprint,
@@ -322,7 +315,7 @@ class _Run:
             now = pending[:EXECUTION_UNITS]
             rows = [self._unit_row(unit) for unit in now]
             records = sum(unit.records for unit in now)
-            for receipt in cluster.execute(rows, records, self.config, constructor):
+            for receipt in execution.execute(rows, records, self.config, constructor):
                 if not receipt["error"]:
                     dog.feed()
                     self._count(receipt)

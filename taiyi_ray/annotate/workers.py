@@ -153,21 +153,6 @@ def _logged_error() -> str:
     return re.sub(r"^.*?(?=\b\w+(Error|Exception): )", "", causes[-1]) if causes else ""
 
 
-def _model_path(config: AnnotateConfig, digest: str) -> str:
-    """The model's folder on this node, where it comes to be once.
-
-    Raises:
-        ModelError: it is not here, or not the one that the job was started with.
-    """
-    model = models.resolve(config.model, config.adapter)
-    if model.digest != digest:
-        raise ModelError(
-            f"{model.path}: is another model here than where the job was started; give the same "
-            "files to all nodes, or an s3:// address to all"
-        )
-    return str(model.path)
-
-
 class Turns:
     """Many units share the engine, or one has it alone."""
 
@@ -218,7 +203,9 @@ class AnnotateUnits:
         self._name = f"{platform.node()}:{os.getpid()}"
         self._ready = 0.0
         try:
-            path = _model_path(config, model_digest) if model_digest else None
+            path = None
+            if model_digest:
+                path = str(models.resolve(config.model, config.adapter, model_digest).path)
             self._engine = engine_of(config, path, key)
         except Exception as error:
             # Raised here it would make Ray start actor after actor; as the answer to a unit it

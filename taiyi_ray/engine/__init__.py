@@ -8,16 +8,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from pydantic import SecretStr
 
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.config import AnnotateConfig, EngineConfig
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
 DECODING = {"temperature": 0.0, "repetition": {"min_size": 1, "max_size": 12, "min_count": 3}}
 """Greedy; an answer that repeats an n-gram of 1 to 12 tokens three times in a row is ended."""
+
+MAX_NUM_SEQS = 64
+"""Answers that vLLM writes at once, unless its argument of this name says otherwise."""
 
 ANSWER_ARGUMENTS = {
     "vllm": ("dtype", "quantization", "kv_cache_dtype", "hf_overrides", "rope_scaling", "revision"),
@@ -56,7 +59,8 @@ class Engine(Protocol):
     """Answers questions. `context_limit` counts the tokens of a prompt and its answer together.
 
     `complete` raises QuestionError when this question cannot be answered; when none can any more,
-    EngineDied for an engine of ours, ServerGone or ConfigError for a server.
+    EngineDied for an engine of ours, ServerGone or ConfigError for a server. Cancelled, it ends the
+    answer in the engine, too.
     """
 
     context_limit: int
@@ -67,6 +71,19 @@ class Engine(Protocol):
     async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion: ...
 
     def close(self) -> None: ...
+
+
+class SharedEngine(Engine, Protocol):
+    """An engine of ours that requests with different wishes share."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still answers."""
+        ...
+
+    def variant(self, *, scores: bool, adapter: Any = None) -> SharedEngine:
+        """The same engine, answering with scores or without, and with an adapter (LoRA) or none."""
+        ...
 
 
 def scores_of(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> Scores | None:
@@ -82,25 +99,36 @@ def scores_of(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> Sc
     return Scores(text, starts, logprobs)
 
 
-def engine_of(
-    config: AnnotateConfig, model_path: str | None, key: SecretStr | None = None
-) -> Engine:
+def engine_of(config: EngineConfig, model_path: str | None, key: SecretStr | None = None) -> Engine:
     """Start the engine that the configuration asks for; takes up to a minute for a real one.
 
     Args:
         model_path: the folder of the model that vLLM runs.
         key: for the server of the engine http, if it wants one.
     """
+    if config.engine == "http":
+        from taiyi_ray.engine.http import HttpEngine
+
+        assert isinstance(config, AnnotateConfig), "only the corpus job asks a server"
+        return HttpEngine(config, key)
+    return shared_engine_of(config, model_path)
+
+
+def shared_engine_of(
+    config: EngineConfig, model_path: str | None, *, metrics: bool = False
+) -> SharedEngine:
+    """Start an engine of ours.
+
+    Args:
+        model_path: the folder of the model that vLLM runs.
+        metrics: count what vLLM counts of itself, as metrics of Ray.
+    """
     options: dict[str, Any] = dict(config.engine_args)
-    assert config.context_limit is not None, "the job settles it before it starts engines"
+    assert config.context_limit is not None, "it is settled before engines start"
     if config.engine == "fake":
         from taiyi_ray.engine.fake import FakeEngine
 
         return FakeEngine(config.context_limit, scores=config.scores, **options)
-    if config.engine == "http":
-        from taiyi_ray.engine.http import HttpEngine
-
-        return HttpEngine(config, key)
     from taiyi_ray.engine.vllm import VllmEngine
 
     assert model_path is not None
@@ -111,4 +139,12 @@ def engine_of(
         trust_remote_code=config.trust_remote_code,
         scores=config.scores,
         arguments=options,
+        metrics=metrics,
     )
+
+
+def most_in_flight(config: EngineConfig) -> int:
+    """Return how many documents an engine of ours takes at once, without starting it."""
+    if config.engine == "fake":
+        return int(cast(int, config.engine_args.get("most_in_flight", MAX_NUM_SEQS)))
+    return 2 * int(cast(int, config.engine_args.get("max_num_seqs", MAX_NUM_SEQS)))

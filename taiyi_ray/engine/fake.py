@@ -13,8 +13,10 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from copy import copy
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from taiyi_ray.engine import Completion, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
@@ -115,6 +117,15 @@ class FakeEngine:
             edge += share
             if draw < edge:
                 yield name
+
+    @property
+    def alive(self) -> bool:
+        return not self._dead
+
+    def variant(self, *, scores: bool, adapter: Any = None) -> FakeEngine:
+        other = copy(self)
+        other._scores = scores
+        return other
 
     def close(self) -> None:
         self._dead = True

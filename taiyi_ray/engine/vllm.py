@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from taiyi_ray import models
-from taiyi_ray.engine import DECODING, Completion, FinishReason, Prompt, scores_of
+from taiyi_ray.engine import DECODING, MAX_NUM_SEQS, Completion, FinishReason, Prompt, scores_of
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
+    from vllm.lora.request import LoRARequest
 
 
 def prepare_environment() -> None:
@@ -46,7 +48,7 @@ def engine_arguments(
         "model": model_path,
         "dtype": "bfloat16",
         "max_model_len": context_limit,
-        "max_num_seqs": 64,
+        "max_num_seqs": MAX_NUM_SEQS,
         "seed": 0,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
@@ -96,6 +98,11 @@ class VllmEngine:
         trust_remote_code: run the code that comes with the model.
         scores: give the log-probabilities of the answers' tokens.
         arguments: further arguments of vLLM's AsyncEngineArgs; they win over ours.
+        metrics: count what vLLM counts of itself (queue, tokens, latencies ...) as Ray's metrics.
+
+    Attributes:
+        client: vLLM's own, for its own serving classes.
+        stop_token_ids: what ends an answer besides what the model's own settings say.
     """
 
     def __init__(
@@ -107,6 +114,7 @@ class VllmEngine:
         trust_remote_code: bool,
         scores: bool,
         arguments: dict[str, Any],
+        metrics: bool = False,
     ) -> None:
         prepare_environment()
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -116,18 +124,24 @@ class VllmEngine:
             model_path,
             context_limit=context_limit,
             trust_remote_code=trust_remote_code,
-            arguments=arguments,
+            arguments={"disable_log_stats": not metrics} | arguments,
         )
+        loggers: list[Any] = []
+        if metrics:
+            from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+            loggers.append(RayPrometheusStatLogger)
         try:
             engine_args = AsyncEngineArgs(**given)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"--engine-arg: vLLM refuses it: {error}") from error
-        self._engine = AsyncLLM.from_engine_args(engine_args)
+        self.client = AsyncLLM.from_engine_args(engine_args, stat_loggers=loggers)
+        self._adapter: LoRARequest | None = None
         self._chat = chat
         self._scores = scores
         model = models.Model(model_path, Path(model_path), "")
         self._tokenizer = models.load_tokenizer(model, trust_remote_code=trust_remote_code)
-        self._stop_token_ids = models.stop_token_ids(self._tokenizer, chat)
+        self.stop_token_ids = models.stop_token_ids(self._tokenizer, chat)
         self._numbers = itertools.count()
         self.context_limit = context_limit
         self.most_in_flight = 2 * int(given["max_num_seqs"])
@@ -141,13 +155,13 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         params = sampling_parameters(
-            question.grammar, max_tokens, self._stop_token_ids, scores=self._scores
+            question.grammar, max_tokens, self.stop_token_ids, scores=self._scores
         )
         number = f"{question.task}-{next(self._numbers)}"
         last = None
         try:
-            async for output in self._engine.generate(
-                {"prompt_token_ids": prompt.content}, params, number
+            async for output in self.client.generate(
+                {"prompt_token_ids": prompt.content}, params, number, lora_request=self._adapter
             ):
                 last = output
         except EngineDeadError as error:
@@ -167,8 +181,17 @@ class VllmEngine:
             scores=_scores(answer.text, answer.logprobs) if self._scores else None,
         )
 
+    @property
+    def alive(self) -> bool:
+        return not self.client.errored
+
+    def variant(self, *, scores: bool, adapter: Any = None) -> VllmEngine:
+        other = copy(self)
+        other._scores, other._adapter = scores, adapter
+        return other
+
     def close(self) -> None:
-        self._engine.shutdown()
+        self.client.shutdown()
 
 
 def _scores(text: str, logprobs: Any) -> Scores | None:

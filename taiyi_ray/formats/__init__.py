@@ -40,6 +40,9 @@ FORMATS: tuple[Format, ...] = (
     plain_text.FORMAT,
 )
 
+WRITTEN: dict[str, Format] = {format_.name: format_ for format_ in FORMATS if format_.writer}
+"""The formats that are written, by name."""
+
 _HEAD = 1 << 16
 """So many bytes of a file show of which format it is, where several share an ending."""
 

@@ -103,22 +103,33 @@ def assigned(config: AnnotateConfig) -> tuple[list[Assignment], list[str]]:
     given = read_file(config.task_file) if config.task_file else {}
     select(list(given))  # an unknown name is a slip even where --tasks leaves it out
     names = config.tasks or list(given) or DEFAULT_TASKS
-    flags: dict[str, dict[str, Any]] = {
-        "ner": {"types": config.types, "ask": config.ask},
-        "re": {"relations": config.relations},
-    }
-    options = {
-        name: given.get(name, {}) | {k: v for k, v in flags.get(name, {}).items() if v is not None}
-        for name in names
-    }
     place = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
-    grammar = config.grounding == "grammar"
-    assignments = assign(names, options, grammar=grammar, place=place)
+    options = with_shortcuts(names, given, config.types, config.relations, config.ask)
+    assignments = assign(names, options, grammar=config.grounding == "grammar", place=place)
     notes = [hint for assignment in assignments for hint in assignment.options.hints()]
     unused = [name for name in given if name not in names]
     if unused:
         notes.append(f"{config.task_file}: --tasks leaves out {', '.join(unused)}")
     return assignments, notes
+
+
+def with_shortcuts(
+    names: Sequence[str],
+    given: Mapping[str, Mapping[str, Any]],
+    types: Sequence[str] | None,
+    relations: Sequence[str] | None,
+    ask: str | None,
+) -> dict[str, dict[str, Any]]:
+    """The options of these tasks: `types`, `relations` and `ask` win over those given by task."""
+    shortcuts: dict[str, dict[str, Any]] = {
+        "ner": {"types": types, "ask": ask},
+        "re": {"relations": relations},
+    }
+    return {
+        name: {**given.get(name, {})}
+        | {k: v for k, v in shortcuts.get(name, {}).items() if v is not None}
+        for name in names
+    }
 
 
 def _questions(assignment: Assignment, document: Document) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from taiyi_ray.records import (
     Annotations,
@@ -241,3 +244,65 @@ def _section(task: Task) -> str:
 
 def _code(text: str) -> str:
     return f"```\n{text}\n```"
+
+
+class Described(BaseModel):
+    """A task for who wants to ask it: what it does, its options, and an example that works.
+
+    Attributes:
+        options: their meanings by name, and whether they are required.
+        needs_options: whether it cannot be asked without.
+        example: body of a request (`documents`, `tasks`, `options`).
+        answers: what a model should write, by language.
+    """
+
+    name: str
+    summary: str
+    results: str
+    version: int
+    options: dict[str, Any]
+    needs_options: bool
+    example: dict[str, Any]
+    answers: dict[str, str]
+
+
+@functools.cache
+def described() -> list[Described]:
+    """All tasks, in the order of their table."""
+    found = []
+    for task in TASKS.values():
+        example = EXAMPLES[task.name]
+        documents = [
+            {
+                "document_id": language,
+                "passages": [
+                    {"type": type_, "language": language, "text": text} for type_, text in parts
+                ],
+            }
+            for language, parts in example.passages.items()
+        ]
+        found.append(
+            Described(
+                name=task.name,
+                summary=task.summary,
+                results=task.results,
+                version=task.version,
+                options=_schema(task),
+                needs_options=any(f.is_required() for f in task.options.model_fields.values()),
+                example={
+                    "documents": documents,
+                    "tasks": [task.name],
+                    "options": {task.name: dict(example.options)},
+                },
+                answers={language: _asked(task, language)[1] for language in _ANSWERED},
+            )
+        )
+    return found
+
+
+def _schema(task: Task) -> dict[str, Any]:
+    """Names and meanings of the options; forms that a validator reads are said in words."""
+    return {
+        name: {"description": field.description, "required": field.is_required()}
+        for name, field in task.options.model_fields.items()
+    }

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.export import WRITTEN, export
+from taiyi_ray.annotate.export import export
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import Job, Part, PlannedSource, Unit, put_job
 from taiyi_ray.annotator import Annotated, failed
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import documents, named, recognised
+from taiyi_ray.formats import WRITTEN, documents, named, recognised
 from taiyi_ray.records import (
     Annotations,
     Concept,

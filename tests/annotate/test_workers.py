@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from taiyi_ray import models, storage
+from taiyi_ray import storage
 from taiyi_ray.annotate import workers
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import PlannedSource, Unit
@@ -23,7 +23,6 @@ from taiyi_ray.annotate.sources import digest
 from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_units, unit_row
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.errors import ModelError
 from taiyi_ray.formats import format_of
 from taiyi_ray.records import Document
 from tests.samples import asked
@@ -370,19 +369,6 @@ def test_an_actor_without_an_engine_does_not_take_unit_after_unit(tmp_path, monk
     receipts = job.do(*(planned(path, n, n) for n in range(3)))
     assert all(receipt["no_engine"] for receipt in receipts)
     assert waited == [12.5, 12.5]
-
-
-def test_each_node_finds_the_model_itself_and_checks_that_it_is_the_same(tmp_path, monkeypatch):
-    monkeypatch.setenv("TAIYI_RAY_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    digest = models.resolve(str(folder)).digest
-    config = AnnotateConfig(inputs=["in"], output="out", model=str(folder))
-    assert workers._model_path(config, digest) == str(folder)
-    (folder / "config.json").write_text('{"changed": 1}')
-    with pytest.raises(ModelError, match="another model here"):
-        workers._model_path(config, digest)
 
 
 def test_the_reason_is_the_last_cause_in_the_log(tmp_path):

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 from taiyi_ray import models
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.config import EngineConfig
 from taiyi_ray.errors import ConfigError
 
 SCAN_CPUS, READ_CPUS = 1, 0.5
@@ -58,7 +58,7 @@ class Resources:
         return " and ".join(f"{n:g} {name}{'s' * (n != 1)}" for n, name in asked if n)
 
 
-def of_engine(config: AnnotateConfig) -> Resources:
+def of_engine(config: EngineConfig) -> Resources:
     """What an engine of this run asks for.
 
     The installed vLLM decides whether that takes GPUs, not the cluster: its nodes with GPUs may not
@@ -74,7 +74,7 @@ def of_engine(config: AnnotateConfig) -> Resources:
     return Resources(1 + gpus, gpus, config.gpu)
 
 
-def _gpus(config: AnnotateConfig) -> int:
+def _gpus(config: EngineConfig) -> int:
     sizes = ("tensor_parallel_size", "pipeline_parallel_size")
     tensor, pipeline = (cast(int, config.engine_args.get(name, 1)) for name in sizes)
     return tensor * pipeline
@@ -88,7 +88,7 @@ def _is_cpu_build() -> bool:
     return True
 
 
-def check_fits(config: AnnotateConfig, model: models.Model, context_limit: int) -> None:
+def check_fits(config: EngineConfig, model: models.Model, context_limit: int) -> None:
     """Refuse a model that cannot be loaded on the GPUs of `--gpu`: before any of them is started.
 
     Counted are the weights and the keys and values of one sequence of `context_limit` tokens, the

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.config import EngineConfig
 from taiyi_ray.engine import ANSWER_ARGUMENTS, DECODING
 from taiyi_ray.tasks.task import Assignment
 
@@ -19,9 +19,16 @@ _MAY_CHANGE = ("model", "chat", "max_tokens", "context_limit", "templates", "sco
 
 
 def identity(
-    config: AnnotateConfig, assignments: Sequence[Assignment], model_digest: str
+    config: EngineConfig,
+    assignments: Sequence[Assignment],
+    model_digest: str,
+    columns: Mapping[Any, str] | None = None,
 ) -> dict[str, Any]:
-    """All that can change an answer, as plain JSON values, by dotted names."""
+    """All that can change an answer, as plain JSON values, by dotted names.
+
+    Args:
+        columns: what sources call keys of a document (`--column`).
+    """
     values: dict[str, Any] = {
         "engine": "fake" if config.engine == "fake" else "model",
         "model": model_digest,
@@ -38,8 +45,8 @@ def identity(
         "document_first": any(assignment.document_first for assignment in assignments),
         "scores": config.scores,
     }
-    if config.columns:
-        values["columns"] = config.columns
+    if columns:
+        values["columns"] = dict(columns)
     for assignment in assignments:
         for key, value in assignment.identity().items():
             values[f"{assignment.task.name}.{key}"] = value

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from taiyi_ray.annotate import placement
-from taiyi_ray.annotate.placement import Resources, check_fits, of_engine
+from taiyi_ray import placement
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.models import Model
+from taiyi_ray.placement import Resources, check_fits, of_engine
 
 LLAMA_8B = {
     "num_hidden_layers": 32,

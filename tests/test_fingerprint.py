@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from taiyi_ray.annotate.fingerprint import differences, fingerprint, identity
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.fingerprint import differences, fingerprint, identity
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 
@@ -17,7 +17,7 @@ from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 def made(model: str = "digest", **settings: Any) -> dict[str, Any]:
     """The identity of a run with these settings, put together as the job does it."""
     config = AnnotateConfig(**{"inputs": ["in"], "output": "out", "context_limit": 4096} | settings)
-    return identity(config, assigned(config)[0], model)
+    return identity(config, assigned(config)[0], model, config.columns)
 
 
 def test_it_is_sixteen_digits_and_the_same_for_the_same():

@@ -1,0 +1,101 @@
+"""Scanning sources and executing pending units on the cluster, through Ray and Ray Data.
+
+Ray is imported inside the functions: what `cluster.connected` sets must be there before.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from taiyi_ray import placement
+from taiyi_ray.annotate.plan import Scanned, record_sizes
+from taiyi_ray.annotate.workers import AnnotateUnits, read_units
+from taiyi_ray.config import AnnotateConfig
+
+UNITS_OPEN = 2
+"""Units that an engine works on at once, at least: the next one fills the tail of the first."""
+
+_MOST_OPEN = 16
+_DOCUMENTS_OPEN = 128
+"""Small units: so many more are open that an engine has about this many documents."""
+
+_RETRIES = 3
+"""A unit is tried so often again in one execution: enough for a poisonous document to be found."""
+_SCANS_IN_FLIGHT = 64
+
+
+def scan(requests: Iterable[tuple[str, int, int | None]]) -> Iterator[Scanned]:
+    """`record_sizes` of many sources as Ray tasks, in order, a bounded number in flight."""
+    import ray
+
+    task: Any = ray.remote(num_cpus=placement.SCAN_CPUS)(record_sizes)
+    waiting: list[Any] = []
+    for request in requests:
+        waiting.append(task.remote(*request))
+        if len(waiting) >= _SCANS_IN_FLIGHT:
+            yield ray.get(waiting.pop(0))
+    yield from map(ray.get, waiting)
+
+
+def execute(
+    unit_rows: Sequence[dict[str, Any]],
+    records: int,
+    config: AnnotateConfig,
+    constructor: tuple[Any, ...],
+) -> Iterator[dict[str, Any]]:
+    """Read, annotate and commit units; yield a receipt for each that got through.
+
+    A unit may be missing here and yet be committed, or the other way round: the truth is the
+    listing of the output.
+    """
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.enable_auto_log_stats = False
+    context.max_errored_blocks = -1
+    context.max_consecutive_actor_init_deaths = 2
+    context.execution_no_progress_timeout_s = -1
+    least, most = config.engine_range
+    units_open = min(_MOST_OPEN, max(UNITS_OPEN, _DOCUMENTS_OPEN * len(unit_rows) // records))
+    pool = ray.data.ActorPoolStrategy(
+        min_size=least,
+        max_size=most,
+        max_concurrent_calls_per_actor=units_open,
+        # As many again wait at the actor; with equal numbers a pool would never grow.
+        max_tasks_in_flight_per_actor=2 * units_open,
+    )
+    # A source is read once, not once for each of its units: compressed data has no middle.
+    runs = [{"units": list(run)} for _, run in groupby(unit_rows, itemgetter("source"))]
+    context.target_max_block_size = 1  # one row a block: an actor takes a unit at a time
+    sources = ray.data.from_items(runs, override_num_blocks=len(runs))
+    with warnings.catch_warnings():
+        # Ray 2.60 deprecates the two arguments on retries without a successor for either.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pipeline = sources.flat_map(
+            read_units,
+            num_cpus=placement.READ_CPUS,
+            compute=ray.data.TaskPoolStrategy(size=min(2 * most, len(runs))),
+        ).map_batches(
+            AnnotateUnits,
+            fn_constructor_args=constructor,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=pool,
+            max_restarts=-1,
+            max_task_retries=_RETRIES,
+            **placement.of_engine(config).as_options(),
+        )
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # Ray sets it when a dataset is made
+    # Nothing is fetched ahead: a receipt would wait here for the next one.
+    receipts: Any = pipeline.iter_batches(
+        batch_size=None, batch_format="pyarrow", prefetch_batches=0
+    )
+    for batch in receipts:
+        yield from batch.to_pylist()

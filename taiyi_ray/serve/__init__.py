@@ -1,0 +1,1 @@
+"""The online service on Ray Serve: task routes, OpenAI routes, batches, a page, keys."""

@@ -1,0 +1,47 @@
+"""How much is at work at once: what an engine cannot take is refused at once, not queued.
+
+A queue would make all wait, those already let in most of all. Who is refused hears when to come
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from taiyi_ray.serve.problems import Problem
+
+_COME_AGAIN = 2.0
+"""Seconds: about what a short answer takes under full load."""
+
+
+class Admission:
+    """Counts what is at work in an engine: documents, and answers of chats.
+
+    Args:
+        most: at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+
+    @contextmanager
+    def places(self, number: int) -> Iterator[None]:
+        """Have so many places for a while; more than there are at all is let in alone.
+
+        Raises:
+            Problem: 503, they are not free.
+        """
+        if self.taken and self.taken + number > self.most:
+            raise Problem(
+                503,
+                f"{self.taken} of {self.most} places are taken and the request wants {number}; "
+                "try again, with fewer documents if it has many",
+                retry_after=_COME_AGAIN,
+            )
+        self.taken += number
+        try:
+            yield
+        finally:
+            self.taken -= number

@@ -1,0 +1,129 @@
+"""The HTTP application of a replica: all routes behind the gate, and their description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from taiyi_ray import __version__
+from taiyi_ray.serve import page
+from taiyi_ray.serve.admission import Admission
+from taiyi_ray.serve.gate import Counts, Gate
+from taiyi_ray.serve.keys import Keys
+from taiyi_ray.serve.problems import ErrorBody, Problem, response
+
+_DESCRIPTION = """Annotations of biomedical texts in English and Chinese, every mention grounded in
+the text: the rows of the corpus job, one request at a time; OpenAI's chats, completions, files and
+batches on the same model. Errors have OpenAI's form."""
+
+_OPENAI = ("/v1/chat/", "/v1/completions", "/v1/files", "/v1/batches")
+
+
+class Health(BaseModel):
+    """What the replica that answers is like."""
+
+    status: str
+    model: str
+    in_flight: int
+    most_in_flight: int
+
+
+def application(
+    routers: list[APIRouter],
+    keys: Keys,
+    counts: Counts,
+    health: APIRouter,
+    *,
+    most_bytes: int,
+    most_bytes_at: dict[str, int],
+    time_limit: float,
+) -> FastAPI:
+    """Put routes together.
+
+    Args:
+        routers: of what wants a key.
+        health: routes that want none.
+        most_bytes, most_bytes_at, time_limit: as of the gate.
+    """
+    # Swagger's page would load scripts from elsewhere.
+    app = FastAPI(
+        title="taiyi_ray",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+    )
+    key = Security(HTTPBearer(auto_error=False, description="a key of --api-keys-file"))
+    for router in routers:
+        app.include_router(router, dependencies=[key])
+    app.include_router(health)
+    app.include_router(page.router())
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_middleware(
+        Gate,
+        keys=keys,
+        counts=counts,
+        most_bytes=most_bytes,
+        most_bytes_at=most_bytes_at,
+        time_limit=time_limit,
+    )
+    return app
+
+
+def health_routes(admission: Admission, model: str, alive: Any) -> APIRouter:
+    """`GET /health` and `GET /ready`."""
+    routes = APIRouter(tags=["health"], responses={503: {"model": ErrorBody}})
+
+    def found(status: str) -> Health:
+        if not alive():
+            raise Problem(503, "the engine ended; it is started again", retry_after=30)
+        return Health(
+            status=status,
+            model=model,
+            in_flight=admission.taken,
+            most_in_flight=admission.most,
+        )
+
+    @routes.get("/health", summary="Whether the process and its engine live")
+    async def health() -> Health:
+        """503 when the engine ended: the replica is replaced then."""
+        return found("alive")
+
+    @routes.get("/ready", summary="Whether requests are let in now")
+    async def ready() -> Health:
+        """503 while all places are taken, too: send the next request elsewhere."""
+        state = found("ready")
+        if admission.taken >= admission.most:
+            raise Problem(503, "all places are taken", retry_after=2)
+        return state
+
+    return routes
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """A body that is not as described: 400 at OpenAI's routes as its clients expect, else 422."""
+    assert isinstance(error, RequestValidationError)
+    status = 400 if request.url.path.startswith(_OPENAI) else 422
+    first = error.errors()[0]
+    param = ".".join(str(part) for part in first["loc"][1:])
+    if first["type"] == "extra_forbidden":
+        message = f"{param}: not supported here"
+    else:
+        message = f"{param}: {first['msg']}" if param else str(first["msg"])
+    more = len(error.errors()) - 1
+    return response(status, message + (f" (and {more} more)" if more else ""), param or None)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if isinstance(error, Problem):
+        return error.response()
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return response(error.status_code, message, headers=error.headers)

@@ -1,0 +1,240 @@
+"""What every request passes: size, key, time limit, cancellation, access log, metrics.
+
+An ASGI middleware of its own making and not of Starlette's BaseHTTPMiddleware, which keeps streams
+from noticing that their client is gone (https://www.starlette.io/middleware/#limitations).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from taiyi_ray.serve.keys import EVERYBODY, Caller, Keys
+from taiyi_ray.serve.problems import Problem
+
+_access = logging.getLogger("taiyi_ray.access")
+_log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+OPEN = ("/", "/health", "/ready", "/openapi.json")
+"""Paths that want no key: the page, what watches the service, and the description of the rest."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CLOSED = 499
+"""The status that nginx made usual for a client that went away; nobody receives it."""
+
+
+class Counts(Protocol):
+    """What counts the requests that are over."""
+
+    def request(
+        self, route: str, status: int, first_byte: float | None, seconds: float
+    ) -> None: ...
+
+
+@dataclass(slots=True)
+class Asked:
+    """What is known of a request, in `scope["state"]["asked"]`: for routes, and for the log.
+
+    `noted` is what routes add to its line in the log: numbers and names, never text. `held` is
+    what a request holds until its answer is sent, however it ends.
+    """
+
+    id: str
+    caller: Caller = EVERYBODY
+    noted: dict[str, Any] = field(default_factory=dict)
+    held: ExitStack = field(default_factory=ExitStack)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What was sent of an answer."""
+
+    began: float
+    status: int = 0
+    first_byte: float | None = None
+    bytes: int = 0
+    ended: bool = False
+
+
+class Gate:
+    """Lets a request through to the application, or answers it itself.
+
+    Args:
+        app: the application.
+        keys: who is let in.
+        counts: what counts the requests.
+        most_bytes: of a body.
+        most_bytes_at: of bodies at paths with other limits.
+        time_limit: seconds for a request.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        keys: Keys,
+        counts: Counts,
+        *,
+        most_bytes: int,
+        most_bytes_at: dict[str, int] | None = None,
+        time_limit: float,
+    ) -> None:
+        self._app, self._keys, self._counts = app, keys, counts
+        self._most_bytes, self._most_bytes_at = most_bytes, most_bytes_at or {}
+        self._time_limit = time_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        given = headers.get(b"x-request-id", "")
+        asked = Asked(given if _REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(8)}")
+        scope.setdefault("state", {})["asked"] = asked
+        answer = _Answer(time.perf_counter())
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer.status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()), (b"x-request-id", asked.id.encode()),
+                ]  # fmt: skip
+            else:
+                body = message.get("body", b"")
+                if body and answer.first_byte is None:
+                    answer.first_byte = time.perf_counter() - answer.began
+                answer.bytes += len(body)
+                answer.ended = not message.get("more_body", False)
+            await send(message)
+
+        try:
+            with asked.held:
+                await self._through(scope, receive, send_on, headers, asked, answer)
+        except asyncio.CancelledError:
+            answer.status = _CLOSED
+            raise
+        finally:
+            self._over(scope, asked, answer)
+
+    async def _through(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: dict[bytes, str],
+        asked: Asked,
+        answer: _Answer,
+    ) -> None:
+        most = self._most_bytes_at.get(scope["path"], self._most_bytes)
+        try:
+            if headers.get(b"content-length", "").isdigit():
+                _check_size(int(headers[b"content-length"]), most)
+            if scope["path"] not in OPEN:
+                asked.caller = await self._keys.caller(headers.get(b"authorization"))
+            async with asyncio.timeout(self._time_limit):
+                if not await _while_connected(self._app, scope, receive, send, most):
+                    answer.status = _CLOSED
+        except Problem as problem:
+            await _refuse(problem, scope, receive, send, answer)
+        except TimeoutError:
+            message = (
+                f"the answer was not there after {self._time_limit:g} seconds: ask for less at once"
+            )
+            late = Problem(503, message, retry_after=self._time_limit / 10)
+            await _refuse(late, scope, receive, send, answer)
+        except Exception:
+            _log.exception("request %s", asked.id)
+            message = f"a fault of the service; its log tells more under {asked.id}"
+            await _refuse(Problem(500, message), scope, receive, send, answer)
+
+    def _over(self, scope: Scope, asked: Asked, answer: _Answer) -> None:
+        seconds = time.perf_counter() - answer.began
+        route = getattr(scope.get("route"), "path", "(none)")
+        self._counts.request(route, answer.status, answer.first_byte, seconds)
+        line = {
+            "request": asked.id,
+            "caller": asked.caller.name,
+            "method": scope["method"],
+            "route": route,
+            "status": answer.status,
+            "seconds": round(seconds, 4),
+            "first_byte": answer.first_byte and round(answer.first_byte, 4),
+            "bytes": answer.bytes,
+            **asked.noted,
+        }
+        _access.info(json.dumps(line, ensure_ascii=False))
+
+
+async def _refuse(
+    problem: Problem, scope: Scope, receive: Receive, send: Send, answer: _Answer
+) -> None:
+    """Answer with a problem; one that is noticed in the middle of an answer breaks it off."""
+    if answer.status:
+        if answer.ended:
+            return
+        # Without its last part the client sees that the answer is not whole.
+        raise ConnectionAbortedError(str(problem)) from problem
+    await problem.response()(scope, receive, send)
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise Problem(413, f"the request has more than {most >> 20} MB, which is the limit here")
+
+
+async def _while_connected(app: App, scope: Scope, receive: Receive, send: Send, most: int) -> bool:
+    """Run the application until it has answered or its client is gone; return whether it has.
+
+    What a client that is gone asked for is cancelled, and with it what the engine writes for it.
+    """
+    gone = asyncio.Event()
+    size = 0
+    complete = asyncio.Event()
+
+    async def receive_on() -> Message:
+        nonlocal size
+        if complete.is_set():
+            await gone.wait()
+            return {"type": "http.disconnect"}
+        message = await receive()
+        if message["type"] == "http.request":
+            size += len(message.get("body", b""))
+            _check_size(size, most)
+            if not message.get("more_body", False):
+                complete.set()
+        else:
+            gone.set()
+        return message
+
+    async def watch() -> None:
+        await complete.wait()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    answering = asyncio.ensure_future(app(scope, receive_on, send))
+    watching = asyncio.ensure_future(watch())
+    try:
+        await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            answering.result()
+            return True
+        return False
+    finally:
+        for task in (answering, watching):
+            task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await answering

@@ -1,0 +1,76 @@
+"""What the service counts for Prometheus, through Ray's metrics (exported as `ray_<name>`).
+
+Beside these stand Ray Serve's own (`ray_serve_*`) and vLLM's (`ray_vllm_*`): queue, tokens, hits of
+the prefix cache, time to the first token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+METRICS = {
+    "taiyi_ray_requests_total": "requests answered, by route and status",
+    "taiyi_ray_request_seconds": "seconds from a request to the end of its answer, by route",
+    "taiyi_ray_first_byte_seconds": "seconds from a request to the first byte of its answer, by "
+    "route: of a stream, the first token",
+    "taiyi_ray_served_documents_total": "documents annotated, by status",
+    "taiyi_ray_served_failures_total": "errors of documents, by kind",
+    "taiyi_ray_served_tokens_total": "tokens of annotations, by kind: prompt, cached (of the "
+    "prompt), output",
+    "taiyi_ray_places_taken": "documents and chats at work",
+    "taiyi_ray_places": "documents and chats that may be at work at once",
+}
+"""Names and meanings; deploy/grafana/dashboard.json asks for some of them."""
+
+_TAGS = {
+    "taiyi_ray_requests_total": ("route", "status"),
+    "taiyi_ray_request_seconds": ("route",),
+    "taiyi_ray_first_byte_seconds": ("route",),
+    "taiyi_ray_served_documents_total": ("status",),
+    "taiyi_ray_served_failures_total": ("kind",),
+    "taiyi_ray_served_tokens_total": ("kind",),
+}
+
+_BOUNDARIES = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]
+
+
+class Metrics:
+    """The metrics of one replica."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Counter, Gauge, Histogram
+
+        self._metrics: dict[str, Any] = {}
+        for name, meaning in METRICS.items():
+            tags = _TAGS.get(name, ())
+            if name.endswith("_total"):
+                self._metrics[name] = Counter(name, meaning, tags)
+            elif name.endswith("_seconds"):
+                self._metrics[name] = Histogram(name, meaning, _BOUNDARIES, tags)
+            else:
+                self._metrics[name] = Gauge(name, meaning, tags)
+
+    def request(self, route: str, status: int, first_byte: float | None, seconds: float) -> None:
+        """Count a request that is over."""
+        self._metrics["taiyi_ray_requests_total"].inc(
+            1, tags={"route": route, "status": str(status)}
+        )
+        self._metrics["taiyi_ray_request_seconds"].observe(seconds, tags={"route": route})
+        if first_byte is not None:
+            self._metrics["taiyi_ray_first_byte_seconds"].observe(first_byte, tags={"route": route})
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Count an annotated document."""
+        self._metrics["taiyi_ray_served_documents_total"].inc(1, tags={"status": row["status"]})
+        for error in row["errors"]:
+            self._metrics["taiyi_ray_served_failures_total"].inc(1, tags={"kind": error["kind"]})
+        for kind in ("prompt", "cached", "output"):
+            tokens = sum(answer[f"{kind}_tokens"] for answer in row["answers"])
+            if tokens:  # Ray refuses to add nothing
+                self._metrics["taiyi_ray_served_tokens_total"].inc(tokens, tags={"kind": kind})
+
+    def places(self, taken: int, most: int) -> None:
+        """State what is at work."""
+        self._metrics["taiyi_ray_places_taken"].set(taken)
+        self._metrics["taiyi_ray_places"].set(most)

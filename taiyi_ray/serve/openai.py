@@ -1,0 +1,255 @@
+"""The OpenAI routes: vLLM's own serving classes on the service's engine, and its adapters.
+
+vLLM's classes render chats, stream, constrain and count; here stands only what a request may ask
+for (`requests.py`), which adapters there are, and how vLLM's answers become responses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ValidationError
+
+from taiyi_ray import models
+from taiyi_ray.config import ServeConfig
+from taiyi_ray.engine.vllm import VllmEngine
+from taiyi_ray.errors import ModelError, StorageError
+from taiyi_ray.serve.admission import Admission
+from taiyi_ray.serve.gate import Asked
+from taiyi_ray.serve.problems import ErrorBody, Problem
+from taiyi_ray.serve.requests import ChatRequest, CompletionRequest
+
+_TAIYI1 = "<|endoftext|>{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}"
+"""The turns of `--chat taiyi1` as a template: see models.prompt_tokens."""
+
+_MOST_AT_ONCE = 8
+"""Adapters whose requests vLLM answers together: each costs memory beside the model."""
+
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks that vLLM makes room for."""
+
+
+def adapter_arguments(config: ServeConfig) -> dict[str, Any]:
+    """The engine arguments that adapters want: room for the largest of them, none without any.
+
+    Raises:
+        ModelError: an adapter is not there, or has a rank that vLLM cannot serve.
+    """
+    if not config.adapters:
+        return {}
+    ranks = {name: models.adapter_rank(place) for name, place in config.adapters.items()}
+    name, rank = max(ranks.items(), key=lambda item: item[1])
+    if rank > _RANKS[-1]:
+        raise ModelError(f"adapter {name}: its rank {rank} is above {_RANKS[-1]}, vLLM's most")
+    return {
+        "enable_lora": True,
+        "max_loras": min(len(ranks), _MOST_AT_ONCE),
+        "max_cpu_loras": len(ranks),
+        "max_lora_rank": next(room for room in _RANKS if room >= rank),
+    }
+
+
+class OpenAI:
+    """vLLM's serving classes on an engine.
+
+    Args:
+        engine: whose AsyncLLM answers.
+        config: its name, and its adapters' names and places.
+        model: its folder and digest.
+    """
+
+    def __init__(self, engine: VllmEngine, config: ServeConfig, model: models.Model) -> None:
+        from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+        from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+        from vllm.entrypoints.openai.models.protocol import BaseModelPath
+        from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+        from vllm.renderers.online_renderer import OnlineRenderer
+
+        self._config, self._model = config, model
+        client = engine.client
+        template = _TAIYI1 if config.chat == "taiyi1" else None
+        self._serving = OpenAIServingModels(
+            engine_client=client,
+            base_model_paths=[BaseModelPath(name=config.name, model_path=model.name)],
+        )
+        renderer = OnlineRenderer(
+            model_config=client.model_config,
+            renderer=client.renderer,
+            request_logger=None,
+            chat_template=template,
+            chat_template_content_format="string",
+        )
+        self._chat = OpenAIServingChat(
+            client,
+            self._serving,
+            "assistant",
+            online_renderer=renderer,
+            request_logger=None,
+            chat_template=template,
+            chat_template_content_format="string",
+            enable_prompt_tokens_details=True,
+        )
+        self._completion = OpenAIServingCompletion(
+            client,
+            self._serving,
+            online_renderer=renderer,
+            request_logger=None,
+            enable_prompt_tokens_details=True,
+        )
+        self._stop_token_ids = list(engine.stop_token_ids) if config.chat == "taiyi1" else []
+        self._loading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._digests: dict[str, str] = {}
+
+    async def listed(self) -> dict[str, Any]:
+        """The body of /v1/models: the model, and all adapters, loaded or not yet."""
+        found = (await self._serving.show_available_models()).model_dump()
+        card = found["data"][0]
+        known = {one["id"] for one in found["data"]}
+        for name, place in self._config.adapters.items():
+            if (id_ := f"{self._config.name}:{name}") not in known:
+                found["data"].append(card | {"id": id_, "root": place, "parent": card["id"]})
+        return dict(found)
+
+    async def find(self, name: str | None) -> tuple[Any, str]:
+        """The adapter that a model's name stands for, loaded, and the digest of model and adapter.
+
+        Raises:
+            Problem: there is no such model (404), or its adapter cannot be loaded (503).
+        """
+        base = self._config.name
+        if name in (None, base):
+            return None, self._model.digest
+        assert name is not None
+        place = self._config.adapters.get(name.removeprefix(f"{base}:"))
+        if place is None or not name.startswith(f"{base}:"):
+            known = [base, *(f"{base}:{adapter}" for adapter in self._config.adapters)]
+            raise Problem(404, f"no model {name!r}; there are {', '.join(known)}", param="model")
+        async with self._loading[name]:
+            if name not in self._serving.lora_requests:
+                await self._load(name, place)
+        return self._serving.lora_requests[name], f"{self._model.digest}+{self._digests[name]}"
+
+    async def _load(self, name: str, place: str) -> None:
+        from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+        from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
+
+        try:
+            found = await asyncio.to_thread(models.find_adapter, place)
+        except (ModelError, StorageError) as error:
+            raise Problem(503, f"model {name}: {error}", param="model", retry_after=60) from error
+        wanted = LoadLoRAAdapterRequest(lora_name=name, lora_path=str(found.path))
+        loaded = await self._serving.load_lora_adapter(wanted)
+        if isinstance(loaded, ErrorResponse):
+            why = " ".join(loaded.error.message.split())
+            raise Problem(
+                503,
+                f"model {name}: the adapter cannot be loaded, it may not be of this model ({why})",
+                param="model",
+                retry_after=60,
+            )
+        self._digests[name] = found.digest
+
+    async def chat(self, request: ChatRequest) -> Any:
+        """A response of vLLM's, or a stream of events; raises Problem."""
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+        await self.find(request.model)
+        wanted = _taken_over(ChatCompletionRequest, request, self._stop_token_ids)
+        return await _answered(self._chat.create_chat_completion(wanted))
+
+    async def complete(self, request: CompletionRequest) -> Any:
+        """A response of vLLM's, or a stream of events; raises Problem."""
+        from vllm.entrypoints.openai.completion import protocol
+
+        await self.find(request.model)
+        wanted = _taken_over(protocol.CompletionRequest, request, self._stop_token_ids)
+        return await _answered(self._completion.create_completion(wanted))
+
+
+def _taken_over(kind: Any, request: BaseModel, stop_token_ids: list[int]) -> Any:
+    """The request in vLLM's words; what vLLM refuses is a Problem (400)."""
+    from vllm.exceptions import VLLMError
+
+    values = request.model_dump(exclude_none=True, by_alias=True, exclude_unset=True)
+    if stop_token_ids:
+        values["stop_token_ids"] = stop_token_ids
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"]) or None
+        raise Problem(400, str(first["msg"]), param=param) from error
+    except (VLLMError, ValueError) as error:
+        raise Problem(400, str(error)) from error
+
+
+async def _answered(answer: Any) -> Any:
+    from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+    from vllm.exceptions import VLLMError
+    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+    try:
+        found = await answer
+    except EngineDeadError as error:
+        raise Problem(
+            503, "the engine ended and is started again; try again in a minute", retry_after=60
+        ) from error
+    except EngineGenerateError as error:
+        raise Problem(400, f"the engine refuses this: {error.__cause__ or error}") from error
+    except (VLLMError, ValueError, TypeError) as error:
+        # vLLM answers these with 400 itself, in the handlers of its own server.
+        message = " ".join(str(error).split())
+        raise Problem(400, message, param=getattr(error, "parameter", None)) from error
+    if isinstance(found, ErrorResponse):
+        raise Problem(found.error.code, found.error.message, param=found.error.param)
+    return found
+
+
+def router(openai: OpenAI, config: ServeConfig, admission: Admission) -> APIRouter:
+    """`GET /v1/models`, `POST /v1/chat/completions` and `POST /v1/completions`."""
+    routes = APIRouter(tags=["openai"])
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 429, 503)
+    }
+    answers: dict[int | str, dict[str, Any]] = {
+        **problems,
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    }
+
+    @routes.get("/v1/models", responses={401: {"model": ErrorBody}, 429: {"model": ErrorBody}})
+    async def models_() -> dict[str, Any]:
+        """The model and its adapters."""
+        return await openai.listed()
+
+    @routes.post("/v1/chat/completions", responses=answers, summary="Answer a chat")
+    async def chat(request: ChatRequest, raw: Request) -> Response:
+        """As OpenAI's: streaming, log-probabilities and constrained answers included."""
+        asked = admitted(raw, request.model, request.n)
+        return _response(await openai.chat(request), asked)
+
+    @routes.post("/v1/completions", responses=answers, summary="Go on with a text")
+    async def completions(request: CompletionRequest, raw: Request) -> Response:
+        """As OpenAI's: the model goes on with the text as it stands, no chat template."""
+        asked = admitted(raw, request.model, request.answers)
+        return _response(await openai.complete(request), asked)
+
+    def admitted(raw: Request, model: str | None, answers: int) -> Asked:
+        asked: Asked = raw.state.asked
+        asked.caller.check_model(model or config.name)
+        asked.held.enter_context(admission.places(answers))
+        return asked
+
+    return routes
+
+
+def _response(found: Any, asked: Asked) -> Response:
+    if hasattr(found, "__aiter__"):
+        return StreamingResponse(found, media_type="text/event-stream")
+    if found.usage:
+        asked.noted["prompt_tokens"] = found.usage.prompt_tokens
+        asked.noted["output_tokens"] = found.usage.completion_tokens
+    return JSONResponse(found.model_dump())

@@ -1,0 +1,83 @@
+"""What goes wrong with a request: its status, and a body that says what to do about it.
+
+All bodies have OpenAI's form (https://platform.openai.com/docs/guides/error-codes), so that its
+clients show them: `{"error": {"message", "type", "param", "code"}}`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from fastapi import HTTPException
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    406: "not_acceptable_error",
+    409: "conflict_error",
+    413: "request_too_large_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "internal_error",
+    503: "overloaded_error",
+}
+
+
+class Error(BaseModel):
+    """What is wrong, of what type, with which parameter; `code` is the HTTP status."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: int
+
+
+class ErrorBody(BaseModel):
+    """The body of every response that is not what was asked for."""
+
+    error: Error
+
+
+class Problem(HTTPException):
+    """A request that is not answered as asked.
+
+    Args:
+        status: of HTTP.
+        message: what is wrong, and the way out.
+        param: the parameter that is to blame.
+        retry_after: seconds after which the same request may be answered.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        headers = {}
+        if retry_after is not None:
+            headers["retry-after"] = str(max(1, math.ceil(retry_after)))
+        if status == 401:
+            headers["www-authenticate"] = "Bearer"
+        super().__init__(status, message, headers)
+        self.param = param
+
+    def response(self) -> JSONResponse:
+        return response(self.status_code, str(self.detail), self.param, self.headers)
+
+
+def response(
+    status: int, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The response that tells of a problem."""
+    type_ = TYPES.get(status, "internal_error" if status >= 500 else "invalid_request_error")
+    body = ErrorBody(error=Error(message=message, type=type_, param=param, code=status))
+    return JSONResponse(body.model_dump(), status, headers)

@@ -1,0 +1,204 @@
+"""The bodies of requests, and what their fields mean: all of it is in /openapi.json."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_Grounding = Literal["grammar", "align"]
+
+
+class AnnotateRequest(BaseModel):
+    """One text or several documents, and what to find in them."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "text": "Aspirin eased pain in patients with migraine.",
+                    "tasks": ["ner", "re"],
+                    "types": ["disease", "chemical"],
+                },
+                {
+                    "documents": [
+                        {"document_id": "1", "text": "阿司匹林可以缓解头痛。", "language": "zh"},
+                        {
+                            "document_id": "2",
+                            "passages": [
+                                {"type": "title", "text": "Metformin in type 2 diabetes"},
+                                {"type": "abstract", "text": "Metformin lowered glucose."},
+                            ],
+                        },
+                    ],
+                    "tasks": ["ner", "tc"],
+                    "options": {"tc": {"labels": ["treatment", "prevention"]}},
+                },
+            ]
+        },
+    )
+
+    text: str | None = Field(None, min_length=1, description="one document: its text")
+    documents: list[dict[str, Any]] | None = Field(
+        None,
+        min_length=1,
+        description="several documents, as lines of the format `jsonl`: `text` or `passages`, and "
+        "as one likes `document_id`, `title`, `language`, `metadata`",
+    )
+    model: str | None = Field(None, description="one of /v1/models; the base model without it")
+    tasks: list[str] = Field(
+        ["ner", "re"], min_length=1, max_length=64, description="what to do: names of /v1/tasks"
+    )
+    types: list[str] | None = Field(None, min_length=1, description="mention types to find (ner)")
+    relations: list[str] | None = Field(
+        None, min_length=1, description="relation types to find (re)"
+    )
+    ask: Literal["together", "apart"] | None = Field(
+        None, description="about all mention types in one question, or about each in its own"
+    )
+    options: dict[str, dict[str, Any]] = Field(
+        {}, description="options by task, as in a task file; /v1/tasks has them all"
+    )
+    language: Literal["auto", "en", "zh"] = Field(
+        "auto", description="of documents that do not say theirs; `auto` looks at the script"
+    )
+    grounding: _Grounding = Field(
+        "grammar", description="constrain answers to the text, or only align them with it"
+    )
+    scores: bool = Field(False, description="give mentions and relations the model's certainty")
+    max_tokens: int | None = Field(
+        None, ge=16, description="of an answer, at the first attempt; not above the service's own"
+    )
+    prompts: bool = Field(False, description="also give the prompts that the model got")
+
+
+class TextPart(BaseModel):
+    """A part of a turn's text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """A turn of a chat; text only."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["system", "user", "assistant"]
+    content: str | list[TextPart]
+    name: str | None = None
+
+
+class JsonSchema(BaseModel):
+    """A named JSON schema."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    name: str
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """Free text, any JSON object, or JSON of a schema."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StructuredOutputs(BaseModel):
+    """Exactly one constraint on the answer (vLLM's `structured_outputs`); `grammar` is Lark."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    json_: dict[str, Any] | str | None = Field(None, alias="json")
+    regex: str | None = None
+    choice: list[str] | None = Field(None, min_length=1)
+    grammar: str | None = None
+
+
+class StreamOptions(BaseModel):
+    """What a stream tells besides the answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include_usage: bool = False
+
+
+_Stop = Annotated[list[str], Field(max_length=16)]
+
+
+class _Sampling(BaseModel):
+    """What the two routes of OpenAI's have in common; another field is refused by its name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description="one of /v1/models; the base model without it")
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, le=100_000)
+    min_p: float | None = Field(None, ge=0, le=1)
+    n: int = Field(1, ge=1, le=16)
+    seed: int | None = Field(None, ge=-(1 << 63), lt=1 << 63)
+    stop: str | _Stop | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = Field(None, description="only with `stream`")
+    structured_outputs: StructuredOutputs | None = None
+    response_format: ResponseFormat | None = None
+    user: str | None = Field(None, description="taken and not looked at")
+
+
+class ChatRequest(_Sampling):
+    """A chat, as OpenAI's clients ask for it; text only, without tools."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "taiyi",
+                    "messages": [{"role": "user", "content": "Name a drug for diabetes."}],
+                    "max_completion_tokens": 32,
+                    "temperature": 0,
+                }
+            ]
+        },
+    )
+
+    messages: list[Message] = Field(min_length=1)
+    max_tokens: int | None = Field(None, ge=1, description="older name of the next")
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=20, description="only with `logprobs`")
+
+
+class CompletionRequest(_Sampling):
+    """Text to go on with, as OpenAI's clients ask for it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"model": "taiyi", "prompt": "Aspirin is", "max_tokens": 16, "temperature": 0}
+            ]
+        },
+    )
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=64)]
+    max_tokens: int = Field(16, ge=1)
+    echo: bool = False
+    logprobs: int | None = Field(None, ge=0, le=20)
+
+    @property
+    def answers(self) -> int:
+        """How many answers it asks for."""
+        return self.n * (1 if isinstance(self.prompt, str) else len(self.prompt))

@@ -1,0 +1,318 @@
+"""The task routes: documents in, the rows of the corpus job out, or files of another format."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from taiyi_ray.annotator import Annotated, Annotator, failed
+from taiyi_ray.config import ServeConfig
+from taiyi_ray.engine import SharedEngine
+from taiyi_ray.errors import ConfigError, EngineDied
+from taiyi_ray.fingerprint import fingerprint, identity
+from taiyi_ray.formats import WRITTEN, documents, json_lines
+from taiyi_ray.formats.format import Writer
+from taiyi_ray.records import Document
+from taiyi_ray.serve.admission import Admission
+from taiyi_ray.serve.gate import Asked
+from taiyi_ray.serve.problems import ErrorBody, Problem
+from taiyi_ray.serve.requests import AnnotateRequest
+from taiyi_ray.tasks import assign, with_shortcuts
+from taiyi_ray.tasks.manual import Described, described
+from taiyi_ray.tasks.task import Assignment
+
+FindModel = Callable[[str | None], Awaitable[tuple[Any, str]]]
+"""The adapter that a model's name stands for (None: the base model), and the digest of both."""
+
+MEDIA_TYPES = {
+    "application/bioc+xml": "bioc-xml",
+    "application/bioc+json": "bioc-json",
+    "text/x-pubtator": "pubtator",
+    "application/x-brat+zip": "brat",
+    "application/jsonl": "jsonl",
+}
+"""What `Accept` may ask for besides JSON; no registry knows names for these formats but the last,
+which is not registered yet either (https://jsonlines.org/)."""
+
+
+class Usage(BaseModel):
+    """What a request took."""
+
+    documents: int
+    questions: int
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+
+
+class Prompted(BaseModel):
+    """A question as the model got it."""
+
+    task: str
+    types: list[str]
+    language: str
+    window: int
+    messages: list[dict[str, str]]
+
+
+class AnnotateResponse(BaseModel):
+    """A row for each document, in order, as in the output of a corpus job (docs/columns.md)."""
+
+    model: str
+    rows: list[dict[str, Any]]
+    usage: Usage
+    seconds: float
+    prompts: list[list[Prompted]] | None = None
+
+
+class TaskList(BaseModel):
+    """The tasks that a request may name."""
+
+    tasks: list[Described]
+
+
+class Annotations:
+    """Annotates requests with an engine that they share.
+
+    Args:
+        find_model: finds the adapter of a request; raises Problem for an unknown one.
+        count: counts a row.
+    """
+
+    def __init__(
+        self,
+        engine: SharedEngine,
+        config: ServeConfig,
+        find_model: FindModel,
+        count: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._engine, self._config, self._find_model = engine, config, find_model
+        self._count = count
+
+    async def annotate(self, request: AnnotateRequest, run_id: str) -> _Result:
+        """Annotate the documents of a request; what is wrong with one is in its row.
+
+        Raises:
+            Problem: the request cannot be answered at all.
+        """
+        began = time.perf_counter()
+        assignments = _assignments(request)
+        found = _documents(request, self._config.max_documents)
+        most = self._config.max_tokens
+        if request.max_tokens is not None and request.max_tokens > most:
+            raise Problem(422, f"an answer has {most} tokens at most here", param="max_tokens")
+        adapter, digest = await self._find_model(request.model)
+        config = self._config.model_copy(
+            update={
+                "grounding": request.grounding,
+                "scores": request.scores,
+                "max_tokens": request.max_tokens or most,
+            }
+        )
+        engine = self._engine.variant(scores=request.scores, adapter=adapter)
+        annotator = Annotator(engine, assignments, config.max_tokens)
+        annotated = await asyncio.gather(*(_annotated(annotator, one) for one in found))
+        mark = fingerprint(identity(config, assignments, digest))
+        rows = [one.row(unit="", run_id=run_id, fingerprint=mark) for one in annotated]
+        for row in rows:
+            row["metadata"] = dict(row["metadata"])  # pairs are how Arrow writes a map
+            self._count(row)
+        prompts = [_prompts(annotator, one) for one in found] if request.prompts else None
+        model = request.model or self._config.name
+        return _Result(model, annotated, rows, time.perf_counter() - began, prompts)
+
+
+async def _annotated(annotator: Annotator, document: Document) -> Annotated:
+    try:
+        return await annotator.annotate(document)
+    except EngineDied as error:
+        raise Problem(
+            503, "the engine ended and is started again; try again in a minute", retry_after=60
+        ) from error
+    except ConfigError as error:
+        return failed(document, "internal_error", str(error))
+
+
+class _Result:
+    """What became of a request, to be told in one form or another."""
+
+    def __init__(
+        self,
+        model: str,
+        annotated: Sequence[Annotated],
+        rows: list[dict[str, Any]],
+        seconds: float,
+        prompts: list[list[Prompted]] | None,
+    ) -> None:
+        self._model, self._annotated, self._rows = model, annotated, rows
+        self._seconds, self._prompts = seconds, prompts
+        answers = [answer for row in rows for answer in row["answers"]]
+        tokens = {
+            name: sum(answer[name] for answer in answers)
+            for name in ("prompt_tokens", "cached_tokens", "output_tokens")
+        }
+        self.usage = Usage(documents=len(rows), questions=len(answers), **tokens)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The body of AnnotateResponse."""
+        body = {
+            "model": self._model,
+            "rows": self._rows,
+            "usage": self.usage.model_dump(),
+            "seconds": round(self._seconds, 4),
+        }
+        if self._prompts is not None:
+            body["prompts"] = [[p.model_dump() for p in prompts] for prompts in self._prompts]
+        return body
+
+    def exported(self, media_type: str) -> Response:
+        """The documents as a file of a format; what it could not hold is in headers."""
+        format_ = WRITTEN[MEDIA_TYPES[media_type]]
+        assert format_.writer is not None
+        lost: Counter[str] = Counter()
+        files: list[tuple[str, dict[str, bytes]]] = []
+        for number, one in enumerate(self._annotated):
+            if one.status in ("failed", "deleted"):
+                lost[f"{one.status} documents"] += 1
+                continue
+            written = format_.writer.write(one.document, one.annotations)
+            lost += written.lost
+            files.append((f"{number:04d}-{one.document.document_id}", written.parts))
+        headers = {"x-taiyi-lost": "; ".join(f"{what} ({n})" for what, n in lost.items())}
+        data = _zipped(files) if format_.writer.apart else _joined(files, format_.writer)
+        headers = {name: value for name, value in headers.items() if value}
+        return Response(data, media_type=media_type, headers=headers)
+
+
+def _joined(files: Iterable[tuple[str, dict[str, bytes]]], writer: Writer) -> bytes:
+    (ending,) = writer.endings
+    records = [parts[ending] for _, parts in files]
+    return writer.head + writer.between.join(records) + writer.tail
+
+
+def _zipped(files: Iterable[tuple[str, dict[str, bytes]]]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, parts in files:
+            for ending, data in parts.items():
+                safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+                archive.writestr(safe + ending, data)
+    return buffer.getvalue()
+
+
+def _assignments(request: AnnotateRequest) -> list[Assignment]:
+    options = with_shortcuts(
+        request.tasks, request.options, request.types, request.relations, request.ask
+    )
+    if unused := sorted(request.options.keys() - set(request.tasks)):
+        raise Problem(422, f"options: {unused[0]} is not among the tasks", param="options")
+    try:
+        return assign(
+            request.tasks, options, grammar=request.grounding == "grammar", place="options"
+        )
+    except ConfigError as error:
+        raise Problem(422, str(error), param="tasks") from error
+
+
+def _documents(request: AnnotateRequest, most: int) -> list[Document]:
+    """The documents of a request, read as lines of JSON lines; a broken one is a `failed` one."""
+    if (request.text is None) == (request.documents is None):
+        raise Problem(422, "give either text or documents", param="text")
+    records = request.documents or [{"text": request.text}]
+    if len(records) > most:
+        raise Problem(
+            413, f"{len(records)} documents are more than {most}, which is the limit here"
+        )
+    language = {} if request.language == "auto" else {"language": request.language}
+    lines = [
+        json.dumps({"document_id": str(number), **language, **record}, ensure_ascii=False)
+        for number, record in enumerate(records)
+    ]
+    data = "\n".join(lines).encode("utf-8", "surrogatepass")
+    return list(documents(io.BytesIO(data), "request", json_lines.FORMAT, "", 0, len(records) - 1))
+
+
+def _prompts(annotator: Annotator, document: Document) -> list[Prompted]:
+    if document.status != "ok":
+        return []
+    return [
+        Prompted(
+            task=question.key,
+            types=[term.name for term in question.types],
+            language=question.language,
+            window=question.window.index,
+            messages=question.messages,
+        )
+        for _, question, _ in annotator.asked(document)[0]
+    ]
+
+
+def accepted(header: str | None) -> str:
+    """The media type to answer with, by an Accept header (RFC 9110, 12.5.1).
+
+    Raises:
+        Problem: 406, none of those that it names is known.
+    """
+    known = ["application/json", *MEDIA_TYPES]
+    wanted: list[tuple[float, str]] = []
+    for part in (header or "*/*").split(","):
+        media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        stated = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        with suppress(ValueError):
+            wanted.append((float(stated), media_type))
+    for quality, media_type in sorted(wanted, key=lambda w: -w[0]):
+        if quality > 0 and media_type in ("*/*", "application/*"):
+            return known[0]
+        if quality > 0 and media_type in known:
+            return media_type
+    raise Problem(406, f"the answer can be any of {', '.join(known)}")
+
+
+def router(annotations: Annotations, config: ServeConfig, admission: Admission) -> APIRouter:
+    """`POST /v1/annotate` and `GET /v1/tasks`."""
+    routes = APIRouter(tags=["annotations"])
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorBody} for status in (401, 403, 406, 413, 422, 429, 503)
+    }
+    files = {
+        media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES
+    }
+
+    @routes.post(
+        "/v1/annotate",
+        response_model=AnnotateResponse,
+        responses={**problems, 200: {"content": files}},
+        summary="Annotate a text or several documents",
+    )
+    async def annotate(request: AnnotateRequest, raw: Request) -> Response:
+        """Rows as the corpus job writes them; with `Accept`, a file of another format instead.
+
+        What is wrong with one document is in its row: the others are annotated.
+        """
+        media_type = accepted(raw.headers.get("accept"))
+        asked: Asked = raw.state.asked
+        asked.caller.check_model(request.model or config.name)
+        asked.held.enter_context(admission.places(len(request.documents or ()) or 1))
+        result = await annotations.annotate(request, asked.id)
+        asked.noted |= result.usage.model_dump()
+        if media_type == "application/json":
+            return JSONResponse(result.as_dict())
+        return result.exported(media_type)
+
+    @routes.get("/v1/tasks", summary="What can be asked, with an example of each")
+    async def tasks() -> TaskList:
+        """Every task with its options, an example, and the right answer to it."""
+        return TaskList(tasks=described())
+
+    return routes
