@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
@@ -76,7 +77,7 @@ class FakeEngine:
         self._latency = latency
         self._shares = {"garbage": garbage, "cut": cut, "repeat": repeat, "refuse": refuse}
         self._die_on, self._die_when, self._kill_on = die_on, die_when, kill_on
-        self._dead = False
+        self._dead = threading.Event()  # of all its variants
 
     def prompt(self, question: Question) -> Prompt:
         length = sum(len(message["content"]) for message in question.messages)
@@ -87,12 +88,12 @@ class FakeEngine:
         if self._kill_on and self._kill_on in question.window.text:
             os.kill(os.getpid(), signal.SIGKILL)
         if self._die_on and self._die_on in question.window.text:
-            self._dead = True
+            self._dead.set()
         if self._die_when:
             with suppress(FileNotFoundError):
                 Path(self._die_when).unlink()
-                self._dead = True
-        if self._dead:
+                self._dead.set()
+        if self._dead.is_set():
             raise EngineDied("the fake engine died as told")
         draw = _number("trouble", question.task, question.window.text) / 2**32
         trouble = next(self._troubles(draw), None)
@@ -120,7 +121,7 @@ class FakeEngine:
 
     @property
     def alive(self) -> bool:
-        return not self._dead
+        return not self._dead.is_set()
 
     def variant(self, *, scores: bool, adapter: Any = None) -> FakeEngine:
         other = copy(self)
@@ -128,7 +129,7 @@ class FakeEngine:
         return other
 
     def close(self) -> None:
-        self._dead = True
+        self._dead.set()
 
 
 def _number(*parts: str) -> int:

@@ -116,7 +116,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     if first["type"] == "extra_forbidden":
         message = f"{param}: not supported here"
     else:
-        message = f"{param}: {first['msg']}" if param else str(first["msg"])
+        said = first["msg"].removeprefix("Value error, ")
+        message = f"{param or 'the body, JSON with its content-type'}: {said}"
     more = len(error.errors()) - 1
     return response(status, message + (f" (and {more} more)" if more else ""), param or None)
 

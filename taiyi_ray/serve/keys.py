@@ -9,8 +9,10 @@ slow password hashes are for.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import logging
 import secrets
 import time
 from dataclasses import dataclass
@@ -22,8 +24,10 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from taiyi_ray import storage
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, TaiyiError
 from taiyi_ray.serve.problems import Problem
+
+_log = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 10.0
 """Seconds after which the file is read again: a key that is taken out is locked out by then."""
@@ -90,7 +94,7 @@ class Keys:
         """
         if self._place is None:
             return EVERYBODY
-        self._look_again(self._place)
+        await self._look_again(self._place)
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Problem(401, "a key is needed: send the header `Authorization: Bearer KEY`")
@@ -120,11 +124,14 @@ class Keys:
                 retry_after=window.reset_time - time.time(),
             )
 
-    def _look_again(self, place: str) -> None:
+    async def _look_again(self, place: str) -> None:
         now = time.monotonic()
         if now - self._read > _LOOK_AGAIN:
             self._read = now
-            self._entries = _entries(place)
+            try:
+                self._entries = await asyncio.to_thread(_entries, place)
+            except TaiyiError as error:  # half an edit, or a store that is away
+                _log.warning("going on with the keys read last: %s", error)
 
 
 def _entries(place: str) -> dict[str, _Entry]:

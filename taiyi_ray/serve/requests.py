@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-_Grounding = Literal["grammar", "align"]
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class AnnotateRequest(BaseModel):
+class Body(BaseModel):
+    """A body of valid Unicode; a field that is not known is refused by its name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_surrogates(cls, values: Any) -> Any:
+        try:
+            json.dumps(values, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            message = "a string holds a lone surrogate (\\ud800 to \\udfff): not valid Unicode"
+            raise ValueError(message) from None
+        return values
+
+
+class AnnotateRequest(Body):
     """One text or several documents, and what to find in them."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -63,7 +77,7 @@ class AnnotateRequest(BaseModel):
     language: Literal["auto", "en", "zh"] = Field(
         "auto", description="of documents that do not say theirs; `auto` looks at the script"
     )
-    grounding: _Grounding = Field(
+    grounding: Literal["grammar", "align"] = Field(
         "grammar", description="constrain answers to the text, or only align them with it"
     )
     scores: bool = Field(False, description="give mentions and relations the model's certainty")
@@ -134,10 +148,8 @@ class StreamOptions(BaseModel):
 _Stop = Annotated[list[str], Field(max_length=16)]
 
 
-class _Sampling(BaseModel):
-    """What the two routes of OpenAI's have in common; another field is refused by its name."""
-
-    model_config = ConfigDict(extra="forbid")
+class _Sampling(Body):
+    """What the two routes of OpenAI's have in common."""
 
     model: str | None = Field(None, description="one of /v1/models; the base model without it")
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
@@ -161,7 +173,6 @@ class ChatRequest(_Sampling):
     """A chat, as OpenAI's clients ask for it; text only, without tools."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -185,7 +196,6 @@ class CompletionRequest(_Sampling):
     """Text to go on with, as OpenAI's clients ask for it."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"model": "taiyi", "prompt": "Aspirin is", "max_tokens": 16, "temperature": 0}

@@ -239,7 +239,7 @@ def _documents(request: AnnotateRequest, most: int) -> list[Document]:
         json.dumps({"document_id": str(number), **language, **record}, ensure_ascii=False)
         for number, record in enumerate(records)
     ]
-    data = "\n".join(lines).encode("utf-8", "surrogatepass")
+    data = "\n".join(lines).encode()
     return list(documents(io.BytesIO(data), "request", json_lines.FORMAT, "", 0, len(records) - 1))
 
 

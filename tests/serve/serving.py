@@ -1,0 +1,90 @@
+"""What the tests of the service share: the application in this process, and a real server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import schemathesis
+from starlette.testclient import TestClient
+
+from taiyi_ray.config import ServeConfig
+from taiyi_ray.serve.service import Service
+from tests.conftest import free_port
+
+MIGRAINE = "Aspirin eased headache in patients with migraine. It raised expression of COX-2."
+
+
+@contextmanager
+def client(**settings: Any) -> Iterator[TestClient]:
+    """The application of a replica with the fake engine, without Ray."""
+    config = ServeConfig(**{"engine": "fake", "context_limit": 4096, **settings})
+    service = Service(config, None)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await built()(scope, receive, send)
+
+    found: list[Any] = []
+
+    def built() -> Any:
+        if not found:  # in the loop that it lives in
+            found.append(service.__serve_build_asgi_app__())
+        return found[0]
+
+    with TestClient(app, raise_server_exceptions=False) as testing:
+        yield testing
+
+
+@contextmanager
+def server(log: Path, *arguments: str, **environment: str) -> Iterator[tuple[str, int]]:
+    """A real `taiyi-ray serve` on localhost; yields its address and process id.
+
+    It is ended as a person ends it, and must then be gone with all that it started.
+    """
+    port = free_port()
+    main = "from taiyi_ray.cli import main; main()"
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", main, "serve", "--port", str(port), *arguments],
+            env=os.environ | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 240
+        while not _is_ready(address):
+            assert process.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        yield address, process.pid
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/ready", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def sent(service: httpx.Client, case: schemathesis.Case) -> httpx.Response:
+    """The answer to a request that schemathesis made."""
+    wanted = case.as_transport_kwargs(base_url=str(service.base_url))
+    wanted = {k: v for k, v in wanted.items() if v is not None and k != "cookies"}
+    if isinstance(wanted.get("data"), (str, bytes)):
+        wanted["content"] = wanted.pop("data")
+    return service.request(**wanted)

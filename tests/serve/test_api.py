@@ -1,0 +1,120 @@
+"""The application as a whole: health, keys, its description, and requests that a fuzzer makes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from starlette.testclient import TestClient
+
+from taiyi_ray.serve.keys import add_key
+from tests.serve.serving import MIGRAINE, client, sent
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[TestClient]:
+    with client() as testing:
+        yield testing
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/annotate"), ("GET", "/v1/tasks"), ("GET", "/health"), ("GET", "/ready")],
+)
+def test_nothing_that_a_fuzzer_sends_is_a_fault(service, method, path):
+    """Valid and invalid requests by the service's own description of itself."""
+    schema = schemathesis.openapi.from_dict(service.get("/openapi.json").json())
+    cases = schema[path][method].as_strategy(generation_mode=GenerationMode.POSITIVE)
+    broken = schema[path][method].as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    seen = Counter()
+
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @given(st.one_of(cases, broken))
+    def check(case: schemathesis.Case) -> None:
+        answer = sent(service, case)
+        seen[answer.status_code] += 1
+        assert answer.status_code < 500, answer.text
+        if answer.status_code >= 400:
+            assert answer.json()["error"]["code"] == answer.status_code
+
+    check()
+    assert seen[200] or method == "POST"
+
+
+def test_health_and_readiness(service):
+    health = service.get("/health").json()
+    assert health == {"status": "alive", "model": "taiyi", "in_flight": 0, "most_in_flight": 64}
+    assert service.get("/ready").json()["status"] == "ready"
+
+
+def test_an_engine_that_ended_is_neither_alive_nor_ready():
+    with client(engine_args={"die_on": "poison"}) as service:
+        answer = service.post("/v1/annotate", json={"text": "a poison"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+        for path in ("/health", "/ready"):
+            assert service.get(path).status_code == 503
+
+
+def test_with_keys_the_routes_are_closed_and_the_page_is_not(tmp_path):
+    file = str(tmp_path / "keys.yaml")
+    key = add_key(file, "alice")
+    with client(api_keys_file=file) as service:
+        for path in ("/", "/health", "/ready", "/openapi.json"):
+            assert service.get(path).status_code == 200
+        assert service.get("/v1/tasks").status_code == 401
+        assert service.post("/v1/annotate", json={"text": "a"}).status_code == 401
+        service.headers["authorization"] = f"Bearer {key}"
+        assert service.get("/v1/tasks").status_code == 200
+        assert service.post("/v1/annotate", json={"text": MIGRAINE}).status_code == 200
+
+
+def test_a_key_for_another_model_is_refused(tmp_path):
+    file = tmp_path / "keys.yaml"
+    key = add_key(str(file), "alice")
+    file.write_text(file.read_text() + "  models: ['taiyi:ner']\n")
+    with client(api_keys_file=str(file)) as service:
+        answer = service.post(
+            "/v1/annotate", json={"text": "a"}, headers={"authorization": f"Bearer {key}"}
+        )
+    assert answer.status_code == 403
+    assert "it is for taiyi:ner" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nope", 404), ("GET", "/v1/annotate", 405)]
+)
+def test_what_is_not_there_is_told_as_all_else(service, method, path, status):
+    answer = service.request(method, path)
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == status
+    assert f"{method} {path}" in answer.json()["error"]["message"]
+
+
+def test_the_description_names_all_and_has_examples(service):
+    found = service.get("/openapi.json").json()
+    assert {"/v1/annotate", "/v1/tasks", "/health", "/ready"} <= set(found["paths"])
+    assert found["components"]["schemas"]["AnnotateRequest"]["examples"]
+    content = found["paths"]["/v1/annotate"]["post"]["responses"]["200"]["content"]
+    assert "application/bioc+xml" in content and "application/json" in content
+    assert found["components"]["securitySchemes"]
+    for path, operations in found["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"] and operation["responses"], path
+
+
+def test_the_examples_of_the_description_are_answered(service):
+    schemas = service.get("/openapi.json").json()["components"]["schemas"]
+    for example in schemas["AnnotateRequest"]["examples"]:
+        answer = service.post("/v1/annotate", json=example)
+        assert answer.status_code == 200
+        assert answer.json()["rows"][0]["status"] == "ok"
+
+
+def test_the_page_runs_and_fetches_nothing_from_elsewhere(service):
+    policy = service.get("/").headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "http" not in policy

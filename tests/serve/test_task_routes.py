@@ -1,0 +1,251 @@
+"""The task routes with the fake engine: rows as the job writes them, every task, every format."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from taiyi_ray.formats import WRITTEN, documents
+from taiyi_ray.serve.problems import Problem
+from taiyi_ray.serve.task_routes import MEDIA_TYPES, accepted
+from taiyi_ray.tasks import TASKS
+from tests.annotate.jobs import annotate as run_job
+from tests.annotate.jobs import corpus, table
+from tests.serve.serving import MIGRAINE, client
+
+ITS_OWN = ("source", "position", "unit", "run_id")
+"""Columns that tell one run from another."""
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[TestClient]:
+    with client() as testing:
+        yield testing
+
+
+def annotate(service: TestClient, **body: Any) -> list[dict[str, Any]]:
+    answer = service.post("/v1/annotate", json=body)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["rows"])
+
+
+def refused(service: TestClient, status: int, **body: Any) -> dict[str, Any]:
+    answer = service.post("/v1/annotate", json=body)
+    assert answer.status_code == status, answer.text
+    return dict(answer.json()["error"])
+
+
+def test_a_document_has_the_same_row_as_in_the_corpus_job(service, tmp_path):
+    """All columns but those of run and place, the fingerprint too."""
+    source = corpus(tmp_path / "in.jsonl", 12)
+    run_job(source, "-o", tmp_path / "out", "--engine", "fake", "--scores")
+    records = [json.loads(line) for line in source.read_text().splitlines()]
+    served = annotate(service, documents=records, ask="together", scores=True)
+    # Through JSON as the served ones: a float of 32 bits is a longer number there.
+    of_job = json.loads(json.dumps([_plain(row) for row in table(tmp_path / "out")]))
+    assert [_plain(row) for row in served] == of_job
+    assert any(row["mentions"] and row["relations"] for row in served)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in row.items() if name not in ITS_OWN}
+    kept["metadata"] = dict(kept["metadata"])
+    for found in kept["mentions"] + kept["relations"]:
+        found["score"] = found["score"] and round(found["score"], 6)
+    return kept
+
+
+def test_mentions_are_where_they_say(service):
+    chinese = "😀 患者男性，因反复咳嗽咳痰两周入院，既往有高血压病史，予以抗感染治疗后好转出院。"
+    for text in (MIGRAINE, chinese):
+        (row,) = annotate(service, text=text)
+        assert row["mentions"]
+        for mention in row["mentions"]:
+            assert text[mention["start"] : mention["end"]] == mention["text"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_example_of_every_task_works_in_both_languages(service, task):
+    (described,) = [one for one in service.get("/v1/tasks").json()["tasks"] if one["name"] == task]
+    rows = annotate(service, **described["example"])
+    assert [row["document_id"] for row in rows] == ["en", "zh"]
+    for row, language in zip(rows, ("en", "zh"), strict=True):
+        assert (row["status"], row["errors"]) == ("ok", [])
+        assert row["answers"][0]["task"].partition(":")[0] == task
+        assert row["answers"][0]["language"] == language
+    assert described["needs_options"] == any(
+        option["required"] for option in described["options"].values()
+    )
+
+
+def test_what_is_wrong_with_one_document_is_in_its_row(service):
+    rows = annotate(
+        service, documents=[{"text": MIGRAINE}, {"title": "no text"}, {"text": 7}, {"text": "ok"}]
+    )
+    assert [row["status"] for row in rows] == ["ok", "failed", "failed", "ok"]
+    assert [row["position"] for row in rows] == [0, 1, 2, 3]
+    assert rows[1]["errors"][0]["kind"] == "invalid_record"
+    assert "request, record 1" in rows[1]["errors"][0]["where"]
+
+
+@pytest.mark.parametrize(
+    ("language", "record", "expected"),
+    [
+        ("auto", {"text": "咳嗽 cough"}, "zh"),
+        ("en", {"text": "咳嗽 cough"}, "en"),
+        ("zh", {"text": "cough"}, "zh"),
+        ("zh", {"text": "cough", "language": "en"}, "en"),
+    ],
+)
+def test_the_language_is_that_of_the_document_else_as_asked(service, language, record, expected):
+    (row,) = annotate(service, documents=[record], language=language)
+    assert [passage["language"] for passage in row["passages"]] == [expected]
+
+
+def test_scores_and_grounding_are_of_the_request(service):
+    (without,) = annotate(service, text=MIGRAINE)
+    (with_scores,) = annotate(service, text=MIGRAINE, scores=True)
+    (aligned,) = annotate(service, text=MIGRAINE, grounding="align")
+    assert all(mention["score"] is None for mention in without["mentions"])
+    assert all(0 < mention["score"] <= 1 for mention in with_scores["mentions"])
+    assert len({row["fingerprint"] for row in (without, with_scores, aligned)}) == 3
+
+
+def test_prompts_are_given_when_asked_for(service):
+    body = {"text": MIGRAINE, "tasks": ["ner"], "types": ["disease"]}
+    assert "prompts" not in service.post("/v1/annotate", json=body).json()
+    answer = service.post("/v1/annotate", json={**body, "prompts": True}).json()
+    ((prompt,),) = answer["prompts"]
+    assert (prompt["task"], prompt["types"], prompt["language"]) == ("ner", ["disease"], "en")
+    assert MIGRAINE in prompt["messages"][0]["content"]
+
+
+def test_usage_adds_up(service):
+    answer = service.post("/v1/annotate", json={"text": MIGRAINE}).json()
+    answers = answer["rows"][0]["answers"]
+    assert answer["usage"]["questions"] == len(answers) > 1
+    assert answer["usage"]["output_tokens"] == sum(a["output_tokens"] for a in answers) > 0
+    assert answer["seconds"] > 0 and answer["model"] == "taiyi"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (422, {}, "give either text or documents"),
+        (422, {"text": "a", "documents": [{}]}, "give either text or documents"),
+        (422, {"text": "a", "tasks": ["nre"]}, "unknown task 'nre'; did you mean 're'?"),
+        (422, {"text": "a", "tasks": ["tc"]}, "labels is missing"),
+        (422, {"text": "a", "tasks": []}, "tasks: List should have at least 1 item"),
+        (422, {"text": "a", "options": {"mt": {}}}, "mt is not among the tasks"),
+        (422, {"text": "a", "types": ["a;b"]}, "must not be blank nor hold"),
+        (422, {"text": "a", "taks": ["ner"]}, "taks: not supported here"),
+        (422, {"text": "a", "language": "fr"}, "language: Input should be 'auto', 'en' or 'zh'"),
+        (422, {"text": "a", "max_tokens": 100_000}, "512 tokens at most"),
+        (404, {"text": "a", "model": "gpt"}, "no model 'gpt'; there is taiyi"),
+        (413, {"documents": [{"text": "a"}] * 65}, "65 documents are more than 64"),
+    ],
+)
+def test_a_request_that_cannot_be_answered_hears_why(service, status, body, message):
+    error = refused(service, status, **body)
+    assert message in error["message"]
+    assert error["code"] == status and error["type"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"text": "\\ud800"}', b"\xff"])
+def test_a_body_that_is_no_json_is_refused(service, body):
+    answer = service.post(
+        "/v1/annotate", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code in (400, 422)
+    assert answer.json()["error"]["message"]
+
+
+def test_more_than_the_places_is_shed_and_the_rest_is_answered():
+    """Sixteen at once where four fit: those let in take no longer than one alone."""
+    import concurrent.futures as futures
+
+    with (
+        client(max_in_flight=4, engine_args={"latency": 0.4}) as service,
+        futures.ThreadPoolExecutor(16) as pool,
+    ):
+        body = {"text": MIGRAINE, "tasks": ["ner"], "types": ["disease"]}
+        answers = list(pool.map(lambda _: service.post("/v1/annotate", json=body), range(16)))
+        after = service.post("/v1/annotate", json=body)
+    status = [answer.status_code for answer in answers]
+    assert status.count(200) >= 4 and status.count(503) == 16 - status.count(200) > 0
+    for answer in answers:
+        if answer.status_code == 503:
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "places are taken" in answer.json()["error"]["message"]
+    assert after.status_code == 200
+
+
+# ---------------------------------------------------------------------------------------- export
+
+
+@pytest.mark.parametrize(("media_type", "name"), MEDIA_TYPES.items())
+def test_a_format_that_is_asked_for_can_be_read_again(service, media_type, name):
+    record = {
+        "document_id": "7",
+        "passages": [
+            {"type": "title", "text": "Aspirin in migraine"},
+            {"type": "abstract", "text": MIGRAINE},
+        ],
+    }
+    answer = service.post(
+        "/v1/annotate",
+        json={"documents": [record, {"text": 1}], "types": ["disease", "chemical"]},
+        headers={"accept": f"{media_type}, */*;q=0.1"},
+    )
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith(media_type)
+    assert "failed documents (1)" in answer.headers["x-taiyi-lost"]
+    format_ = WRITTEN[name]
+    data = answer.content
+    read = None
+    path = f"a{format_.suffixes[0]}"
+    if name == "brat":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            files = {f"a.{n.rpartition('.')[2]}": archive.read(n) for n in archive.namelist()}
+        data, read, path = files["a.ann"], files.get, "a.ann"
+    (document,) = documents(io.BytesIO(data), path, format_, "s", 0, 99, read=read)
+    assert "Aspirin in migraine" in document.text and MIGRAINE in document.text
+    assert document.gold.mentions
+    for mention in document.gold.mentions:
+        assert document.text[mention.start : mention.end] == mention.text
+
+
+def test_every_format_that_is_written_can_be_asked_for():
+    assert set(MEDIA_TYPES.values()) == set(WRITTEN)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (None, "application/json"),
+        ("*/*", "application/json"),
+        ("application/*;q=0.5, text/html", "application/json"),
+        ("text/html, application/jsonl;q=0.2", "application/jsonl"),
+        ("application/json;q=0.1, application/bioc+xml;q=0.9", "application/bioc+xml"),
+        ("APPLICATION/JSON", "application/json"),
+        ("application/jsonl;q=0, application/json", "application/json"),
+    ],
+)
+def test_the_answer_has_the_form_that_is_liked_best(header, expected):
+    assert accepted(header) == expected
+
+
+@given(st.text(max_size=60))
+def test_any_accept_header_is_read_or_refused(header):
+    try:
+        assert accepted(header) in {"application/json", *MEDIA_TYPES}
+    except Problem as problem:
+        assert problem.status_code == 406
