@@ -8,11 +8,9 @@ import json
 import logging
 import os
 import platform
-import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -25,7 +23,7 @@ from taiyi_ray.annotate.plan import PlannedSource, Unit
 from taiyi_ray.annotate.sources import check_unchanged
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.engine import Engine, engine_of
+from taiyi_ray.engine import Engine, engine_of, logged_error
 from taiyi_ray.errors import (
     ConfigError,
     EngineDied,
@@ -42,8 +40,6 @@ _log = logging.getLogger(__name__)
 
 COUNTED = ("documents", "failed", "prompt_tokens", "output_tokens")
 """What a receipt counts of its unit."""
-
-_LOG_TAIL = 50_000
 
 _HOLD = 300.0
 """Seconds for which an actor without an engine keeps a unit, after the first that it answered."""
@@ -139,20 +135,6 @@ def _documents(data: bytes) -> Iterator[Document]:
         yield document_from_row(row)
 
 
-def _logged_error() -> str:
-    """The last exception in this process's log: vLLM names its cause only there, in a child."""
-    try:
-        log = Path("/proc/self/fd/2").resolve(strict=True)
-        if not log.is_file():  # a terminal, which would be waited for
-            return ""
-        lines = log.read_text(errors="replace")[-_LOG_TAIL:].splitlines()
-    except OSError:
-        return ""
-    named = [line for line in lines if re.search(r"\b\w+(Error|Exception): ", line)]
-    causes = [line for line in named if "Engine core initialization failed" not in line]
-    return re.sub(r"^.*?(?=\b\w+(Error|Exception): )", "", causes[-1]) if causes else ""
-
-
 class Turns:
     """Many units share the engine, or one has it alone."""
 
@@ -210,7 +192,7 @@ class AnnotateUnits:
         except Exception as error:
             # Raised here it would make Ray start actor after actor; as the answer to a unit it
             # tells the job the reason.
-            why = error if isinstance(error, TaiyiError) else _logged_error() or error
+            why = error if isinstance(error, TaiyiError) else logged_error() or error
             self._no_engine = f"no engine could be started ({self._name}): {why}"
             self._to_be_changed = isinstance(error, (ConfigError, ModelError))
             return

@@ -6,8 +6,10 @@ An engine lives in one asyncio loop and answers many questions at once: it does 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from pydantic import SecretStr
@@ -18,6 +20,8 @@ from taiyi_ray.tasks.task import Question
 
 DECODING = {"temperature": 0.0, "repetition": {"min_size": 1, "max_size": 12, "min_count": 3}}
 """Greedy; an answer that repeats an n-gram of 1 to 12 tokens three times in a row is ended."""
+
+_LOG_TAIL = 50_000
 
 MAX_NUM_SEQS = 64
 """Answers that vLLM writes at once, unless its argument of this name says otherwise."""
@@ -79,6 +83,11 @@ class SharedEngine(Engine, Protocol):
     @property
     def alive(self) -> bool:
         """Whether it still answers."""
+        ...
+
+    @property
+    def unanswered(self) -> int:
+        """Questions that it works on or that wait in it."""
         ...
 
     def variant(self, *, scores: bool, adapter: Any = None) -> SharedEngine:
@@ -148,3 +157,17 @@ def most_in_flight(config: EngineConfig) -> int:
     if config.engine == "fake":
         return int(cast(int, config.engine_args.get("most_in_flight", MAX_NUM_SEQS)))
     return 2 * int(cast(int, config.engine_args.get("max_num_seqs", MAX_NUM_SEQS)))
+
+
+def logged_error() -> str:
+    """The last exception in this process's log: vLLM names its cause only there, in a child."""
+    try:
+        log = Path("/proc/self/fd/2").resolve(strict=True)
+        if not log.is_file():  # a terminal, which would be waited for
+            return ""
+        lines = log.read_text(errors="replace")[-_LOG_TAIL:].splitlines()
+    except OSError:
+        return ""
+    named = [line for line in lines if re.search(r"\b\w+(Error|Exception): ", line)]
+    causes = [line for line in named if "Engine core initialization failed" not in line]
+    return re.sub(r"^.*?(?=\b\w+(Error|Exception): )", "", causes[-1]) if causes else ""

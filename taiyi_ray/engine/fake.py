@@ -77,14 +77,20 @@ class FakeEngine:
         self._latency = latency
         self._shares = {"garbage": garbage, "cut": cut, "repeat": repeat, "refuse": refuse}
         self._die_on, self._die_when, self._kill_on = die_on, die_when, kill_on
-        self._dead = threading.Event()  # of all its variants
+        # These two are of all its variants.
+        self._dead = threading.Event()
+        self._asked: list[None] = []
 
     def prompt(self, question: Question) -> Prompt:
         length = sum(len(message["content"]) for message in question.messages)
         return Prompt(None, length // _CHARACTERS_A_TOKEN + 1)
 
     async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
-        await asyncio.sleep(self._latency)
+        self._asked.append(None)
+        try:
+            await asyncio.sleep(self._latency)
+        finally:
+            self._asked.pop()
         if self._kill_on and self._kill_on in question.window.text:
             os.kill(os.getpid(), signal.SIGKILL)
         if self._die_on and self._die_on in question.window.text:
@@ -122,6 +128,10 @@ class FakeEngine:
     @property
     def alive(self) -> bool:
         return not self._dead.is_set()
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._asked)
 
     def variant(self, *, scores: bool, adapter: Any = None) -> FakeEngine:
         other = copy(self)

@@ -185,6 +185,10 @@ class VllmEngine:
     def alive(self) -> bool:
         return not self.client.errored
 
+    @property
+    def unanswered(self) -> int:
+        return cast(int, self.client.get_num_unfinished_requests())
+
     def variant(self, *, scores: bool, adapter: Any = None) -> VllmEngine:
         other = copy(self)
         other._scores, other._adapter = scores, adapter

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -12,6 +10,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from taiyi_ray import __version__
+from taiyi_ray.engine import SharedEngine
 from taiyi_ray.serve import page
 from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Counts, Gate
@@ -26,12 +25,13 @@ _OPENAI = ("/v1/chat/", "/v1/completions", "/v1/files", "/v1/batches")
 
 
 class Health(BaseModel):
-    """What the replica that answers is like."""
+    """The replica that answers: documents and chats at work, and questions in its engine."""
 
     status: str
     model: str
     in_flight: int
     most_in_flight: int
+    questions: int
 
 
 def application(
@@ -77,18 +77,19 @@ def application(
     return app
 
 
-def health_routes(admission: Admission, model: str, alive: Any) -> APIRouter:
+def health_routes(engine: SharedEngine, admission: Admission, model: str) -> APIRouter:
     """`GET /health` and `GET /ready`."""
     routes = APIRouter(tags=["health"], responses={503: {"model": ErrorBody}})
 
     def found(status: str) -> Health:
-        if not alive():
+        if not engine.alive:
             raise Problem(503, "the engine ended; it is started again", retry_after=30)
         return Health(
             status=status,
             model=model,
             in_flight=admission.taken,
             most_in_flight=admission.most,
+            questions=engine.unanswered,
         )
 
     @routes.get("/health", summary="Whether the process and its engine live")
@@ -111,7 +112,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """A body that is not as described: 400 at OpenAI's routes as its clients expect, else 422."""
     assert isinstance(error, RequestValidationError)
     status = 400 if request.url.path.startswith(_OPENAI) else 422
-    first = error.errors()[0]
+    first = max(error.errors(), key=lambda one: len(one["loc"]))  # of a union's, the one that fits
     param = ".".join(str(part) for part in first["loc"][1:])
     if first["type"] == "extra_forbidden":
         message = f"{param}: not supported here"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import threading
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,7 @@ from taiyi_ray.config import ServeConfig
 from taiyi_ray.engine import most_in_flight
 from taiyi_ray.errors import TaiyiError, Unfinished
 from taiyi_ray.serve.keys import Keys
+from taiyi_ray.serve.service import NOT_STARTED, Service
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -31,8 +33,6 @@ def build(config: ServeConfig) -> Application:
         ConfigError, ModelError, StorageError: the user must change something.
     """
     from ray import serve
-
-    from taiyi_ray.serve.service import Service
 
     config, digest = _settled(config)
     least, most = config.engine_range
@@ -55,6 +55,7 @@ def build(config: ServeConfig) -> Application:
         # A replica refuses by itself what it has no place for; Serve must not hold it back before.
         max_ongoing_requests=places + _QUEUED,
         max_queued_requests=_QUEUED,
+        max_constructor_retry_count=2,
         health_check_period_s=5,
         health_check_timeout_s=30,
         graceful_shutdown_wait_loop_s=1,
@@ -108,12 +109,24 @@ def run(config: ServeConfig) -> int:
         except RuntimeError as error:
             raise Unfinished(f"the service did not start: {_reason(error)}") from error
         try:
-            console.print(f"http://{config.host}:{config.port}/ (Ctrl-C ends it)")
+            console.print(f"ready: http://{config.host}:{config.port}/ (Ctrl-C ends it)")
+            console.print(f"metrics: {', '.join(_metrics())}")
             stop.wait()
             console.print("ending: what was asked is answered first ...")
         finally:
             serve.shutdown()
     return 0
+
+
+def _metrics() -> list[str]:
+    """Where Prometheus finds the metrics of each node."""
+    import ray
+
+    return [
+        f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
 
 
 def _reason(error: BaseException) -> str:
@@ -122,5 +135,9 @@ def _reason(error: BaseException) -> str:
     application = serve.status().applications.get(APPLICATION)
     if application is None:
         return str(error)
-    messages = [d.message for d in application.deployments.values() if d.message]
-    return " ".join("; ".join(messages or [application.message]).split())
+    told = [d.message for d in application.deployments.values() if d.message]
+    message = " ".join(" ".join([*told, application.message]).split())
+    # Serve tells it with the traces of its own processes around it.
+    end = r' File "| The deployment failed| Failed to update|$'
+    reasons = re.findall(rf"{NOT_STARTED}: .*?(?={end})", message)
+    return reasons[-1] if reasons else message

@@ -10,16 +10,28 @@ from fastapi import FastAPI
 
 from taiyi_ray import models
 from taiyi_ray.config import ServeConfig
-from taiyi_ray.engine import shared_engine_of
-from taiyi_ray.errors import EngineDied
+from taiyi_ray.engine import SharedEngine, logged_error, shared_engine_of
+from taiyi_ray.errors import EngineDied, TaiyiError
 from taiyi_ray.serve import api, task_routes
 from taiyi_ray.serve.admission import Admission
+from taiyi_ray.serve.binding import bind_to_node
 from taiyi_ray.serve.keys import Keys
 from taiyi_ray.serve.metrics import Metrics
 from taiyi_ray.serve.problems import Problem
 
 _EVERY = 5.0
 """Seconds between two looks at the places, for the metrics."""
+
+
+NOT_STARTED = "no engine could be started"
+
+
+def _started(config: ServeConfig, model_path: str | None) -> SharedEngine:
+    try:
+        return shared_engine_of(config, model_path, metrics=True)
+    except Exception as error:
+        why = error if isinstance(error, TaiyiError) else logged_error() or error
+        raise RuntimeError(f"{NOT_STARTED}: {why}") from error
 
 
 class Service:
@@ -31,12 +43,13 @@ class Service:
     """
 
     def __init__(self, config: ServeConfig, digest: str | None) -> None:
+        bind_to_node()
         logging.getLogger("taiyi_ray").setLevel(logging.INFO)
         model = None
         if config.engine == "vllm":
             model = models.resolve(config.model, digest=digest)
         self._config = config
-        self._engine = shared_engine_of(config, str(model.path) if model else None, metrics=True)
+        self._engine = _started(config, str(model.path) if model else None)
         self._metrics = Metrics()
         self._admission = Admission(config.max_in_flight or self._engine.most_in_flight)
         self._openai = None
@@ -70,7 +83,7 @@ class Service:
             routers,
             Keys(config.api_keys_file),
             self._metrics,
-            api.health_routes(self._admission, config.name, lambda: self._engine.alive),
+            api.health_routes(self._engine, self._admission, config.name),
             most_bytes=config.max_megabytes << 20,
             most_bytes_at={},
             time_limit=config.time_limit,

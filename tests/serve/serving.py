@@ -85,6 +85,8 @@ def sent(service: httpx.Client, case: schemathesis.Case) -> httpx.Response:
     """The answer to a request that schemathesis made."""
     wanted = case.as_transport_kwargs(base_url=str(service.base_url))
     wanted = {k: v for k, v in wanted.items() if v is not None and k != "cookies"}
+    headers = wanted.get("headers") or {}
+    wanted["headers"] = {k: v for k, v in headers.items() if v == v.strip()}  # else it is no HTTP
     if isinstance(wanted.get("data"), (str, bytes)):
         wanted["content"] = wanted.pop("data")
     return service.request(**wanted)

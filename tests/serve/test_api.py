@@ -48,7 +48,9 @@ def test_nothing_that_a_fuzzer_sends_is_a_fault(service, method, path):
 
 def test_health_and_readiness(service):
     health = service.get("/health").json()
-    assert health == {"status": "alive", "model": "taiyi", "in_flight": 0, "most_in_flight": 64}
+    assert health == {
+        "status": "alive", "model": "taiyi", "in_flight": 0, "most_in_flight": 64, "questions": 0,
+    }  # fmt: skip
     assert service.get("/ready").json()["status"] == "ready"
 
 
