@@ -372,7 +372,8 @@ def serve(
     Then http://127.0.0.1:8000/ is the page, and any OpenAI client works with the address
     http://127.0.0.1:8000/v1. Nothing else can reach it unless --host says so, which wants keys.
 
-    Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 something to change, 4 the engine did not start.
+    Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 something to change, 4 the engine did not start,
+    130 interrupted before it was ready.
     """
     given = {
         "model": model,
@@ -408,7 +409,11 @@ def serve(
         return
     from taiyi_ray.serve.app import run  # slow to import: only when it is needed
 
-    raise typer.Exit(run(settings))
+    try:
+        code = run(settings)
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    raise typer.Exit(code)
 
 
 def main() -> None:

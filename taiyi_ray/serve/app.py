@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
+import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
 from taiyi_ray import cluster, models, placement
-from taiyi_ray.config import ServeConfig
+from taiyi_ray.config import ServeConfig, load
 from taiyi_ray.engine import most_in_flight
-from taiyi_ray.errors import TaiyiError, Unfinished
+from taiyi_ray.errors import ConfigError, TaiyiError, Unfinished
 from taiyi_ray.serve.keys import Keys
 from taiyi_ray.serve.service import NOT_STARTED, Service
 
@@ -26,8 +29,23 @@ _QUEUED = 64
 """Requests that wait for a replica beyond those it refuses itself: more get Serve's own 503."""
 
 
-def build(config: ServeConfig) -> Application:
-    """The application of Ray Serve; its settings are the `args` of a config file of Serve.
+def build(args: dict[str, Any]) -> Application:
+    """The application by the `args` of a config file of Serve: what `serve deploy` imports.
+
+    Which address Serve listens on is not known here: without keys it must be said that everybody
+    may come in.
+
+    Raises:
+        ConfigError, ModelError, StorageError: the user must change something.
+    """
+    config = load(ServeConfig, None, args)
+    if not (config.api_keys_file or config.without_keys):
+        raise ConfigError("args: give api_keys_file, or without_keys: true to let everybody in")
+    return application(config)
+
+
+def application(config: ServeConfig) -> Application:
+    """The application of Ray Serve.
 
     Raises:
         ConfigError, ModelError, StorageError: the user must change something.
@@ -80,9 +98,8 @@ def _settled(config: ServeConfig) -> tuple[ServeConfig, str | None]:
     limit = models.settled_context(model.name, config.context_limit, reach)
     placement.check_fits(config, model, limit)
     arguments = adapter_arguments(config) | config.engine_args
-    return config.model_copy(
-        update={"context_limit": limit, "engine_args": arguments}
-    ), model.digest
+    settled = {"context_limit": limit, "engine_args": arguments}
+    return config.model_copy(update=settled), model.digest
 
 
 def run(config: ServeConfig) -> int:
@@ -91,11 +108,20 @@ def run(config: ServeConfig) -> int:
     Raises:
         ConfigError, ModelError, StorageError: the user must change something.
         Unfinished: the engine could not be started.
+        KeyboardInterrupt: interrupted before it was ready.
     """
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    stop = threading.Event()
+    if not os.environ.get("RAY_ADDRESS"):
+        _check_free(config)
+    ready, stop = threading.Event(), threading.Event()
+
+    def end(*_: object) -> None:
+        if stop.is_set() or not ready.is_set():
+            raise KeyboardInterrupt  # asked twice: what is not answered yet is dropped
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     console.print("starting the engine ...")
     with cluster.connected(config):
         from ray import serve
@@ -103,19 +129,33 @@ def run(config: ServeConfig) -> int:
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(http_options={"host": config.host, "port": config.port})
         try:
-            serve.run(build(config), name=APPLICATION, route_prefix="/", blocking=False)
+            serve.run(application(config), name=APPLICATION, route_prefix="/", blocking=False)
         except TaiyiError:
             raise
         except RuntimeError as error:
             raise Unfinished(f"the service did not start: {_reason(error)}") from error
         try:
+            ready.set()
             console.print(f"ready: http://{config.host}:{config.port}/ (Ctrl-C ends it)")
             console.print(f"metrics: {', '.join(_metrics())}")
             stop.wait()
-            console.print("ending: what was asked is answered first ...")
+            console.print("ending: what was asked is answered first (Ctrl-C again: it is not) ...")
         finally:
-            serve.shutdown()
+            stop.set()
+            with suppress(KeyboardInterrupt):
+                serve.delete(APPLICATION)
     return 0
+
+
+def _check_free(config: ServeConfig) -> None:
+    """See that the address can be listened on; Serve would only say so in a log."""
+    try:
+        with socket.create_server((config.host, config.port)):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--host {config.host} --port {config.port}: {error.strerror}; choose another"
+        ) from error
 
 
 def _metrics() -> list[str]:

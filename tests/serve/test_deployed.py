@@ -1,0 +1,146 @@
+"""The service on a cluster with a token: by a config file of Serve, or as a submitted job."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from taiyi_ray.config import ServeConfig
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.serve.app import build
+from taiyi_ray.serve.keys import add_key
+from tests.conftest import Head, free_port
+from tests.serve.serving import MIGRAINE
+from tests.test_jobs import command, submit
+
+# Ray Serve's own modules warn while they are imported.
+pytestmark = pytest.mark.filterwarnings("default")
+
+ROOT = Path(__file__).resolve().parents[2]
+BODY = {"text": MIGRAINE, "tasks": ["ner"], "types": ["disease"]}
+
+
+def config_file() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "deploy/serve_config.yaml").read_text()))
+
+
+def test_the_config_file_holds_settings_of_the_service_and_of_serve():
+    from ray.serve.schema import ServeDeploySchema
+
+    values = config_file()
+    ServeDeploySchema.model_validate(values)
+    (application,) = values["applications"]
+    config = ServeConfig(**application["args"])
+    assert config.engine_range == (1, 8) and config.api_keys_file and config.batches
+
+
+def test_a_deployed_service_wants_keys_or_a_word_that_it_does_not():
+    with pytest.raises(ConfigError, match="give api_keys_file, or without_keys"):
+        build({"engine": "fake"})
+    with pytest.raises(ConfigError, match="unknown setting 'api_key_file'; did you mean"):
+        build({"engine": "fake", "api_key_file": "x"})
+    with pytest.raises(ConfigError, match="no such file; --new-key"):
+        build({"engine": "fake", "api_keys_file": "/nowhere/keys.yaml"})
+
+
+def wait_until(found: Any, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < until
+        time.sleep(0.3)
+
+
+def ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/ready", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def run(head: Head, line: str) -> str:
+    environment = head.environment | {
+        "RAY_DASHBOARD_ADDRESS": head.environment["RAY_API_SERVER_ADDRESS"]
+    }
+    done = subprocess.run(
+        line, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def port(head: Head) -> Iterator[int]:
+    """A port for one service; Serve is gone from the cluster afterwards."""
+    yield free_port()
+    run(head, "serve shutdown --yes")
+
+
+def test_a_config_file_deploys_the_service_and_changes_it_while_it_answers(
+    head, bucket, port, tmp_path
+):
+    key = add_key(f"{bucket}/keys.yaml", "alice")
+    values = config_file()
+    values["http_options"] = {"host": "127.0.0.1", "port": port}
+    (application,) = values["applications"]
+    application["args"] = {
+        "engine": "fake",
+        "engines": "1:2",
+        "engine_args": {"latency": 0.05},
+        "api_keys_file": f"{bucket}/keys.yaml",
+        "batches": f"{bucket}/batches",
+    }
+    file = tmp_path / "serve.yaml"
+    file.write_text(yaml.safe_dump(values))
+    run(head, f"serve deploy {file}")
+    address = f"http://127.0.0.1:{port}"
+    wait_until(lambda: ready(address))
+    http = httpx.Client(base_url=address, headers={"authorization": f"Bearer {key}"}, timeout=60)
+    with http:
+        assert http.post("/v1/annotate", json=BODY).json()["model"] == "taiyi"
+        assert httpx.post(f"{address}/v1/annotate", json=BODY).status_code == 401
+        application["args"]["name"] = "other"
+        file.write_text(yaml.safe_dump(values))
+        run(head, f"serve deploy {file}")
+        seen = []
+
+        def changed() -> bool:
+            answer = http.post("/v1/annotate", json=BODY)
+            seen.append(answer.status_code)
+            return bool(answer.json().get("model") == "other")
+
+        wait_until(changed)
+    assert set(seen) == {200}, "some were not answered while the service changed"
+
+
+def test_a_submitted_job_serves_until_it_is_stopped(head, bucket, port):
+    key = add_key(f"{bucket}/keys.yaml", "alice")
+    line = command(ROOT / "jobs/serve.py").replace("--host 0.0.0.0", f"--port {port}")
+    line = line.replace("submit", "submit --no-wait --submission-id served")
+    started = submit(head, f"{line} --engine fake --batches {bucket}/batches")
+    assert started.returncode == 0, started.stdout
+    address = f"http://127.0.0.1:{port}"
+    wait_until(lambda: ready(address))
+    header = {"authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{address}/v1/annotate", json=BODY, headers=header, timeout=60)
+    assert answer.json()["rows"][0]["status"] == "ok"
+    stopped = submit(head, "ray job stop served")
+    assert "was stopped" in stopped.stdout
+    assert "ready: http" in submit(head, "ray job logs served").stdout
+    wait_until(lambda: not ready(address))
+
+
+def test_a_port_that_is_taken_is_one_line():
+    from taiyi_ray.serve.app import run as serve
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"--port {port}: Address already in use"):
+            serve(ServeConfig(engine="fake", port=port))
