@@ -82,6 +82,8 @@ _Ask = Annotated[str | None, _option("ask", metavar="together|apart")]
 _Model = Annotated[str | None, _option("model")]
 _Adapter = Annotated[str | None, _option("adapter")]
 _Chat = Annotated[str | None, _option("chat", metavar="template|taiyi1")]
+_Grounding = Annotated[str | None, _option("grounding", metavar="grammar|align")]
+_Scores = Annotated[bool | None, _option("scores")]
 _ContextLimit = Annotated[int | None, _option("context_limit")]
 _MaxTokens = Annotated[int | None, _option("max_tokens")]
 _Limit = Annotated[int | None, _option("limit")]
@@ -129,8 +131,8 @@ def annotate(
     engines: Annotated[str | None, _option("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
     engine_arg: _EngineArg = None,
-    grounding: Annotated[str | None, _option("grounding", metavar="grammar|align")] = None,
-    scores: Annotated[bool | None, _option("scores")] = None,
+    grounding: _Grounding = None,
+    scores: _Scores = None,
     context_limit: _ContextLimit = None,
     max_tokens: _MaxTokens = None,
     limit: _Limit = None,
@@ -356,6 +358,8 @@ def serve(
     engines: Annotated[str | None, _serving("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
     engine_arg: _EngineArg = None,
+    grounding: _Grounding = None,
+    scores: _Scores = None,
     context_limit: _ContextLimit = None,
     max_tokens: _MaxTokens = None,
     max_documents: Annotated[int | None, _serving("max_documents")] = None,
@@ -389,6 +393,8 @@ def serve(
         "engines": engines,
         "gpu": gpu,
         "engine_args": _engine_args(engine_arg),
+        "grounding": grounding,
+        "scores": scores,
         "context_limit": context_limit,
         "max_tokens": max_tokens,
         "max_documents": max_documents,

@@ -48,7 +48,7 @@ class EngineConfig(BaseModel):
 
     model: str = Field(
         EMBEDDED_MODEL,
-        description="local folder, Hugging Face id or s3:// address; with --url its name there",
+        description="local folder, Hugging Face id or s3:// address",
     )
     chat: Literal["template", "taiyi1"] = Field("template", description="form of the prompt")
     engine: Literal["vllm", "http", "fake"] = Field(
@@ -150,8 +150,8 @@ class AnnotateConfig(EngineConfig):
     url: str | None = Field(
         None,
         validate_default=True,
-        description="of an OpenAI-compatible server (engine http); its key is in the environment "
-        "variable TAIYI_RAY_API_KEY",
+        description="of an OpenAI-compatible server (engine http), where --model is the name it "
+        "serves; its key is in the environment variable TAIYI_RAY_API_KEY",
     )
     limit: int | None = Field(None, ge=1, description="at most this many documents in the output")
     max_failed: float = Field(0.05, ge=0, le=1, description="share of failed documents to accept")

@@ -93,7 +93,8 @@ def _settled(config: ServeConfig) -> tuple[ServeConfig, str | None]:
 
     model = models.resolve(config.model)
     tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
-    models.check_grammar(tokenizer)
+    if config.grounding == "grammar":
+        models.check_grammar(tokenizer)
     reach = models.context_length(model)
     limit = models.settled_context(model.name, config.context_limit, reach)
     placement.check_fits(config, model, limit)

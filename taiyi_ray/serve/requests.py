@@ -77,10 +77,16 @@ class AnnotateRequest(Body):
     language: Literal["auto", "en", "zh"] = Field(
         "auto", description="of documents that do not say theirs; `auto` looks at the script"
     )
-    grounding: Literal["grammar", "align"] = Field(
-        "grammar", description="constrain answers to the text, or only align them with it"
+    grounding: Literal["grammar", "align"] | None = Field(
+        None,
+        description="constrain answers to the text, or only align them with it; without it as the "
+        "service was started (--grounding)",
     )
-    scores: bool = Field(False, description="give mentions and relations the model's certainty")
+    scores: bool | None = Field(
+        None,
+        description="give mentions and relations the model's certainty; without it as the service "
+        "was started (--scores)",
+    )
     max_tokens: int | None = Field(
         None, ge=16, description="of an answer, at the first attempt; not above the service's own"
     )

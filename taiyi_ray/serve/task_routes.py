@@ -107,7 +107,9 @@ class Annotations:
             Problem: the request cannot be answered at all.
         """
         began = time.perf_counter()
-        assignments = _assignments(request)
+        grounding = request.grounding or self._config.grounding
+        scores = self._config.scores if request.scores is None else request.scores
+        assignments = _assignments(request, grammar=grounding == "grammar")
         found = _documents(request, self._config.max_documents)
         most = self._config.max_tokens
         if request.max_tokens is not None and request.max_tokens > most:
@@ -115,12 +117,12 @@ class Annotations:
         adapter, digest = await self._find_model(request.model)
         config = self._config.model_copy(
             update={
-                "grounding": request.grounding,
-                "scores": request.scores,
+                "grounding": grounding,
+                "scores": scores,
                 "max_tokens": request.max_tokens or most,
             }
         )
-        engine = self._engine.variant(scores=request.scores, adapter=adapter)
+        engine = self._engine.variant(scores=scores, adapter=adapter)
         annotator = Annotator(engine, assignments, config.max_tokens)
         annotated = await asyncio.gather(*(_annotated(annotator, one) for one in found))
         mark = fingerprint(identity(config, assignments, digest))
@@ -211,16 +213,14 @@ def _zipped(files: Iterable[tuple[str, dict[str, bytes]]]) -> bytes:
     return buffer.getvalue()
 
 
-def _assignments(request: AnnotateRequest) -> list[Assignment]:
+def _assignments(request: AnnotateRequest, *, grammar: bool) -> list[Assignment]:
     options = with_shortcuts(
         request.tasks, request.options, request.types, request.relations, request.ask
     )
     if unused := sorted(request.options.keys() - set(request.tasks)):
         raise Problem(422, f"options: {unused[0]} is not among the tasks", param="options")
     try:
-        return assign(
-            request.tasks, options, grammar=request.grounding == "grammar", place="options"
-        )
+        return assign(request.tasks, options, grammar=grammar, place="options")
     except ConfigError as error:
         raise Problem(422, str(error), param="tasks") from error
 
