@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import httpx
 import openai
+import psutil
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +21,7 @@ from schemathesis import GenerationMode
 
 from taiyi_ray import models, storage
 from tests.annotate.jobs import annotate as run_job
-from tests.annotate.jobs import table
+from tests.annotate.jobs import processes, table
 from tests.serve.serving import MIGRAINE, sent, server
 from tests.test_models import make_adapter
 
@@ -32,8 +35,8 @@ SETTINGS = ("--engine-arg", "dtype=float32", "--context-limit", "1024")
 class Live:
     """The service with the real engine and two adapters, one of which is in S3."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, pid: int) -> None:
+        self.address, self.pid = address, pid
         self.http = httpx.Client(base_url=address, timeout=120)
         self.openai = openai.OpenAI(
             base_url=f"{address}/v1", api_key="none", timeout=120, max_retries=0
@@ -42,6 +45,18 @@ class Live:
     def questions(self) -> int:
         """Questions in the engine."""
         return int(self.http.get("/health").json()["questions"])
+
+    def kill(self, name: str) -> None:
+        """Kill the process whose command line holds this."""
+        (found,) = (int(line.split()[0]) for line in processes(name))
+        assert self.pid in (p.pid for p in psutil.Process(found).parents())
+        os.kill(found, signal.SIGKILL)
+
+    def healed(self) -> bool:
+        try:
+            return self.http.get("/ready").status_code == 200
+        except httpx.HTTPError:
+            return False
 
     def chat(self, **wanted: Any) -> Any:
         asked = {"model": "taiyi", "messages": QUESTION, "temperature": 0, "max_tokens": 8}
@@ -76,8 +91,8 @@ def live(
     (folder / "broken").mkdir()
     (folder / "broken/adapter_config.json").write_text('{"r": 8}')
     log = folder / "log"
-    with server(log, *arguments, VLLM_CPU_KVCACHE_SPACE="1", **environment) as (address, _):
-        found = Live(address)
+    with server(log, *arguments, VLLM_CPU_KVCACHE_SPACE="1", **environment) as (address, pid):
+        found = Live(address, pid)
         with found.http, found.openai:
             yield found
     s3.rm("adapters", recursive=True)
@@ -264,3 +279,21 @@ def test_a_document_has_the_same_row_as_in_the_corpus_job(live, tmp_path: Path):
             k: v for k, v in row.items() if k not in its_own
         }
         assert [a["raw"] for a in served["answers"]] == [a["raw"] for a in row["answers"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["VLLM::EngineCore", "ServeReplica:taiyi:Service"])
+def test_a_stream_that_loses_its_engine_does_not_look_whole(live, victim):
+    """Its client has an error, whatever died; the service heals."""
+    long = {"max_tokens": 900, "extra_body": {"structured_outputs": {"regex": "(a b ){400}"}}}
+    with live.chat(stream=True, **long) as stream:
+        events = iter(stream)
+        next(events)
+        live.kill(victim)
+        with pytest.raises((openai.APIError, httpx.HTTPError)):
+            list(events)
+    until = time.monotonic() + 300
+    while not live.healed():
+        assert time.monotonic() < until
+        time.sleep(1)
+    assert live.chat().usage.completion_tokens == 8
