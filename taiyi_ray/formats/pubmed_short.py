@@ -20,18 +20,23 @@ class Short(NamedTuple):
     headings: Headings | None = None
 
 
-_MESH: Final = b"MeshHeadingList"
 # A fault in one of these is not noticed, and does no harm. A shorter element (PublicationStatus)
 # would take longer to find than to parse.
 _UNREAD: Final = (
     *(b"AuthorList", b"ChemicalList", b"GrantList", b"History", b"InvestigatorList"),
     *(b"DateCreated", b"DateCompleted", b"DateRevised", b"Pagination", b"ReferenceList"),
 )
+# These are emptied: where they stand tells whose they are.
+_MESH: Final = b"MeshHeadingList"
+_NOTICES: Final = b"CommentsCorrectionsList"
+
+_NAMES: Final = (*_UNREAD, _MESH, _NOTICES)
 # The look ahead is there for speed alone, as in the scanner.
 _TAG = re.compile(
     rb"<(?=%b)(%b)(?:\s[^<>]*[^<>/])?>"
-    % (b"|".join(sorted({name[:4] for name in (*_UNREAD, _MESH)})), b"|".join((*_UNREAD, _MESH)))
+    % (b"|".join(sorted({name[:4] for name in _NAMES})), b"|".join(_NAMES))
 )
+_OF_RETRACTION = re.compile(rb"RetractionIn|&#")  # or what may be letters of it
 
 
 def shortened(data: bytes) -> Short:
@@ -43,17 +48,22 @@ def shortened(data: bytes) -> Short:
     headings: Headings | None = None
     at = look_from = 0
     while tag := _TAG.search(data, look_from):
-        inside, end_tag = tag.end(), b"</%b>" % tag[1]
-        end = data.find(end_tag, inside)
+        name, begin, end_tag = tag[1], tag.end(), b"</%b>" % tag[1]
+        end = data.find(end_tag, begin)
         if end < 0:
             break
         look_from = end + len(end_tag)
-        if tag[1] != _MESH:
-            kept.append(data[at : tag.start()])
-            at = look_from
-        elif (headings := pubmed_mesh.read(data[inside:end])) is not None:
-            kept.append(data[at:inside])  # it stays, empty: where it stands tells whose it is
-            at = end
+        if name == _MESH:
+            headings = pubmed_mesh.read(data[begin:end])
+            if headings is None:
+                continue
+        elif name == _NOTICES:
+            if _OF_RETRACTION.search(data, begin, end):
+                continue
+        else:
+            begin, end = tag.start(), look_from
+        kept.append(data[at:begin])
+        at = end
     short = b"".join(kept) + data[at:]
     if short.count(b"<" + _MESH) > 1:
         return Short(data)

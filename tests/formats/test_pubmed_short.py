@@ -84,6 +84,34 @@ def test_headings_are_those_of_the_citations_first_list(data: bytes, found: str 
     assert mesh(data)[0] == found
 
 
+@pytest.mark.parametrize(
+    ("notices", "retracted"),
+    [
+        (["RetractionIn"], True),
+        (["Cites", "RetractionIn"], True),
+        (["&#82;etractionIn"], True),
+        (["Cites", "RetractionOf"], False),
+        ([], False),
+    ],
+)
+def test_notices_are_left_where_one_may_be_of_a_retraction(
+    notices: list[str], retracted: bool
+) -> None:
+    inner = joined(f'<CommentsCorrections RefType="{type_}"/>' for type_ in notices)
+    full = f"<CommentsCorrectionsList>{inner}</CommentsCorrectionsList>"
+    empty = "<CommentsCorrectionsList></CommentsCorrectionsList>"
+    assert shortened(article(full)).data == article(full if retracted else empty)
+    for record, expected in (
+        (article(full), retracted),
+        (article(empty + full), False),
+        (article(f"<Other>{full}</Other>"), False),
+    ):
+        short, whole = outcomes(record)
+        assert isinstance(short, Document)
+        assert short == whole
+        assert ("retracted" in short.metadata) == expected
+
+
 def test_namespaces_of_the_root() -> None:
     for names, found in (('xmlns="urn:a"', "Humans"), ('xmlns:a="urn:a"', "Humans")):
         wrapped = b"<PubmedArticleSet %b>%b</PubmedArticleSet>" % (names.encode(), article(LIST))
