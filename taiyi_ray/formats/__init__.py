@@ -26,6 +26,7 @@ from taiyi_ray.formats import (
     pubtator,
 )
 from taiyi_ray.formats.format import Format, RawRecord
+from taiyi_ray.formats.gunzip import Gunzip
 from taiyi_ray.records import Document, Failure
 
 FORMATS: tuple[Format, ...] = (
@@ -110,24 +111,8 @@ def _plain_name(path: str) -> str:
     return name[:-3] if name.lower().endswith(".gz") else name
 
 
-class _Gunzip:
-    """A gzip stream that ends where its data is damaged or cut off, and keeps why as `damage`."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._file = gzip.GzipFile(fileobj=stream, mode="rb")
-        self.damage: str | None = None
-
-    def read(self, size: int = -1) -> bytes:
-        """Return some of the data; `read1`, unlike `read`, loses none that precedes the damage."""
-        try:
-            return b"" if self.damage else self._file.read1(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            self.damage = str(error)
-            return b""
-
-
 def _unzipped(stream: BinaryIO, path: str) -> BinaryIO:
-    return cast(BinaryIO, _Gunzip(stream)) if path.lower().endswith(".gz") else stream
+    return cast(BinaryIO, Gunzip(stream)) if path.lower().endswith(".gz") else stream
 
 
 def raw_records(
@@ -143,7 +128,7 @@ def raw_records(
     if format_.beside and read is not None:
         files = _beside(path, read)
         records = (record if record.fault else replace(record, beside=files) for record in records)
-    if not isinstance(unzipped, _Gunzip):
+    if not isinstance(unzipped, Gunzip):
         yield from records
         return
     last: RawRecord | None = None

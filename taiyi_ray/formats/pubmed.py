@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from taiyi_ray.errors import FormatError
-from taiyi_ray.formats import language, xml_elements, xml_scanner
+from taiyi_ray.formats import language, pubmed_mesh, xml_elements, xml_scanner
 from taiyi_ray.formats.format import Format, RawRecord
+from taiyi_ray.formats.pubmed_mesh import Headings
+from taiyi_ray.formats.pubmed_short import shortened
 from taiyi_ray.formats.xml_elements import Element, formula, local_name, tidy
 from taiyi_ray.records import Document, passages
 
@@ -38,15 +40,6 @@ _RECORDS: Final = xml_scanner.XmlRecords(
     fault="not_pubmed",
 )
 _ROOT_NAMES: Final = frozenset(name.decode() for name in _RECORDS.roots)
-
-# What no field of a Document is made of. It is cut out before the XML parser sees the record, as it
-# is a third of the parser's work; a fault in there is not noticed, and does no harm.
-_UNREAD: Final = (b"AuthorList", b"ChemicalList", b"History", b"ReferenceList")
-# The look ahead is there for speed alone, as in the scanner.
-_UNREAD_TAG = re.compile(
-    rb"<(?=%b)(%b)(?:\s[^<>]*[^<>/])?>"
-    % (b"|".join(name[:4] for name in _UNREAD), b"|".join(_UNREAD))
-)
 
 _FONTS: Final = frozenset({"i", "b", "u", "em", "strong"})
 _CLOSE: Final = _FONTS | {"sub", "sup"}
@@ -110,7 +103,7 @@ _YEAR = re.compile(r"\b(1[5-9]|20)\d\d\b")
 
 def _children(element: Element | None) -> dict[str, Element]:
     """Return the first child of each name."""
-    return {} if element is None else {str(child.tag): child for child in reversed(element)}
+    return {} if element is None else {cast(str, child.tag): child for child in reversed(element)}
 
 
 def _texts(parent: Element, name: str) -> list[str]:
@@ -135,12 +128,12 @@ def _date(pub_date: Element | None) -> tuple[str, str]:
     return date, year_
 
 
-def _headings(headings: Element | None) -> tuple[list[str], list[str]]:
-    """Return MeSH headings as MEDLINE writes them (`Hypertension/*drug therapy`), and their ids."""
+def _headings(listed: Element | None) -> Headings:
+    """Return the headings of a MeshHeadingList that was left to the XML parser."""
     names: list[str] = []
     ids: list[str] = []
     # Flat: of a citation's elements that are read, most are in here.
-    for name in () if headings is None else headings.iter("DescriptorName", "QualifierName"):
+    for name in () if listed is None else listed.iter("DescriptorName", "QualifierName"):
         attributes = name.attrib
         text = _text(name)
         if attributes.get("MajorTopicYN") == "Y":
@@ -151,7 +144,7 @@ def _headings(headings: Element | None) -> tuple[list[str], list[str]]:
         names.append(text)
         if ui := attributes.get("UI"):
             ids.append(ui)
-    return names, ids
+    return Headings(pubmed_mesh.SEPARATOR.join(names), pubmed_mesh.SEPARATOR.join(ids))
 
 
 def _sections(abstract: Element | None, type_: str, code: str) -> Iterator[tuple[str, str, str]]:
@@ -161,13 +154,16 @@ def _sections(abstract: Element | None, type_: str, code: str) -> Iterator[tuple
             yield section.get("Label") or type_, code, _text(section)
 
 
-def _document(core: Element, article: Element, data: Element | None) -> Document:
+def _document(
+    core: Element, article: Element, data: Element | None, headings: Headings | None
+) -> Document:
     """Build the Document of a citation or a book.
 
     Args:
         core: MedlineCitation or BookDocument.
         article: what holds title, abstract and languages: Article, or the BookDocument itself.
         data: PubmedData or PubmedBookData, where the record has it.
+        headings: what was cut out of the record's MeshHeadingList, None where it was not.
     """
     own, fields = _children(core), _children(article)
     document_id, version = _pmid(own.get("PMID"))
@@ -184,7 +180,7 @@ def _document(core: Element, article: Element, data: Element | None) -> Document
     metadata = {
         **_published_in(own, fields, book),
         **_article_ids(own, article, fields.get("Book"), data),
-        **_subjects(core, own, fields),
+        **_subjects(core, own, fields, headings),
         "languages": "; ".join(languages) if len(languages) > 1 else "",
     }
     return Document(
@@ -208,13 +204,18 @@ def _pmid(element: Element | None) -> tuple[str, int | None]:
 
 def _published_in(own: _Fields, fields: _Fields, book: _Fields) -> dict[str, str]:
     """Return journal or book, and date."""
-    journal, medline = _children(fields.get("Journal")), _children(own.get("MedlineJournalInfo"))
+    journal = _children(fields.get("Journal"))
+    abbreviation, issn = journal.get("ISOAbbreviation"), journal.get("ISSN")
+    if abbreviation is None or issn is None:
+        medline = _children(own.get("MedlineJournalInfo"))
+        abbreviation = medline.get("MedlineTA") if abbreviation is None else abbreviation
+        issn = medline.get("ISSNLinking") if issn is None else issn
     issue = _children(journal.get("JournalIssue"))
     date, year = _date(issue.get("PubDate", book.get("PubDate")))
     return {
         "journal": _text(journal.get("Title")),
-        "journal_abbreviation": _text(journal.get("ISOAbbreviation", medline.get("MedlineTA"))),
-        "issn": _text(journal.get("ISSN", medline.get("ISSNLinking"))),
+        "journal_abbreviation": _text(abbreviation),
+        "issn": _text(issn),
         "book": _text(book.get("BookTitle")),
         "date": date,
         "year": year,
@@ -236,10 +237,14 @@ def _article_ids(
     return {name: ids.get(name, "") for name in ("doi", "pmc", "pii", "bookaccession")}
 
 
-def _subjects(core: Element, own: _Fields, fields: _Fields) -> dict[str, str]:
+def _subjects(
+    core: Element, own: _Fields, fields: _Fields, headings: Headings | None
+) -> dict[str, str]:
     """Return publication types, MeSH headings and keywords, and whether it was retracted."""
     types = _texts(fields.get("PublicationTypeList", core), "PublicationType")
-    mesh, mesh_ids = _headings(own.get("MeshHeadingList"))
+    listed = own.get("MeshHeadingList")
+    if listed is None or headings is None:
+        headings = _headings(listed)
     keywords = [
         keyword.rstrip(",; ")
         for listed in core.iterchildren("KeywordList")
@@ -251,31 +256,16 @@ def _subjects(core: Element, own: _Fields, fields: _Fields) -> dict[str, str]:
     )
     return {
         "publication_types": "; ".join(types),
-        "mesh": "; ".join(mesh),
-        "mesh_ids": "; ".join(mesh_ids),
+        "mesh": headings.names,
+        "mesh_ids": headings.ids,
         "keywords": "; ".join(keywords),
         "retracted": "true" if retracted else "",
     }
 
 
-def _without_unread(data: bytes) -> bytes:
-    """Return the record without the elements that are not read; as it is where in doubt."""
-    if b"!" in data or b"?" in data:  # there may be comments, CDATA or instructions
-        return data
-    kept, at = b"", 0
-    while tag := _UNREAD_TAG.search(data, at):
-        end_tag = b"</" + tag[1] + b">"
-        end = data.find(end_tag, tag.end())
-        if end < 0:
-            break
-        kept += data[at : tag.start()]
-        at = end + len(end_tag)
-    return kept + data[at:]
-
-
-def _element(data: bytes) -> Element:
-    """Parse a record; the unread is cut out unless a list holds another one of its name."""
-    element = xml_elements.parsed(data, _without_unread(data))
+def _element(data: bytes, short: bytes) -> Element:
+    """Parse a record, cut short unless a list that was cut out holds another one of its name."""
+    element = xml_elements.parsed(data, short)
     return element[0] if element.tag in _ROOT_NAMES else element  # wrapped, for the namespaces
 
 
@@ -286,17 +276,18 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
 
 def parse(raw: RawRecord) -> Document:
     """Turn a record that `scan` yielded into a Document; raises FormatError for a broken one."""
-    element = _element(raw.data)
+    short, headings = shortened(raw.data)
+    element = _element(raw.data, short)
     if raw.kind == "delete":
         document_id, version = _pmid(element)
         return Document(document_id, version=version, status="deleted")
     inner = _children(element)
     if raw.kind in ("PubmedBookArticle", "BookDocument"):
         book = inner.get("BookDocument", element)
-        return _document(book, book, inner.get("PubmedBookData"))
+        return _document(book, book, inner.get("PubmedBookData"), headings)
     citation = inner.get("MedlineCitation", element)
     article = _children(citation).get("Article", citation)
-    return _document(citation, article, inner.get("PubmedData"))
+    return _document(citation, article, inner.get("PubmedData"), headings)
 
 
 FORMAT = Format(

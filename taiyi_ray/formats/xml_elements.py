@@ -38,7 +38,7 @@ def parsed(data: bytes, quick: bytes | None = None) -> Element:
         FormatError: `encoding` or `malformed`.
     """
     try:
-        data.decode("utf-8")  # libxml2 would go on with replacement characters
+        data.isascii() or data.decode("utf-8")  # libxml2 would go on with replacement characters
         element = _either(quick or data, data)
     except UnicodeDecodeError as error:
         message = f"bytes that are not valid in the file's encoding: {error.reason}"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import documents, pubmed, raw_records, xml_scanner
 from taiyi_ray.formats.format import RawRecord
+from taiyi_ray.formats.pubmed_short import Short
 from taiyi_ray.records import Document, Passage
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "pubmed-xml"
@@ -495,7 +496,7 @@ def test_documents_are_the_same_where_everything_is_looked_at(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = read(path.read_bytes(), path.name)
-    monkeypatch.setattr(pubmed, "_without_unread", lambda data: data)
+    monkeypatch.setattr(pubmed, "shortened", Short)
     assert read(path.read_bytes(), path.name) == found
 
 

@@ -1,0 +1,78 @@
+"""Data in gzip, whole and damaged: what is read of it is all that zlib makes of it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taiyi_ray.formats.gunzip import Gunzip
+
+PLAIN = b"".join(b"%d\n" % (n * n) for n in range(10_000))
+PACKED = gzip.compress(PLAIN)
+
+
+def read(packed: bytes, size: int = 1 << 20) -> tuple[bytes, bool]:
+    """What Gunzip reads, and whether it found damage."""
+    stream = Gunzip(io.BytesIO(packed))
+    data = b"".join(iter(lambda: stream.read(size), b""))
+    assert stream.read(size) == b""
+    return data, stream.damage is not None
+
+
+def peer(packed: bytes) -> tuple[bytes, bool]:
+    """The same of zlib, fed byte by byte."""
+    member, data = zlib.decompressobj(wbits=31), b""
+    try:
+        for at in range(len(packed)):
+            data += member.decompress(packed[at : at + 1])
+    except zlib.error:
+        return data, True
+    return data, not member.eof
+
+
+@pytest.mark.parametrize("size", [1, 1000, 1 << 20, -1])
+@pytest.mark.parametrize(
+    ("packed", "expected"),
+    [
+        (b"", (b"", False)),
+        (gzip.compress(b""), (b"", False)),
+        (gzip.compress(b"ab") + gzip.compress(b"c"), (b"abc", False)),
+        (gzip.compress(b"ab") + bytes(40_000), (b"ab", False)),
+        (gzip.compress(b"ab") + bytes(40_000) + gzip.compress(b"c"), (b"abc", False)),
+        (gzip.compress(b"ab") + b"junk", (b"ab", True)),
+        (gzip.compress(b"ab")[:-3], (b"ab", True)),
+        (gzip.compress(b"ab")[:-8] + bytes(8), (b"ab", True)),
+        (bytes(100), (b"", True)),
+        (b"\x1f\x8b", (b"", True)),
+        (b"junk", (b"", True)),
+    ],
+)
+def test_members_and_what_is_no_member(
+    packed: bytes, expected: tuple[bytes, bool], size: int
+) -> None:
+    assert read(packed, size) == expected
+
+
+@pytest.mark.parametrize("size", [1000, 1 << 20, -1])
+def test_a_long_stream(size: int) -> None:
+    assert read(PACKED, size) == (PLAIN, False)
+    zeros = gzip.compress(bytes(300_000))
+    assert read(zeros + PACKED, size) == (bytes(300_000) + PLAIN, False)
+
+
+def test_no_more_is_read_than_asked_for() -> None:
+    stream = Gunzip(io.BytesIO(gzip.compress(bytes(100_000))))
+    assert stream.read(0) == b""
+    assert [len(stream.read(30_000)) for _ in range(5)] == [30_000, 30_000, 30_000, 10_000, 0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, len(PACKED) - 1), st.binary(max_size=3), st.booleans())
+def test_nothing_before_the_damage_is_lost(at: int, wrong: bytes, cut: bool) -> None:
+    damaged = PACKED[:at] + wrong + (b"" if cut else PACKED[at + len(wrong) :])
+    assert read(damaged) == peer(damaged)
