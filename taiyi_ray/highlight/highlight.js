@@ -49,7 +49,7 @@ function appendMarked(parent, chars, pieces, start, end) {
     while (waiting.length && waiting[0].start < piece.end) {
       const next = waiting.shift();
       const cut = next.end > piece.end;
-      inside.push(cut ? { ...next, end: piece.end, goesOn: true } : next);
+      inside.push(cut ? { ...next, end: piece.end, cut } : next);
       if (cut) after.push({ ...next, start: piece.end });
     }
     waiting.unshift(...after);
@@ -58,7 +58,7 @@ function appendMarked(parent, chars, pieces, start, end) {
     const type = typeOf(mention);
     const mark = make("mark", {
       "class": colourOf(type), "data-id": mention.id, "data-type": type,
-      "data-name": piece.goesOn ? null : spaced(type), tabindex: -1,
+      "data-cut": piece.cut ? "" : null, tabindex: -1,
     });
     if (mention.grounded !== "exact") mark.classList.add("folded");
     const depth = appendMarked(mark, chars, inside, piece.start, piece.end);
@@ -84,6 +84,28 @@ function markedPassage(passage, mentions, tag) {
       .filter((piece) => piece.start < piece.end));
   appendMarked(element, chars, pieces, 0, chars.length);
   return element;
+}
+
+/** Name the types of marks in `data-name`, for styles to show: the last piece of each mention.
+ *
+ * Of marks around the very same characters, the outermost is named for all, the others are twins.
+ */
+function nameMarks(root) {
+  const named = new Map(), twinOf = new Map();
+  for (const mark of root.querySelectorAll("mark")) {
+    mark.classList.remove("twin");
+    mark.removeAttribute("data-name");
+    if (mark.classList.contains("off")) continue;
+    const outer = mark.parentElement.closest("mark:not(.off)");
+    const twin = outer?.textContent === mark.textContent;
+    mark.classList.toggle("twin", twin);
+    twinOf.set(mark, twin ? twinOf.get(outer) : mark);
+    if (!("cut" in mark.dataset)) named.set(twinOf.get(mark), [...(named.get(twinOf.get(mark)) ?? []), mark.dataset.type]);
+  }
+  for (const [mark, types] of named) {
+    const more = types.length > 2 ? ` +${types.length - 2}` : "";
+    mark.dataset.name = types.slice(0, 2).map(spaced).join(", ") + more;
+  }
 }
 
 // --------------------------------------------------------------------------- lighting mentions
@@ -328,6 +350,11 @@ function makeCard(row, id, facts, untitled, prompts = []) {
     row.errors.length > failed(row).length ? reasonList(row) : null,
     recordList(row)));
   card.querySelector("mark")?.setAttribute("tabindex", 0);
+  nameMarks(card);
+  if (row.mentions.length) {
+    text.setAttribute("role", "group");
+    text.setAttribute("aria-label", "Text: arrow keys go from mention to mention");
+  }
   return card;
 }
 
@@ -375,6 +402,7 @@ function typeToggles(group, mentions) {
     for (const mark of document.querySelectorAll("mark")) {
       mark.classList.toggle("off", hidden.has(mark.dataset.type));
     }
+    document.querySelectorAll("article").forEach(nameMarks);
   });
 }
 
