@@ -86,6 +86,7 @@ function pick(sample) {
   if (!document.execCommand("insertText", false, sample.text)) text.value = sample.text;
   text.setSelectionRange(0, 0);
   text.scrollTop = 0;
+  text.scrollIntoView({ block: "nearest" });
   textChanged();
   formChanged();
   say(`The sample “${sample.name}” is in the text field.`);
