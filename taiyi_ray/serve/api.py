@@ -63,7 +63,8 @@ def application(
     for router in routers:
         app.include_router(router, dependencies=[key])
     app.include_router(health)
-    app.include_router(page.router())
+    paths = {getattr(route, "path", None) for route in app.routes}
+    app.include_router(page.router(with_models="/v1/models" in paths))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     app.add_middleware(
