@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 import yaml
 
 from taiyi_ray import __version__
-from taiyi_ray.config import AnnotateConfig, EngineConfig, ServeConfig, load
+from taiyi_ray.config import AnnotateConfig, Config, EngineConfig, ServeConfig, load
 from taiyi_ray.errors import ConfigError, TaiyiError
 
 EXIT_INTERRUPTED = 130
@@ -34,24 +35,21 @@ def _option(
     return typer.Option(*flags, help=f"{field.description}{extra}", metavar=metavar)
 
 
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
-def _pairs(option: str, pairs: list[str] | None, expected: str) -> dict[str, str] | None:
-    parts = [pair.partition("=") for pair in pairs or ()]
-    if wrong := [key for key, equals, name in parts if not (key and equals and name)]:
-        raise ConfigError(f"{option} {wrong[0]}: expected {expected}")
-    return {key.strip(): name.strip() for key, _, name in parts} or None
+def _pairs(option: str, expected: str) -> Callable[[list[str]], dict[str, str]]:
+    def read(pairs: list[str]) -> dict[str, str]:
+        parts = [pair.partition("=") for pair in pairs]
+        if wrong := [key for key, equals, name in parts if not (key and equals and name)]:
+            raise ConfigError(f"{option} {wrong[0]}: expected {expected}")
+        return {key.strip(): name.strip() for key, _, name in parts}
+
+    return read
 
 
-def _columns(pairs: list[str] | None) -> dict[str, str] | None:
-    return _pairs("--column", pairs, "KEY=NAME, as in text=abstract")
-
-
-def _engine_args(pairs: list[str] | None) -> dict[str, Any] | None:
-    if not pairs:
-        return None
+def _engine_args(pairs: list[str]) -> dict[str, Any]:
     parsed = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -62,6 +60,27 @@ def _engine_args(pairs: list[str] | None) -> dict[str, Any] | None:
         except yaml.YAMLError as error:
             raise ConfigError(f"--engine-arg {pair}: the value is not YAML; quote it") from error
     return parsed
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "tasks": _names,
+    "types": _names,
+    "relations": _names,
+    "columns": _pairs("--column", "KEY=NAME, as in text=abstract"),
+    "adapters": _pairs("--adapter", "NAME=PATH, as in ner=path/to/lora"),
+    "engine_args": _engine_args,
+}
+"""How settings are read that are written otherwise on the command line than in a file."""
+
+
+def _settings(kind: type[Config], context: typer.Context, **more: Any) -> Config:
+    """The settings of a command: its parameters that are called as they are, and its --config."""
+    given = {
+        name: _READ.get(name, lambda value: value)(value)
+        for name, value in context.params.items()
+        if name in kind.model_fields and value not in (None, (), [])
+    }
+    return load(kind, context.params["config"], given | more)
 
 
 # The options that several commands share.
@@ -93,6 +112,7 @@ _TrustRemoteCode = Annotated[bool | None, _option("trust_remote_code")]
 _EngineArg = Annotated[
     list[str] | None,
     typer.Option(
+        "--engine-arg",
         metavar="NAME=VALUE",
         help="further argument of the engine (vLLM's AsyncEngineArgs; see README for http), "
         "may be repeated",
@@ -115,9 +135,10 @@ def _main(
 
 @app.command()
 def annotate(
+    context: typer.Context,
     inputs: _Inputs = None,
     output: Annotated[str | None, _option("output", "--output", "-o", metavar="DIR")] = None,
-    column: _Column = None,
+    columns: _Column = None,
     tasks: _Tasks = None,
     task_file: _TaskFile = None,
     types: _Types = None,
@@ -130,7 +151,7 @@ def annotate(
     url: Annotated[str | None, _option("url")] = None,
     engines: Annotated[str | None, _option("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
-    engine_arg: _EngineArg = None,
+    engine_args: _EngineArg = None,
     grounding: _Grounding = None,
     scores: _Scores = None,
     context_limit: _ContextLimit = None,
@@ -155,36 +176,7 @@ def annotate(
     Exit codes: 0 done, 2 something to change, 3 too many failed documents,
     4 unfinished and 130 interrupted: run it again.
     """
-    given = {
-        "inputs": inputs,
-        "output": output,
-        "columns": _columns(column),
-        "tasks": _names(tasks),
-        "task_file": task_file,
-        "types": _names(types),
-        "relations": _names(relations),
-        "ask": ask,
-        "model": model,
-        "adapter": adapter,
-        "chat": chat,
-        "engine": engine,
-        "url": url,
-        "engines": engines,
-        "gpu": gpu,
-        "engine_args": _engine_args(engine_arg),
-        "grounding": grounding,
-        "scores": scores,
-        "context_limit": context_limit,
-        "max_tokens": max_tokens,
-        "limit": limit,
-        "max_failed": max_failed,
-        "stall_minutes": stall_minutes,
-        "retry_failed": retry_failed,
-        "price": price,
-        "trust_remote_code": trust_remote_code,
-    }
-    flags = {name: value for name, value in given.items() if value not in (None, [])}
-    settings = load(AnnotateConfig, config, flags)
+    settings = _settings(AnnotateConfig, context)
     from taiyi_ray.annotate import run  # slow to import: only when it is needed
 
     try:
@@ -197,8 +189,9 @@ def annotate(
 
 @app.command()
 def plan(
+    context: typer.Context,
     inputs: _Inputs = None,
-    column: _Column = None,
+    columns: _Column = None,
     tasks: _Tasks = None,
     task_file: _TaskFile = None,
     types: _Types = None,
@@ -232,28 +225,8 @@ def plan(
 
     from rich.console import Console
 
-    given = {
-        "inputs": inputs,
-        "columns": _columns(column),
-        "tasks": _names(tasks),
-        "task_file": task_file,
-        "types": _names(types),
-        "relations": _names(relations),
-        "ask": ask,
-        "model": model,
-        "adapter": adapter,
-        "chat": chat,
-        "context_limit": context_limit,
-        "max_tokens": max_tokens,
-        "limit": limit,
-        "gpu": gpu,
-        "price": price,
-        "trust_remote_code": trust_remote_code,
-    }
-    flags = {name: value for name, value in given.items() if value not in (None, [])}
-    settings = load(
-        AnnotateConfig, config, flags | {"output": "-"}
-    )  # the settings want one; nothing is written
+    # The settings want an output; nothing is written.
+    settings = _settings(AnnotateConfig, context, output="-")
     from taiyi_ray.annotate import estimate  # slow to import: only when it is needed
 
     found = estimate.estimate(settings, runs=measured or ())
@@ -339,9 +312,10 @@ def _serving(name: str, *flags: str, metavar: str | None = None) -> Any:
 
 @app.command()
 def serve(
+    context: typer.Context,
     model: _Model = None,
     name: Annotated[str | None, _serving("name")] = None,
-    adapter: Annotated[
+    adapters: Annotated[
         list[str] | None, _serving("adapters", "--adapter", metavar="NAME=PATH")
     ] = None,
     host: Annotated[str | None, _serving("host")] = None,
@@ -357,7 +331,7 @@ def serve(
     engine: Annotated[str | None, _serving("engine", metavar="vllm|fake")] = None,
     engines: Annotated[str | None, _serving("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
-    engine_arg: _EngineArg = None,
+    engine_args: _EngineArg = None,
     grounding: _Grounding = None,
     scores: _Scores = None,
     context_limit: _ContextLimit = None,
@@ -379,32 +353,7 @@ def serve(
     Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 something to change, 4 the engine did not start,
     130 interrupted before it was ready.
     """
-    given = {
-        "model": model,
-        "name": name,
-        "adapters": _pairs("--adapter", adapter, "NAME=PATH, as in ner=path/to/lora"),
-        "host": host,
-        "port": port,
-        "api_keys_file": api_keys_file,
-        "without_keys": without_keys,
-        "batches": batches,
-        "chat": chat,
-        "engine": engine,
-        "engines": engines,
-        "gpu": gpu,
-        "engine_args": _engine_args(engine_arg),
-        "grounding": grounding,
-        "scores": scores,
-        "context_limit": context_limit,
-        "max_tokens": max_tokens,
-        "max_documents": max_documents,
-        "max_megabytes": max_megabytes,
-        "max_in_flight": max_in_flight,
-        "time_limit": time_limit,
-        "trust_remote_code": trust_remote_code,
-    }
-    flags = {name: value for name, value in given.items() if value is not None}
-    settings = load(ServeConfig, config, flags)
+    settings = _settings(ServeConfig, context)
     if new_key is not None:
         from taiyi_ray.serve.keys import add_key
 

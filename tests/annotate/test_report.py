@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -266,8 +265,6 @@ def test_usual_types_keep_their_colour_and_no_two_share_one() -> None:
 
 # --------------------------------------------------------------------------------- in a browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome here")
 
 EMOJI = mentioned(
     row(
@@ -321,18 +318,6 @@ HOSTILE_ROW = row(("title", "en", HOSTILE), ("abstract", "en", HOSTILE), documen
 ROWS = [FAULT, EMOJI, CHINESE, DISCONTINUOUS, HOSTILE_ROW]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield started
-        started.close()
-
-
 @pytest.fixture
 def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
     """The page of ROWS, which went through Arrow; fails on a console message or a request."""
@@ -367,7 +352,6 @@ def marked(page: Any, number: int) -> dict[int, list[str]]:
     return found
 
 
-@needs_browser
 def test_every_document_is_a_card_with_its_text(page: Any) -> None:
     assert page.locator("article").count() == len(ROWS)
     for number, document in enumerate(ROWS):
@@ -377,7 +361,6 @@ def test_every_document_is_a_card_with_its_text(page: Any) -> None:
     assert page.locator("article").nth(2).locator(".text p").nth(1).get_attribute("lang") == "en"
 
 
-@needs_browser
 @pytest.mark.parametrize("number", [1, 2])
 def test_marks_hold_the_mentions_also_after_emoji(page: Any, number: int) -> None:
     found = marked(page, number)
@@ -386,7 +369,6 @@ def test_marks_hold_the_mentions_also_after_emoji(page: Any, number: int) -> Non
     }
 
 
-@needs_browser
 def test_nested_mentions_nest_and_crossing_ones_are_cut(page: Any) -> None:
     inner = card(page, 1).locator("mark[data-type=variant] mark[data-type=gene]")
     assert inner.all_text_contents() == ["EGFR"]
@@ -396,7 +378,6 @@ def test_nested_mentions_nest_and_crossing_ones_are_cut(page: Any) -> None:
     assert "".join(pieces) == "cell lung cancer, gef"
 
 
-@needs_browser
 def test_parts_of_a_discontinuous_mention_and_one_that_was_not_found(page: Any) -> None:
     assert marked(page, 3) == {0: ["breast", "cancer"]}
     card(page, 3).locator(".mentions summary").click()
@@ -408,14 +389,12 @@ def test_parts_of_a_discontinuous_mention_and_one_that_was_not_found(page: Any) 
     ]
 
 
-@needs_browser
 def test_texts_are_inert(page: Any) -> None:
     assert page.locator("img").count() == 0
     assert card(page, 4).locator(".text p").text_content() == HOSTILE
     assert HOSTILE in card(page, 0).locator(".errors").text_content()
 
 
-@needs_browser
 def test_a_type_can_be_switched_off_and_on(page: Any) -> None:
     chip = page.get_by_role("button", name=re.compile("^chemical 4$"))
     chip.click()
@@ -429,7 +408,6 @@ def test_a_type_can_be_switched_off_and_on(page: Any) -> None:
     assert page.locator("mark.off").count() == 0
 
 
-@needs_browser
 def test_documents_are_filtered_by_status_and_text(page: Any) -> None:
     shown = page.locator("article:visible")
     page.locator("#statuses").get_by_role("button", name="ok 3").click()
@@ -444,7 +422,6 @@ def test_documents_are_filtered_by_status_and_text(page: Any) -> None:
     assert page.get_by_text("No document matches.").is_visible()
 
 
-@needs_browser
 def test_a_relation_lights_its_mentions(page: Any) -> None:
     relation = card(page, 1).locator(".relation")
     assert relation.text_content() == "gefitinib—treatment→lung cancer0.90"
@@ -462,7 +439,6 @@ def test_a_relation_lights_its_mentions(page: Any) -> None:
     assert lit.count() == 0
 
 
-@needs_browser
 def test_the_tooltip_names_the_types_from_the_inside_out(page: Any) -> None:
     card(page, 1).locator("mark mark", has_text="EGFR").hover()
     assert page.locator("#tip strong").all_text_contents() == ["gene", "variant"]
@@ -470,7 +446,6 @@ def test_the_tooltip_names_the_types_from_the_inside_out(page: Any) -> None:
     assert page.locator("#tip").is_hidden()
 
 
-@needs_browser
 def test_raw_answers_open_on_demand(page: Any) -> None:
     answers = card(page, 1).locator(".answers")
     assert answers.locator("li").count() == 0
@@ -480,7 +455,6 @@ def test_raw_answers_open_on_demand(page: Any) -> None:
     assert answers.locator(".error").text_content() == "too long"
 
 
-@needs_browser
 def test_a_long_text_is_folded_until_asked_for(browser: Any, tmp_path: Path) -> None:
     long = mentioned(row(("text", "en", "word " * 2000 + "aspirin")), ("chemical", "aspirin"))
     file = tmp_path / "long.html"
@@ -495,7 +469,6 @@ def test_a_long_text_is_folded_until_asked_for(browser: Any, tmp_path: Path) -> 
     opened.close()
 
 
-@needs_browser
 def test_errors_and_status_are_shown(page: Any) -> None:
     assert card(page, 2).locator(".badge").text_content() == "partial"
     errors = card(page, 2).locator(".errors").text_content()
@@ -503,7 +476,6 @@ def test_errors_and_status_are_shown(page: Any) -> None:
     assert card(page, 0).locator("h2").text_content() == "A fault of the source"
 
 
-@needs_browser
 def test_a_phone_sees_no_sideways_scrolling(page: Any) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") == 400

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 import httpx
 import schemathesis
 import uvicorn
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
 from taiyi_ray.config import ServeConfig
@@ -69,6 +72,7 @@ def server(log: Path, *arguments: str, **environment: str) -> Iterator[tuple[str
     """
     port = free_port()
     main = "from taiyi_ray.cli import main; main()"
+    before = len(log.read_text()) if log.exists() else 0
     with log.open("a") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", main, "serve", "--port", str(port), *arguments],
@@ -80,7 +84,7 @@ def server(log: Path, *arguments: str, **environment: str) -> Iterator[tuple[str
     address = f"http://127.0.0.1:{port}"
     try:
         until = time.monotonic() + 240
-        while not _is_ready(address):
+        while not (_is_ready(address) and "metrics: " in log.read_text()[before:]):
             assert process.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.2)
         yield address, process.pid
@@ -97,6 +101,37 @@ def _is_ready(address: str) -> bool:
         return httpx.get(f"{address}/ready", timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def fuzz(service: httpx.Client, method: str, path: str, *, good: int, bad: int) -> Counter[int]:
+    """Send valid and invalid requests by the service's own description; none may be its fault.
+
+    Args:
+        good, bad: how many of each kind.
+
+    Returns:
+        How often each status was the answer.
+    """
+    schema = schemathesis.openapi.from_dict(service.get("/openapi.json").json())
+    seen: Counter[int] = Counter()
+    for mode, examples in ((GenerationMode.POSITIVE, good), (GenerationMode.NEGATIVE, bad)):
+        if not examples:
+            continue
+
+        @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
+        @given(schema[path][method].as_strategy(generation_mode=mode))
+        def check(case: schemathesis.Case) -> None:
+            if isinstance(case.body, dict) and path.endswith("completions"):
+                case.body = {**case.body, "max_tokens": 2}  # a small model goes on and on
+                case.body.pop("max_completion_tokens", None)
+            answer = sent(service, case)
+            seen[answer.status_code] += 1
+            assert answer.status_code < 500, answer.text
+            if answer.status_code >= 400:
+                assert answer.json()["error"]["code"] == answer.status_code
+
+        check()
+    return seen
 
 
 def sent(service: httpx.Client, case: schemathesis.Case) -> httpx.Response:

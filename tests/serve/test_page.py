@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,9 +19,6 @@ from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Counts
 from taiyi_ray.serve.keys import Keys, add_key
 from tests.serve.serving import application, client, listening
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome here")
 
 ENGLISH = "Aspirin eased headache in patients with migraine. It raised expression of COX-2."
 ASTRAL = "🧬 𝛂-synuclein 👩🏽‍⚕️ headache in patients with migraine 🧠."
@@ -44,18 +40,6 @@ def test_the_policy_names_one_script_and_one_style_and_lets_nothing_else_in():
 
 
 # ---------------------------------------------------------------------------------- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +105,6 @@ def lit(page: Any) -> set[int]:
     return {int(id_) for id_ in ids}
 
 
-@needs_browser
 @pytest.mark.parametrize(("text", "language"), [(ENGLISH, "en"), (CHINESE, "zh"), (ASTRAL, "en")])
 def test_a_text_is_shown_with_its_mentions(page: Any, text: str, language: str) -> None:
     row = annotate(page, text)
@@ -133,7 +116,6 @@ def test_a_text_is_shown_with_its_mentions(page: Any, text: str, language: str) 
     assert page.get_by_label("Text", exact=True).get_attribute("lang") == language
 
 
-@needs_browser
 def test_every_sample_is_annotated_in_its_form(page: Any) -> None:
     samples = page.locator("#samples").get_by_role("button")
     forms = []
@@ -146,7 +128,6 @@ def test_every_sample_is_annotated_in_its_form(page: Any) -> None:
     assert forms == 2 * [["title", "abstract"], ["text"], turns, ["text", "text"]]
 
 
-@needs_browser
 def test_a_sample_can_be_undone(page: Any) -> None:
     field = page.get_by_label("Text", exact=True)
     field.fill(ENGLISH)
@@ -156,7 +137,6 @@ def test_a_sample_can_be_undone(page: Any) -> None:
     assert field.input_value() == ENGLISH
 
 
-@needs_browser
 def test_mentions_around_the_same_characters_are_named_together(page: Any) -> None:
     row = annotate(page, ENGLISH)  # asked about apart, the fake engine finds each word of each type
     names = page.locator("mark[data-name]").evaluate_all("marks => marks.map(m => m.dataset.name)")
@@ -177,7 +157,6 @@ def test_mentions_around_the_same_characters_are_named_together(page: Any) -> No
     assert label in ("none", "normal")
 
 
-@needs_browser
 def test_a_relation_lights_its_mentions_on_hover_and_focus(page: Any) -> None:
     page.get_by_role("button", name="Abstract").click()
     row = annotate(page)
@@ -191,7 +170,6 @@ def test_a_relation_lights_its_mentions_on_hover_and_focus(page: Any) -> None:
     assert lit(page) == wanted
 
 
-@needs_browser
 def test_a_mention_shows_its_details_and_its_relations(page: Any) -> None:
     page.get_by_label("Scores").check()
     page.get_by_role("button", name="Abstract").click()
@@ -210,7 +188,6 @@ def test_a_mention_shows_its_details_and_its_relations(page: Any) -> None:
     assert page.locator("#tip").is_visible()
 
 
-@needs_browser
 def test_types_are_chosen_and_added(page: Any) -> None:
     page.get_by_role("group", name="mention types").get_by_role("checkbox").evaluate_all(
         "boxes => boxes.forEach(box => box.value === 'gene' || box.click())"
@@ -224,7 +201,6 @@ def test_types_are_chosen_and_added(page: Any) -> None:
     assert len(set(looks)) == 3 and "plain" not in looks
 
 
-@needs_browser
 def test_all_tasks_with_their_examples_and_what_they_answer(page: Any) -> None:
     for box in page.locator("#tasks > li > label input").all():
         box.check()
@@ -241,7 +217,6 @@ def test_all_tasks_with_their_examples_and_what_they_answer(page: Any) -> None:
     assert "similarity" in page.locator(".reasons dl").text_content()
 
 
-@needs_browser
 def test_the_raw_prompt_and_answer_of_each_question(page: Any) -> None:
     row = annotate(page, ENGLISH)
     facts = page.locator("article .facts").first.text_content()
@@ -257,7 +232,6 @@ def test_the_raw_prompt_and_answer_of_each_question(page: Any) -> None:
     assert ENGLISH in answers.first.get_by_label("prompt, user").text_content()
 
 
-@needs_browser
 def test_the_row_is_copied_as_json(page: Any) -> None:
     row = annotate(page, ENGLISH)
     page.get_by_role("button", name="Copy as JSON").click()
@@ -266,7 +240,6 @@ def test_the_row_is_copied_as_json(page: Any) -> None:
     assert "clipboard" in page.get_by_role("status").text_content()
 
 
-@needs_browser
 def test_the_row_is_copied_where_the_browser_has_no_clipboard_for_pages(page: Any) -> None:
     """As on a page that came over plain HTTP."""
     row = annotate(page, CHINESE)
@@ -280,7 +253,6 @@ def test_the_row_is_copied_where_the_browser_has_no_clipboard_for_pages(page: An
     assert json.loads(field.input_value()) == row
 
 
-@needs_browser
 def test_what_is_wrong_in_the_form_is_told_at_its_field(page: Any) -> None:
     page.get_by_role("button", name="Annotate").click()
     assert "There is no text yet" in page.get_by_role("alert").text_content()
@@ -293,7 +265,6 @@ def test_what_is_wrong_in_the_form_is_told_at_its_field(page: Any) -> None:
     assert page.locator("#options-tc:focus[aria-invalid=true]").count() == 1
 
 
-@needs_browser
 def test_an_error_of_the_service_is_shown_in_its_words(browser: Any, address: str) -> None:
     with opened(browser, address, refusals=1) as page:
         page.get_by_role("button", name="Abstract").click()
@@ -309,7 +280,6 @@ def test_an_error_of_the_service_is_shown_in_its_words(browser: Any, address: st
         assert page.get_by_role("alert").count() == 0
 
 
-@needs_browser
 def test_a_document_that_went_wrong_says_so(browser: Any) -> None:
     app = application(engine_args={"refuse": 1.0})
     with listening(app) as url, opened(browser, url) as page:
@@ -320,7 +290,6 @@ def test_a_document_that_went_wrong_says_so(browser: Any) -> None:
         assert row["errors"][0]["message"] in page.locator(".errors").text_content()
 
 
-@needs_browser
 def test_a_service_that_is_gone(browser: Any) -> None:
     with listening(application()) as url:
         context = browser.new_context()
@@ -333,7 +302,6 @@ def test_a_service_that_is_gone(browser: Any) -> None:
     context.close()
 
 
-@needs_browser
 def test_a_key_is_asked_for_and_kept_for_the_tab_only(browser: Any, tmp_path: Any) -> None:
     file = str(tmp_path / "keys.yaml")
     key = add_key(file, "alice")
@@ -360,7 +328,6 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_only(browser: Any, tmp_path: An
         assert page.evaluate("sessionStorage.length") == 0
 
 
-@needs_browser
 def test_what_is_cancelled_ends_at_the_service_too(browser: Any) -> None:
     app = application(engine_args={"latency": 3600})
     with listening(app) as url, opened(browser, url) as page:
@@ -412,7 +379,6 @@ def with_adapter() -> Any:
     )
 
 
-@needs_browser
 def test_a_model_is_chosen_where_there_are_several(browser: Any, page: Any) -> None:
     assert page.locator("#model-field").is_hidden()
     with listening(with_adapter()) as url, opened(browser, url) as page:
@@ -432,7 +398,6 @@ def tab_until(page: Any, selector: str) -> None:
     raise AssertionError(f"Tab does not reach {selector}")
 
 
-@needs_browser
 def test_the_keyboard_is_enough(page: Any) -> None:
     tab_until(page, ".skip")
     tab_until(page, "#text")
@@ -463,7 +428,6 @@ def test_the_keyboard_is_enough(page: Any) -> None:
     assert lit(page)
 
 
-@needs_browser
 def test_who_writes_keeps_the_cursor(page: Any) -> None:
     field = page.get_by_label("Text", exact=True)
     field.fill(ENGLISH)
@@ -472,7 +436,6 @@ def test_who_writes_keeps_the_cursor(page: Any) -> None:
     assert page.locator("#text:focus").count() == 1
 
 
-@needs_browser
 def test_the_accessibility_tree_names_all_that_can_be_used(page: Any) -> None:
     for box in page.locator("#tasks > li > label input").all():
         box.check()
@@ -489,7 +452,6 @@ def test_the_accessibility_tree_names_all_that_can_be_used(page: Any) -> None:
     assert page.locator("html").get_attribute("lang") == "en"
 
 
-@needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_names_of_types_can_be_read_on_their_colours(
     browser: Any, address: str, scheme: str
@@ -530,7 +492,6 @@ _CONTRASTS = """() => {
 }"""
 
 
-@needs_browser
 def test_a_phone_sees_no_sideways_scrolling(page: Any) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     for box in page.locator("#tasks > li > label input").all():
@@ -542,7 +503,6 @@ def test_a_phone_sees_no_sideways_scrolling(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-@needs_browser
 def test_texts_are_inert(page: Any) -> None:
     hostile = "</script><img src=x onerror=\"document.title='owned'\"> headache &lt; {{ 7 * 7 }}"
     annotate(page, hostile)
