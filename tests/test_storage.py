@@ -458,3 +458,21 @@ def test_a_probe_bears_faults(hasty: None, faulty: FaultyProxy, faulty_bucket: s
         faulty.inflict(fault, "PUT", times=2)
     storage.probe(f"{faulty_bucket}/out")
     assert paths(faulty_bucket) == ["/out/.probe"]
+
+
+def test_a_part_of_an_object(place: str) -> None:
+    path = f"{place}/a"
+    storage.replace(path, b"0123456789")
+    assert storage.read_part(path, 2, 3) == b"234"
+    assert storage.read_part(path, 10, 0) == b""
+    assert storage.read_part(path, 0, 10) == b"0123456789"
+    with pytest.raises(StorageError, match="cannot be read"):
+        storage.read_part(f"{place}/none", 0, 1)
+
+
+def test_what_is_removed_is_gone_and_may_have_been(place: str) -> None:
+    path = f"{place}/a"
+    storage.replace(path, b"x")
+    storage.remove(path)
+    assert storage.read(path) is None
+    storage.remove(path)
