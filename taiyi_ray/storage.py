@@ -198,7 +198,7 @@ def read_part(path: str, start: int, size: int) -> bytes:
     filesystem, inner = _open_place(path)
 
     def part() -> bytes:
-        data = cast(bytes, filesystem.cat_file(inner, start, start + size))
+        data = cast(bytes, filesystem.cat_file(inner, start=start, end=start + size))
         if len(data) != size:
             raise ConnectionError(f"{len(data)} of {size} bytes came")
         return data

@@ -44,10 +44,10 @@ class Service:
     Args:
         config: with the context limit settled.
         digest: of the model where the service was started.
-        batches: the deployment that runs batches.
+        batches: the handle of the deployment that runs batches; without it there are none.
     """
 
-    def __init__(self, config: ServeConfig, digest: str | None, batches: Any) -> None:
+    def __init__(self, config: ServeConfig, digest: str | None, batches: Any = None) -> None:
         bind_to_node()
         logging.getLogger("taiyi_ray").setLevel(logging.INFO)
         model = None
@@ -81,16 +81,14 @@ class Service:
         routers = self._answering(self._admission)
         share = Share(self._admission, deployment.share(config))
         self._inside = Inside(api.unguarded(self._answering(share)))
-        assert config.batches is not None, "it is settled before"
-        batches = routes.router(
-            Store(config.batches),
-            self._endpoints,
-            self._digest or "fake",
-            self._batches.look.remote,
-        )
+        if self._batches:
+            assert config.batches is not None, "it is settled before"
+            store, digest = Store(config.batches), self._digest or "fake"
+            tell = self._batches.look.remote
+            routers.append(routes.router(store, self._endpoints, digest, tell))
         self._watching = asyncio.ensure_future(self._watch())
         return api.application(
-            [*routers, batches],
+            routers,
             Keys(config.api_keys_file),
             self._metrics,
             api.health_routes(self._engine, self._admission, config.name),
