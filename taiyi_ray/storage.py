@@ -221,7 +221,12 @@ def walk(place: str) -> Iterator[Stored]:
     found: dict[str, dict[str, object]] = {}
     if isinstance(filesystem, LocalFileSystem):
         for path in _access(place, "listed", lambda: list(_local_files(inner))):
-            found[path] = _access(path, "read", partial(filesystem.info, path))
+            try:
+                found[path] = _access(path, "read", partial(filesystem.info, path))
+            except StorageError as error:
+                gone = isinstance(error.__cause__, FileNotFoundError)
+                if not gone or Path(path).is_symlink():  # not removed since, but a link to nothing
+                    raise
     else:
         found = _access(place, "listed", lambda: filesystem.find(inner, detail=True))
     for path in sorted(found):

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -476,3 +477,20 @@ def test_what_is_removed_is_gone_and_may_have_been(place: str) -> None:
     storage.remove(path)
     assert storage.read(path) is None
     storage.remove(path)
+
+
+def test_what_is_removed_while_it_is_listed_is_not_there(tmp_path: Path) -> None:
+    ends = threading.Event()
+
+    def come_and_go() -> None:
+        while not ends.is_set():
+            storage.put_if_absent(f"{tmp_path}/a", b"x")
+            storage.remove(f"{tmp_path}/a")
+
+    storage.put_if_absent(f"{tmp_path}/b", b"x")
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(come_and_go)
+        found = Counter(stored.path for _ in range(300) for stored in storage.walk(str(tmp_path)))
+        ends.set()
+        coming.result()
+    assert found[f"{tmp_path}/b"] == 300 and found.keys() <= {f"{tmp_path}/{n}" for n in "ab"}

@@ -12,9 +12,10 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 from taiyi_ray import storage
@@ -24,11 +25,11 @@ from taiyi_ray.serve.batches.store import (
     Order,
     Plan,
     Shelf,
-    Span,
     Store,
     derived_id,
     made_at,
 )
+from taiyi_ray.units import Unit
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Answer(NamedTuple):
     body: Any
 
 
-Ask = Callable[[str, dict[str, Any], Order, str], Awaitable[Answer]]
+Ask = Callable[[str, dict[str, Any], Order, str], Coroutine[Any, Any, Answer]]
 """Answers a request: url, body, whose batch, id. What may pass is tried again in there."""
 
 
@@ -199,46 +200,52 @@ class Runner:
     ) -> None:
         """Have all units committed."""
         there = await asyncio.to_thread(shelf.committed, order.id)
-        async with asyncio.TaskGroup() as units:
+        async with asyncio.TaskGroup() as group:
             for span in plan.spans:
-                if shelf.unit(order, span).name in there:
+                unit = shelf.unit(order, span)
+                if unit.name in there:
                     continue
-                # A free place: what was opened before is at work, and memory is bounded.
-                if await _unless(self._free_place(), end):
-                    units.create_task(self._unit(shelf, order, span, end))
-                else:
-                    await self._unit(shelf, order, span, end)
-
-    async def _free_place(self) -> None:
-        async with self._places:
-            pass
-
-    async def _unit(self, shelf: Shelf, order: Order, span: Span, end: asyncio.Future[str]) -> None:
-        """Answer the requests of a unit, or as many as there is time for, and commit it."""
-        unit = shelf.unit(order, span)
-        data = await asyncio.to_thread(storage.read_part, unit.path, span.start, span.size)
-        asked = requests(data)
-        answers: list[Answer | None] = [None] * len(asked)
-
-        async def answer(n: int) -> None:
-            async with self._places:
-                id_ = _request_id(order, span.first + n)
-                answers[n] = await self._ask(asked[n].url, asked[n].body, order, id_)
-
-        async def answer_all() -> None:
-            async with asyncio.TaskGroup() as group:
-                for n in range(len(asked)):
-                    group.create_task(answer(n))
-
-        await _unless(answer_all(), end)
-        results = [
-            _result(order, span.first + n, request, answers[n], end)
-            for n, request in enumerate(asked)
-        ]
-        await asyncio.to_thread(shelf.commit, unit, results)
+                data = await asyncio.to_thread(storage.read_part, unit.path, span.start, span.size)
+                asked = [
+                    (_request_id(order, span.first + n), r) for n, r in enumerate(requests(data))
+                ]
+                asking: list[asyncio.Task[Answer]] = []
+                # The next unit is read when all of this one is at work: memory is bounded.
+                for id_, request in asked:
+                    if not await _unless(self._places.acquire(), end):
+                        break
+                    task = group.create_task(self._ask(request.url, request.body, order, id_))
+                    task.add_done_callback(lambda _: self._places.release())
+                    asking.append(task)
+                committing = group.create_task(_commit(shelf, unit, asked, asking, end))
+                if end.done():
+                    await committing
 
 
-async def _unless(work: Coroutine[Any, Any, None], end: asyncio.Future[str]) -> bool:
+async def _commit(
+    shelf: Shelf,
+    unit: Unit,
+    asked: Sequence[tuple[str, Request]],
+    asking: Sequence[asyncio.Task[Answer]],
+    end: asyncio.Future[str],
+) -> None:
+    """Commit a unit when all its requests are answered, or as many as there was time for."""
+
+    async def all_answered() -> None:
+        await asyncio.gather(*asking)
+
+    await _unless(all_answered(), end)
+    for task in asking:
+        task.cancel()  # none that is done
+    await asyncio.gather(*asking, return_exceptions=True)
+    results = []
+    for (id_, request), done in zip_longest(asked, asking):
+        answer = None if done is None or done.cancelled() else done.result()
+        results.append(_result(id_, request.custom_id, answer, end))
+    await asyncio.to_thread(shelf.commit, unit, results)
+
+
+async def _unless(work: Coroutine[Any, Any, Any], end: asyncio.Future[str]) -> bool:
     """Do it unless the end comes first; return whether it was done."""
     if end.done():
         work.close()
@@ -262,16 +269,15 @@ def _request_id(order: Order, number: int) -> str:
 
 
 def _result(
-    order: Order, number: int, request: Request, answer: Answer | None, end: asyncio.Future[str]
+    id_: str, custom_id: str, answer: Answer | None, end: asyncio.Future[str]
 ) -> dict[str, Any]:
     """A line of the output: https://platform.openai.com/docs/api-reference/batch/request-output."""
-    id_ = _request_id(order, number)
     response = error = None
     if answer is not None:
         response = {"status_code": answer.status, "request_id": id_, "body": answer.body}
     else:
         error = {"code": end.result(), "message": _ENDS[end.result()]}
-    return {"id": id_, "custom_id": request.custom_id, "response": response, "error": error}
+    return {"id": id_, "custom_id": custom_id, "response": response, "error": error}
 
 
 _GONE = {"code": "file_not_found", "message": "the input file was deleted"}
