@@ -18,6 +18,7 @@ from taiyi_ray import cluster, models, placement, storage
 from taiyi_ray.config import ServeConfig, load
 from taiyi_ray.engine import most_in_flight
 from taiyi_ray.errors import ConfigError, TaiyiError, Unfinished
+from taiyi_ray.serve.batches.deployment import Batches
 from taiyi_ray.serve.keys import Keys
 from taiyi_ray.serve.service import NOT_STARTED, Service
 
@@ -52,8 +53,6 @@ def application(config: ServeConfig) -> Application:
         ConfigError, ModelError, StorageError: the user must change something.
     """
     from ray import serve
-
-    from taiyi_ray.serve.batches.deployment import Batches
 
     config, digest = _settled(config)
     least, most = config.engine_range

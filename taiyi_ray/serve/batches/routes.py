@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from taiyi_ray import storage
 from taiyi_ray.serve.batches.store import File, Order, Shelf, Store
 from taiyi_ray.serve.problems import ErrorBody, Problem
+from taiyi_ray.serve.requests import Body
 
 MOST_BYTES = 200 << 20
 """Of a file, as at OpenAI."""
@@ -23,11 +24,10 @@ _Key = Annotated[str, Field(max_length=64)]
 _Value = Annotated[str, Field(max_length=512)]
 
 
-class BatchRequest(BaseModel):
+class BatchRequest(Body):
     """Which file of requests to answer."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
