@@ -23,7 +23,7 @@ METRICS = {
     "taiyi_ray_engine_seconds_total": "seconds that engines were ready",
     "taiyi_ray_cost_total": "cost of these seconds at --price",
 }
-"""Names and meanings; deploy/grafana/dashboard.json asks for exactly these."""
+"""Names and meanings; deploy/grafana/job.json asks for exactly these."""
 
 _TAGS = {
     "taiyi_ray_documents_total": ("status",),

@@ -1,29 +1,23 @@
 """The report of a run: one HTML file with the totals of everything and some documents to look at.
 
-The file needs nothing from outside: styles, script and rows are in it, and its content security
-policy lets no other script run and nothing be fetched. The rows stand in it as JSON that no text
-of theirs can break out of, and the script writes them as text, never as HTML.
+The file needs nothing from outside, and its content security policy lets nothing be fetched. How a
+document is drawn is `taiyi_ray.highlight`'s affair.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import random
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from importlib import resources
 from itertools import accumulate
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 
+from taiyi_ray import highlight
 from taiyi_ray.annotate.output import UnitFile
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import SCHEMA
@@ -32,22 +26,10 @@ MOST = 200
 """How many documents a report shows: more would make a page that browsers struggle with."""
 
 _STATUSES = ("ok", "partial", "failed", "deleted")
-_UNTYPED = "(untyped)"
 _BATCH = 64
-
-# The usual types keep their colour from report to report; others take what is left, by name.
-_COLOURS = (
-    "disease", "chemical", "gene", "species", "anatomy", "symptom",
-    "procedure", "variant", "cell_line", None, None, None,
-)  # fmt: skip
 
 # Columns that the page does not show.
 _HIDDEN = frozenset({"content_hash", "version"})
-
-_JSON_ESCAPES = str.maketrans(
-    {char: f"\\u{ord(char):04x}" for char in ("<", ">", "&", "\u2028", "\u2029")}
-)
-
 
 # ------------------------------------------------------------------------------ choosing documents
 
@@ -167,10 +149,15 @@ def write_report(
             `model`, `tasks` (a list), `fingerprint`, `output`. Absent ones are left out.
     """
     shown = [_shown(row) for row in rows]
-    types = {m["type"] or _UNTYPED for row in shown for m in row["mentions"]}
-    colours = _colours(types | set(totals.get("mentions", {})))
+    types = {m["type"] or highlight.UNTYPED for row in shown for m in row["mentions"]}
+    colours = highlight.colours(types | set(totals.get("mentions", {})))
     documents = totals.get("documents", {})
-    return _template().render(
+    script = highlight.script(__package__, "report")
+    template = highlight.template(__package__, "report", duration=_duration, share=_share)
+    return template.render(
+        script=script,
+        script_hash=highlight.csp_hash(script),
+        style=highlight.style(__package__, "report"),
         run=run,
         documents={status: documents[status] for status in _STATUSES if documents.get(status)},
         mentions=_counts(totals, "mentions"),
@@ -183,7 +170,7 @@ def write_report(
         tokens=totals.get("tokens", totals),
         colours=colours,
         shown=len(shown),
-        data=_json({"documents": shown, "colours": colours}),
+        data=highlight.as_json({"documents": shown, "colours": colours}),
     )
 
 
@@ -208,33 +195,6 @@ def _by_task(totals: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     }
 
 
-def _colours(types: Iterable[str]) -> dict[str, int | None]:
-    """Give each type the number of its colour; the same set of types always gets the same."""
-    usual = {name: number for number, name in enumerate(_COLOURS) if name}
-    present = set(types) - {_UNTYPED}
-    colours: dict[str, int | None] = {
-        name: number for name, number in usual.items() if name in present
-    }
-    unusual = sorted(present - colours.keys())
-    # Colours that no usual type took in this report come after those that no one ever takes.
-    spare = [n for n, name in enumerate(_COLOURS) if name is None]
-    spare += [n for n, name in enumerate(_COLOURS) if name is not None and name not in present]
-    spare = spare or list(range(len(_COLOURS)))
-    colours.update((name, spare[n % len(spare)]) for n, name in enumerate(unusual))
-    colours[_UNTYPED] = None
-    return colours
-
-
-def _json(value: object) -> Markup:
-    """JSON that may stand in a <script>: nothing in it can end the element or start a comment."""
-    return Markup(json.dumps(value, ensure_ascii=False).translate(_JSON_ESCAPES))
-
-
-def _csp_hash(script: str) -> str:
-    """The source expression by which a content security policy allows this one script."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -245,14 +205,3 @@ def _duration(seconds: float) -> str:
 
 def _share(count: int, total: int) -> str:
     return f"{count / total:.1%}" if count * 1000 >= total else "< 0.1%"
-
-
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["csp_hash"] = _csp_hash
-    environment.filters["duration"] = _duration
-    environment.filters["share"] = _share
-    source = resources.files(__package__).joinpath("report.html.jinja").read_text("utf-8")
-    return environment.from_string(source)

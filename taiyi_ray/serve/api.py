@@ -53,7 +53,8 @@ def application(
     """
     app = unguarded(routers)
     app.include_router(health)
-    app.include_router(page.router())
+    paths = {getattr(route, "path", None) for route in app.routes}
+    app.include_router(page.router(with_models="/v1/models" in paths))
     app.add_middleware(
         Gate,
         keys=keys,

@@ -78,6 +78,7 @@ def application(config: ServeConfig) -> Application:
         max_constructor_retry_count=2,
         health_check_period_s=5,
         health_check_timeout_s=30,
+        logging_config={"encoding": "JSON", "enable_access_log": False},  # the gate has its own
         graceful_shutdown_wait_loop_s=1,
         graceful_shutdown_timeout_s=config.time_limit,
         **scaling,

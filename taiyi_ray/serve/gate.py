@@ -7,7 +7,6 @@ from noticing that their client is gone (https://www.starlette.io/middleware/#li
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import secrets
@@ -48,6 +47,8 @@ class Counts(Protocol):
 @dataclass(slots=True)
 class Asked:
     """What is known of a request, in `scope["state"]["asked"]`: for routes, and for the log.
+
+    `id` is that of Ray Serve, which tells it the client in the header x-request-id.
 
     `noted` is what routes add to its line in the log: numbers and names, never text. `held` is
     what a request holds until its answer is sent, however it ends.
@@ -109,9 +110,6 @@ class Gate:
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer.status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()), (b"x-request-id", asked.id.encode()),
-                ]  # fmt: skip
             else:
                 body = message.get("body", b"")
                 if body and answer.first_byte is None:
@@ -164,7 +162,7 @@ class Gate:
         seconds = time.perf_counter() - answer.began
         route = getattr(scope.get("route"), "path", "(none)")
         self._counts.request(route, answer.status, answer.first_byte, seconds)
-        line = {
+        fields = {
             "request": asked.id,
             "caller": asked.caller.name,
             "method": scope["method"],
@@ -175,7 +173,7 @@ class Gate:
             "bytes": answer.bytes,
             **asked.noted,
         }
-        _access.info(json.dumps(line, ensure_ascii=False))
+        _access.info("request", extra=fields)
 
 
 async def _refuse(

@@ -21,7 +21,7 @@ METRICS = {
     "taiyi_ray_places_taken": "documents and chats at work",
     "taiyi_ray_places": "documents and chats that may be at work at once",
 }
-"""Names and meanings; deploy/grafana/dashboard.json asks for some of them."""
+"""Names and meanings; deploy/grafana/service.json asks for all."""
 
 _TAGS = {
     "taiyi_ray_requests_total": ("route", "status"),

@@ -27,6 +27,14 @@ _EVERY = 5.0
 """Seconds between two looks at the places, for the metrics."""
 
 
+def _log_with_serve() -> None:
+    """Write what is logged here into the log of the replica, as Ray Serve writes its own."""
+    ours, serves = logging.getLogger("taiyi_ray"), logging.getLogger("ray.serve")
+    ours.setLevel(logging.INFO)
+    if serves.handlers:
+        ours.handlers, ours.propagate = serves.handlers, False
+
+
 NOT_STARTED = "no engine could be started"
 
 
@@ -49,7 +57,7 @@ class Service:
 
     def __init__(self, config: ServeConfig, digest: str | None, batches: Any = None) -> None:
         bind_to_node()
-        logging.getLogger("taiyi_ray").setLevel(logging.INFO)
+        _log_with_serve()
         model = None
         if config.engine == "vllm":
             model = models.resolve(config.model, digest=digest)

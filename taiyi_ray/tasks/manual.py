@@ -250,7 +250,7 @@ class Described(BaseModel):
     """A task for who wants to ask it: what it does, its options, and an example that works.
 
     Attributes:
-        options: their meanings by name, and whether they are required.
+        options: their meanings by name, whether they are required, and what they are by default.
         needs_options: whether it cannot be asked without.
         example: body of a request (`documents`, `tasks`, `options`).
         answers: what a model should write, by language.
@@ -304,5 +304,11 @@ def _schema(task: Task) -> dict[str, Any]:
     """Names and meanings of the options; forms that a validator reads are said in words."""
     return {
         name: {"description": field.description, "required": field.is_required()}
+        | ({} if field.is_required() else {"default": _default(field.default)})
         for name, field in task.options.model_fields.items()
     }
+
+
+def _default(value: Any) -> Any:
+    """A default as a request would say it: terms by their names."""
+    return [term.name for term in value] if isinstance(value, tuple) else value

@@ -16,7 +16,7 @@ from tests.annotate.jobs import corpus
 from tests.conftest import Head
 
 ROOT = Path(__file__).resolve().parents[2]
-DASHBOARD = ROOT / "deploy/grafana/dashboard.json"
+DASHBOARD = ROOT / "deploy/grafana/job.json"
 
 _Sample = dict[tuple[str, str], float]
 
@@ -59,7 +59,7 @@ def test_prometheus_sees_a_job_at_work(head, tmp_path):
             time.sleep(0.5)
         output, _ = job.communicate(timeout=180)
     assert job.returncode == 0, output
-    assert {name for name, _ in seen} == set(METRICS), output
+    assert {name for name, _ in seen} >= set(METRICS), output
     run = json.loads((tmp_path / "out/run.json").read_text())
     totals = run["totals"]
     for status, number in totals["documents"].items():

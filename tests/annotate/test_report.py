@@ -400,6 +400,7 @@ def test_nested_mentions_nest_and_crossing_ones_are_cut(page: Any) -> None:
 def test_parts_of_a_discontinuous_mention_and_one_that_was_not_found(page: Any) -> None:
     assert marked(page, 3) == {0: ["breast", "cancer"]}
     card(page, 3).locator(".mentions summary").click()
+    card(page, 3).locator(".mentions tbody").wait_for()
     rows = card(page, 3).locator(".mentions tbody tr").all_text_contents()
     assert rows == [
         "breast cancerdisease0–25MESH:D0019430.50",

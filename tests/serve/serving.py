@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import httpx
 import schemathesis
+import uvicorn
 from starlette.testclient import TestClient
 
 from taiyi_ray.config import ServeConfig
@@ -23,24 +25,40 @@ from tests.conftest import free_port
 MIGRAINE = "Aspirin eased headache in patients with migraine. It raised expression of COX-2."
 
 
-@contextmanager
-def client(**settings: Any) -> Iterator[TestClient]:
-    """The application of a replica with the fake engine, without Ray."""
+def application(**settings: Any) -> Any:
+    """The ASGI application of a replica with the fake engine, without Ray."""
     config = ServeConfig(**{"engine": "fake", "context_limit": 4096, **settings})
     service = Service(config, None)
+    built: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await built()(scope, receive, send)
+        if not built:  # in the loop that it lives in
+            built.append(service.__serve_build_asgi_app__())
+        await built[0](scope, receive, send)
 
-    found: list[Any] = []
+    return app
 
-    def built() -> Any:
-        if not found:  # in the loop that it lives in
-            found.append(service.__serve_build_asgi_app__())
-        return found[0]
 
-    with TestClient(app, raise_server_exceptions=False) as testing:
+@contextmanager
+def client(**settings: Any) -> Iterator[TestClient]:
+    """A client of `application`, in this process."""
+    with TestClient(application(**settings), raise_server_exceptions=False) as testing:
         yield testing
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """An application on a port of localhost, in a thread of this process; yields its address."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from taiyi_ray import models, storage
 from tests.annotate.jobs import annotate as run_job
 from tests.annotate.jobs import processes, table
 from tests.serve.serving import MIGRAINE, sent, server
+from tests.serve.test_metrics import asked_for
 from tests.test_models import make_adapter
 
 # torch and peft warn of their own affairs while the adapters are made.
@@ -35,8 +37,8 @@ SETTINGS = ("--engine-arg", "dtype=float32", "--context-limit", "1024")
 class Live:
     """The service with the real engine and two adapters, one of which is in S3."""
 
-    def __init__(self, address: str, pid: int) -> None:
-        self.address, self.pid = address, pid
+    def __init__(self, address: str, pid: int, log: Path) -> None:
+        self.address, self.pid, self.log = address, pid, log
         self.http = httpx.Client(base_url=address, timeout=120)
         self.openai = openai.OpenAI(
             base_url=f"{address}/v1", api_key="none", timeout=120, max_retries=0
@@ -92,7 +94,7 @@ def live(
     (folder / "broken/adapter_config.json").write_text('{"r": 8}')
     log = folder / "log"
     with server(log, *arguments, VLLM_CPU_KVCACHE_SPACE="1", **environment) as (address, pid):
-        found = Live(address, pid)
+        found = Live(address, pid, log)
         with found.http, found.openai:
             yield found
     s3.rm("adapters", recursive=True)
@@ -258,6 +260,20 @@ def test_nothing_that_a_fuzzer_sends_is_a_fault(live, path):
 
         check()
     assert seen[200] or method == "POST"
+
+
+def test_what_vllm_counts_is_where_the_dashboard_looks(live):
+    """Gauges are there while something changes, hits of the cache once a prompt comes again."""
+    wanted = {f"ray_{name}" for name in asked_for() if name.startswith("vllm")}
+    assert len(wanted) >= 6
+    address = live.log.read_text().rpartition("metrics: ")[2].split()[0]
+    until = time.monotonic() + 60
+    seen: set[str] = set()
+    while not wanted <= seen:
+        assert time.monotonic() < until, wanted - seen
+        live.chat(messages=[{"role": "user", "content": MIGRAINE * 4}])
+        seen |= set(re.findall(r"^(\w+)\{", live.http.get(address).text, re.MULTILINE))
+    assert "ray_vllm_time_to_first_token_seconds_bucket" in seen
 
 
 @pytest.mark.slow

@@ -62,6 +62,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with server(log, *arguments.split()) as (address, pid):
         found = Served(address, pid, log)
         wait_for(lambda: len(found.replicas()) == 2)
+        wait_for(lambda: "metrics: " in log.read_text())
         with found.http:
             yield found
         children = psutil.Process(pid).children(recursive=True)
@@ -70,8 +71,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_it_says_where_it_is_and_where_its_metrics_are(served):
-    wait_for(lambda: "metrics: " in served.log.read_text())
-    assert f"ready: {served.address}/" in served.log.read_text()
+    text = served.log.read_text()
+    assert f"ready: {served.address}/" in text and "metrics: http://127.0.0.1:" in text
 
 
 def test_nothing_listens_beyond_this_machine(served):
@@ -155,6 +156,23 @@ def test_overload_is_shed_and_those_let_in_are_not_slower(served):
     assert len(seconds) >= 16 and shed
     assert all(int(again) >= 1 for again in shed)
     assert seconds[len(seconds) // 2] < 4 * alone
+
+
+def test_the_access_log_is_json_without_text(served):
+    answer = served.http.post("/v1/annotate", json=BODY, headers={"x-request-id": "find-me"})
+    assert answer.headers["x-request-id"] == "find-me"
+    session = next(Path("/tmp/ray").glob(f"session_*_{served.pid}"))
+
+    def logged() -> list[dict[str, Any]]:
+        files = (session / "logs/serve").glob("replica_taiyi_Service_*.log")
+        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return [line for line in lines if line.get("request") == "find-me"]
+
+    wait_for(logged, 10)
+    (line,) = logged()
+    assert line["route"] == "/v1/annotate" and line["status"] == 200 and line["documents"] == 1
+    assert line["seconds"] >= LATENCY and line["output_tokens"] > 0
+    assert "migraine" not in str(line)
 
 
 def test_the_metrics_stand_beside_ray_serves(served):

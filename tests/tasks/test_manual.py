@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from taiyi_ray.tasks import TASKS, assign
-from taiyi_ray.tasks.manual import EXAMPLES, manual, table
+from taiyi_ray.tasks.manual import EXAMPLES, Described, described, manual, table
 from taiyi_ray.tasks.task import Counts
 from tests.samples import back
 
@@ -36,3 +36,14 @@ def test_the_examples_come_back_from_their_answers(name: str, language: str) -> 
     assert (score.fp, score.fn) == (0, 0)
     assert score == Counts(score.tp, 0, 0)
     assert score.tp >= 1
+
+
+@pytest.mark.parametrize("task", described(), ids=lambda task: task.name)
+def test_a_default_that_is_described_can_be_given_back(task: Described) -> None:
+    defaults = {
+        name: known["default"] for name, known in task.options.items() if known.get("default")
+    }
+    needed = task.example["options"][task.name] if task.needs_options else {}
+    assert assign([task.name], {task.name: defaults | needed}) == assign(
+        [task.name], {task.name: needed}
+    )
