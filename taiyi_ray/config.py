@@ -212,6 +212,11 @@ class ServeConfig(EngineConfig):
     )
     time_limit: float = Field(300, gt=0, description="seconds for which a request is worked on")
 
+    @property
+    def models(self) -> list[str]:
+        """What clients may call: the base model, and each adapter on it."""
+        return [self.name, *(f"{self.name}:{adapter}" for adapter in self.adapters)]
+
     @field_validator("engine", mode="after")
     @classmethod
     def _own_engine(cls, engine: str) -> str:

@@ -193,6 +193,19 @@ def read(path: str) -> bytes | None:
         raise
 
 
+def read_part(path: str, start: int, size: int) -> bytes:
+    """Return `size` bytes of an object from `start` on: one request; raises StorageError."""
+    filesystem, inner = _open_place(path)
+
+    def part() -> bytes:
+        data = cast(bytes, filesystem.cat_file(inner, start=start, end=start + size))
+        if len(data) != size:
+            raise ConnectionError(f"{len(data)} of {size} bytes came")
+        return data
+
+    return _access(path, "read", part) if size else b""
+
+
 def stat(path: str) -> Stored:
     """Return size and tag of one object; raises StorageError when it is not there."""
     filesystem, inner = _open_place(path)
@@ -208,7 +221,12 @@ def walk(place: str) -> Iterator[Stored]:
     found: dict[str, dict[str, object]] = {}
     if isinstance(filesystem, LocalFileSystem):
         for path in _access(place, "listed", lambda: list(_local_files(inner))):
-            found[path] = _access(path, "read", partial(filesystem.info, path))
+            try:
+                found[path] = _access(path, "read", partial(filesystem.info, path))
+            except StorageError as error:
+                gone = isinstance(error.__cause__, FileNotFoundError)
+                if not gone or Path(path).is_symlink():  # not removed since, but a link to nothing
+                    raise
     else:
         found = _access(place, "listed", lambda: filesystem.find(inner, detail=True))
     for path in sorted(found):
@@ -287,6 +305,15 @@ def replace(path: str, data: bytes, *, tag: str | None = None) -> bool:
         return True
     act = partial(filesystem.pipe_file, inner, data, chunksize=_ONE_PUT, **condition)
     return _put(path, data, act)
+
+
+def remove(path: str) -> None:
+    """Take an object away, if it is there; what a job committed never is."""
+    filesystem, inner = _open_place(path)
+    if isinstance(filesystem, LocalFileSystem):
+        _access(path, "removed", lambda: Path(inner).unlink(missing_ok=True))
+    else:
+        _access(path, "removed", lambda: filesystem.rm_file(inner))
 
 
 def _put(path: str, data: bytes, act: Callable[[], object]) -> bool:

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -458,3 +459,38 @@ def test_a_probe_bears_faults(hasty: None, faulty: FaultyProxy, faulty_bucket: s
         faulty.inflict(fault, "PUT", times=2)
     storage.probe(f"{faulty_bucket}/out")
     assert paths(faulty_bucket) == ["/out/.probe"]
+
+
+def test_a_part_of_an_object(place: str) -> None:
+    path = f"{place}/a"
+    storage.replace(path, b"0123456789")
+    assert storage.read_part(path, 2, 3) == b"234"
+    assert storage.read_part(path, 10, 0) == b""
+    assert storage.read_part(path, 0, 10) == b"0123456789"
+    with pytest.raises(StorageError, match="cannot be read"):
+        storage.read_part(f"{place}/none", 0, 1)
+
+
+def test_what_is_removed_is_gone_and_may_have_been(place: str) -> None:
+    path = f"{place}/a"
+    storage.replace(path, b"x")
+    storage.remove(path)
+    assert storage.read(path) is None
+    storage.remove(path)
+
+
+def test_what_is_removed_while_it_is_listed_is_not_there(tmp_path: Path) -> None:
+    ends = threading.Event()
+
+    def come_and_go() -> None:
+        while not ends.is_set():
+            storage.put_if_absent(f"{tmp_path}/a", b"x")
+            storage.remove(f"{tmp_path}/a")
+
+    storage.put_if_absent(f"{tmp_path}/b", b"x")
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(come_and_go)
+        found = Counter(stored.path for _ in range(300) for stored in storage.walk(str(tmp_path)))
+        ends.set()
+        coming.result()
+    assert found[f"{tmp_path}/b"] == 300 and found.keys() <= {f"{tmp_path}/{n}" for n in "ab"}

@@ -15,11 +15,12 @@ from urllib.parse import quote
 
 from taiyi_ray import storage
 from taiyi_ray.annotate.output import Output
-from taiyi_ray.annotate.plan import Plan, Unit, load_job, load_plan
+from taiyi_ray.annotate.plan import Plan, load_job, load_plan
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats import WRITTEN
 from taiyi_ray.formats.format import Writer, Written
 from taiyi_ray.records import Document, annotations_from_row, document_from_row
+from taiyi_ray.units import Unit
 
 _LONGEST_NAME = 150
 

@@ -29,7 +29,6 @@ from taiyi_ray.annotate.plan import (
     Job,
     Plan,
     Scanned,
-    Unit,
     add_part,
     extend,
     load_job,
@@ -46,6 +45,7 @@ from taiyi_ray.errors import ConfigError, StorageError, Unfinished
 from taiyi_ray.fingerprint import differences, fingerprint, identity
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Assignment
+from taiyi_ray.units import Unit
 
 EXECUTION_UNITS = 1000
 """Units of one Ray Data execution: its driver's memory grows with its blocks."""

@@ -25,10 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.plan import Unit
 from taiyi_ray.annotator import NOT_APPLICABLE
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import SCHEMA
+from taiyi_ray.units import Unit, Units
 
 _FOOTER = b"taiyi_ray"
 _READERS = 16
@@ -148,18 +148,14 @@ class Output:
 
     def __init__(self, place: str) -> None:
         self.place = storage.absolute(place)
+        self._units = Units(storage.join(self.place, "annotations"), ".parquet")
 
     def path(self, unit: Unit) -> str:
-        return storage.join(self.place, "annotations", f"{unit.name}.parquet")
+        return self._units.path(unit)
 
     def committed(self) -> dict[str, str]:
         """Names of the units that are there, and the tags of their objects: one listing."""
-        root = storage.join(self.place, "annotations")
-        return {
-            stored.path[len(root) + 1 :].removesuffix(".parquet"): stored.tag
-            for stored in storage.walk(root)
-            if stored.path.endswith(".parquet")
-        }
+        return self._units.committed()
 
     # ------------------------------------------------------------------------------- one unit
 
@@ -183,10 +179,7 @@ class Output:
         table = table.replace_schema_metadata({_FOOTER: json.dumps(footer, ensure_ascii=False)})
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
-        path, data = self.path(unit), buffer.getvalue()
-        if replaces:
-            return storage.replace(path, data, tag=replaces)
-        return storage.put_if_absent(path, data)
+        return self._units.commit(unit, buffer.getvalue(), replaces=replaces)
 
     def footer(self, unit: Unit) -> Footer:
         """Read a committed unit's footer; raises StorageError when the file is something else."""

@@ -13,29 +13,11 @@ from taiyi_ray import storage
 from taiyi_ray.annotate.sources import SourceFile, check_unchanged, digest
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import raw_records, recognised
+from taiyi_ray.units import Unit, cut
 
 UNIT_RECORDS = 1000
-UNIT_BYTES = 8 << 20
-"""Of raw records: their text, and so a unit's text, is smaller (design: never above 16 MB)."""
 UNITS_AN_ENGINE = 8
 """A small corpus is cut smaller, so that each engine gets several units."""
-
-
-class Unit(BaseModel, frozen=True):
-    """A run of consecutive records of one source: what is committed whole."""
-
-    source: str
-    path: str
-    first: int
-    last: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.source}/{self.first:09d}-{self.last:09d}"
-
-    @property
-    def records(self) -> int:
-        return self.last - self.first + 1
 
 
 class PlannedSource(BaseModel, frozen=True):
@@ -159,23 +141,6 @@ def record_sizes(path: str, first: int = 0, most: int | None = None) -> Scanned:
                 return Scanned(format_.name, sizes, False)
             sizes.append(record.size)
     return Scanned(format_.name, sizes, True)
-
-
-def cut(sizes: Sequence[int], first: int, most_records: int) -> list[tuple[int, int]]:
-    """Cut records into units (first, last) of at most `most_records` records and UNIT_BYTES.
-
-    A record that is larger is a unit of its own.
-    """
-    units: list[tuple[int, int]] = []
-    start, filled = 0, 0
-    for n, size in enumerate(sizes):
-        if n > start and (n - start >= most_records or filled + size > UNIT_BYTES):
-            units.append((first + start, first + n - 1))
-            start, filled = n, 0
-        filled += size
-    if len(sizes) > start:
-        units.append((first + start, first + len(sizes) - 1))
-    return units
 
 
 Scan = Callable[[Iterable[tuple[str, int, int | None]]], Iterator[Scanned]]

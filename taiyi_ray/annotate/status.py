@@ -18,7 +18,8 @@ from rich.table import Table
 
 from taiyi_ray import storage
 from taiyi_ray.annotate.output import Output, Totals
-from taiyi_ray.annotate.plan import Job, Unit, load_job, load_plan
+from taiyi_ray.annotate.plan import Job, load_job, load_plan
+from taiyi_ray.units import Unit
 
 BEAT = 30.0
 """Seconds between two writes of a running job's runs/<run_id>.json."""

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from taiyi_ray import models, storage
 from taiyi_ray.annotate.metrics import Metrics
 from taiyi_ray.annotate.output import Output
-from taiyi_ray.annotate.plan import PlannedSource, Unit
+from taiyi_ray.annotate.plan import PlannedSource
 from taiyi_ray.annotate.sources import check_unchanged
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
@@ -35,6 +35,7 @@ from taiyi_ray.errors import (
 from taiyi_ray.formats import documents, named
 from taiyi_ray.records import DOCUMENT_SCHEMA, Document, document_from_row, document_row
 from taiyi_ray.tasks.task import Assignment
+from taiyi_ray.units import Unit
 
 _log = logging.getLogger(__name__)
 

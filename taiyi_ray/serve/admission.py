@@ -45,3 +45,22 @@ class Admission:
             yield
         finally:
             self.taken -= number
+
+
+class Share(Admission):
+    """Some of the places, for those who must leave the others free.
+
+    Args:
+        of: all places; what is taken here is taken there.
+        most: of this share.
+    """
+
+    def __init__(self, of: Admission, most: int) -> None:
+        super().__init__(most)
+        self._of = of
+
+    @contextmanager
+    def places(self, number: int) -> Iterator[None]:
+        """Have so many places of both for a while; raises Problem (503) where they are taken."""
+        with super().places(number), self._of.places(number):
+            yield

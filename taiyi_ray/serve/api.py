@@ -51,6 +51,23 @@ def application(
         health: routes that want none.
         most_bytes, most_bytes_at, time_limit: as of the gate.
     """
+    app = unguarded(routers)
+    app.include_router(health)
+    paths = {getattr(route, "path", None) for route in app.routes}
+    app.include_router(page.router(with_models="/v1/models" in paths))
+    app.add_middleware(
+        Gate,
+        keys=keys,
+        counts=counts,
+        most_bytes=most_bytes,
+        most_bytes_at=most_bytes_at,
+        time_limit=time_limit,
+    )
+    return app
+
+
+def unguarded(routers: list[APIRouter]) -> FastAPI:
+    """The same routes and errors without the gate, for requests from inside."""
     # Swagger's page would load scripts from elsewhere.
     app = FastAPI(
         title="taiyi_ray",
@@ -62,19 +79,8 @@ def application(
     key = Security(HTTPBearer(auto_error=False, description="a key of --api-keys-file"))
     for router in routers:
         app.include_router(router, dependencies=[key])
-    app.include_router(health)
-    paths = {getattr(route, "path", None) for route in app.routes}
-    app.include_router(page.router(with_models="/v1/models" in paths))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
-    app.add_middleware(
-        Gate,
-        keys=keys,
-        counts=counts,
-        most_bytes=most_bytes,
-        most_bytes_at=most_bytes_at,
-        time_limit=time_limit,
-    )
     return app
 
 

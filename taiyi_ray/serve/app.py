@@ -11,12 +11,14 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+import platformdirs
 from rich.console import Console
 
-from taiyi_ray import cluster, models, placement
+from taiyi_ray import cluster, models, placement, storage
 from taiyi_ray.config import ServeConfig, load
 from taiyi_ray.engine import most_in_flight
 from taiyi_ray.errors import ConfigError, TaiyiError, Unfinished
+from taiyi_ray.serve.batches.deployment import Batches
 from taiyi_ray.serve.keys import Keys
 from taiyi_ray.serve.service import NOT_STARTED, Service
 
@@ -81,12 +83,28 @@ def application(config: ServeConfig) -> Application:
         graceful_shutdown_timeout_s=config.time_limit,
         **scaling,
     )
-    return cast("Application", deployment.bind(config, digest))
+    batches: Any = serve.deployment(
+        Batches,
+        name="Batches",
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=5,
+        health_check_timeout_s=30,
+        # Nothing is lost with it: what was at work is done again.
+        graceful_shutdown_wait_loop_s=1,
+        graceful_shutdown_timeout_s=5,
+    )
+    return cast(
+        "Application",
+        deployment.bind(config, digest, batches.bind(config, digest or "fake", APPLICATION)),
+    )
 
 
 def _settled(config: ServeConfig) -> tuple[ServeConfig, str | None]:
     """Settle what the model decides, and see that all can be used: before anything starts."""
     Keys(config.api_keys_file)
+    place = config.batches or str(platformdirs.user_data_path("taiyi_ray") / "batches")
+    storage.probe(storage.absolute(place))
+    config = config.model_copy(update={"batches": storage.absolute(place)})
     if config.engine == "fake":
         limit = models.settled_context("fake", config.context_limit, None)
         return config.model_copy(update={"context_limit": limit}), None

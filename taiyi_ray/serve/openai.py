@@ -126,8 +126,8 @@ class OpenAI:
         assert name is not None
         place = self._config.adapters.get(name.removeprefix(f"{base}:"))
         if place is None or not name.startswith(f"{base}:"):
-            known = [base, *(f"{base}:{adapter}" for adapter in self._config.adapters)]
-            raise Problem(404, f"no model {name!r}; there are {', '.join(known)}", param="model")
+            known = ", ".join(self._config.models)
+            raise Problem(404, f"no model {name!r}; there are {known}", param="model")
         async with self._loading[name]:
             if name not in self._serving.lora_requests:
                 await self._load(name, place)

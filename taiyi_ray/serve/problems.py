@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import HTTPException
 from fastapi.responses import JSONResponse
@@ -74,10 +75,15 @@ class Problem(HTTPException):
         return response(self.status_code, str(self.detail), self.param, self.headers)
 
 
+def body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
+    """The body that tells of a problem."""
+    type_ = TYPES.get(status, "internal_error" if status >= 500 else "invalid_request_error")
+    error = Error(message=message, type=type_, param=param, code=status)
+    return ErrorBody(error=error).model_dump()
+
+
 def response(
     status: int, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """The response that tells of a problem."""
-    type_ = TYPES.get(status, "internal_error" if status >= 500 else "invalid_request_error")
-    body = ErrorBody(error=Error(message=message, type=type_, param=param, code=status))
-    return JSONResponse(body.model_dump(), status, headers)
+    return JSONResponse(body(status, message, param), status, headers)

@@ -6,16 +6,20 @@ import asyncio
 import logging
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from taiyi_ray import models
 from taiyi_ray.config import ServeConfig
 from taiyi_ray.engine import SharedEngine, logged_error, shared_engine_of
 from taiyi_ray.errors import EngineDied, TaiyiError
-from taiyi_ray.serve import api, task_routes
-from taiyi_ray.serve.admission import Admission
+from taiyi_ray.serve import api, problems, task_routes
+from taiyi_ray.serve.admission import Admission, Share
+from taiyi_ray.serve.batches import deployment, routes
+from taiyi_ray.serve.batches.inside import Inside
+from taiyi_ray.serve.batches.store import Store
 from taiyi_ray.serve.binding import bind_to_node
-from taiyi_ray.serve.keys import Keys
+from taiyi_ray.serve.gate import Asked
+from taiyi_ray.serve.keys import Caller, Keys
 from taiyi_ray.serve.metrics import Metrics
 from taiyi_ray.serve.problems import Problem
 
@@ -48,15 +52,16 @@ class Service:
     Args:
         config: with the context limit settled.
         digest: of the model where the service was started.
+        batches: the handle of the deployment that runs batches; without it there are none.
     """
 
-    def __init__(self, config: ServeConfig, digest: str | None) -> None:
+    def __init__(self, config: ServeConfig, digest: str | None, batches: Any = None) -> None:
         bind_to_node()
         _log_with_serve()
         model = None
         if config.engine == "vllm":
             model = models.resolve(config.model, digest=digest)
-        self._config = config
+        self._config, self._digest, self._batches = config, digest, batches
         self._engine = _started(config, str(model.path) if model else None)
         self._metrics = Metrics()
         self._admission = Admission(config.max_in_flight or self._engine.most_in_flight)
@@ -81,11 +86,14 @@ class Service:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
-        routers = [task_routes.router(self._annotations, config, self._admission)]
-        if self._openai:
-            from taiyi_ray.serve import openai
-
-            routers.append(openai.router(self._openai, config, self._admission))
+        routers = self._answering(self._admission)
+        share = Share(self._admission, deployment.share(config))
+        self._inside = Inside(api.unguarded(self._answering(share)))
+        if self._batches:
+            assert config.batches is not None, "it is settled before"
+            store, digest = Store(config.batches), self._digest or "fake"
+            tell = self._batches.look.remote
+            routers.append(routes.router(store, self._endpoints, digest, tell))
         self._watching = asyncio.ensure_future(self._watch())
         return api.application(
             routers,
@@ -93,9 +101,39 @@ class Service:
             self._metrics,
             api.health_routes(self._engine, self._admission, config.name),
             most_bytes=config.max_megabytes << 20,
-            most_bytes_at={},
+            most_bytes_at={"/v1/files": routes.MOST_BYTES},
             time_limit=config.time_limit,
         )
+
+    @property
+    def _endpoints(self) -> list[str]:
+        """What the requests of a batch may ask for."""
+        of_openai = ["/v1/chat/completions", "/v1/completions"] if self._openai else []
+        return ["/v1/annotate", *of_openai]
+
+    def _answering(self, admission: Admission) -> list[APIRouter]:
+        """The routes that the engine answers, with places of this admission."""
+        routers = [task_routes.router(self._annotations, self._config, admission)]
+        if self._openai:
+            from taiyi_ray.serve import openai
+
+            routers.append(openai.router(self._openai, self._config, admission))
+        return routers
+
+    async def answer(
+        self, url: str, body: dict[str, Any], caller: Caller, id_: str
+    ) -> tuple[int, Any]:
+        """Answer a request of a batch as its route does; return the status and the body.
+
+        Raises:
+            EngineDied: while it was at work on this.
+        """
+        if not self._engine.alive:
+            return 503, problems.body(503, "the engine ended and is started again")
+        status, answer = await self._inside.post(url, body, Asked(id_, caller))
+        if status == 503 and not self._engine.alive:
+            raise EngineDied("the engine ended")
+        return status, answer
 
     async def _watch(self) -> None:
         while True:

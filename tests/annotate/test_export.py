@@ -11,7 +11,7 @@ import pytest
 from taiyi_ray import storage
 from taiyi_ray.annotate.export import export
 from taiyi_ray.annotate.output import Output
-from taiyi_ray.annotate.plan import Job, Part, PlannedSource, Unit, put_job
+from taiyi_ray.annotate.plan import Job, Part, PlannedSource, put_job
 from taiyi_ray.annotator import Annotated, failed
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import WRITTEN, documents, named, recognised
@@ -24,6 +24,7 @@ from taiyi_ray.records import (
     document_from_row,
     passages,
 )
+from taiyi_ray.units import Unit
 from tests.annotate.jobs import annotate, table
 from tests.formats.annotated import check_contracts, comparable
 

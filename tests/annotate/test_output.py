@@ -13,7 +13,6 @@ import pytest
 
 from taiyi_ray import storage
 from taiyi_ray.annotate.output import Output, Totals, verify
-from taiyi_ray.annotate.plan import Unit
 from taiyi_ray.annotator import Annotated
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import (
@@ -30,6 +29,7 @@ from taiyi_ray.records import (
     Text,
     passages,
 )
+from taiyi_ray.units import Unit
 
 SOURCE = "a%2F病历.jsonl-01234567"
 

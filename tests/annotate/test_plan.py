@@ -6,26 +6,20 @@ import gzip
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from taiyi_ray import storage
 from taiyi_ray.annotate import job as job_module
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import (
-    UNIT_BYTES,
     UNIT_RECORDS,
     Job,
     Part,
     Plan,
     PlannedSource,
-    Unit,
     add_part,
-    cut,
     extend,
     load_job,
     load_plan,
@@ -35,6 +29,7 @@ from taiyi_ray.annotate.plan import (
 from taiyi_ray.annotate.sources import SourceFile, find
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.units import Unit
 
 Request = tuple[str, int, int | None]
 
@@ -59,46 +54,6 @@ def ranges(plan: Plan) -> dict[str, list[tuple[int, int]]]:
     for unit in plan.units():
         found.setdefault(Path(unit.path).name, []).append((unit.first, unit.last))
     return found
-
-
-# -------------------------------------------------------------------------------------------- cut
-
-
-@pytest.mark.parametrize(
-    ("sizes", "first", "most", "units"),
-    [
-        ([], 0, 10, []),
-        ([5], 0, 1, [(0, 0)]),
-        ([5] * 5, 0, 2, [(0, 1), (2, 3), (4, 4)]),
-        ([5] * 3, 100, 2, [(100, 101), (102, 102)]),
-        ([UNIT_BYTES, 1, 1], 0, 10, [(0, 0), (1, 2)]),
-        ([UNIT_BYTES - 1, 1, 1], 0, 10, [(0, 1), (2, 2)]),
-        ([1, 2 * UNIT_BYTES, 1], 0, 10, [(0, 0), (1, 1), (2, 2)]),
-    ],
-)
-def test_cut(sizes, first, most, units):
-    assert cut(sizes, first, most) == units
-
-
-@given(
-    sizes=st.lists(
-        st.one_of(st.integers(0, 100), st.integers(UNIT_BYTES // 4, 2 * UNIT_BYTES)), max_size=60
-    ),
-    first=st.integers(0, 10**6),
-    most=st.integers(1, 20),
-)
-def test_units_are_contiguous_cover_all_and_keep_within_their_bounds(sizes, first, most):
-    units = cut(sizes, first, most)
-    covered = [n for low, high in units for n in range(low, high + 1)]
-    assert covered == list(range(first, first + len(sizes)))
-    for low, high in units:
-        size = sum(sizes[low - first : high - first + 1])
-        assert high - low + 1 <= most
-        assert size <= UNIT_BYTES or low == high
-    for (low, high), (_, next_high) in pairwise(units):
-        # No unit ends early: its next record would not have fitted.
-        more = sum(sizes[low - first : high - first + 2])
-        assert high - low + 1 == most or more > UNIT_BYTES or next_high < high
 
 
 # ----------------------------------------------------------------------------------------- extend

@@ -16,11 +16,12 @@ from rich.console import Console
 from taiyi_ray import storage
 from taiyi_ray.annotate import status as status_module
 from taiyi_ray.annotate.output import Output
-from taiyi_ray.annotate.plan import Job, Part, PlannedSource, Unit, put_job
+from taiyi_ray.annotate.plan import Job, Part, PlannedSource, put_job
 from taiyi_ray.annotate.status import Progress, Status, duration, table, watch
 from taiyi_ray.annotator import Annotated, failed
 from taiyi_ray.errors import ConfigError, StorageError
 from taiyi_ray.records import Answer, Document
+from taiyi_ray.units import Unit
 
 SOURCE = "a.jsonl-01234567"
 UNITS = [(0, 9), (10, 19), (20, 25)]

@@ -18,13 +18,14 @@ import pytest
 from taiyi_ray import storage
 from taiyi_ray.annotate import workers
 from taiyi_ray.annotate.output import Output
-from taiyi_ray.annotate.plan import PlannedSource, Unit
+from taiyi_ray.annotate.plan import PlannedSource
 from taiyi_ray.annotate.sources import digest
 from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_units, unit_row
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.formats import format_of
 from taiyi_ray.records import Document
+from taiyi_ray.units import Unit
 from tests.samples import asked
 
 TEXT = "Patients were treated with metformin, insulin and aspirin after stroke. "

@@ -1,0 +1,144 @@
+"""The input of a batch: checked line by line before anything is asked, and cut into units.
+
+The form of a line is OpenAI's (https://platform.openai.com/docs/api-reference/batch/request-input).
+Nothing but custom ids is kept in memory, whatever the size of the file.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from taiyi_ray.serve.batches.store import Order, Plan, Span
+from taiyi_ray.serve.problems import Problem
+from taiyi_ray.units import cut
+
+MOST_REQUESTS = 50_000
+"""Of a batch, as at OpenAI."""
+UNIT_REQUESTS = 64
+"""What is done again at most, for each unit at work, when the service is restarted."""
+_UNITS = 16
+"""A small batch has smaller units, which show how far it is."""
+_MOST_ERRORS = 50
+_CHUNK = 1 << 20
+
+
+class Request(BaseModel):
+    """A line of the input."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    custom_id: str = Field(min_length=1, max_length=512)
+    method: Literal["POST"]
+    url: str
+    body: dict[str, Any]
+
+
+def planned(
+    stream: BinaryIO, order: Order, models: Sequence[str], most_bytes: int
+) -> Plan | list[dict[str, Any]]:
+    """The plan of a batch, or what is wrong with its input (in the form of OpenAI's errors).
+
+    Args:
+        stream: the content of its file.
+        models: what a request may name; the first is the base model.
+        most_bytes: of a line.
+    """
+    errors: list[dict[str, Any]] = []
+    starts, sizes = array("q"), array("q")
+    seen: set[str] = set()
+    end = 0
+    for number, start, line in _lines(stream, most_bytes):
+        if len(errors) == _MOST_ERRORS:
+            break
+        if not line.strip():
+            continue
+        if len(line) > most_bytes:
+            message = f"the line has more than {most_bytes >> 20} MB, which is the limit here"
+            errors.append(_error("line_too_long", message, number))
+            break
+        if len(sizes) == MOST_REQUESTS:
+            message = f"more than {MOST_REQUESTS:,} requests: make several batches of them"
+            errors.append(_error("too_many_requests", message, number))
+            break
+        try:
+            request = parsed(line)
+        except ValidationError as error:
+            errors.append(_of_validation(error, number))
+            continue
+        starts.append(start)
+        sizes.append(start + len(line) - end)  # with blank lines before it: memory is bounded
+        end = start + len(line)
+        if request.custom_id in seen:
+            message = f"the custom_id {request.custom_id!r} stands in a line before"
+            errors.append(_error("duplicate_custom_id", message, number, "custom_id"))
+        seen.add(request.custom_id)
+        errors += _of_request(request, order, models, number)
+    if errors:
+        return errors[:_MOST_ERRORS]
+    if not sizes:
+        return [_error("empty_file", "the input file holds no request")]
+    most = max(1, min(UNIT_REQUESTS, len(sizes) // _UNITS))
+    starts.append(end)
+    spans = [
+        Span(first, last, starts[first], starts[last + 1] - starts[first])
+        for first, last in cut(sizes, 0, most)
+    ]
+    return Plan(started_at=int(time.time()), spans=spans)
+
+
+def requests(data: bytes) -> list[Request]:
+    """The requests of a unit, by the bytes of its span."""
+    return [parsed(line) for line in data.split(b"\n") if line.strip()]
+
+
+def parsed(line: bytes) -> Request:
+    """A line as a request; raises ValidationError."""
+    return Request.model_validate_json(line.removeprefix(b"\xef\xbb\xbf"))
+
+
+def _lines(stream: BinaryIO, most: int) -> Iterator[tuple[int, int, bytes]]:
+    """Lines by number (from 1) and place; one that is too long is the last, and not whole."""
+    number, start, rest = 1, 0, b""
+    while chunk := stream.read(_CHUNK):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield number, start, line
+            number, start = number + 1, start + len(line) + 1
+        if len(rest) > most:
+            break
+    yield number, start, rest
+
+
+def _of_request(
+    request: Request, order: Order, models: Sequence[str], number: int
+) -> Iterator[dict[str, Any]]:
+    if request.url != order.endpoint:
+        message = f"the url {request.url!r} is not the batch's endpoint {order.endpoint!r}"
+        yield _error("mismatched_endpoint", message, number, "url")
+    model = request.body.get("model") or models[0]
+    if model not in models:
+        yield _error("model_not_found", f"there is no model {model!r}", number, "body.model")
+        return
+    try:
+        order.caller.check_model(model)
+    except Problem as problem:
+        yield _error("model_not_allowed", str(problem.detail), number, "body.model")
+
+
+def _of_validation(error: ValidationError, number: int) -> dict[str, Any]:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return _error("invalid_json_line", f"no JSON: {first['ctx']['error']}", number)
+    param = ".".join(str(part) for part in first["loc"]) or None
+    return _error("invalid_request", str(first["msg"]), number, param)
+
+
+def _error(
+    code: str, message: str, line: int | None = None, param: str | None = None
+) -> dict[str, Any]:
+    return {"code": code, "message": message, "line": line, "param": param}

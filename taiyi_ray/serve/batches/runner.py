@@ -1,0 +1,323 @@
+"""The runner of batches: looks for what has not ended, answers its pending units, commits them.
+
+All state is in the store. A runner that is started again goes on with the units that were not
+committed; two at once do work twice, but results are there once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any, Literal, NamedTuple
+
+from taiyi_ray import storage
+from taiyi_ray.serve.batches.plan import Request, planned, requests
+from taiyi_ray.serve.batches.store import (
+    Ended,
+    Order,
+    Plan,
+    Shelf,
+    Store,
+    derived_id,
+    made_at,
+)
+from taiyi_ray.units import Unit
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = 64
+"""Batches at work; others wait for their turn."""
+_LOOK, _IDLE = 1.0, 10.0
+"""Seconds between two looks while there is work, and while there is none at a remote store."""
+_AGAIN = 30.0
+"""Seconds after which a batch that could not be worked on is tried again."""
+_STILLBORN = 3600.0
+"""Seconds after which a mark without a batch is taken away: its request ended in between."""
+
+_ENDS = {
+    "batch_cancelled": "This batch was cancelled before this request was answered.",
+    "batch_expired": "This request was not answered before the completion window ended.",
+}
+
+
+class Answer(NamedTuple):
+    """What a route answered: the status of HTTP, and the body."""
+
+    status: int
+    body: Any
+
+
+Ask = Callable[[str, dict[str, Any], Order, str], Coroutine[Any, Any, Answer]]
+"""Answers a request: url, body, whose batch, id. What may pass is tried again in there."""
+
+
+@dataclass
+class _Work:
+    """A batch at work; `end` is set when it is to end early, to the reason."""
+
+    shelf: Shelf
+    task: asyncio.Task[None] | None = None
+    end: asyncio.Future[str] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def stop(self, why: Literal["batch_cancelled", "batch_expired"]) -> None:
+        if not self.end.done():
+            self.end.set_result(why)
+
+
+class Runner:
+    """Works on batches.
+
+    Args:
+        ask: answers a request.
+        digest: of the model that answers: only batches that were made for it are answered.
+        models: names of models; the first is the base model.
+        most: requests in flight.
+        most_bytes: of a request.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ask: Ask,
+        *,
+        digest: str,
+        models: Sequence[str],
+        most: int,
+        most_bytes: int,
+    ) -> None:
+        self._store, self._ask = store, ask
+        self._digest, self._models, self._most_bytes = digest, models, most_bytes
+        self._places = asyncio.Semaphore(most)
+        self._working: dict[str, _Work] = {}
+        self._not_before: dict[str, float] = {}
+        self._told = asyncio.Event()
+
+    def look(self) -> None:
+        """Look for new batches now."""
+        self._told.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            while True:
+                self._told.clear()
+                try:
+                    await self._take_up()
+                except Exception:
+                    _log.exception("batches at %s could not be listed", self._store.place)
+                idle = not self._working and "://" in self._store.place
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._told.wait(), _IDLE if idle else _LOOK)
+        finally:
+            tasks = [work.task for work in self._working.values() if work.task]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _take_up(self) -> None:
+        found = await asyncio.to_thread(lambda: list(self._store.open()))
+        waiting = []
+        for shelf, id_, cancelled in found:
+            if cancelled and id_ in self._working:
+                self._working[id_].stop("batch_cancelled")
+            elif id_ not in self._working and self._not_before.get(id_, 0) < time.monotonic():
+                waiting.append((shelf, id_, cancelled))
+        self._not_before = {id_: t for _, id_, _ in found if (t := self._not_before.get(id_))}
+        # The cancelled ones first, then the owner that has fewest at work, then the oldest.
+        at_work = Counter(work.shelf.owner for work in self._working.values())
+        waiting.sort(key=lambda one: one[1])
+        while waiting and len(self._working) < _AT_ONCE:
+            one = min(waiting, key=lambda one: (not one[2], at_work[one[0].owner]))
+            waiting.remove(one)
+            at_work[one[0].owner] += 1
+            self._start(*one)
+
+    def _start(self, shelf: Shelf, id_: str, cancelled: bool) -> None:
+        work = self._working[id_] = _Work(shelf)
+        if cancelled:
+            work.stop("batch_cancelled")
+        work.task = asyncio.ensure_future(self._work(id_, work))
+
+    async def _work(self, id_: str, work: _Work) -> None:
+        try:
+            if not await self._done(id_, work):
+                self._not_before[id_] = time.monotonic() + _AGAIN
+        except Exception:
+            _log.exception("batch %s: tried again in %g seconds", id_, _AGAIN)
+            self._not_before[id_] = time.monotonic() + _AGAIN
+        finally:
+            del self._working[id_]
+
+    async def _done(self, id_: str, work: _Work) -> bool:
+        """Work on a batch to its end; return False when this runner cannot do it now."""
+        shelf = work.shelf
+        order = await asyncio.to_thread(shelf.batch, id_)
+        if order is None:
+            if time.time() - made_at(id_) > _STILLBORN:
+                await asyncio.to_thread(shelf.close, id_)
+            return True
+        if await asyncio.to_thread(shelf.ended, id_):
+            await asyncio.to_thread(shelf.close, id_)
+            return True
+        left = order.expires_at - time.time()
+        if left <= 0:
+            work.stop("batch_expired")
+        elif order.digest != self._digest and not work.end.done():
+            return False  # of a service with another model: it goes on when that is back
+        expiring = asyncio.get_running_loop().call_later(left, work.stop, "batch_expired")
+        try:
+            plan = await asyncio.to_thread(self._plan, shelf, order)
+            if isinstance(plan, Plan):
+                await self._answer(shelf, order, plan, work.end)
+                plan = await asyncio.to_thread(_finish, shelf, order, plan)
+            await asyncio.to_thread(shelf.end, id_, plan)
+        finally:
+            expiring.cancel()
+        return True
+
+    def _plan(self, shelf: Shelf, order: Order) -> Plan | Ended:
+        if shelf.file(order.input_file_id) is None:
+            return _failed(_GONE)
+        plan = shelf.plan(order.id)
+        if plan is not None:
+            return plan
+        with storage.open_read(shelf.content(order.input_file_id)) as stream:
+            found = planned(stream, order, self._models, self._most_bytes)
+        return shelf.put_plan(order.id, found) if isinstance(found, Plan) else _failed(*found)
+
+    async def _answer(
+        self, shelf: Shelf, order: Order, plan: Plan, end: asyncio.Future[str]
+    ) -> None:
+        """Have all units committed."""
+        there = await asyncio.to_thread(shelf.committed, order.id)
+        async with asyncio.TaskGroup() as group:
+            for span in plan.spans:
+                unit = shelf.unit(order, span)
+                if unit.name in there:
+                    continue
+                data = await asyncio.to_thread(storage.read_part, unit.path, span.start, span.size)
+                asked = [
+                    (_request_id(order, span.first + n), r) for n, r in enumerate(requests(data))
+                ]
+                asking: list[asyncio.Task[Answer]] = []
+                # The next unit is read when all of this one is at work: memory is bounded.
+                for id_, request in asked:
+                    if not await _unless(self._places.acquire(), end):
+                        break
+                    task = group.create_task(self._ask(request.url, request.body, order, id_))
+                    task.add_done_callback(lambda _: self._places.release())
+                    asking.append(task)
+                committing = group.create_task(_commit(shelf, unit, asked, asking, end))
+                if end.done():
+                    await committing
+
+
+async def _commit(
+    shelf: Shelf,
+    unit: Unit,
+    asked: Sequence[tuple[str, Request]],
+    asking: Sequence[asyncio.Task[Answer]],
+    end: asyncio.Future[str],
+) -> None:
+    """Commit a unit when all its requests are answered, or as many as there was time for."""
+
+    async def all_answered() -> None:
+        await asyncio.gather(*asking)
+
+    await _unless(all_answered(), end)
+    for task in asking:
+        task.cancel()  # none that is done
+    await asyncio.gather(*asking, return_exceptions=True)
+    results = []
+    for (id_, request), done in zip_longest(asked, asking):
+        answer = None if done is None or done.cancelled() else done.result()
+        results.append(_result(id_, request.custom_id, answer, end))
+    await asyncio.to_thread(shelf.commit, unit, results)
+
+
+async def _unless(work: Coroutine[Any, Any, Any], end: asyncio.Future[str]) -> bool:
+    """Do it unless the end comes first; return whether it was done."""
+    if end.done():
+        work.close()
+        return False
+    task = asyncio.ensure_future(work)
+    either: set[asyncio.Future[Any]] = {task, end}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    if task.cancelled():
+        return False
+    task.result()
+    return True
+
+
+def _request_id(order: Order, number: int) -> str:
+    return f"batch_req_{hashlib.sha256(f'{order.id} {number}'.encode()).hexdigest()[:32]}"
+
+
+def _result(
+    id_: str, custom_id: str, answer: Answer | None, end: asyncio.Future[str]
+) -> dict[str, Any]:
+    """A line of the output: https://platform.openai.com/docs/api-reference/batch/request-output."""
+    response = error = None
+    if answer is not None:
+        response = {"status_code": answer.status, "request_id": id_, "body": answer.body}
+    else:
+        error = {"code": end.result(), "message": _ENDS[end.result()]}
+    return {"id": id_, "custom_id": custom_id, "response": response, "error": error}
+
+
+_GONE = {"code": "file_not_found", "message": "the input file was deleted"}
+
+
+def _failed(*errors: dict[str, Any]) -> Ended:
+    return Ended(status="failed", times={"failed_at": int(time.time())}, errors=list(errors))
+
+
+def _finish(shelf: Shelf, order: Order, plan: Plan) -> Ended:
+    """Make the files of a batch all of whose units are committed: whoever does it, the same."""
+    units = [shelf.unit(order, span) for span in plan.spans]
+    counts = shelf.counts([unit.name for unit in units])
+    finalizing = int(time.time())
+    ids: dict[str, str | None] = {"output": None, "error": None}
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as error:
+        for unit in units:
+            for completed, line in shelf.results(unit):
+                (output if completed else error).write(line)
+        for what, file in (("output", output), ("error", error)):
+            if file.tell():
+                file.seek(0)
+                id_ = ids[what] = derived_id("file-", order.id, what)
+                name = f"{order.id}_{what}.jsonl"
+                shelf.add_file(name, file, purpose="batch_output", id_=id_)
+    cancelling = shelf.cancelled_at(order.id)
+    now = int(time.time())
+    times = {"in_progress_at": plan.started_at, "finalizing_at": finalizing}
+    status: Literal["completed", "cancelled", "expired"] = "completed"
+    if cancelling is not None:
+        status, times["cancelling_at"] = "cancelled", cancelling
+    elif counts["left"]:
+        status = "expired"
+    times[f"{status}_at"] = now
+    return Ended(
+        status=status,
+        times=times,
+        total=plan.total,
+        completed=counts["completed"],
+        failed=counts["failed"],
+        output_file_id=ids["output"],
+        error_file_id=ids["error"],
+    )
