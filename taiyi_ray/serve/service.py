@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -17,22 +16,14 @@ from taiyi_ray.serve.admission import Admission, Share
 from taiyi_ray.serve.batches import deployment, routes
 from taiyi_ray.serve.batches.inside import Inside
 from taiyi_ray.serve.batches.store import Store
-from taiyi_ray.serve.binding import bind_to_node
 from taiyi_ray.serve.gate import Asked
 from taiyi_ray.serve.keys import Caller, Keys
 from taiyi_ray.serve.metrics import Metrics
 from taiyi_ray.serve.problems import Problem
+from taiyi_ray.serve.replica import prepare
 
 _EVERY = 5.0
 """Seconds between two looks at the places, for the metrics."""
-
-
-def _log_with_serve() -> None:
-    """Write what is logged here into the log of the replica, as Ray Serve writes its own."""
-    ours, serves = logging.getLogger("taiyi_ray"), logging.getLogger("ray.serve")
-    ours.setLevel(logging.INFO)
-    if serves.handlers:
-        ours.handlers, ours.propagate = serves.handlers, False
 
 
 NOT_STARTED = "no engine could be started"
@@ -56,8 +47,7 @@ class Service:
     """
 
     def __init__(self, config: ServeConfig, digest: str | None, batches: Any = None) -> None:
-        bind_to_node()
-        _log_with_serve()
+        prepare()
         model = None
         if config.engine == "vllm":
             model = models.resolve(config.model, digest=digest)

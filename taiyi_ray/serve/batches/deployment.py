@@ -14,8 +14,8 @@ from taiyi_ray.engine import most_in_flight
 from taiyi_ray.errors import EngineDied
 from taiyi_ray.serve.batches.runner import Answer, Runner
 from taiyi_ray.serve.batches.store import Order, Store
-from taiyi_ray.serve.binding import bind_to_node
 from taiyi_ray.serve.problems import body as body_of
+from taiyi_ray.serve.replica import prepare
 
 _log = logging.getLogger(__name__)
 
@@ -45,8 +45,7 @@ class Batches:
     def __init__(self, config: ServeConfig, digest: str, application: str) -> None:
         from ray import serve
 
-        bind_to_node()
-        logging.getLogger("taiyi_ray").setLevel(logging.INFO)
+        prepare()
         assert config.batches is not None, "it is settled before"
         self._service: Any = serve.get_deployment_handle("Service", application)
         self._suspects = asyncio.Lock()
