@@ -1,8 +1,8 @@
 """Our service beside bare `vllm serve` and `ray.serve.llm`: same model, engine and prompts.
 
-All three run side by side on localhost, and one at a time is asked: by a client in this process
-that keeps so many chats going, each of a prompt that no server has seen before. Streams are read as
-bytes; only the first piece of text and the usage at the end are looked at.
+They run in turn, started anew for each round: an idle one takes a tenth of a core and more. A
+client in this process keeps so many chats going, each of a prompt that the server has not seen. It
+reads streams as bytes; only the first piece of text and the usage at the end are looked at.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,12 +32,13 @@ import yaml
 
 from benchmarks import corpora
 from benchmarks.bare import VLLM
-from benchmarks.measure import ROOT, Row, in_turn, say, write
+from benchmarks.measure import ROOT, Row, in_turn, write
 from taiyi_ray import models
 from taiyi_ray.engine.vllm import engine_arguments, prepare_environment
 
 CHATS = {1: 8, 8: 32, 32: 96}
 """At once, and in all: of one round."""
+LEVELS = [(at_once, streamed) for streamed in (False, True) for at_once in CHATS]
 ROUNDS = 3
 MAX_TOKENS = 64
 CONTEXT = 2048
@@ -54,6 +56,23 @@ class Answer:
     first: float
     whole: float
     tokens: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a server did at one level: seconds in all, of CPU beside its engine, and the answers."""
+
+    seconds: float
+    cpu: float
+    answers: list[Answer]
+
+    @property
+    def tokens(self) -> int:
+        return sum(answer.tokens for answer in self.answers)
+
+    @property
+    def rate(self) -> float:
+        return self.tokens / self.seconds
 
 
 @dataclass(frozen=True)
@@ -149,6 +168,25 @@ def _has_model(address: str) -> bool:
     return False
 
 
+async def answers_of(
+    served: Served, prompts: list[str], at_once: int, streamed: bool
+) -> list[Answer]:
+    """Ask all, so many at once; connections stay open, as a busy client's do."""
+    left = iter(prompts)
+    url = f"{served.address}/v1/chat/completions"
+    answers: list[Answer] = []
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=600)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+
+        async def keep_asking() -> None:
+            for prompt in left:
+                answers.append(await ask(session, url, prompt, streamed))
+
+        await asyncio.gather(*(keep_asking() for _ in range(at_once)))
+    return answers
+
+
 async def ask(session: aiohttp.ClientSession, url: str, prompt: str, streamed: bool) -> Answer:
     """Ask one chat and take its answer."""
     body: dict[str, Any] = {
@@ -180,78 +218,71 @@ async def ask(session: aiohttp.ClientSession, url: str, prompt: str, streamed: b
 
 def _has_text(events: bytes) -> bool:
     """Whether some event has a piece of the answer: the first may hold the role alone."""
-    return any(
-        piece and not piece.startswith(b'"') for piece in events.split(b'"content":"')[1:]
-    )
+    return any(piece and not piece.startswith(b'"') for piece in events.split(b'"content":"')[1:])
 
 
 class Sides:
-    """The servers, and what each answered."""
+    """The servers, and what each answered in all rounds, by how many chats at once and streaming.
 
-    def __init__(self, servers: dict[str, Served], texts: list[str]) -> None:
-        self._servers, self._texts = servers, texts
-        self._numbers: dict[str, int] = dict.fromkeys(servers, 0)
-        self.answers: dict[tuple[str, int, bool], list[Answer]] = {}
-        self.cpu: dict[tuple[str, int, bool], list[float]] = {}
+    Args:
+        folder: for settings and logs.
+        arguments: of vLLM's engine.
+        texts: what the chats are about.
+    """
 
-    def measure(self, server: str, at_once: int, streamed: bool) -> float:
-        """Tokens a second of one round."""
-        served = self._servers[server]
-        cpu = served.cpu()
-        began = time.perf_counter()
-        answers = asyncio.run(self._round(server, at_once, streamed))
-        seconds = time.perf_counter() - began
-        tokens = sum(answer.tokens for answer in answers)
-        key = server, at_once, streamed
-        self.cpu.setdefault(key, []).append((served.cpu() - cpu) / tokens)
-        self.answers.setdefault(key, []).extend(answers)
-        return tokens / seconds
+    def __init__(self, folder: Path, arguments: dict[str, Any], texts: list[str]) -> None:
+        self._folder, self._texts = folder, texts
+        self._commands = commands(arguments, folder)
+        self._asked: dict[str, int] = dict.fromkeys(SERVERS, 0)
+        self._rounds: dict[tuple[str, int, bool], list[Round]] = defaultdict(list)
 
-    async def _round(self, server: str, at_once: int, streamed: bool) -> list[Answer]:
-        url = f"{self._servers[server].address}/v1/chat/completions"
-        prompts = iter([self._prompt(server) for _ in range(CHATS[at_once])])
-        answers: list[Answer] = []
+    def measure(self, server: str) -> float:
+        """One round of a server, started for it; returns the tokens/s of its last level."""
+        port, command = self._commands[server]
+        with started(port, command, self._folder / f"{server}.log") as served:
+            self._ask(served, server, 8, True)  # the first answers of an engine are slower
+            for at_once, streamed in LEVELS:
+                found = self._ask(served, server, at_once, streamed)
+                self._rounds[server, at_once, streamed].append(found)
+        return found.rate
 
-        async def keep_asking() -> None:
-            for prompt in prompts:
-                answers.append(await ask(session, url, prompt, streamed))
-
-        # A connection a chat at once, kept open as a busy client's are.
-        connector = aiohttp.TCPConnector(limit=0)
-        timeout = aiohttp.ClientTimeout(total=600)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            await asyncio.gather(*(keep_asking() for _ in range(at_once)))
-        return answers
+    def _ask(self, served: Served, server: str, at_once: int, streamed: bool) -> Round:
+        prompts = [self._prompt(server) for _ in range(CHATS[at_once])]
+        cpu, began = served.cpu(), time.perf_counter()
+        answers = asyncio.run(answers_of(served, prompts, at_once, streamed))
+        return Round(time.perf_counter() - began, served.cpu() - cpu, answers)
 
     def _prompt(self, server: str) -> str:
         """The next prompt, in the same order for each server; its number makes it a new one.
 
         It stands within the first block of the prefix cache.
         """
-        number = self._numbers[server]
-        self._numbers[server] += 1
+        number = self._asked[server]
+        self._asked[server] += 1
         text = self._texts[number % len(self._texts)]
         return f"Case {number}. Retell this in your own words, as long as it is.\n\n{text}"
 
-    def rows(self, rates: dict[str, list[float]], at_once: int, streamed: bool) -> list[Row]:
+    def rows(self, at_once: int, streamed: bool) -> list[Row]:
         """The table's lines of one level: medians of the rounds, quantiles of all answers."""
+        found = {server: self._rounds[server, at_once, streamed] for server in SERVERS}
+        bare = median(round_.rate for round_ in found["vllm"])
         return [
             {
-                "chats at once": at_once,
+                "at once": at_once,
                 "answers": "streamed" if streamed else "whole",
                 "server": SERVERS[server],
-                "tokens/s": median(rates[server]),
-                "of bare, %": 100 * median(rates[server]) / median(rates["vllm"]),
+                "tokens/s": rate,
+                "of bare, %": 100 * rate / bare,
                 "first token ms, p50": _per_cent(answers, "first", 50) if streamed else None,
-                "p99": _per_cent(answers, "first", 99) if streamed else None,
+                "first token ms, p99": _per_cent(answers, "first", 99) if streamed else None,
                 "answer ms, p50": _per_cent(answers, "whole", 50),
-                "p99 ": _per_cent(answers, "whole", 99),
+                "answer ms, p99": _per_cent(answers, "whole", 99),
                 "tokens an answer": fmean(answer.tokens for answer in answers),
-                "CPU ms a token beside the engine": 1000 * median(self.cpu[key]),
+                "CPU ms a token": median(1000 * r.cpu / r.tokens for r in rounds),
             }
-            for server in rates
-            for key in [(server, at_once, streamed)]
-            for answers in [self.answers[key]]
+            for server, rounds in found.items()
+            for rate in [median(round_.rate for round_ in rounds)]
+            for answers in [[answer for round_ in rounds for answer in round_.answers]]
         ]
 
 
@@ -271,35 +302,19 @@ def main() -> None:
         trust_remote_code=False,
         arguments={"max_num_seqs": 64, "disable_log_stats": False},
     )
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        texts = [document.text for document in corpora.read(corpora.pubmed(folder, 64))]
-        servers = {}
-        for server, (port, command) in commands(arguments, folder).items():
-            say(f"starting {SERVERS[server]} ...")
-            log = folder / f"{server}.log"
-            servers[server] = stack.enter_context(started(port, command, log))
-        sides = Sides(servers, texts)
-        for server in servers:  # the first answers of an engine are slower
-            sides.measure(server, 8, True)
-        for streamed in (True, False):
-            for at_once in CHATS:
-                sides.answers.clear()
-                sides.cpu.clear()
-                say(f"{at_once} chats at once, {'streamed' if streamed else 'whole'}")
-                rates = in_turn(
-                    {s: partial(sides.measure, s, at_once, streamed) for s in servers}, ROUNDS
-                )
-                rows += sides.rows(rates, at_once, streamed)
-        settings = {
-            "chats": CHATS,
-            "rounds": ROUNDS,
-            "max_tokens": MAX_TOKENS,
-            "cores": os.environ.get("VLLM_CPU_OMP_THREADS_BIND"),
-            "engine": {k: v for k, v in arguments.items() if k != "model"},
-        }
-        write("serve", rows, packages=(VLLM, "torch", "ray"), settings=settings)
+    with tempfile.TemporaryDirectory() as name:
+        texts = [document.text for document in corpora.read(corpora.pubmed(Path(name), 64))]
+        sides = Sides(Path(name), arguments, texts)
+        in_turn({server: partial(sides.measure, server) for server in SERVERS}, ROUNDS)
+    settings = {
+        "chats": CHATS,
+        "rounds": ROUNDS,
+        "max_tokens": MAX_TOKENS,
+        "cores": os.environ.get("VLLM_CPU_OMP_THREADS_BIND"),
+        "engine": {name: value for name, value in arguments.items() if name != "model"},
+    }
+    rows = [row for level in LEVELS for row in sides.rows(*level)]
+    write("serve", rows, packages=(VLLM, "torch", "ray"), settings=settings)
 
 
 if __name__ == "__main__":
