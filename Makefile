@@ -20,7 +20,8 @@ SHELL := /bin/bash
 .ONESHELL:
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs check-gpu-lock clean \
-  bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-tables
+  bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
+  bench-tables
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
@@ -136,6 +137,9 @@ bench-prefix: $(INSTALLED)  ## measure several questions on a document, prefix s
 
 bench-scaling: $(INSTALLED)  ## measure how engines side by side add up (fake ones, several Ray nodes)
 	@$(BIN)/python -m benchmarks.scaling
+
+bench-serve: $(INSTALLED)  ## measure the service beside bare `vllm serve` and ray.serve.llm
+	@$(BIN)/python -m benchmarks.serve
 
 bench-tables: $(INSTALLED)  ## put the results of the benchmarks into benchmarks/README.md
 	@$(BIN)/python -m benchmarks.tables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
@@ -9,11 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+import psutil
 import pytest
+from aiohttp import web
 from lxml import etree
 
-from benchmarks import measure, tables
+from benchmarks import measure, serve, tables
 from taiyi_ray.formats import documents, pubmed, xml_scanner
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import Span
@@ -67,6 +71,70 @@ def test_result_and_its_table(
 def test_the_page_has_the_tables_of_the_results() -> None:
     page = tables.README.read_text(encoding="utf-8")
     assert tables.filled(page) == page, "run `make bench-tables`"
+
+
+# ------------------------------------------------------------------------------- asking a server
+
+
+class Chats:
+    """A server of chats: answers in pieces, cut anywhere, and counts how many it has at once."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.now = self.most = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.bodies.append(body)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        usage = {"usage": {"completion_tokens": 3}}
+        try:
+            if not body.get("stream"):
+                return web.json_response(usage)
+            response = web.StreamResponse()
+            await response.prepare(request)
+            deltas = [
+                {"role": "assistant", "content": ""},
+                {"content": "two"},
+                {"content": "three"},
+            ]
+            events = [{"choices": [{"delta": delta}]} for delta in deltas] + [usage]
+            lines = [json.dumps(event, separators=(",", ":")) for event in events] + ["[DONE]"]
+            for line in lines:
+                event = f"data: {line}\n\n".encode()
+                for piece in (event[:50], event[50:]):
+                    await response.write(piece)
+                    await asyncio.sleep(0.01)
+            return response
+        finally:
+            self.now -= 1
+
+    async def asked(self, prompts: list[str], at_once: int, streamed: bool) -> list[serve.Answer]:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            served = serve.Served(site.name, psutil.Process())
+            return await serve.answers_of(served, prompts, at_once, streamed)
+        finally:
+            await runner.cleanup()
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_every_prompt_is_asked_once_and_so_many_at_once(streamed: bool) -> None:
+    chats = Chats()
+    prompts = [f"prompt {number}" for number in range(7)]
+    answers = asyncio.run(chats.asked(prompts, 3, streamed))
+    assert [body["messages"][0]["content"] for body in chats.bodies] == prompts
+    assert chats.most <= 3
+    assert not streamed or chats.most == 3
+    assert [answer.tokens for answer in answers] == [3] * 7
+    # The piece with the role alone comes 20 ms before the first text.
+    assert all(0.02 <= a.first < a.whole if streamed else a.first == a.whole for a in answers)
 
 
 # ------------------------------------------------------------------------------------ work counted

@@ -27,6 +27,17 @@ if TYPE_CHECKING:
 
 APPLICATION = "taiyi"
 
+ENVIRONMENT = {
+    # What is streamed goes from replica to proxy by gRPC, not as objects of Ray, and is written by
+    # the thread that reads it: half of the CPU for each piece (benchmarks/LOG.md).
+    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    # Serve's controller looks ten times a second whether something changed.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+}
+"""What Ray Serve reads when it is imported, here and by its actors: set where their nodes start."""
+
 _QUEUED = 64
 """Requests that wait for a replica beyond those it refuses itself: more get Serve's own 503."""
 
@@ -142,6 +153,8 @@ def run(config: ServeConfig) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+    for setting, value in ENVIRONMENT.items():
+        os.environ.setdefault(setting, value)
     console.print("starting the engine ...")
     with cluster.connected(config):
         from ray import serve

@@ -20,6 +20,7 @@ import httpx
 import psutil
 import pytest
 
+from taiyi_ray.serve.app import ENVIRONMENT
 from taiyi_ray.serve.metrics import METRICS
 from tests.conftest import free_port
 from tests.serve.serving import MIGRAINE, server
@@ -72,6 +73,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def test_it_says_where_it_is_and_where_its_metrics_are(served):
     text = served.log.read_text()
     assert f"ready: {served.address}/" in text and "metrics: http://127.0.0.1:" in text
+
+
+def test_the_settings_of_ray_serve_are_where_its_processes_start(served):
+    children = psutil.Process(served.pid).children(recursive=True)
+    (raylet,) = (process for process in children if process.name() == "raylet")
+    assert raylet.environ().items() >= ENVIRONMENT.items()
 
 
 def test_nothing_listens_beyond_this_machine(served):
