@@ -36,10 +36,10 @@ from benchmarks.measure import ROOT, Row, in_turn, write
 from taiyi_ray import models
 from taiyi_ray.engine.vllm import engine_arguments, prepare_environment
 
-CHATS = {1: 4, 8: 24, 32: 64}
+CHATS = {1: 8, 8: 24, 32: 64}
 """At once, and in all: of one round."""
 LEVELS = [(at_once, streamed) for streamed in (False, True) for at_once in CHATS]
-ROUNDS = 3
+ROUNDS = 2
 MAX_TOKENS = 64
 CONTEXT = 2048
 MODEL = "small"
