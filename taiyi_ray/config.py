@@ -217,6 +217,13 @@ class ServeConfig(EngineConfig):
         """What clients may call: the base model, and each adapter on it."""
         return [self.name, *(f"{self.name}:{adapter}" for adapter in self.adapters)]
 
+    @property
+    def hosts(self) -> list[str] | None:
+        """Names that it may be called by; any with keys, which no other site's page has."""
+        if self.api_keys_file or not _is_loopback(self.host):
+            return None
+        return ["127.0.0.1", "::1", "localhost", self.host]
+
     @field_validator("engine", mode="after")
     @classmethod
     def _own_engine(cls, engine: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fastapi import APIRouter, FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -43,13 +45,14 @@ def application(
     most_bytes: int,
     most_bytes_at: dict[str, int],
     time_limit: float,
+    hosts: Collection[str] | None,
 ) -> FastAPI:
     """Put routes together.
 
     Args:
         routers: of what wants a key.
         health: routes that want none.
-        most_bytes, most_bytes_at, time_limit: as of the gate.
+        most_bytes, most_bytes_at, time_limit, hosts: as of the gate.
     """
     app = unguarded(routers)
     app.include_router(health)
@@ -62,6 +65,7 @@ def application(
         most_bytes=most_bytes,
         most_bytes_at=most_bytes_at,
         time_limit=time_limit,
+        hosts=hosts,
     )
     return app
 

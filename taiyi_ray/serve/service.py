@@ -93,6 +93,7 @@ class Service:
             most_bytes=config.max_megabytes << 20,
             most_bytes_at={"/v1/files": routes.MOST_BYTES},
             time_limit=config.time_limit,
+            hosts=config.hosts,
         )
 
     @property

@@ -45,7 +45,9 @@ def application(**settings: Any) -> Any:
 @contextmanager
 def client(**settings: Any) -> Iterator[TestClient]:
     """A client of `application`, in this process."""
-    with TestClient(application(**settings), raise_server_exceptions=False) as testing:
+    with TestClient(
+        application(**settings), base_url="http://127.0.0.1", raise_server_exceptions=False
+    ) as testing:
         yield testing
 
 

@@ -43,7 +43,7 @@ def test_the_config_file_holds_settings_of_the_service_and_of_serve():
 
 
 def test_a_deployed_service_wants_keys_or_a_word_that_it_does_not():
-    with pytest.raises(ConfigError, match="give api_keys_file, or without_keys"):
+    with pytest.raises(ConfigError, match="give --api-keys-file, or --without-keys"):
         build({"engine": "fake"})
     with pytest.raises(ConfigError, match="unknown setting 'api_key_file'; did you mean"):
         build({"engine": "fake", "api_key_file": "x"})
@@ -120,6 +120,7 @@ def test_a_config_file_deploys_the_service_and_changes_it_while_it_answers(
     assert set(seen) == {200}, "some were not answered while the service changed"
 
 
+@pytest.mark.slow
 def test_a_submitted_job_serves_until_it_is_stopped(head, bucket, port):
     key = add_key(f"{bucket}/keys.yaml", "alice")
     line = command(ROOT / "jobs/serve.py").replace("--host 0.0.0.0", f"--port {port}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from taiyi_ray.config import ServeConfig
 from taiyi_ray.serve.gate import Gate
 from taiyi_ray.serve.keys import Keys, add_key
 from taiyi_ray.serve.problems import Problem
@@ -50,6 +51,7 @@ class Call:
         keys: str | None = None,
         time_limit: float = 60,
         gone_after: float | None = None,
+        hosts: list[str] | None = None,
     ) -> None:
         self.sent: list[Any] = []
         self.counted = Counted()
@@ -71,7 +73,8 @@ class Call:
         async def send(message: Any) -> None:
             self.sent.append(message)
 
-        gate = Gate(app, Keys(keys), self.counted, most_bytes=MOST, time_limit=time_limit)
+        limits: Any = {"most_bytes": MOST, "time_limit": time_limit, "hosts": hosts}
+        gate = Gate(app, Keys(keys), self.counted, **limits)
         asyncio.run(gate(self.scope, receive, send))
 
     @property
@@ -118,6 +121,31 @@ def test_without_a_key_only_the_open_paths_answer(tmp_path):
         assert Call(keys=file, path=path).status == 200
     for path in ("/v1/models", "//", "/health/", "/nope"):
         assert Call(keys=file, path=path).status == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("127.0.0.1:8000", None, 200),
+        ("localhost:8000", "http://localhost:8000", 200),
+        ("[::1]:8000", None, 200),
+        ("localhost:8000", "http://elsewhere.example", 403),
+        ("localhost:8000", "null", 403),
+        ("elsewhere.example:8000", "http://elsewhere.example:8000", 403),  # DNS rebinding
+        ("", None, 403),
+    ],
+)
+def test_pages_of_other_sites_cannot_use_a_service_of_this_machine(host, origin, status):
+    headers = {"host": host} | ({"origin": origin} if origin else {})
+    hosts = ServeConfig(engine="fake").hosts
+    assert Call(headers=headers, hosts=hosts).status == status
+
+
+def test_with_keys_it_may_have_any_name_and_pages_only_its_own(tmp_path):
+    hosts = ServeConfig(host="0.0.0.0", api_keys_file=str(tmp_path / "keys")).hosts
+    assert Call(headers={"host": "taiyi.example"}, hosts=hosts).status == 200
+    foreign = {"host": "taiyi.example", "origin": "https://elsewhere.example"}
+    assert Call(headers=foreign, hosts=hosts).status == 403
 
 
 def test_a_request_has_an_id_and_a_given_one_stays_if_it_is_one():
@@ -212,20 +240,22 @@ def test_the_application_also_sees_that_its_client_is_gone():
 
 @pytest.mark.parametrize("end", ["answer", "error", "gone"])
 def test_what_a_request_holds_is_let_go_when_it_is_over(end):
-    held = []
+    held, ended = [], []
 
     async def holding(scope: Any, receive: Any, send: Any) -> None:
-        await receive()
         held.append(1)
         scope["state"]["asked"].held.callback(held.pop)
         if end == "error":
             raise RuntimeError
-        if end == "gone":
-            await asyncio.sleep(3600)
         await answer(scope, receive, send)
+        if end == "gone":
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                ended.append(len(held))
 
-    Call(holding, body=[b"a", b"b"], gone_after=0.05 if end == "gone" else None)
-    assert held == []
+    Call(holding, gone_after=0.05 if end == "gone" else None)
+    assert held == [] and ended == ([1] if end == "gone" else [])
 
 
 def test_the_log_has_numbers_and_names_but_no_text(caplog, tmp_path):

@@ -3,105 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import openai
-import psutil
 import pytest
 
-from taiyi_ray import models, storage
 from tests.annotate.jobs import annotate as run_job
-from tests.annotate.jobs import processes, table
-from tests.serve.serving import MIGRAINE, fuzz, server
+from tests.annotate.jobs import table
+from tests.serve.live import QUESTION, SETTINGS, Live
+from tests.serve.serving import MIGRAINE, fuzz
 from tests.serve.test_metrics import asked_for
-from tests.test_models import make_adapter
 
 # torch and peft warn of their own affairs while the adapters are made.
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("default")]
-
-QUESTION: Any = [{"role": "user", "content": "Name a drug for diabetes."}]
-SETTINGS = ("--engine-arg", "dtype=float32", "--context-limit", "1024")
-
-
-class Live:
-    """The service with the real engine and two adapters, one of which is in S3."""
-
-    def __init__(self, address: str, pid: int, log: Path) -> None:
-        self.address, self.pid, self.log = address, pid, log
-        self.http = httpx.Client(base_url=address, timeout=120)
-        self.openai = openai.OpenAI(
-            base_url=f"{address}/v1", api_key="none", timeout=120, max_retries=0
-        )
-
-    def questions(self) -> int:
-        """Questions in the engine."""
-        return int(self.http.get("/health").json()["questions"])
-
-    def kill(self, name: str) -> None:
-        """Kill the process whose command line holds this."""
-        (found,) = (int(line.split()[0]) for line in processes(name))
-        assert self.pid in (p.pid for p in psutil.Process(found).parents())
-        os.kill(found, signal.SIGKILL)
-
-    def healed(self) -> bool:
-        try:
-            return self.http.get("/ready").status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def chat(self, **wanted: Any) -> Any:
-        asked = {"model": "taiyi", "messages": QUESTION, "temperature": 0, "max_tokens": 8}
-        return self.openai.chat.completions.create(**(asked | wanted))
-
-
-@pytest.fixture(scope="module")
-def live(
-    tmp_path_factory: pytest.TempPathFactory, s3_server: str, monkeypatch_module: pytest.MonkeyPatch
-) -> Iterator[Live]:
-    folder = tmp_path_factory.mktemp("adapters")
-    base = models.resolve().path
-    near = make_adapter(folder / "near", base)
-    far = make_adapter(folder / "far", base)
-    environment = {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL_S3": s3_server,
-    }
-    for name, value in environment.items():
-        monkeypatch_module.setenv(name, value)
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
-    s3 = s3fs.S3FileSystem(endpoint_url=s3_server, use_listings_cache=False)
-    s3.makedirs("adapters")
-    for file in far.iterdir():
-        storage.replace(f"s3://adapters/far/{file.name}", file.read_bytes())
-    arguments = ["--adapter", f"near={near}", "--adapter", "far=s3://adapters/far", *SETTINGS]
-    arguments += ["--adapter", f"broken={folder / 'broken'}"]
-    (folder / "broken").mkdir()
-    (folder / "broken/adapter_config.json").write_text('{"r": 8}')
-    log = folder / "log"
-    with server(log, *arguments, VLLM_CPU_KVCACHE_SPACE="1", **environment) as (address, pid):
-        found = Live(address, pid, log)
-        with found.http, found.openai:
-            yield found
-    s3.rm("adapters", recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
-    assert "Traceback" not in log.read_text()
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
 
 
 def test_the_models_are_listed_adapters_that_are_not_loaded_yet_too(live):
@@ -235,11 +152,19 @@ def _falls(live: Live) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/v1/completions"])
-def test_nothing_that_a_fuzzer_sends_is_a_fault(live, path):
-    method = "GET" if path == "/v1/models" else "POST"
-    seen = fuzz(live.http, method, path, good=12, bad=25 if method == "POST" else 0)
-    assert seen[200] or method == "POST"
+def test_nothing_that_a_fuzzer_sends_is_a_fault(live):
+    """Every route that the description names, by valid and by invalid requests."""
+    described = live.http.get("/openapi.json").json()["paths"]
+    operations = [
+        (method.upper(), path) for path, methods in described.items() for method in methods
+    ]
+    assert len(operations) >= 14
+    for method, path in operations:
+        takes = described[path][method.lower()]
+        invalid = "requestBody" in takes or any(
+            p.get("schema") for p in takes.get("parameters", ())
+        )
+        fuzz(live.http, method, path, good=6, bad=12 if invalid else 0)
 
 
 def test_what_vllm_counts_is_where_the_dashboard_looks(live):
@@ -254,6 +179,20 @@ def test_what_vllm_counts_is_where_the_dashboard_looks(live):
         live.chat(messages=[{"role": "user", "content": MIGRAINE * 4}])
         seen |= set(re.findall(r"^(\w+)\{", live.http.get(address).text, re.MULTILINE))
     assert "ray_vllm_time_to_first_token_seconds_bucket" in seen
+
+
+@pytest.mark.slow
+def test_every_task_works_through_its_route(live):
+    """The examples of /v1/tasks in both languages; a tiny model need not be right."""
+    for described in live.http.get("/v1/tasks").json()["tasks"]:
+        answer = live.http.post("/v1/annotate", json=described["example"])
+        assert answer.status_code == 200, answer.text
+        for row in answer.json()["rows"]:
+            asked = {one["task"].partition(":")[0] for one in row["answers"]}
+            assert asked == {described["name"]} and all(a["raw"] for a in row["answers"])
+            text = "\n".join(passage["text"] for passage in row["passages"])
+            for mention in row["mentions"]:
+                assert text[mention["start"] : mention["end"]] == mention["text"]
 
 
 @pytest.mark.slow

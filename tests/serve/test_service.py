@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -205,3 +206,26 @@ def test_an_engine_that_cannot_start_is_one_line_with_its_reason(tmp_path):
     *_, last = ended.stderr.splitlines()
     reason = "no engine could be started: the GPU is on fire"
     assert last == f"taiyi-ray: the service did not start: {reason}"
+
+
+@pytest.mark.slow
+def test_replicas_follow_the_requests(tmp_path):
+    """One replica, and two when more is asked than it should have at work."""
+    arguments = "--engine fake --engines 1:2 --engine-arg latency=0.5 --max-in-flight 8"
+    with server(tmp_path / "log", *arguments.split()) as (address, pid):
+        grown = Served(address, pid, tmp_path / "log")
+        assert len(grown.replicas()) == 1
+        ended = threading.Event()
+
+        def ask() -> None:
+            while not ended.is_set():
+                httpx.post(f"{address}/v1/annotate", json=BODY, timeout=60)
+
+        with futures.ThreadPoolExecutor(8) as pool, grown.http:
+            asking = [pool.submit(ask) for _ in range(8)]
+            try:
+                wait_for(lambda: len(grown.replicas()) == 2, 90)
+            finally:
+                ended.set()
+            for one in asking:
+                one.result()

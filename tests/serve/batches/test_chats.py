@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
 from tests.serve.batches.batching import jsonl
-from tests.serve.serving import server
+from tests.serve.live import Live
 
-pytestmark = pytest.mark.engine
+# torch and peft warn of their own affairs while the adapters are made.
+pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("default")]
 
 CHATS: Any = "/v1/chat/completions"
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
-    folder = tmp_path_factory.mktemp("chats")
-    arguments = f"--context-limit 1024 --max-in-flight 8 --batches {folder}/store"
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "1"}
-    with server(folder / "log", *arguments.split(), **environment) as (address, _):
-        yield openai.OpenAI(base_url=f"{address}/v1", api_key="none")
+@pytest.fixture
+def client(live: Live) -> openai.OpenAI:
+    return live.openai
 
 
 def chat(number: int, **more: Any) -> dict[str, Any]:
@@ -70,19 +65,14 @@ def test_chats_are_answered_as_their_route_answers(client):
     assert "tools" in said[0] and "not supported in a batch" in said[1]
 
 
-def test_cancelled_the_engine_writes_no_further(client):
+def test_cancelled_the_engine_writes_no_further(live, client):
     endless = {"regex": "[a-z ]{3000}"}
     id_ = created(client, [chat(n, structured_outputs=endless, max_tokens=900) for n in range(20)])
-    health = str(client.base_url).replace("/v1/", "/health")
-
-    def questions() -> int:
-        return int(httpx.get(health).json()["questions"])
-
     until = time.monotonic() + 60
-    while questions() < 4:  # half of the places
+    while live.questions() < 4:
         assert time.monotonic() < until
         time.sleep(0.05)
     client.batches.cancel(id_)
     batch = ended(client, id_)
     assert batch.status == "cancelled" and batch.request_counts.completed < 20
-    assert questions() == 0
+    assert live.questions() == 0

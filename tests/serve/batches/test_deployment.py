@@ -185,6 +185,7 @@ def test_a_request_that_kills_its_engine_fails_alone(served):
     assert len(served.lines(batch.output_file_id)) == 23
 
 
+@pytest.mark.slow
 def test_ended_and_started_again_the_service_goes_on(served):
     batch = served.wait(served.create([line(n) for n in range(300)]), begun)
     served.end()
