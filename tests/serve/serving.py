@@ -73,6 +73,8 @@ def server(log: Path, *arguments: str, **environment: str) -> Iterator[tuple[str
     It is ended as a person ends it, and must then be gone with all that it started.
     """
     port = free_port()
+    if "--batches" not in arguments:  # else in the user's folder
+        arguments += ("--batches", str(log.with_name("batches")))
     main = "from taiyi_ray.cli import main; main()"
     before = len(log.read_text()) if log.exists() else 0
     with log.open("a") as output:

@@ -200,6 +200,7 @@ def test_the_metrics_stand_beside_ray_serves(served):
 def test_an_engine_that_cannot_start_is_one_line_with_its_reason(tmp_path):
     main = "from taiyi_ray.cli import main; main()"
     arguments = ["--engine", "fake", "--engine-arg", "start_error=the GPU is on fire"]
+    arguments += ["--batches", str(tmp_path)]
     command = [sys.executable, "-c", main, "serve", "--port", str(free_port()), *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 4
