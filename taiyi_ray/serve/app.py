@@ -153,21 +153,17 @@ def run(config: ServeConfig) -> int:
         signal.signal(number, end)
     for setting, value in ENVIRONMENT.items():
         os.environ.setdefault(setting, value)
-    console.print("starting the engine ...")
+    console.print("starting the engine: some seconds to two minutes ...")
     with cluster.connected(config):
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        serve.start(http_options={"host": config.host, "port": config.port})
-        try:
-            serve.run(application(config), name=APPLICATION, route_prefix="/", blocking=False)
-        except TaiyiError:
-            raise
-        except RuntimeError as error:
-            raise Unfinished(f"the service did not start: {_reason(error)}") from error
+        with console.status("starting"):  # turns, in a terminal
+            _start(config)
+        host = f"[{config.host}]" if ":" in config.host else config.host
         try:
             ready.set()
-            console.print(f"ready: http://{config.host}:{config.port}/ (Ctrl-C ends it)")
+            console.print(f"ready: http://{host}:{config.port}/ (Ctrl-C ends it)")
             console.print(f"metrics: {', '.join(_metrics())}")
             stop.wait()
             console.print("ending: what was asked is answered first (Ctrl-C again: it is not) ...")
@@ -178,10 +174,23 @@ def run(config: ServeConfig) -> int:
     return 0
 
 
+def _start(config: ServeConfig) -> None:
+    from ray import serve
+
+    serve.start(http_options={"host": config.host, "port": config.port})
+    try:
+        serve.run(application(config), name=APPLICATION, route_prefix="/", blocking=False)
+    except TaiyiError:
+        raise
+    except RuntimeError as error:
+        raise Unfinished(f"the service did not start: {_reason(error)}") from error
+
+
 def _check_free(config: ServeConfig) -> None:
     """See that the address can be listened on; Serve would only say so in a log."""
     try:
-        with socket.create_server((config.host, config.port)):
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        with socket.create_server((config.host, config.port), family=family):
             pass
     except OSError as error:
         raise ConfigError(
