@@ -25,7 +25,9 @@ SAMPLE = ROOT / "examples/pubmed-sample.xml"
 
 
 def settings(*inputs: Path | str, **values: Any) -> AnnotateConfig:
-    return load(None, {"inputs": [str(path) for path in inputs], "output": "-", **values})
+    return load(
+        AnnotateConfig, None, {"inputs": [str(path) for path in inputs], "output": "-", **values}
+    )
 
 
 def run_file(path: Path, *, seconds: float = 100) -> str:
