@@ -246,9 +246,9 @@ def _bucket(server: str, address: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium."""
+    """A headless Chromium; a module's own, as no other loop can run beside Playwright's."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no chromium or google-chrome here")

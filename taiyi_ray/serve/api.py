@@ -45,7 +45,7 @@ def application(
     most_bytes: int,
     most_bytes_at: dict[str, int],
     time_limit: float,
-    hosts: Collection[str] | None,
+    hosts: Collection[str] | None = None,
 ) -> FastAPI:
     """Put routes together.
 

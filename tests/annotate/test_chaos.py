@@ -257,6 +257,7 @@ def test_a_store_that_stays_down_ends_the_job_unfinished(
 # ------------------------------------------------------------- two at once, and what is read again
 
 
+@pytest.mark.slow
 def test_two_drivers_at_once_and_what_a_restart_reads(faulty, faulty_bucket, direct, tmp_path):
     for name in ("a", "b"):
         path = corpus(tmp_path / f"{name}.jsonl", 200, seed=ord(name))

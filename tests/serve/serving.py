@@ -144,6 +144,16 @@ def sent(service: httpx.Client, case: schemathesis.Case) -> httpx.Response:
     wanted = {k: v for k, v in wanted.items() if v is not None and k != "cookies"}
     headers = wanted.get("headers") or {}
     wanted["headers"] = {k: v for k, v in headers.items() if v == v.strip()}  # else it is no HTTP
+    if files := wanted.get("files"):
+        wanted["files"] = [(name, _part(value)) for name, value in files]
     if isinstance(wanted.get("data"), (str, bytes)):
         wanted["content"] = wanted.pop("data")
     return service.request(**wanted)
+
+
+def _part(value: Any) -> Any:
+    """A part of a form as httpx takes it: text, bytes, or a file with a name."""
+    if isinstance(value, tuple):
+        name, content, *kind = value
+        return (name, content if isinstance(content, (str, bytes)) else str(content), *kind)
+    return value if isinstance(value, (str, bytes)) else str(value)

@@ -101,7 +101,7 @@ def test_a_client_that_goes_away_ends_its_questions(served):
 
     body = json.dumps({"documents": [{"text": MIGRAINE}] * 4}).encode()
     head = (
-        f"POST /v1/annotate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"POST /v1/annotate HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
     port = int(served.address.rpartition(":")[2])
@@ -197,6 +197,7 @@ def test_the_metrics_stand_beside_ray_serves(served):
     assert MIGRAINE not in text
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_start_is_one_line_with_its_reason(tmp_path):
     main = "from taiyi_ray.cli import main; main()"
     arguments = ["--engine", "fake", "--engine-arg", "start_error=the GPU is on fire"]
