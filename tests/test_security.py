@@ -163,6 +163,7 @@ def ray(head: Head, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_planted_secrets_are_in_no_log_and_no_file_and_nothing_that_ray_tells(
     head, server, tmp_path
 ):

@@ -35,6 +35,7 @@ def scraped(head: Head) -> _Sample:
     return found
 
 
+@pytest.mark.slow
 def test_prometheus_sees_a_job_at_work(head, tmp_path):
     source = corpus(tmp_path / "docs.jsonl", 400)
     arguments = [

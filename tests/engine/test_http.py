@@ -574,6 +574,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert not set(processes("VLLM::", "vllm.entrypoints")) - before
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 @pytest.mark.timeout(600)
 class TestRealServer:

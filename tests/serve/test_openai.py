@@ -152,6 +152,7 @@ def _falls(live: Live) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_nothing_that_a_fuzzer_sends_is_a_fault(live):
     """Every route that the description names, by valid and by invalid requests."""
     described = live.http.get("/openapi.json").json()["paths"]
