@@ -97,7 +97,7 @@ class Batches:
 
     async def _asked(self, url: str, body: dict[str, Any], order: Order, id_: str) -> Answer:
         """Ask once; raises _Later, or EngineDied when the replica died at it."""
-        from ray.exceptions import ActorUnavailableError, RayActorError
+        from ray.exceptions import RayActorError
         from ray.serve.exceptions import RayServeException, RequestCancelledError
 
         response = self._service.answer.remote(url, body, order.caller, id_)
@@ -106,9 +106,10 @@ class Batches:
         except asyncio.CancelledError:
             response.cancel()
             raise
-        except (RayServeException, RequestCancelledError, ActorUnavailableError) as error:
+        except (RayServeException, RequestCancelledError) as error:
             raise _Later from error  # no place in the queue, no replica yet, or one that is ending
         except RayActorError as error:
+            # Asked by gRPC (app.ENVIRONMENT), a replica that died at it is said to be unavailable.
             raise EngineDied(str(error)) from error
         except EngineDied:
             raise
