@@ -52,7 +52,8 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A cluster of its own on localhost; yields the environment of those who join it."""
-    port = free_port()
+    # Two heads would share the usual port of Ray's client, and its calls.
+    port, client = _free_ports(2)
     environment = {
         "RAY_ADDRESS": f"127.0.0.1:{port}",
         "RAY_AUTH_MODE": "disabled",
@@ -63,7 +64,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     ray = Path(sys.executable).with_name("ray")
     arguments = (
         "start --head --block --include-dashboard=false --disable-usage-stats --num-cpus 8 "
-        f"--port {port} --object-store-memory 300000000"
+        f"--port {port} --ray-client-server-port {client} --object-store-memory 300000000"
     )
     log = tmp_path_factory.mktemp("ray") / "head.log"
     with log.open("w") as output:
@@ -123,7 +124,7 @@ def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[H
     home = tmp_path_factory.mktemp("home")
     # The paths of Ray's sockets must be short.
     session = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    gcs, dashboard, agent, agent_grpc, metrics = _free_ports(5)
+    gcs, client, dashboard, agent, agent_grpc, metrics = _free_ports(6)
     environment = os.environ | {
         "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -149,6 +150,7 @@ def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[H
     (home / ".ray/auth_token").chmod(0o600)
     arguments = (
         f"start --head --block --disable-usage-stats --num-cpus 8 --port {gcs} "
+        f"--ray-client-server-port {client} "
         f"--dashboard-host 127.0.0.1 --dashboard-port {dashboard} "
         f"--dashboard-agent-listen-port {agent} --dashboard-agent-grpc-port {agent_grpc} "
         f"--metrics-export-port {metrics} --object-store-memory 300000000 --temp-dir {session}"
