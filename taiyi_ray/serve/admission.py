@@ -9,10 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from taiyi_ray.config import ServeConfig
+from taiyi_ray.engine import most_in_flight
 from taiyi_ray.serve.problems import Problem
 
 _COME_AGAIN = 2.0
 """Seconds: about what a short answer takes under full load."""
+
+
+def places(config: ServeConfig) -> int:
+    """The places of an engine."""
+    return config.max_in_flight or most_in_flight(config)
+
+
+def places_of_batches(config: ServeConfig) -> int:
+    """Those of them that batches may have: half, so that others find some."""
+    return max(1, places(config) // 2)
 
 
 class Admission:

@@ -17,7 +17,7 @@ from taiyi_ray.serve import page
 from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Counts, Gate
 from taiyi_ray.serve.keys import Keys
-from taiyi_ray.serve.problems import ErrorBody, Problem, response
+from taiyi_ray.serve.problems import ErrorBody, Problem, engine_ended, response
 
 _DESCRIPTION = """Annotations of biomedical texts in English and Chinese, every mention grounded in
 the text: the rows of the corpus job, one request at a time; OpenAI's chats, completions, files and
@@ -94,7 +94,7 @@ def health_routes(engine: SharedEngine, admission: Admission, model: str) -> API
 
     def found(status: str) -> Health:
         if not engine.alive:
-            raise Problem(503, "the engine ended; it is started again", retry_after=30)
+            raise engine_ended()
         return Health(
             status=status,
             model=model,

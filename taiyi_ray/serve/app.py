@@ -16,8 +16,8 @@ from rich.console import Console
 
 from taiyi_ray import cluster, models, placement, storage
 from taiyi_ray.config import ServeConfig, load
-from taiyi_ray.engine import most_in_flight
 from taiyi_ray.errors import ConfigError, TaiyiError, Unfinished
+from taiyi_ray.serve.admission import places
 from taiyi_ray.serve.batches.deployment import Batches
 from taiyi_ray.serve.keys import Keys
 from taiyi_ray.serve.service import NOT_STARTED, Service
@@ -66,13 +66,13 @@ def application(config: ServeConfig) -> Application:
     config, digest = _settled(config)
     least, most = config.engine_range
     scaling: dict[str, Any] = {"num_replicas": least}
-    places = config.max_in_flight or most_in_flight(config)
+    most_places = places(config)
     if most > least:
         scaling = {
             "autoscaling_config": {
                 "min_replicas": least,
                 "max_replicas": most,
-                "target_ongoing_requests": max(1, places // 2),
+                "target_ongoing_requests": max(1, most_places // 2),
                 "upscale_delay_s": 10,
                 "downscale_delay_s": 300,
             }
@@ -82,7 +82,7 @@ def application(config: ServeConfig) -> Application:
         name="Service",
         ray_actor_options=placement.of_engine(config).as_options(),
         # A replica refuses by itself what it has no place for; Serve must not hold it back before.
-        max_ongoing_requests=places + _QUEUED,
+        max_ongoing_requests=most_places + _QUEUED,
         max_queued_requests=_QUEUED,
         max_constructor_retry_count=2,
         health_check_period_s=5,

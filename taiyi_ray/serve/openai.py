@@ -20,10 +20,10 @@ from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.errors import ModelError, StorageError
 from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Asked
-from taiyi_ray.serve.problems import ErrorBody, Problem
+from taiyi_ray.serve.problems import ErrorBody, Problem, engine_ended
 from taiyi_ray.serve.requests import ChatRequest, CompletionRequest
 
-_TAIYI1 = "<|endoftext|>{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}"
+TAIYI1 = "<|endoftext|>{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}"
 """The turns of `--chat taiyi1` as a template: see models.prompt_tokens."""
 
 _MOST_AT_ONCE = 8
@@ -71,7 +71,7 @@ class OpenAI:
 
         self._config, self._model = config, model
         client = engine.client
-        template = _TAIYI1 if config.chat == "taiyi1" else None
+        template = TAIYI1 if config.chat == "taiyi1" else None
         self._serving = OpenAIServingModels(
             engine_client=client,
             base_model_paths=[BaseModelPath(name=config.name, model_path=model.name)],
@@ -195,9 +195,7 @@ async def _answered(answer: Any) -> Any:
     try:
         found = await answer
     except EngineDeadError as error:
-        raise Problem(
-            503, "the engine ended and is started again; try again in a minute", retry_after=60
-        ) from error
+        raise engine_ended() from error
     except EngineGenerateError as error:
         raise Problem(400, f"the engine refuses this: {error.__cause__ or error}") from error
     except (VLLMError, ValueError, TypeError) as error:

@@ -75,6 +75,12 @@ class Problem(HTTPException):
         return response(self.status_code, str(self.detail), self.param, self.headers)
 
 
+def engine_ended() -> Problem:
+    """What is told while Ray Serve replaces a replica whose engine ended."""
+    message = "the engine ended and is started again; try again in a minute"
+    return Problem(503, message, retry_after=60)
+
+
 def body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
     """The body that tells of a problem."""
     type_ = TYPES.get(status, "internal_error" if status >= 500 else "invalid_request_error")

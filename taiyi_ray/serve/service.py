@@ -12,8 +12,8 @@ from taiyi_ray.config import ServeConfig
 from taiyi_ray.engine import SharedEngine, logged_error, shared_engine_of
 from taiyi_ray.errors import EngineDied, TaiyiError
 from taiyi_ray.serve import api, problems, task_routes
-from taiyi_ray.serve.admission import Admission, Share
-from taiyi_ray.serve.batches import deployment, routes
+from taiyi_ray.serve.admission import Admission, Share, places, places_of_batches
+from taiyi_ray.serve.batches import routes
 from taiyi_ray.serve.batches.inside import Inside
 from taiyi_ray.serve.batches.store import Store
 from taiyi_ray.serve.gate import Asked
@@ -54,7 +54,7 @@ class Service:
         self._config, self._digest, self._batches = config, digest, batches
         self._engine = _started(config, str(model.path) if model else None)
         self._metrics = Metrics()
-        self._admission = Admission(config.max_in_flight or self._engine.most_in_flight)
+        self._admission = Admission(places(config))
         self._openai = None
         if model is not None:
             from taiyi_ray.engine.vllm import VllmEngine
@@ -77,7 +77,7 @@ class Service:
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
         routers = self._answering(self._admission)
-        share = Share(self._admission, deployment.share(config))
+        share = Share(self._admission, places_of_batches(config))
         self._inside = Inside(api.unguarded(self._answering(share)))
         if self._batches:
             assert config.batches is not None, "it is settled before"
@@ -120,7 +120,7 @@ class Service:
             EngineDied: while it was at work on this.
         """
         if not self._engine.alive:
-            return 503, problems.body(503, "the engine ended and is started again")
+            return 503, problems.body(503, str(problems.engine_ended().detail))
         status, answer = await self._inside.post(url, body, Asked(id_, caller))
         if status == 503 and not self._engine.alive:
             raise EngineDied("the engine ended")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import time
 import zipfile
 from collections import Counter
@@ -26,11 +27,13 @@ from taiyi_ray.formats.format import Writer
 from taiyi_ray.records import Document
 from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Asked
-from taiyi_ray.serve.problems import ErrorBody, Problem
+from taiyi_ray.serve.problems import ErrorBody, Problem, engine_ended
 from taiyi_ray.serve.requests import AnnotateRequest
 from taiyi_ray.tasks import assign, with_shortcuts
 from taiyi_ray.tasks.manual import Described, described
 from taiyi_ray.tasks.task import Assignment
+
+_log = logging.getLogger(__name__)
 
 FindModel = Callable[[str | None], Awaitable[tuple[Any, str]]]
 """The adapter that a model's name stands for (None: the base model), and the digest of both."""
@@ -136,14 +139,14 @@ class Annotations:
 
 
 async def _annotated(annotator: Annotator, document: Document) -> Annotated:
+    """Annotate a document; a fault of ours is in its row, as in the corpus job."""
     try:
         return await annotator.annotate(document)
     except EngineDied as error:
-        raise Problem(
-            503, "the engine ended and is started again; try again in a minute", retry_after=60
-        ) from error
-    except ConfigError as error:
-        return failed(document, "internal_error", str(error))
+        raise engine_ended() from error
+    except Exception as error:
+        _log.exception("document %d of a request", document.position)
+        return failed(document, "internal_error", f"{type(error).__name__}: {error}")
 
 
 class _Result:

@@ -11,6 +11,8 @@ import httpx
 import openai
 import pytest
 
+from taiyi_ray import models
+from taiyi_ray.serve.openai import TAIYI1
 from tests.annotate.jobs import annotate as run_job
 from tests.annotate.jobs import table
 from tests.serve.live import QUESTION, SETTINGS, Live
@@ -180,6 +182,19 @@ def test_what_vllm_counts_is_where_the_dashboard_looks(live):
         live.chat(messages=[{"role": "user", "content": MIGRAINE * 4}])
         seen |= set(re.findall(r"^(\w+)\{", live.http.get(address).text, re.MULTILINE))
     assert "ray_vllm_time_to_first_token_seconds_bucket" in seen
+
+
+def test_chats_of_the_first_taiyi_have_its_form(tokenizer):
+    """As the task routes lay them out; vLLM renders the template."""
+    turns = [
+        {"role": "user", "content": "Is aspirin a drug?"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "阿司匹林呢？"},
+    ]
+    rendered = tokenizer.apply_chat_template(
+        turns, chat_template=TAIYI1, tokenize=True, return_dict=False
+    )
+    assert rendered == models.prompt_tokens(tokenizer, turns, "taiyi1")
 
 
 @pytest.mark.slow

@@ -13,7 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.formats import WRITTEN, documents
+from taiyi_ray.records import Document
+from taiyi_ray.serve import task_routes
 from taiyi_ray.serve.problems import Problem
 from taiyi_ray.serve.task_routes import MEDIA_TYPES, accepted
 from taiyi_ray.tasks import TASKS
@@ -94,6 +97,19 @@ def test_what_is_wrong_with_one_document_is_in_its_row(service):
     assert [row["position"] for row in rows] == [0, 1, 2, 3]
     assert rows[1]["errors"][0]["kind"] == "invalid_record"
     assert "request, record 1" in rows[1]["errors"][0]["where"]
+
+
+def test_a_fault_of_ours_costs_one_document(service, monkeypatch):
+    class Faulty(Annotator):
+        async def annotate(self, document: Document) -> Annotated:
+            if document.text == "bug":
+                raise KeyError("oh")
+            return await super().annotate(document)
+
+    monkeypatch.setattr(task_routes, "Annotator", Faulty)
+    rows = annotate(service, documents=[{"text": MIGRAINE}, {"text": "bug"}, {"text": MIGRAINE}])
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
+    assert rows[1]["errors"][0]["kind"] == "internal_error"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Any
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from taiyi_ray.config import ServeConfig
-from taiyi_ray.engine import most_in_flight
 from taiyi_ray.errors import EngineDied
+from taiyi_ray.serve.admission import places_of_batches
 from taiyi_ray.serve.batches.runner import Answer, Runner
 from taiyi_ray.serve.batches.store import Order, Store
 from taiyi_ray.serve.problems import body as body_of
@@ -22,11 +22,6 @@ _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 30.0
 _DEATHS = 3
 """How often a request may be at work in an engine that dies, before it is held to be the reason."""
-
-
-def share(config: ServeConfig) -> int:
-    """The places of an engine that batches may have: half, so that others find some."""
-    return max(1, (config.max_in_flight or most_in_flight(config)) // 2)
 
 
 class _Later(Exception):
@@ -54,7 +49,7 @@ class Batches:
             self._ask,
             digest=digest,
             models=config.models,
-            most=share(config) * config.engine_range[1],
+            most=places_of_batches(config) * config.engine_range[1],
             most_bytes=config.max_megabytes << 20,
         )
         self._running = asyncio.ensure_future(self._runner.run())

@@ -101,9 +101,9 @@ def router(
     ) -> FileList:
         """The newest first; what a batch made is as old as the batch."""
         found, more = _shelf(store, raw).files(after, limit, purpose)
+        first, last = _ends(found)
         shown = [one.shown() for one in found]
-        ends = {"first_id": shown[0].id, "last_id": shown[-1].id} if shown else _NO_ENDS
-        return FileList(data=shown, has_more=more, **ends)
+        return FileList(data=shown, first_id=first, last_id=last, has_more=more)
 
     @routes.get("/v1/files/{file_id}", summary="What a file is")
     def file(file_id: str, raw: Request) -> FileObject:
@@ -165,8 +165,8 @@ def router(
     ) -> BatchList:
         """The newest first; `after` goes on where a page ended."""
         found, more = _shelf(store, raw).batches(after, limit)
-        ends = {"first_id": found[0].id, "last_id": found[-1].id} if found else _NO_ENDS
-        return BatchList(data=found, has_more=more, **ends)
+        first, last = _ends(found)
+        return BatchList(data=found, first_id=first, last_id=last, has_more=more)
 
     @routes.get("/v1/batches/{batch_id}", summary="How far a batch is")
     def batch(batch_id: str, raw: Request) -> Batch:
@@ -188,7 +188,9 @@ def router(
     return routes
 
 
-_NO_ENDS: dict[str, str | None] = {"first_id": None, "last_id": None}
+def _ends(found: Sequence[File | Batch]) -> tuple[str | None, str | None]:
+    """The first and the last id of a page, by which a client asks for the next one."""
+    return (found[0].id, found[-1].id) if found else (None, None)
 
 
 def _shelf(store: Store, raw: Request) -> Shelf:
