@@ -16,7 +16,7 @@ import pytest
 
 from taiyi_ray import models
 from taiyi_ray.annotator import Annotated, Annotator
-from taiyi_ray.engine import Prompt
+from taiyi_ray.engine import Completion, Prompt
 from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.formats import documents, format_of
@@ -157,16 +157,20 @@ def test_every_token_of_an_answer_has_its_place_and_every_mention_a_score(shared
     assert len(scores) > 0.9 * len(scored)
     assert all(0 < score <= 1 for score in scores)
     assert len(set(scores)) > 5
-    for document in found:
-        for question in FREE[0].questions(document):
-            prompt = shared.engine.prompt(question)
-            completion = shared.run(shared.engine.complete(question, prompt, 24))
-            tokens = completion.scores
-            assert tokens is not None and len(tokens.starts) == completion.output_tokens
-            ends = [*tokens.starts[1:], len(tokens.text)]
-            assert "".join(map(tokens.text.__getitem__, map(slice, tokens.starts, ends))) == (
-                completion.text
-            )
+    questions = [question for document in found for question in FREE[0].questions(document)]
+
+    async def answers() -> list[Completion]:
+        engine = shared.engine
+        asked = (engine.complete(question, engine.prompt(question), 24) for question in questions)
+        return list(await asyncio.gather(*asked))
+
+    for completion in shared.run(answers()):
+        tokens = completion.scores
+        assert tokens is not None and len(tokens.starts) == completion.output_tokens
+        ends = [*tokens.starts[1:], len(tokens.text)]
+        assert "".join(map(tokens.text.__getitem__, map(slice, tokens.starts, ends))) == (
+            completion.text
+        )
 
 
 def test_the_second_task_finds_the_document_in_the_prefix_cache(shared):
