@@ -211,6 +211,36 @@ def test_a_vernacular_title_alone() -> None:
     assert document.passages == [Passage("vernacular_title", "fr", 0, "Été.")]
 
 
+@pytest.mark.parametrize(
+    "none",
+    ["[Not Available].", "[Not Available]", "Not Available", "[NOT AVAILABLE.]"]
+    + ["[In Process Citation]", "[In process citation]."],
+)
+def test_a_title_that_says_that_there_is_none_is_none(none: str) -> None:
+    title, vernacular = f"<ArticleTitle>{none}</ArticleTitle>", "« HER2-faible »."
+    found = f"{title}<Language>fre</Language><VernacularTitle>{vernacular}</VernacularTitle>"
+    document = only(file_of(article(inside=found)))
+    assert document.title == vernacular
+    assert document.passages == [Passage("vernacular_title", "fr", 0, vernacular)]
+    abstract = "<Abstract><AbstractText>About.</AbstractText></Abstract>"
+    document = only(file_of(article(inside=title + abstract)))
+    assert (document.title, document.text) == (None, "About.")
+    book = f"<Book><BookTitle>Genes</BookTitle></Book>{found}"
+    book = f"<BookDocument><PMID>20</PMID>{book}</BookDocument>"
+    chapter = only(file_of(f"<PubmedBookArticle>{book}</PubmedBookArticle>"))
+    assert (chapter.title, chapter.text, chapter.metadata["book"]) == (vernacular,) * 2 + ("Genes",)
+    whole = only(file_of(f"<PubmedBookArticle>{book.replace('Genes', none)}</PubmedBookArticle>"))
+    assert (whole.title, whole.text, whole.metadata) == (vernacular, vernacular, {})
+
+
+@pytest.mark.parametrize(
+    "title", ["[Vaccines are not available].", "Not available for all.", "[The citation process]"]
+)
+def test_a_title_of_such_words_is_a_title(title: str) -> None:
+    inside = f"<ArticleTitle>{title}</ArticleTitle>"
+    assert only(file_of(article(inside=inside))).title == title
+
+
 def test_the_older_form_and_books() -> None:
     title = "<Article><ArticleTitle>T</ArticleTitle></Article>"
     citation = f"<MedlineCitation><PMID>3</PMID>{title}</MedlineCitation>"
