@@ -263,8 +263,7 @@ class _Walk:
         if frame.answered:
             return None
         if around is Around.SKIPPED:
-            if frame.sentence:
-                self._put(_HOLE)
+            self._put(_HOLE)
             return None
         in_line = inside is Inside.LINE or (frame.in_line and around is not Around.APART)
         sentence = in_line or inside is Inside.TEXT

@@ -88,7 +88,8 @@ def _lost_blanks(name: str, left: str, inner: str, right: str) -> tuple[bool, bo
 
 
 def _is_term(text: str) -> bool:
-    return any(c.isupper() or c.isdigit() or c.isspace() for c in text)
+    # A long text shows it soon; markup nested in markup must not look at all of it each time.
+    return any(c.isupper() or c.isdigit() or c.isspace() for c in text[:100])
 
 
 def _is_plain_word(word: re.Match[str] | None) -> bool:

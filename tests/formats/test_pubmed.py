@@ -19,6 +19,7 @@ from taiyi_ray.formats import documents, pubmed, raw_records, xml_scanner
 from taiyi_ray.formats.format import RawRecord
 from taiyi_ray.formats.pubmed_short import Short
 from taiyi_ray.records import Document, Passage
+from tests.test_work import calls
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "pubmed-xml"
 REAL_FILES = sorted(p for p in REAL.rglob("*") if p.name.endswith((".xml", ".xml.gz")))
@@ -213,8 +214,10 @@ def test_a_vernacular_title_alone() -> None:
 
 @pytest.mark.parametrize(
     "none",
-    ["[Not Available].", "[Not Available]", "Not Available", "[NOT AVAILABLE.]"]
-    + ["[In Process Citation]", "[In process citation]."],
+    [
+        *("[Not Available].", "[Not Available]", "Not Available", "[NOT AVAILABLE.]"),
+        *("[In Process Citation]", "[In process citation]."),
+    ],
 )
 def test_a_title_that_says_that_there_is_none_is_none(none: str) -> None:
     title, vernacular = f"<ArticleTitle>{none}</ArticleTitle>", "« HER2-faible »."
@@ -662,6 +665,22 @@ def test_no_bytes_make_it_raise(tail: bytes, codec: str) -> None:
 def test_no_encoding_name_makes_it_raise(encoding: str) -> None:
     data = CHINESE.replace("?>", f" encoding='{encoding}'?>", 1).encode()
     assert len(scan(data)) == len(read(data)) > 0
+
+
+def test_markup_nested_too_deep_is_a_failed_record_with_its_reason() -> None:
+    deep, other = "<i>" * 10_000 + "x" + "</i>" * 10_000, "<ArticleTitle>T</ArticleTitle>"
+    found = read(file_of(article("1", f"<ArticleTitle>{deep}</ArticleTitle>"), article("2", other)))
+    assert [(d.document_id, d.status) for d in found] == [(None, "failed"), ("2", "ok")]
+    assert [(e.kind, "depth" in e.message) for e in found[0].errors] == [("malformed", True)]
+
+
+def test_work_grows_with_markup_that_is_nested_in_markup() -> None:
+    def work(depth: int) -> int:
+        markup = "<i>" * depth + "x" * 2_000 + "</i>" * depth
+        assert title_of(markup) == "x" * 2_000
+        return calls(lambda: title_of(markup))
+
+    assert work(200) < 2.1 * work(100) < 100_000
 
 
 # -------------------------------------------------------------------------------------- real data
