@@ -89,24 +89,21 @@ _NAMES: Final[tuple[tuple[Rule, str], ...]] = (
         sup underline milestone-end milestone-start overline-end overline-start underline-end
         underline-start target x abbrev named-content private-char rb ruby textual-form
         chem-struct inline-formula email ext-link inline-supplementary-material related-article
-        related-object self-uri uri xref award-desc award-id award-name
-        funding-source support-source access-date addr-line
-        annotation anonymous article-title chapter-title city citation collab collab-name comment
-        compound-kwd-part compound-subject-part conf-acronym conf-date conf-loc conf-name conf-num
-        conf-sponsor conf-theme copyright-holder copyright-statement copyright-year corresp country
-        data-title date-in-citation day degrees edition elocation-id era etal fax fpage given-names
-        gov institution isbn issn issn-l issue issue-part issue-title lpage mixed-citation month
-        on-behalf-of page-range part-title patent person-group phone postal-code prefix product
-        pub-id publisher-loc publisher-name role season series series-text series-title size source
-        state std std-organization string-conf string-date string-name suffix supplement surname
-        time-stamp trans-source trans-subtitle trans-title version volume volume-series year
-        tbody tfoot tgroup thead col colgroup colspec spanspec""",
+        related-object uri xref award-desc award-id award-name funding-source support-source
+        access-date addr-line annotation anonymous article-title chapter-title city citation
+        collab collab-name comment compound-kwd-part compound-subject-part conf-acronym conf-date
+        conf-loc conf-name conf-sponsor country data-title date-in-citation day degrees edition
+        elocation-id era etal fax fpage given-names gov institution isbn issn issn-l issue
+        issue-part issue-title lpage mixed-citation month on-behalf-of page-range part-title
+        patent person-group phone postal-code prefix pub-id publisher-loc publisher-name role
+        season series size source state std std-organization string-date string-name suffix
+        supplement surname time-stamp trans-source trans-subtitle trans-title version volume
+        volume-series year tbody tfoot tgroup thead col colgroup colspec spanspec""",
     ),
     # The words of a citation, a name or an address without punctuation.
     (
         Rule(Around.FLOWS, Inside.PARTS),
-        """address collab-wrap contrib date element-citation institution-wrap name nlm-citation
-        publisher""",
+        """address collab-wrap contrib date element-citation institution-wrap name nlm-citation""",
     ),
     (
         Rule(Around.FLOWS, Inside.ONE),
@@ -118,18 +115,18 @@ _NAMES: Final[tuple[tuple[Rule, str], ...]] = (
     (Rule(Around.SPACED, Inside.PARTS, "formula", border=_HOLE), "disp-formula-group"),
     (
         Rule(Around.BLOCK, Inside.TEXT),
-        """p attrib code license-p preformat sig sig-block speaker term
-        unstructured-kwd-group verse-line kwd subject""",
+        """p attrib code preformat sig sig-block speaker term unstructured-kwd-group verse-line kwd
+        subject""",
     ),
     (Rule(Around.BLOCK, Inside.TEXT, "heading"), "title subtitle def-head term-head"),
     # Sections, lists, quotations and all else that holds paragraphs.
     (
         Rule(Around.BLOCK, Inside.PARTS),
         """abstract ack answer answer-set app app-group author-comment back bio body caption
-        compound-kwd
-        compound-subject def-list disp-quote explanation floats-group fn-group gloss-group glossary
-        legend list list-item nested-kwd note notes option question question-preamble question-wrap
-        question-wrap-group sec sec-meta speech statement trans-abstract""",
+        compound-kwd compound-subject def-list disp-quote explanation floats-group fn-group
+        gloss-group glossary legend list list-item nested-kwd note notes option question
+        question-preamble question-wrap question-wrap-group sec sec-meta speech statement
+        trans-abstract""",
     ),
     (Rule(Around.BLOCK, Inside.PARTS, "footnote"), "table-wrap-foot"),
     (Rule(Around.BLOCK, Inside.LINE), "def-item kwd-group subj-group verse-group"),
@@ -155,9 +152,9 @@ _NAMES: Final[tuple[tuple[Rule, str], ...]] = (
     (
         _SKIPPED,
         """ref ref-list tex-math glyph-data glyph-ref inline-graphic inline-media alt-text long-desc
-        alt-title rp rt aff aff-alternatives author-notes contrib-group contrib-id custom-meta-group
-        institution-id page-count issue-id journal-id object-id volume-id history index-term
-        index-term-range-end see see-also open-access permissions processing-meta response
+        alt-title rp rt aff aff-alternatives author-notes contrib-group contrib-id
+        custom-meta-group institution-id page-count issue-id journal-id object-id volume-id
+        history index-term index-term-range-end see see-also open-access permissions response
         sub-article""",
     ),
 )
@@ -257,11 +254,11 @@ class _Walk:
 
     def enter(self, element: Element, frame: _Frame) -> _Frame | None:
         """Come to an element; None where nothing of what is in it is to be walked."""
+        if frame.answered:
+            return None
         name = local_name(element)
         rule = _rule(name, element, frame)
         around, inside = rule.around, rule.inside
-        if frame.answered:
-            return None
         if around is Around.SKIPPED:
             self._put(_HOLE)
             return None

@@ -78,7 +78,7 @@ def _lost_blanks(name: str, left: str, inner: str, right: str) -> tuple[bool, bo
             right[:1].isalpha() and not inner[-1:].isspace(),
         )
     if name not in _CLOSE:  # not markup of the DTD: nothing says that its text goes on a word
-        return bool(inner), bool(inner)
+        return bool(inner) or (left[-1:] + right[:1]).isalnum(), bool(inner)
     if name not in _FONTS or len(inner) < 2 or not _is_term(inner):
         return False, False
     return (
@@ -146,8 +146,8 @@ def _headings(listed: Element | None) -> Headings:
     """Return the headings of a MeshHeadingList that was left to the XML parser."""
     names: list[str] = []
     ids: list[str] = []
-    # Flat: of a citation's elements that are read, most are in here.
-    for name in () if listed is None else listed.iter("DescriptorName", "QualifierName"):
+    headings = () if listed is None else listed
+    for name in (n for h in headings for n in h.iterchildren("DescriptorName", "QualifierName")):
         attributes = name.attrib
         text = _text(name)
         if attributes.get("MajorTopicYN") == "Y":

@@ -399,7 +399,7 @@ issue-id issue-part issue-title italic journal-id kwd kwd-group legend list list
 lpage math media milestone-end milestone-start mixed-citation monospace month name name-alternatives
 named-content nested-kwd nlm-citation notes object-id on-behalf-of open-access option overline
 overline-end overline-start p page-count page-range part-title patent permissions person-group phone
-postal-code prefix preformat private-char product pub-id publisher-loc publisher-name question
+postal-code prefix preformat private-char pub-id publisher-loc publisher-name question
 question-preamble question-wrap question-wrap-group rb ref-list related-article related-object role
 roman rp rt ruby sans-serif sc season sec sec-meta series sig sig-block size source speaker speech
 state statement std std-organization strike string-date string-name styled-content sub subj-group

@@ -300,7 +300,7 @@ def test_deletions_are_not_citations() -> None:
         ("a <!-- b -->c<?d e?>f", "a cf"),
         ("<![CDATA[<b>&amp;]]>", "<b>&amp;"),
         ("5&#xa0;mg\u2003\u3000x&lt;y\t\n z ", "5\xa0mg\u2003\u3000x<y z"),
-        ("one<br/>two<p>three</p>", "onetwo three"),
+        ("one<br/>two<p>three</p>", "one two three"),
     ],
 )
 def test_inline_markup(markup: str, text: str) -> None:
@@ -672,6 +672,13 @@ def test_markup_nested_too_deep_is_a_failed_record_with_its_reason() -> None:
     found = read(file_of(article("1", f"<ArticleTitle>{deep}</ArticleTitle>"), article("2", other)))
     assert [(d.document_id, d.status) for d in found] == [(None, "failed"), ("2", "ok")]
     assert [(e.kind, "depth" in e.message) for e in found[0].errors] == [("malformed", True)]
+
+
+def test_headings_within_headings_are_not_read_again() -> None:
+    begin = '<DescriptorName UI="D1" MajorTopicYN="N">'
+    nested = f"<MeshHeading>{begin * 100}x{'</DescriptorName>' * 100}</MeshHeading>"
+    behind = f"<MeshHeadingList>{nested}</MeshHeadingList>"
+    assert only(file_of(article(behind=behind))).metadata == {"mesh": "x", "mesh_ids": "D1"}
 
 
 def test_work_grows_with_markup_that_is_nested_in_markup() -> None:
