@@ -341,12 +341,15 @@ def _is_raised_mark(name: str, element: Element) -> bool:
     """Tell whether an element holds nothing but marks of citations or notes, in superscript."""
     if name == "xref":
         marks = _is_note(element) and all(local_name(child) == "sup" for child in element)
-    elif (parent := element.getparent()) is not None and _is_note(parent):
-        return True
     else:
+        parent = element.getparent()
+        if parent is not None and _is_note(parent):
+            return True
         marks = all(map(_is_note, element))
+    if not marks or not len(element):
+        return False
     between = "".join([element.text or "", *(child.tail or "" for child in element)])
-    return marks and len(element) > 0 and not any(c.isalnum() for c in between)
+    return not any(c.isalnum() for c in between)
 
 
 def _is_note(element: Element) -> bool:
