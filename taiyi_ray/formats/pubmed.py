@@ -11,6 +11,9 @@ a border when word characters meet there, the word outside is all lower case and
 more, and the marked text has two characters or more with an upper-case letter, a digit or a blank
 among them. MathML is the text of its tokens, set close (`x=2`) except where a word of two or more
 letters meets another letter; against letters around it, a formula gets a blank.
+
+A title that says that there is none (`[Not Available].`, `[In Process Citation]`) is none: the
+title is then the vernacular one.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ def _lost_blanks(name: str, left: str, inner: str, right: str) -> tuple[bool, bo
             right[:1].isalpha() and not inner[-1:].isspace(),
         )
     if name not in _CLOSE:  # not markup of the DTD: nothing says that its text goes on a word
-        return bool(inner), bool(inner)
+        return bool(inner) or (left[-1:] + right[:1]).isalnum(), bool(inner)
     if name not in _FONTS or len(inner) < 2 or not _is_term(inner):
         return False, False
     return (
@@ -85,11 +88,22 @@ def _lost_blanks(name: str, left: str, inner: str, right: str) -> tuple[bool, bo
 
 
 def _is_term(text: str) -> bool:
-    return any(c.isupper() or c.isdigit() or c.isspace() for c in text)
+    # A long text shows it soon; markup nested in markup must not look at all of it each time.
+    return any(c.isupper() or c.isdigit() or c.isspace() for c in text[:100])
 
 
 def _is_plain_word(word: re.Match[str] | None) -> bool:
     return word is not None and len(word[0]) > 1 and word[0].isalpha() and word[0].islower()
+
+
+# What NLM writes for a title that is not translated (yet), or not known.
+_NO_TITLE = re.compile(r"\[?(not available|in process citation)[.]?\]?[.]?", re.IGNORECASE)
+
+
+def _title(element: Element | None) -> str:
+    """Return the text of a title; empty for what only says that there is none."""
+    text = _text(element)
+    return "" if _NO_TITLE.fullmatch(text) else text
 
 
 _MONTHS: Final = {
@@ -132,8 +146,8 @@ def _headings(listed: Element | None) -> Headings:
     """Return the headings of a MeshHeadingList that was left to the XML parser."""
     names: list[str] = []
     ids: list[str] = []
-    # Flat: of a citation's elements that are read, most are in here.
-    for name in () if listed is None else listed.iter("DescriptorName", "QualifierName"):
+    headings = () if listed is None else listed
+    for name in (n for h in headings for n in h.iterchildren("DescriptorName", "QualifierName")):
         attributes = name.attrib
         text = _text(name)
         if attributes.get("MajorTopicYN") == "Y":
@@ -169,8 +183,10 @@ def _document(
     document_id, version = _pmid(own.get("PMID"))
     book = _children(fields.get("Book"))
     languages = [language.two_letter(code) for code in _texts(article, "Language")]
-    title = _text(fields.get("ArticleTitle")) or _text(book.get("BookTitle"))
-    vernacular = _text(fields.get("VernacularTitle"))
+    title = _title(fields.get("ArticleTitle"))
+    vernacular = _title(fields.get("VernacularTitle"))
+    if not title and not (vernacular and "ArticleTitle" in fields):
+        title = _title(book.get("BookTitle"))  # a book's own record; a chapter has its own title
     foreign = next((code for code in languages if code != "en"), "und")
     parts = [("title", "en", title), ("vernacular_title", foreign, vernacular)]
     parts += _sections(fields.get("Abstract"), "abstract", "en")
@@ -216,7 +232,7 @@ def _published_in(own: _Fields, fields: _Fields, book: _Fields) -> dict[str, str
         "journal": _text(journal.get("Title")),
         "journal_abbreviation": _text(abbreviation),
         "issn": _text(issn),
-        "book": _text(book.get("BookTitle")),
+        "book": _title(book.get("BookTitle")),
         "date": date,
         "year": year,
     }

@@ -76,21 +76,22 @@ def tidy(text: str) -> str:
 
 def formula(math: Element) -> str:
     """Return the text of a MathML element: its tokens, with blanks only to keep words apart."""
-    text, previous = "", ""
+    tokens: list[str] = []
+    previous = ""
     for token in _tokens(math):
         letters = (previous[-1:] + token[0]).isalpha()
         words_meet = letters and previous and max(len(previous), len(token)) > 1
-        text += f" {token}" if words_meet else token
+        tokens.append(f" {token}" if words_meet else token)
         previous = token
-    return text or tidy(math.get("alttext") or "")
+    return "".join(tokens) or tidy(math.get("alttext") or "")
 
 
-def _tokens(element: Element) -> Iterator[str]:
+def _tokens(math: Element) -> Iterator[str]:
     """Yield the texts in a MathML element in order, without copies in another notation."""
-    if token := tidy(element.text or ""):
-        yield token
-    for child in element:
-        if local_name(child) not in ("annotation", "annotation-xml"):
-            yield from _tokens(child)
-        if token := tidy(child.tail or ""):
+    walk = etree.iterwalk(math, events=("start", "end"))
+    for event, element in walk:
+        text = element.text if event == "start" else element.tail
+        if event == "start" and local_name(element) in ("annotation", "annotation-xml"):
+            walk.skip_subtree()
+        elif (event == "start" or element is not math) and (token := tidy(text or "")):
             yield token

@@ -19,6 +19,7 @@ from taiyi_ray.formats import documents, pubmed, raw_records, xml_scanner
 from taiyi_ray.formats.format import RawRecord
 from taiyi_ray.formats.pubmed_short import Short
 from taiyi_ray.records import Document, Passage
+from tests.test_work import calls
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "pubmed-xml"
 REAL_FILES = sorted(p for p in REAL.rglob("*") if p.name.endswith((".xml", ".xml.gz")))
@@ -211,6 +212,38 @@ def test_a_vernacular_title_alone() -> None:
     assert document.passages == [Passage("vernacular_title", "fr", 0, "Été.")]
 
 
+@pytest.mark.parametrize(
+    "none",
+    [
+        *("[Not Available].", "[Not Available]", "Not Available", "[NOT AVAILABLE.]"),
+        *("[In Process Citation]", "[In process citation]."),
+    ],
+)
+def test_a_title_that_says_that_there_is_none_is_none(none: str) -> None:
+    title, vernacular = f"<ArticleTitle>{none}</ArticleTitle>", "« HER2-faible »."
+    found = f"{title}<Language>fre</Language><VernacularTitle>{vernacular}</VernacularTitle>"
+    document = only(file_of(article(inside=found)))
+    assert document.title == vernacular
+    assert document.passages == [Passage("vernacular_title", "fr", 0, vernacular)]
+    abstract = "<Abstract><AbstractText>About.</AbstractText></Abstract>"
+    document = only(file_of(article(inside=title + abstract)))
+    assert (document.title, document.text) == (None, "About.")
+    book = f"<Book><BookTitle>Genes</BookTitle></Book>{found}"
+    book = f"<BookDocument><PMID>20</PMID>{book}</BookDocument>"
+    chapter = only(file_of(f"<PubmedBookArticle>{book}</PubmedBookArticle>"))
+    assert (chapter.title, chapter.text, chapter.metadata["book"]) == (vernacular,) * 2 + ("Genes",)
+    whole = only(file_of(f"<PubmedBookArticle>{book.replace('Genes', none)}</PubmedBookArticle>"))
+    assert (whole.title, whole.text, whole.metadata) == (vernacular, vernacular, {})
+
+
+@pytest.mark.parametrize(
+    "title", ["[Vaccines are not available].", "Not available for all.", "[The citation process]"]
+)
+def test_a_title_of_such_words_is_a_title(title: str) -> None:
+    inside = f"<ArticleTitle>{title}</ArticleTitle>"
+    assert only(file_of(article(inside=inside))).title == title
+
+
 def test_the_older_form_and_books() -> None:
     title = "<Article><ArticleTitle>T</ArticleTitle></Article>"
     citation = f"<MedlineCitation><PMID>3</PMID>{title}</MedlineCitation>"
@@ -267,7 +300,7 @@ def test_deletions_are_not_citations() -> None:
         ("a <!-- b -->c<?d e?>f", "a cf"),
         ("<![CDATA[<b>&amp;]]>", "<b>&amp;"),
         ("5&#xa0;mg\u2003\u3000x&lt;y\t\n z ", "5\xa0mg\u2003\u3000x<y z"),
-        ("one<br/>two<p>three</p>", "onetwo three"),
+        ("one<br/>two<p>three</p>", "one two three"),
     ],
 )
 def test_inline_markup(markup: str, text: str) -> None:
@@ -632,6 +665,29 @@ def test_no_bytes_make_it_raise(tail: bytes, codec: str) -> None:
 def test_no_encoding_name_makes_it_raise(encoding: str) -> None:
     data = CHINESE.replace("?>", f" encoding='{encoding}'?>", 1).encode()
     assert len(scan(data)) == len(read(data)) > 0
+
+
+def test_markup_nested_too_deep_is_a_failed_record_with_its_reason() -> None:
+    deep, other = "<i>" * 10_000 + "x" + "</i>" * 10_000, "<ArticleTitle>T</ArticleTitle>"
+    found = read(file_of(article("1", f"<ArticleTitle>{deep}</ArticleTitle>"), article("2", other)))
+    assert [(d.document_id, d.status) for d in found] == [(None, "failed"), ("2", "ok")]
+    assert [(e.kind, "depth" in e.message) for e in found[0].errors] == [("malformed", True)]
+
+
+def test_headings_within_headings_are_not_read_again() -> None:
+    begin = '<DescriptorName UI="D1" MajorTopicYN="N">'
+    nested = f"<MeshHeading>{begin * 100}x{'</DescriptorName>' * 100}</MeshHeading>"
+    behind = f"<MeshHeadingList>{nested}</MeshHeadingList>"
+    assert only(file_of(article(behind=behind))).metadata == {"mesh": "x", "mesh_ids": "D1"}
+
+
+def test_work_grows_with_markup_that_is_nested_in_markup() -> None:
+    def work(depth: int) -> int:
+        markup = "<i>" * depth + "x" * 2_000 + "</i>" * depth
+        assert title_of(markup) == "x" * 2_000
+        return calls(lambda: title_of(markup))
+
+    assert work(200) < 2.1 * work(100) < 100_000
 
 
 # -------------------------------------------------------------------------------------- real data
