@@ -28,6 +28,8 @@ from taiyi_ray.units import Unit
 from tests.annotate.jobs import annotate, table
 from tests.formats.annotated import check_contracts, comparable
 
+RUN = "20260301T120000-abcdef"
+
 BIOC = """<?xml version="1.0"?><collection><source/><date/><key/>
 <document><id>1</id><passage><infon key="type">title</infon><offset>0</offset>
 <text>Metformin in mice</text></passage>
@@ -64,8 +66,8 @@ def an_output(folder: Path, ids: list[str], *, committed: int | None = None) -> 
         found = [a_document(n, ids[n], source) for n in range(first, last + 1)]
         if first == 2:
             found[0] = failed(found[0].document, "test", "wrong")
-        rows = [one.row(unit=unit.name, run_id="r", fingerprint="f") for one in found]
-        Output(output).commit(unit, rows, "r")
+        rows = [one.row(unit=unit.name, run_id=RUN, fingerprint="f") for one in found]
+        Output(output).commit(unit, rows, RUN)
     return output, source
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taiyi_ray.formats.gold import Gold, concept_of, identifier_of, of_concepts
-from taiyi_ray.records import Argument, Concept, Document, Event, Mention, Relation, passages
+from taiyi_ray.formats.gold import Gold
+from taiyi_ray.records import Argument, Concept, Document, Event, Relation, passages
 from tests.formats.annotated import check_contracts
 
 TEXT = "Ärzte treat 🧬 with α-TNF\nand TNF today"
@@ -28,42 +28,6 @@ def settled(
     gold.settle()
     check_contracts(found)
     return found
-
-
-@pytest.mark.parametrize(
-    ("identifier", "concept"),
-    [
-        ("MESH:D003000", Concept("MESH", "D003000")),
-        ("NCBI Gene:7124", Concept("NCBI Gene", "7124")),
-        ("D003000", Concept("", "D003000")),
-        ("D1|D2", Concept("", "D1|D2")),
-        ("c|SUB|T|920|G;Gene:23417", Concept("", "c|SUB|T|920|G;Gene:23417")),
-        (" 9606 ", Concept("", "9606")),
-        ("-1", None),
-        ("-", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_identifiers(identifier, concept):
-    assert concept_of(identifier) == concept
-    if concept is not None:
-        assert concept_of(identifier_of(concept)) == concept
-
-
-@given(st.text(max_size=12))
-def test_any_identifier_is_read_or_none(identifier):
-    concept = concept_of(identifier)
-    if concept is not None:
-        assert identifier_of(concept) == identifier.strip()
-
-
-def test_mentions_of_joined_identifiers_are_of_each():
-    one, two = (
-        Mention(n, "x", "x", 0, 1, concept=Concept("", id_)) for n, id_ in enumerate(("1,2", "2"))
-    )
-    found = of_concepts([one, two])
-    assert (found["1"], found["2"], found["1,2"]) == ([one], [one, two], [one])
 
 
 @pytest.mark.parametrize(
