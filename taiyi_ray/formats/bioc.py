@@ -148,7 +148,7 @@ def _annotations(gold: Gold, holders: Sequence[tuple[int | None, Values]]) -> No
 def _each(gold: Gold, holder: Values, key: str, read: Callable[[Values], None]) -> None:
     """Read the objects of a list; what is not as BioC has it is left out and counted."""
     listed = holder.get(key) or []
-    for item in listed if isinstance(listed, list) else [listed]:
+    for item in listed if isinstance(listed, list) else [None]:
         try:
             read(_object(item, f"one of {key}"))
         except FormatError:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taiyi_ray.formats.gold import Gold
+from taiyi_ray.formats import gold as gold_module
+from taiyi_ray.formats.gold import Gold, placed, said, whole
 from taiyi_ray.records import Argument, Concept, Document, Event, Relation, passages
 from tests.formats.annotated import check_contracts
 
@@ -92,6 +93,51 @@ def test_references_come_before_what_they_name_and_may_name_events():
     ]
     assert [(e.kind, e.message) for e in found.errors] == [
         ("gold_reference", "3 references name what is not there, as in T9")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (0, 0),
+        ("7", 7),
+        (" 7 ", 7),
+        (7.0, 7),
+        ("7.0", 7),
+        *[(bad, None) for bad in (-1, "-1", "", None, 1.5, "1.5", True, [7], "x", "²", "1e3")],
+        *[(bad, None) for bad in (1 << 31, 10**4000, "9" * 5000, float("inf"), 1e300)],
+        (float("nan"), None),
+    ],
+)  # fmt: skip
+def test_whole_numbers(value, number):
+    assert whole(value) == number
+
+
+@pytest.mark.parametrize("value", [None, "", "x" * 5000, 10**4000, -(10**4000), [[]], 1e300, True])
+def test_what_is_said_of_a_place_is_short(value):
+    assert 0 < len(said(value)) <= 40
+
+
+def test_what_is_no_range_has_no_ranges():
+    assert placed([(1, "2"), (3, 4)]) == ([(1, 2), (3, 4)], "")
+    assert placed([(1, 2), (3, None)]) == ([], "3 to nothing")
+    assert placed([]) == ([], "")
+
+
+def test_relations_of_concepts_cannot_fill_the_memory(monkeypatch):
+    """n mentions of a concept and n relations of it name n times n mentions."""
+    monkeypatch.setattr(gold_module, "_MOST_ENDS", 100)
+    found = document()
+    gold = Gold(found, [0, 25])
+    for number in range(30):
+        gold.mention(f"T{number}", "x", "treat", [(6, 11)], concept=Concept("", "1"))
+        gold.relation_of_concepts(f"R{number}", "r", "1", "1")
+    gold.settle()
+    check_contracts(found)
+    assert len(found.gold.relations) == 30
+    assert sum(len(r.head) + len(r.tail) for r in found.gold.relations) == 120
+    assert [(e.kind, e.message) for e in found.errors] == [
+        ("gold_left_out", "56 ends of relations that have too many mentions")
     ]
 
 
