@@ -73,29 +73,26 @@ class ByConcept:
             identifier = identifier_of(mention.concept)
             if identifier not in concepts:
                 concept = concepts[identifier] = _Concept(identifier)
-                names = [part for part in concept.parts if not _BELONGING.fullmatch(part)]
-                for name in (identifier, mention.concept.id, *names):
+                for name in (identifier, mention.concept.id, *_names(concept.parts)):
                     self._named.setdefault(name, {})[identifier] = concept
             concepts[identifier].mentions.append((number, mention))
 
-    def named(self, identifier: str, type_: str | None = None) -> list[Mention]:
+    def named(self, identifier: str) -> list[Mention]:
         """The mentions that an identifier names, in their order.
 
         These are the mentions of the identifier, or of it among others. Where there are none, the
         mentions whose identifiers have all of its parts, in any order; else those that share a
-        name of the variant with it. Of numbers that name a gene and a species, `type_` decides.
+        name of the variant with it.
         """
         if identifier not in self._found:
             named = self._named.get(identifier)
             concepts = list(named.values()) if named else self._by_parts(identifier)
             self._found[identifier] = [m for _, m in merge(*(c.mentions for c in concepts))]
-        found = self._found[identifier]
-        of_type = [m for m in found if (m.type or "").lower() == type_.lower()] if type_ else found
-        return of_type or found
+        return self._found[identifier]
 
     def _by_parts(self, identifier: str) -> list[_Concept]:
         parts = frozenset(_parts(identifier))
-        having = {part: self._named[part] for part in parts if part in self._named}
+        having = {name: self._named[name] for name in _names(parts) if name in self._named}
         if not having:
             return []
         rarest = islice(min(having.values(), key=len).values(), _MOST_COMPARED)
@@ -103,8 +100,8 @@ class ByConcept:
             return whole
         sharing = {
             other: concept
-            for part, concepts in having.items()
-            if _NAME.fullmatch(part)
+            for name, concepts in having.items()
+            if _NAME.fullmatch(name)
             for other, concept in islice(concepts.items(), _MOST_COMPARED)
             if concept.agrees(parts)
         }
@@ -118,3 +115,8 @@ def _parts(identifier: str) -> list[str]:
         one = _NAME.fullmatch(part.strip()) or _BELONGING.fullmatch(part.strip())
         parts += [part] if one else _SEVERAL.split(part)
     return [part.strip() for part in parts if part.strip()]
+
+
+def _names(parts: Iterable[str]) -> list[str]:
+    """The parts that name a concept, and not what it belongs to."""
+    return [part for part in parts if not _BELONGING.fullmatch(part)]

@@ -381,15 +381,19 @@ class Gold:
         return found
 
     def _of_concept(self, identifier: str, type_: str | None) -> list[Mention]:
-        """The mentions that an identifier names; none behind the limit of a document."""
+        """The mentions that an identifier names; none behind the limit of a document.
+
+        A gene and a species may have the same number: `type_` tells them apart.
+        """
         if self._ends > _MOST_ENDS:
             self.leave_out("ends of relations that have too many mentions")
             return []
-        found = self._by_concept.named(identifier, type_)
+        found = self._by_concept.named(identifier)
         self._ends += len(found)
         if not found:
             self._missing.append(identifier)
-        return found
+        wanted = (type_ or "").lower()
+        return [m for m in found if (m.type or "").lower() == wanted] or found
 
     @cached_property
     def _by_concept(self) -> ByConcept:

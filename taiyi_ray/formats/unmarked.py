@@ -1,7 +1,7 @@
 """The bytes of a source as UTF-8, without the byte order mark that it may begin with.
 
 Windows programs write such marks, and UTF-16 with them. XML and plain text know more encodings and
-read them by themselves (xml_scanner.py, plain_text.py).
+find out by themselves (xml_scanner.py, plain_text.py).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from bioc import biocjson, biocxml
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from taiyi_ray.formats import bioc, bioc_json, bioc_xml, json_lines, pubtator
 from taiyi_ray.formats.format import Format
@@ -297,6 +298,8 @@ def test_files_of_the_package_s_own_tests(shared_data: Path) -> None:
     assert second.gold.events[0].arguments == [Argument("role1", 3, "bc")]
 
 
+KEYS = ["offset", "length", "type", "identifier", "refid", "role", "key"]
+
 # As PubTator 3 writes its own files: a text with a variant, and relations of concepts that call it
 # by some of its names. The one node of a relation refers to nothing (`refid` 0).
 TITLE = "PON1 L55M in Covid-19 of mice."
@@ -477,6 +480,41 @@ def test_an_annotation_or_relation_of_another_form_is_left_out_alone(bad: Any) -
     assert [error.kind for error in document.errors] == ["gold_left_out"]
     assert "that are not of the format" in document.errors[0].message
     assert document.gold.mentions[-1].text == "L55M"
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 40), 1 << 40)
+    | st.floats(-1e9, 1e9)
+    | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYS), inner),
+    max_leaves=6,
+)
+PLACE = st.fixed_dictionaries({}, optional={"offset": JSON, "length": JSON})
+ROLES = st.dictionaries(st.sampled_from(["role1", "role2", "type", "score", "entity1"]), JSON)
+ANNOTATION = st.fixed_dictionaries({"locations": st.lists(PLACE, max_size=2) | JSON},
+                                   optional={"id": JSON, "text": st.just("PON1") | JSON,
+                                             "infons": ROLES | JSON})  # fmt: skip
+RELATION = st.fixed_dictionaries(
+    {}, optional={"id": JSON, "infons": ROLES | JSON, "nodes": st.lists(ROLES, max_size=3) | JSON}
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ANNOTATION | JSON, max_size=3), st.lists(RELATION | JSON, max_size=3))
+def test_whatever_annotations_and_relations_are_the_document_is_read(annotations, relations):
+    record = {
+        "id": "7",
+        "passages": [{"offset": 0, "text": TITLE, "annotations": annotations}],
+        "relations": relations,
+    }
+    (document,) = read(bioc_json.FORMAT, collection(record))
+    check_contracts(document)
+    assert (document.status, document.text) == ("ok", TITLE)
+    if annotations:
+        told = sum(error.kind in ("gold_left_out", "gold_offsets") for error in document.errors)
+        assert told or len(document.gold.mentions) == len(annotations)
 
 
 def test_a_collection_says_of_which_day_it_is_and_what_describes_it() -> None:

@@ -15,12 +15,12 @@ Q192R = "tmVar:p|SUB|Q|192|R;HGVS:p.Q192R;VariantGroup:0;CorrespondingGene:5444;
 ALLELE = "tmVar:p|Allele|H|1975;VariantGroup:1;CorrespondingGene:1956;CorrespondingSpecies:9606"
 
 
-def named(identifier: str, *identifiers: str, type_: str | None = None) -> list[int]:
+def named(identifier: str, *identifiers: str) -> list[int]:
     """The numbers of the mentions of these identifiers that the first one names."""
     mentions = [
         Mention(n, "x", "x", 0, 1, concept=concept_of(one)) for n, one in enumerate(identifiers)
     ]
-    return [mention.id for mention in ByConcept(mentions).named(identifier, type_)]
+    return [mention.id for mention in ByConcept(mentions).named(identifier)]
 
 
 @pytest.mark.parametrize(
@@ -88,20 +88,15 @@ def test_a_variant_is_found_by_any_of_its_parts_that_name_it(parts, most):
     assert named(";".join(some), Q192R, L55M) == ([1] if names else [])
 
 
+def test_a_gene_that_a_variant_belongs_to_does_not_hide_the_variant():
+    mentions = ("Gene:7124", "RS#:1;HGVS:x;Gene:7124", "RS#:1;HGVS:y")
+    assert named("Gene:7124;HGVS:x;RS#:1", *mentions) == [1]
+    assert named("Gene:7124", *mentions) == [0]
+
+
 def test_concepts_that_are_joined_in_another_order_are_the_same():
     assert named("5595;5594", "5594;5595", "5594") == [0]
     assert named("1;9", "1", "9") == []
-
-
-def test_the_type_tells_a_gene_from_a_species_of_the_same_number():
-    mentions = [
-        Mention(0, "Species", "mice", 0, 1, concept=Concept("", "10090")),
-        Mention(1, "Gene", "PAK7", 0, 1, concept=Concept("", "10090")),
-    ]
-    by_concept = ByConcept(mentions)
-    assert [m.id for m in by_concept.named("10090", "gene")] == [1]
-    assert [m.id for m in by_concept.named("10090", "Variant")] == [0, 1]
-    assert [m.id for m in by_concept.named("10090")] == [0, 1]
 
 
 def test_no_relation_is_compared_with_more_than_a_few_identifiers():

@@ -124,6 +124,20 @@ def test_what_is_no_range_has_no_ranges():
     assert placed([]) == ([], "")
 
 
+@pytest.mark.parametrize(
+    ("type_", "found"), [("gene", [1]), ("Species", [0]), ("Variant", [0, 1]), (None, [0, 1])]
+)
+def test_the_type_tells_a_gene_from_a_species_of_the_same_number(type_, found):
+    one = document()
+    gold = Gold(one, [0, 25])
+    for number, kind in enumerate(("Species", "Gene")):
+        gold.mention(str(number), kind, "treat", [(6, 11)], concept=Concept("", "10090"))
+    gold.relation_of_concepts("R1", "r", "10090", "10090", (type_, None))
+    gold.settle()
+    (relation,) = one.gold.relations
+    assert (relation.head, relation.tail) == (found, [0, 1])
+
+
 def test_relations_of_concepts_cannot_fill_the_memory(monkeypatch):
     """n mentions of a concept and n relations of it name n times n mentions."""
     monkeypatch.setattr(gold_module, "_MOST_ENDS", 100)
