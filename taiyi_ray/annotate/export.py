@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import quote
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import Output
+from taiyi_ray.annotate.output import Output, day_of
 from taiyi_ray.annotate.plan import Plan, load_job, load_plan
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats import WRITTEN
 from taiyi_ray.formats.format import Writer, Written
-from taiyi_ray.records import Document, annotations_from_row, document_from_row
+from taiyi_ray.records import annotations_from_row, document_from_row
 from taiyi_ray.units import Unit
 
 _LONGEST_NAME = 150
@@ -94,27 +94,29 @@ def _by_source(plan: Plan) -> dict[str, list[Unit]]:
 
 def _written(
     rows: Iterable[dict[str, Any]], writer: Writer, exported: Exported
-) -> Iterator[tuple[Document, Written]]:
+) -> Iterator[tuple[dict[str, Any], Written]]:
     """Turn rows into records of the format; what is left out and lost is counted."""
     for row in rows:
         if row["status"] in ("failed", "deleted"):
             exported.left_out[f"{row['status']} documents"] += 1
             continue
-        document = document_from_row(row)
-        written = writer.write(document, annotations_from_row(row))
+        written = writer.write(document_from_row(row), annotations_from_row(row))
         exported.lost += written.lost
         exported.documents += 1
-        yield document, written
+        yield row, written
 
 
 def _write_files(
-    records: Iterator[tuple[Document, Written]],
+    records: Iterator[tuple[dict[str, Any], Written]],
     stem: str,
     writer: Writer,
     most: int | None,
     exported: Exported,
 ) -> None:
-    """Write a source as one file, or as several of at most so many documents."""
+    """Write a source as one file, or as several of at most so many documents.
+
+    A file is of the day of the run that made its first row: made again, it is the same.
+    """
     (ending,) = writer.endings
     for number in count():
         first = next(records, None)
@@ -123,7 +125,7 @@ def _write_files(
         rest = islice(records, None if most is None else most - 1)
         part = "" if most is None else f"-{number:06d}"
         with storage.written(f"{stem}{part}{ending}") as file:
-            between = writer.head
+            between = writer.head(day_of(first[0]["run_id"]))
             for _, written in chain([first], rest):
                 file.write(between + written.parts[ending])
                 between = writer.between
@@ -132,16 +134,28 @@ def _write_files(
 
 
 def _write_apart(
-    records: Iterator[tuple[Document, Written]], folder: str, writer: Writer, exported: Exported
+    records: Iterator[tuple[dict[str, Any], Written]],
+    folder: str,
+    writer: Writer,
+    exported: Exported,
 ) -> None:
     """Write each document of a source as files of its own, called by its id."""
     names: set[str] = set()
-    for document, written in records:
-        name = quote(document.document_id or "", safe="")[-_LONGEST_NAME:]
-        if not name or name.startswith(".") or name in names:
-            name = f"{document.position:09d}-{name}"
-        names.add(name)
+    for row, written in records:
+        name = _name(row["document_id"] or "", row["position"], names)
         for ending in writer.endings:
             with storage.written(storage.join(folder, f"{name}{ending}")) as file:
                 file.write(written.parts[ending])
             exported.files += 1
+
+
+def _name(document_id: str, position: int, names: set[str]) -> str:
+    """A name for a document's files that no other has, by its id and where needed its position.
+
+    `names` are those given so far, in small letters: many disks do not tell `a` from `A`.
+    """
+    name = quote(document_id, safe="")[-_LONGEST_NAME:]
+    while not name or name.startswith(".") or name.lower() in names:
+        name = f"{position:09d}-{name}"
+    names.add(name.lower())
+    return name

@@ -7,7 +7,6 @@ dies, the same command goes on from there.
 from __future__ import annotations
 
 import platform
-import secrets
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from rich.console import Console
 from taiyi_ray import cluster, models, placement, storage
 from taiyi_ray.annotate import sources
 from taiyi_ray.annotate.interrupts import Watchdog, terminable
-from taiyi_ray.annotate.output import Output, Totals, UnitFile, verify
+from taiyi_ray.annotate.output import Output, Totals, UnitFile, new_run_id, verify
 from taiyi_ray.annotate.plan import (
     Job,
     Plan,
@@ -243,9 +242,7 @@ class _Run:
     plan: Plan
     fingerprint: str
     console: Console
-    run_id: str = field(
-        default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-    )
+    run_id: str = field(default_factory=new_run_id)
     started: float = field(default_factory=time.time)
     ready: float | None = None
     """When the first engine was: rates are over the time from then to the newest commit."""

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any, cast
 
 import pyarrow as pa
@@ -32,6 +34,19 @@ from taiyi_ray.units import Unit, Units
 
 _FOOTER = b"taiyi_ray"
 _READERS = 16
+
+_BEGUN = "%Y%m%dT%H%M%S"
+"""How the id of a run begins: with the time when it began."""
+
+
+def new_run_id() -> str:
+    """An id for a run that begins now."""
+    return f"{datetime.now(UTC):{_BEGUN}}-{secrets.token_hex(3)}"
+
+
+def day_of(run_id: str) -> date:
+    """The day on which a run began."""
+    return datetime.strptime(run_id.partition("-")[0], _BEGUN).date()
 
 
 _MOST_LABELS = 200

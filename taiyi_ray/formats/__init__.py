@@ -27,6 +27,7 @@ from taiyi_ray.formats import (
 )
 from taiyi_ray.formats.format import Format, RawRecord
 from taiyi_ray.formats.gunzip import Gunzip
+from taiyi_ray.formats.unmarked import unmarked
 from taiyi_ray.records import Document, Failure
 
 FORMATS: tuple[Format, ...] = (
@@ -79,7 +80,7 @@ def recognised(path: str, stream: BinaryIO) -> Format | None:
     candidates = _candidates(path)
     if len(candidates) > 1:
         stream.seek(0)
-        head = _head(_unzipped(stream, path))
+        head = _head(unmarked(_unzipped(stream, path)))
         stream.seek(0)
         for candidate in candidates:
             if candidate.recognises is not None and candidate.recognises(head):

@@ -10,20 +10,28 @@ BioC is described by Comeau et al. 2013 (doi:10.1093/database/bat064, http://bio
 Offsets count characters of the whole document, from where each passage says that it begins.
 
 An annotation's type is its infon `type`, its concept `identifier` or the infon that is called by a
-terminology (`MESH`, `NCBI Gene`). A relation of two nodes is one of mentions; of more, with a
-`trigger`, or of one, it is an event; without nodes, two infons name its concepts (BioRED: `entity1`
-and `entity2`).
+terminology (`MESH`, `NCBI Gene`). What is wrong with an annotation or a relation costs it alone: it
+has no place, or is left out. Of relations there are four kinds:
+
+    of concepts   the infons `role1` and `role2` (PubTator 3: `Gene|5444` in XML, an object with
+                  `type` and `identifier` in JSON; its one node says nothing else), or no nodes and
+                  two infons (BioRED: `entity1` and `entity2`)
+    of mentions   two nodes
+    an event      other nodes, or one with the role `trigger`
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, cast, get_args
 
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import language
-from taiyi_ray.formats.gold import Gold, concept_of
+from taiyi_ray.formats.concepts import concept_of
+from taiyi_ray.formats.gold import Gold, in_order, said, whole
 from taiyi_ray.records import (
     Annotations,
     Concept,
@@ -46,6 +54,7 @@ _TERMINOLOGIES: Final = frozenset(
         *("uniprot", "go", "cellosaurus", "dbsnp", "rsid", "umls", "hpo", "mondo"),
     }
 )
+_ROLE: Final = re.compile(r"(?:([A-Za-z][A-Za-z _-]+)\|)?(.*)", re.DOTALL)
 # Infons of a document that our own writer fills from other fields than the metadata.
 _TITLE, _LANGUAGE, _VERSION = "title", "language", "version"
 _FOUND: Final = ("labels", "texts")
@@ -131,30 +140,49 @@ def _sentence(sentence: object) -> Values:
 
 def _annotations(gold: Gold, holders: Sequence[tuple[int | None, Values]]) -> None:
     for home, holder in holders:
-        for number, annotation in enumerate(_list(holder, "annotations")):
-            _annotation(gold, home, _object(annotation, f"annotations[{number}]"))
+        _each(gold, holder, "annotations", partial(_annotation, gold, home))
     for _, holder in holders:
-        for number, relation in enumerate(_list(holder, "relations")):
-            _relation(gold, _object(relation, f"relations[{number}]"))
+        _each(gold, holder, "relations", partial(_relation, gold))
+
+
+def _each(gold: Gold, holder: Values, key: str, read: Callable[[Values], None]) -> None:
+    """Read the objects of a list; what is not as BioC has it is left out and counted."""
+    listed = holder.get(key) or []
+    for item in listed if isinstance(listed, list) else [None]:
+        try:
+            read(_object(item, f"one of {key}"))
+        except FormatError:
+            gold.leave_out(f"{key} that are not of the format")
 
 
 def _annotation(gold: Gold, home: int | None, annotation: Values) -> None:
     infons = _infons(annotation)
-    ranges = []
-    for location in _list(annotation, "locations"):
-        start = _whole(_object(location, "a location"), "offset")
-        ranges.append((start, start + _whole(location, "length")))
+    ranges, misplaced = _ranges(_list(annotation, "locations"))
     grounded = infons.get("grounded", "exact")
     gold.mention(
         str(annotation.get("id", "")),
         infons.get("type"),
         _string(annotation, "text"),
         ranges,
+        misplaced=misplaced,
         home=home,
         concept=_concept(infons),
         score=_score(infons, "score"),
         grounded=cast(Grounded, grounded) if grounded in get_args(Grounded) else "exact",
     )
+
+
+def _ranges(locations: Sequence[object]) -> tuple[list[tuple[int, int]], str]:
+    """The ranges of locations, or what is said where one is no range."""
+    ranges: list[tuple[int, int]] = []
+    for location in locations:
+        stated = _object(location, "a location")
+        start, length = whole(stated.get("offset")), whole(stated.get("length"))
+        if start is None or length is None:
+            words = (said(stated.get(key)) for key in ("offset", "length"))
+            return [], "offset {}, length {}".format(*words)
+        ranges.append((start, start + length))
+    return ranges, ""
 
 
 def _concept(infons: dict[str, str]) -> Concept | None:
@@ -178,20 +206,37 @@ def _relation(gold: Gold, relation: Values) -> None:
     nodes = [_object(node, "a node") for node in _list(relation, "nodes")]
     roles = [(str(node.get("role", "")), str(node.get("refid", ""))) for node in nodes]
     names = {role for role, _ in roles}
+    score = _score(infons, "score")
     if "head_text" in infons and "tail_text" in infons:
         head, tail = ([key for role, key in roles if role == end] for end in ("head", "tail"))
         texts = (infons["head_text"], infons["tail_text"])
-        gold.relation(key, type_, head, tail, texts, _score(infons, "score"))
+        gold.relation(key, type_, head, tail, texts, score)
+    elif "role1" in infons and "role2" in infons:
+        (head_type, one), (tail_type, other) = (
+            _role(relation["infons"][name]) for name in ("role1", "role2")
+        )
+        gold.relation_of_concepts(key, type_, one, other, (head_type, tail_type), score)
     elif len(roles) == 2 and "trigger" not in names and "arguments" not in infons:
-        gold.relation(key, type_, [roles[0][1]], [roles[1][1]])
+        one, other = in_order(*roles)
+        gold.relation(key, type_, [one], [other])
     elif roles or "arguments" in infons:
         trigger = next((key for role, key in roles if role == "trigger"), None)
         arguments = [(role, key, "") for role, key in roles if role != "trigger"]
         gold.event(key, type_, trigger, _own_arguments(infons) or arguments)
     elif ends := _concepts_related(infons):
-        gold.relation_of_concepts(key, type_, *ends)
+        gold.relation_of_concepts(key, type_, *ends, score=score)
     else:
         gold.leave_out("relations without nodes")
+
+
+def _role(value: object) -> tuple[str | None, str]:
+    """The type and the identifier of a concept that plays a role, as PubTator 3 writes them."""
+    if isinstance(value, dict):
+        type_ = value.get("type")
+        return type_ if isinstance(type_, str) else None, str(value.get("identifier") or "")
+    match = _ROLE.fullmatch(str(value))
+    assert match is not None  # it matches any text
+    return match[1], match[2].strip()
 
 
 def _own_arguments(infons: dict[str, str]) -> list[tuple[str, str | None, str]]:
@@ -206,7 +251,7 @@ def _own_arguments(infons: dict[str, str]) -> list[tuple[str, str | None, str]]:
 def _concepts_related(infons: dict[str, str]) -> tuple[str, str] | None:
     if "entity1" in infons and "entity2" in infons:
         return infons["entity1"], infons["entity2"]
-    rest = [value for name, value in infons.items() if name != "novel"]
+    rest = [value for name, value in infons.items() if name not in ("novel", "score")]
     return (rest[0], rest[1]) if len(rest) == 2 else None
 
 
@@ -248,10 +293,10 @@ def _string(record: Values, key: str) -> str | None:
 
 
 def _whole(record: Values, key: str) -> int:
-    value = record.get(key)
-    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-    if type(number) is not int or not 0 <= number < 1 << 31:
-        raise FormatError("invalid_record", f"{key} must be a whole number, not {value!r}")
+    number = whole(record.get(key))
+    if number is None:
+        message = f"{key} must be a whole number, not {said(record.get(key))}"
+        raise FormatError("invalid_record", message)
     return number
 
 
@@ -271,6 +316,10 @@ def _score(infons: dict[str, str], key: str) -> float | None:
 
 # --------------------------------------------------------------------------------------- writing
 
+SOURCE: Final = "taiyi_ray"
+KEY: Final = "taiyi_ray/docs/formats.md"
+"""The file that describes a collection's infons. Some readers refuse a collection without one."""
+
 
 def values_of(document: Document, annotations: Annotations) -> Values:
     """The BioC document of a Document and its annotations; nothing of them is lost."""
@@ -281,15 +330,16 @@ def values_of(document: Document, annotations: Annotations) -> Values:
         _VERSION: document.version,
         **{name: _json_or_none(getattr(annotations, name)) for name in _FOUND},
     }
-    homeless = [m for m in annotations.mentions if _home(m, document) is None]
+    at_home: dict[int | None, list[Mention]] = {}
+    for mention in annotations.mentions:
+        at_home.setdefault(_home(mention, document), []).append(mention)
     return {
         "id": document.document_id or "",
         "infons": _texts(infons),
         "passages": [
-            _passage(passage, [m for m in annotations.mentions if _home(m, document) == n])
-            for n, passage in enumerate(document.passages)
+            _passage(passage, at_home.get(n, ())) for n, passage in enumerate(document.passages)
         ],
-        "annotations": [_mention(mention) for mention in homeless],
+        "annotations": [_mention(mention) for mention in at_home.get(None, ())],
         "relations": [
             *(_written_relation(relation) for relation in annotations.relations),
             *(_written_event(event) for event in annotations.events),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from typing import BinaryIO, Final
 
 import ijson
@@ -16,6 +17,7 @@ import ijson
 from taiyi_ray.formats import bioc
 from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord, Writer, Written
 from taiyi_ray.formats.json_lines import json_object
+from taiyi_ray.formats.unmarked import unmarked
 from taiyi_ray.records import Annotations, Document
 
 _HOLDERS: Final = frozenset({"documents", "PubTator3"})
@@ -45,7 +47,7 @@ def _documents(stream: BinaryIO) -> Iterator[RawRecord]:
     """Follow the parser's events; take each object in a list of documents, or the only one."""
     path: list[str] = []
     taken: _Taken | None = None
-    for event, value in ijson.basic_parse(stream, use_float=True):
+    for event, value in ijson.basic_parse(unmarked(stream), use_float=True):
         if event == "map_key":
             path[-1] = value
             if len(path) == 1 and value in _HOLDERS:
@@ -123,6 +125,12 @@ def write(document: Document, annotations: Annotations) -> Written:
     return Written({".json": json.dumps(values, ensure_ascii=False).encode()}, Counter())
 
 
+def _head(day: date) -> bytes:
+    """The beginning of a collection."""
+    says = {"source": bioc.SOURCE, "date": str(day), "key": bioc.KEY, "infons": {}}
+    return json.dumps(says).removesuffix("}").encode() + b', "documents": [\n'
+
+
 FORMAT = Format(
     "bioc-json",
     (".json",),
@@ -132,7 +140,7 @@ FORMAT = Format(
     writer=Writer(
         (".json",),
         write,
-        head=b'{"source": "taiyi_ray", "date": "", "key": "", "infons": {}, "documents": [\n',
+        head=_head,
         between=b",\n",
         tail=b"\n]}\n",
     ),

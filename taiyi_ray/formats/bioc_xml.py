@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from typing import Any, BinaryIO, Final
 
 from lxml import etree
@@ -82,6 +83,14 @@ def write(document: Document, annotations: Annotations) -> Written:
     return Written({".xml": etree.tostring(element, encoding="utf-8") + b"\n"}, +lost)
 
 
+def _head(day: date) -> bytes:
+    """The beginning of a collection; BioC.dtd wants what it is of, in this order."""
+    return (
+        "<?xml version='1.0' encoding='UTF-8'?>\n<!DOCTYPE collection SYSTEM \"BioC.dtd\">\n"
+        f"<collection><source>{bioc.SOURCE}</source><date>{day}</date><key>{bioc.KEY}</key>\n"
+    ).encode()
+
+
 def _element(tag: str, values: dict[str, Any], lost: Counter[str]) -> Element:
     """The inverse of `_values`, its parts in the order of BioC's DTD."""
     element = etree.Element(tag, {k: str(values[k]) for k in _ATTRIBUTES.get(tag, ())})
@@ -115,8 +124,7 @@ FORMAT = Format(
     writer=Writer(
         (".xml",),
         write,
-        head=b"<?xml version='1.0' encoding='UTF-8'?>\n<!DOCTYPE collection SYSTEM \"BioC.dtd\">\n"
-        b"<collection><source>taiyi_ray</source><date/><key/>\n",
+        head=_head,
         tail=b"</collection>\n",
         losses="characters that XML does not know become U+FFFD",
     ),

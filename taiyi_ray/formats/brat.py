@@ -18,18 +18,19 @@ event as an argument becomes its trigger, the `2` of a second `Theme2` goes.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
 from typing import BinaryIO
 
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import plain_text
+from taiyi_ray.formats.concepts import concept_of, identifier_of
 from taiyi_ray.formats.format import Format, RawRecord, Writer, Written, decoded, whole
-from taiyi_ray.formats.gold import Gold, concept_of, identifier_of
+from taiyi_ray.formats.gold import Gold, in_order, placed
+from taiyi_ray.formats.unmarked import unmarked, unmarked_bytes
 from taiyi_ray.records import Annotations, Concept, Document, Event, Mention, Relation
 
-_PLACE = re.compile(r"([^ ]+) ([0-9]+ [0-9]+(?:;[0-9]+ [0-9]+)*)")
 _ROLE_NUMBER = re.compile(r"([^0-9].*?)[0-9]+")
 _NOT_OF_NAMES = re.compile(r"[^\w-]+")
 _LINE = re.compile("[^\n]+")
@@ -41,7 +42,7 @@ _NOT_READ = str.maketrans("\r\0", "\n\ufffd")
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
     """Yield the annotations of one document; what lies beside them holds its text."""
-    yield whole(stream, "document")
+    yield whole(unmarked(stream), "document")
 
 
 def parse(raw: RawRecord) -> Document:
@@ -51,7 +52,7 @@ def parse(raw: RawRecord) -> Document:
     document = plain_text.parse(RawRecord("text", raw.beside[".txt"]))
     gold = Gold(document, [passage.offset for passage in document.passages])
     lines = []
-    for data in (raw.data, raw.beside.get(".a2", b"")):
+    for data in (raw.data, unmarked_bytes(raw.beside.get(".a2", b""))):
         lines += [line.removesuffix("\r") for line in decoded(data, "annotations").split("\n")]
     concepts: dict[str, Concept | None] = {}
     for line in lines:
@@ -88,7 +89,10 @@ def _annotation(
         for other in body[2:]:
             gold.relation(number, body[0], [body[1]], [other])
     elif kind == "R" and len(body) == 3:
-        head, tail = (part.partition(":")[2] for part in body[1:])
+        (role, one), (other_role, other) = (
+            (name, end) for name, _, end in (part.partition(":") for part in body[1:])
+        )
+        head, tail = in_order((role, one), (other_role, other))
         gold.relation(key, body[0], [head], [tail])
     elif kind == "E":
         type_, _, trigger = body[0].partition(":")
@@ -105,12 +109,13 @@ def _annotation(
 
 def _mention(gold: Gold, key: str, rest: str, text: str, concept: Concept | None) -> bool:
     place, tab, surface = rest.partition("\t")
-    match = _PLACE.fullmatch(place.strip())
-    if match is None:
+    type_, _, where = place.strip().partition(" ")
+    if not type_:
         return False
-    numbers = [part.split(" ") for part in match[2].split(";")]
-    ranges = _joined([(int(start), int(end)) for start, end in numbers], text)
-    gold.mention(key, match[1], surface if tab else None, ranges, concept=concept)
+    numbers = [part.partition(" ") for part in where.split(";")]
+    ranges, misplaced = placed([(start, end) for start, _, end in numbers])
+    ranges = _joined(ranges, text)
+    gold.mention(key, type_, surface if tab else None, ranges, misplaced=misplaced, concept=concept)
     return True
 
 
@@ -201,11 +206,26 @@ def _written_relation(
     if not heads or not tails:
         lost["relations of mentions without a place: left out"] += 1
         return
-    head, tail = min(product(heads, tails), key=lambda two: abs(_start(two[0]) - _start(two[1])))
+    head, tail = _closest(heads, tails)
     ends = ([head.id], [tail.id], head.text, tail.text, None)
     stated = (relation.head, relation.tail, relation.head_text, relation.tail_text, relation.score)
     lost["relations: of the two closest mentions alone, scores left out"] += ends != stated
     yield f"R{relation.id}\t{_name(relation.type, lost)} Arg1:T{head.id} Arg2:T{tail.id}"
+
+
+def _closest(heads: Sequence[Mention], tails: Sequence[Mention]) -> tuple[Mention, Mention]:
+    """The head and the tail whose beginnings are nearest to each other."""
+    first = {_start(tail): tail for tail in reversed(tails)}
+    starts = sorted(first)
+    best: tuple[int, Mention, Mention] | None = None
+    for head in heads:
+        at = bisect_left(starts, _start(head))
+        for start in starts[max(0, at - 1) : at + 1]:
+            distance = abs(_start(head) - start)
+            if best is None or distance < best[0]:
+                best = (distance, head, first[start])
+    assert best is not None
+    return best[1:]
 
 
 def _start(mention: Mention) -> int:

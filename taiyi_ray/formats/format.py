@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import BinaryIO
 
 from taiyi_ray.errors import FormatError
@@ -59,14 +60,15 @@ class Writer:
     Attributes:
         endings: of the files that a name stands for; the last one is the source when read again.
         write: turns a document and what was found in it into one record of each file.
-        head, between, tail: bytes around the records of a file.
+        head: the bytes before the records of a file, which may say of which day these are.
+        between, tail: the bytes between them and behind them.
         apart: each document is files of its own.
         losses: what the format cannot hold, in words for the documentation.
     """
 
     endings: tuple[str, ...]
     write: Callable[[Document, Annotations], Written]
-    head: bytes = b""
+    head: Callable[[date], bytes] = lambda day: b""
     between: bytes = b""
     tail: bytes = b""
     apart: bool = False

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
+from taiyi_ray.formats.concepts import ByConcept
 from taiyi_ray.grounding import Folded
 from taiyi_ray.records import (
     Argument,
@@ -35,40 +36,61 @@ from taiyi_ray.records import (
 )
 
 _NUMBER = re.compile(r"[A-Za-z]*([0-9]{1,9})")
-_PREFIXED = re.compile(r"([A-Za-z][\w .-]*):(?! )([^:;|,]+)")
-_SEVERAL = re.compile("[,;|+]")
-_NOTHING = frozenset({"", "-", "-1", "none", "null"})
+_WHOLE = re.compile(r"\s*([0-9]{1,10})(?:\.0+)?\s*")
+
+# Roles of the head and the tail; of numbered ones (`Arg1`, `Arg2`) the numbers decide.
+_NUMBERED = re.compile("([^0-9]*)([0-9]{1,9})")
+_ENDS = frozenset({("head", "tail"), ("subject", "object"), ("source", "target")})
 
 _FAR = 8
 """Characters that a mention may be off."""
 
+_MOST_ENDS = 1 << 20
+"""Mentions at the ends of all relations of concepts in a document: each names all of a concept's,
+so that a small file could fill the memory."""
+
 Ranges = Sequence[tuple[int, int]]
 
 
-def concept_of(identifier: str | None) -> Concept | None:
-    """The concept of an identifier as corpora write them: `MESH:D003000`, `3175`, none for `-1`."""
-    identifier = (identifier or "").strip()
-    if identifier.lower() in _NOTHING:
-        return None
-    named = _PREFIXED.fullmatch(identifier)
-    return Concept(named[1], named[2]) if named else Concept("", identifier)
+def whole(value: object) -> int | None:
+    """The whole number that a source has here, as a number or in digits; None for all else."""
+    if isinstance(value, str):
+        match = _WHOLE.fullmatch(value)
+        value = int(match[1]) if match else None
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value < 1 << 31 else None
 
 
-def identifier_of(concept: Concept) -> str:
-    """The inverse of `concept_of`."""
-    return f"{concept.db}:{concept.id}" if concept.db else concept.id
+def said(value: object) -> str:
+    """What a source has where a number should stand, for a message."""
+    if value is None or isinstance(value, str | float):
+        return "nothing" if value in (None, "") else f"{value!r:.40}"
+    return str(value) if isinstance(value, int) and abs(value) < 1 << 63 else "no number"
 
 
-def of_concepts(mentions: Sequence[Mention]) -> dict[str, list[Mention]]:
-    """Mentions by the identifier of their concept, and by each where it joins several."""
-    found: dict[str, list[Mention]] = {}
-    for mention in mentions:
-        if mention.concept is not None:
-            id_ = mention.concept.id
-            several = [part.strip() for part in _SEVERAL.split(id_)]
-            for name in dict.fromkeys([identifier_of(mention.concept), id_, *several]):
-                found.setdefault(name, []).append(mention)
-    return found
+def placed(stated: Iterable[tuple[object, object]]) -> tuple[list[tuple[int, int]], str]:
+    """The ranges of (start, end) as a source has them, or what it says where one is no range."""
+    ranges: list[tuple[int, int]] = []
+    for one, other in stated:
+        start, end = whole(one), whole(other)
+        if start is None or end is None:
+            return [], f"{said(one)} to {said(other)}"
+        ranges.append((start, end))
+    return ranges, ""
+
+
+def in_order(one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
+    """The head and the tail of two (role, key): by their roles (`Arg1`, `Arg2`), else as given."""
+    return (other[1], one[1]) if _is_second(one[0], other[0]) else (one[1], other[1])
+
+
+def _is_second(role: str, other: str) -> bool:
+    """Tell whether a role comes behind the other one."""
+    first, second = (_NUMBERED.fullmatch(name.lower()) for name in (other, role))
+    if first and second and first[1] == second[1]:
+        return int(first[2]) < int(second[2])
+    return (other.lower(), role.lower()) in _ENDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +103,7 @@ class _Link:
     texts: tuple[str | None, str | None]
     score: float | None
     concepts: bool
+    types: tuple[str | None, str | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +135,7 @@ class Gold:
         self._lost: list[str] = []
         self._missing: list[str] = []
         self._left_out: Counter[str] = Counter()
+        self._ends = 0
 
     # -------------------------------------------------------------------------------- collecting
 
@@ -122,6 +146,7 @@ class Gold:
         text: str | None,
         ranges: Ranges,
         *,
+        misplaced: str = "",
         home: int | None = None,
         concept: Concept | None = None,
         score: float | None = None,
@@ -135,6 +160,7 @@ class Gold:
             text: as the source has it; None where it does not say.
             ranges: half-open ranges as the source counts, several of a discontinuous mention, none
                 of one that was never located.
+            misplaced: what the source says, where that is no range: `ranges` are none then.
             home: index of the passage that it is listed with.
             concept: what it was normalised to.
             score: how sure its maker was.
@@ -152,8 +178,8 @@ class Gold:
             mention.end = max(span.end for span in spans)
             mention.spans = spans if len(spans) > 1 else []
             mention.passage = self._passage_at(mention.start)
-        elif ranges:
-            self._lost.append(f"{text or ''!r} at {_shown(ranges)}")
+        elif ranges or misplaced:
+            self._lost.append(f"{text or ''!r} at {misplaced or _shown(ranges):.100}")
         self._mentions.append((key, mention))
 
     def relation(
@@ -168,9 +194,21 @@ class Gold:
         """Add a relation between annotations, named by their ids."""
         self._links.append(_Link(key, type_, (head, tail), texts, score, concepts=False))
 
-    def relation_of_concepts(self, key: str, type_: str, head: str, tail: str) -> None:
-        """Add a relation between concepts: between all mentions of the one and of the other."""
-        self._links.append(_Link(key, type_, ([head], [tail]), (head, tail), None, concepts=True))
+    def relation_of_concepts(
+        self,
+        key: str,
+        type_: str,
+        head: str,
+        tail: str,
+        types: tuple[str | None, str | None] = (None, None),
+        score: float | None = None,
+    ) -> None:
+        """Add a relation between concepts: between all mentions of the one and of the other.
+
+        `types` are those of the mentions, where the source says it.
+        """
+        ends = ([head], [tail])
+        self._links.append(_Link(key, type_, ends, (head, tail), score, True, types))
 
     def event(
         self,
@@ -320,7 +358,10 @@ class Gold:
     ) -> tuple[list[int], str]:
         """The mentions at one end of a relation, and its surface."""
         keys, text = link.ends[side], link.texts[side]
-        found = self._of_concept(keys) if link.concepts else self._resolved(keys, of_key, events)
+        if link.concepts:
+            found = self._of_concept(keys[0], link.types[side])
+        else:
+            found = self._resolved(keys, of_key, events)
         if found and (link.concepts or text is None):
             text = found[0].text
         return [mention.id for mention in found], text or ""
@@ -339,15 +380,24 @@ class Gold:
                 self._missing.append(key)
         return found
 
-    def _of_concept(self, identifiers: Sequence[str]) -> list[Mention]:
-        found = [mention for id_ in identifiers for mention in self._by_concept.get(id_, ())]
+    def _of_concept(self, identifier: str, type_: str | None) -> list[Mention]:
+        """The mentions that an identifier names; none behind the limit of a document.
+
+        A gene and a species may have the same number: `type_` tells them apart.
+        """
+        if self._ends > _MOST_ENDS:
+            self.leave_out("ends of relations that have too many mentions")
+            return []
+        found = self._by_concept.named(identifier)
+        self._ends += len(found)
         if not found:
-            self._missing += identifiers
-        return found
+            self._missing.append(identifier)
+        wanted = (type_ or "").lower()
+        return [m for m in found if (m.type or "").lower() == wanted] or found
 
     @cached_property
-    def _by_concept(self) -> dict[str, list[Mention]]:
-        return of_concepts([mention for _, mention in self._mentions])
+    def _by_concept(self) -> ByConcept:
+        return ByConcept(mention for _, mention in self._mentions)
 
     def _tell(self, repeated: Sequence[str]) -> None:
         where = self._document.document_id or ""

@@ -18,6 +18,7 @@ A line with `id` and `passages` in place of `document_id` is a BioC document (bi
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Final
@@ -32,7 +33,8 @@ from taiyi_ray.formats.format import (
     Written,
     decoded,
 )
-from taiyi_ray.formats.gold import Gold
+from taiyi_ray.formats.gold import Gold, placed
+from taiyi_ray.formats.unmarked import unmarked
 from taiyi_ray.records import (
     Annotations,
     Document,
@@ -43,7 +45,6 @@ from taiyi_ray.records import (
 )
 
 _CHUNK = 1 << 20
-_BOM: Final = b"\xef\xbb\xbf"
 _KEYS: Final = frozenset(
     {"document_id", "text", "passages", "title", "language", "version", "metadata"}
 )
@@ -67,23 +68,25 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
 
 
 def lines(stream: BinaryIO) -> Iterator[bytes | None]:
-    """Yield the lines without their ends, None for one over the limit."""
-    first, rest, skipping = True, bytearray(), False
+    """Yield the lines in UTF-8 without their ends, None for one over the limit.
+
+    No line begins with a byte order mark, also where several files were made one.
+    """
+    stream = unmarked(stream)
+    rest, skipping = bytearray(), False
     while chunk := stream.read(_CHUNK):
         *ended, last = chunk.split(b"\n")
         for part in ended:
-            line, rest = bytes(rest) + part, bytearray()
-            if first:
-                line, first = line.removeprefix(_BOM), False
+            line, rest = (bytes(rest) + part).removeprefix(BOM_UTF8), bytearray()
             yield None if skipping or len(line) > MAX_RECORD_BYTES else line.removesuffix(b"\r")
             skipping = False
         rest += last
-        if skipping or len(rest) > MAX_RECORD_BYTES + len(_BOM):
+        if skipping or len(rest) > MAX_RECORD_BYTES + len(BOM_UTF8):
             rest, skipping = bytearray(), True
     if skipping:
         yield None
     elif rest:
-        line = bytes(rest).removeprefix(_BOM) if first else bytes(rest)
+        line = bytes(rest).removeprefix(BOM_UTF8)
         yield None if len(line) > MAX_RECORD_BYTES else line
 
 
@@ -143,34 +146,36 @@ def _give_gold(document: Document, found: dict[str, Any]) -> None:
     Raises:
         AttributeError, KeyError, TypeError, ValueError: they are not as in our rows.
     """
-    stated = annotations_from_row(found)
+    rows = annotations_from_row(found)
     gold = Gold(document, [passage.offset for passage in document.passages])
-    for mention in stated.mentions:
-        ranges = [(span.start, span.end) for span in mention.spans]
-        if not ranges and mention.start is not None and mention.end is not None:
-            ranges = [(mention.start, mention.end)]
+    for mention in rows.mentions:
+        stated: list[tuple[object, object]] = [(span.start, span.end) for span in mention.spans]
+        if not stated and (mention.start, mention.end) != (None, None):
+            stated = [(mention.start, mention.end)]
+        ranges, misplaced = placed(stated)
         gold.mention(
             str(mention.id),
             mention.type,
             mention.text,
             ranges,
+            misplaced=misplaced,
             concept=mention.concept,
             score=mention.score,
             grounded=mention.grounded,
         )
-    for relation in stated.relations:
+    for relation in rows.relations:
         texts = (relation.head_text, relation.tail_text)
         head, tail = ([str(n) for n in ids] for ids in (relation.head, relation.tail))
         gold.relation(str(relation.id), relation.type, head, tail, texts, relation.score)
-    for event in stated.events:
+    for event in rows.events:
         trigger = None if event.trigger is None else str(event.trigger)
         arguments = [
             (a.role, None if a.mention is None else str(a.mention), a.text) for a in event.arguments
         ]
         gold.event(f"E{event.id}", event.type, trigger, arguments)
     gold.settle()
-    document.gold.labels += stated.labels
-    document.gold.texts += stated.texts
+    document.gold.labels += rows.labels
+    document.gold.texts += rows.texts
 
 
 def json_object(line: bytes) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Plain text: a file is one document of one passage, in UTF-8, UTF-16 with its mark, or GB18030."""
+"""Plain text: a file is one document of one passage, in UTF-8, GB18030, or UTF-16 or UTF-32 with
+their marks."""
 
 from __future__ import annotations
 
@@ -9,15 +10,16 @@ from typing import BinaryIO, Final
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import language
 from taiyi_ray.formats.format import Format, RawRecord, whole
+from taiyi_ray.formats.unmarked import MARKS
 from taiyi_ray.records import Document, passages
 
-_MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_ENCODINGS: Final = (*MARKS, (codecs.BOM_UTF8, "utf-8-sig"))
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
     """Yield the whole file as one record; only a file within the limit is held in memory."""
     record = whole(stream, "text")
-    if not record.data.strip() or record.data in _MARKS:
+    if not record.data.strip() or record.data in dict(_ENCODINGS):
         record = RawRecord.broken("empty", "the file is empty")
     yield record
 
@@ -35,7 +37,7 @@ def parse(raw: RawRecord) -> Document:
 
 def _decoded(data: bytes) -> str:
     """Decode the file by its mark, else as UTF-8, else as GB18030 if that makes it Chinese."""
-    encoding = "utf-16" if data.startswith(_MARKS[1:]) else "utf-8-sig"
+    encoding = next((name for mark, name in _ENCODINGS if data.startswith(mark)), "utf-8-sig")
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:

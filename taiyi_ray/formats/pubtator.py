@@ -8,7 +8,8 @@
 The form is that of NCBI's tools (https://www.ncbi.nlm.nih.gov/research/pubtator3/tutorial, Wei et
 al. 2013, doi:10.1093/nar/gkt441). Offsets are half-open, in characters over title, one character
 and abstract; real files hold others too (gold.py). A line of a mention may lack the identifier, or
-have more columns, which are not read. A relation is one of all the mentions of two concepts.
+have more columns, which are not read. A relation is one of all the mentions of two concepts, which
+it may name otherwise than they do (concepts.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import BinaryIO, Final
 
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import language
+from taiyi_ray.formats.concepts import ByConcept, concept_of, identifier_of
 from taiyi_ray.formats.format import (
     MAX_RECORD_BYTES,
     Format,
@@ -28,12 +30,11 @@ from taiyi_ray.formats.format import (
     Written,
     decoded,
 )
-from taiyi_ray.formats.gold import Gold, concept_of, identifier_of, of_concepts
+from taiyi_ray.formats.gold import Gold, placed
 from taiyi_ray.formats.json_lines import lines
 from taiyi_ray.records import Annotations, Document, Mention, passages
 
 _TEXT = re.compile(rb"([^|\s]+)\|([a-z])\|")
-_BOM: Final = b"\xef\xbb\xbf"
 _TYPES: Final = {"t": "title", "a": "abstract"}
 
 # The characters that end a line or a column: a blank of the same length keeps the offsets.
@@ -42,7 +43,7 @@ _BREAKS = str.maketrans("\n\r\t", "   ")
 
 def recognises(head: bytes) -> bool:
     """Tell whether the first line that is not blank is a title."""
-    match = _TEXT.match(head.removeprefix(_BOM).lstrip())
+    match = _TEXT.match(head.lstrip())
     return match is not None and match[2] == b"t"
 
 
@@ -121,14 +122,23 @@ def _row(gold: Gold, key: str, row: list[str], document_id: str) -> None:
     """Add what a line below the texts says."""
     if row[0].strip() != document_id or len(row) < 4:
         gold.leave_out("lines that are not of the format")
-    elif row[1].isdecimal() and row[2].isdecimal():
+    elif not _is_relation(row[1]):
         type_ = row[4].strip() if len(row) > 4 else ""
         concept = concept_of(row[5]) if len(row) > 5 else None
-        place = (int(row[1]), int(row[2]))
-        gold.mention(key, type_ or None, row[3], [place], concept=concept)
+        ranges, misplaced = placed([(row[1], row[2])])
+        gold.mention(key, type_ or None, row[3], ranges, misplaced=misplaced, concept=concept)
     else:
         type_, head, tail = (column.strip() for column in row[1:4])
         gold.relation_of_concepts(f"relation {key}", type_, head, tail)
+
+
+def _is_relation(column: str) -> bool:
+    """Tell the type of a relation from the start of a mention, however wrong this is."""
+    try:
+        float(column or "0")
+    except ValueError:
+        return not column.isspace()
+    return False
 
 
 # --------------------------------------------------------------------------------------- writing
@@ -178,7 +188,7 @@ def _write_relations(
 ) -> None:
     located = [mention for mention in annotations.mentions if mention.start is not None]
     by_number = {mention.id: mention for mention in located}
-    by_concept = of_concepts(located)
+    by_concept = ByConcept(located)
     for relation in annotations.relations:
         ends = []
         same = relation.score is None
@@ -189,11 +199,15 @@ def _write_relations(
             concepts = [m.concept for n in ids if (m := by_number.get(n)) and m.concept]
             if concepts:
                 ends.append(identifier_of(concepts[0]).translate(_BREAKS))
-                read = by_concept.get(ends[-1], [])
-                same &= [m.id for m in read] == ids and [m.text for m in read[:1]] == [text]
+                read = by_concept.named(ends[-1])
+                same &= len(read) == len(ids) and [m.id for m in read] == ids
+                same &= [m.text for m in read[:1]] == [text]
         if len(ends) == 2:
             lost["relations: of other mentions of the same concepts too"] += not same
-            out.append("\t".join([id_, relation.type.translate(_BREAKS), *ends]))
+            type_ = relation.type.translate(_BREAKS).strip()
+            type_ = type_ if _is_relation(type_) else f"_{type_}"
+            lost["types: another spelling"] += type_ != relation.type
+            out.append("\t".join([id_, type_, *ends]))
         else:
             lost["relations of mentions without a concept: left out"] += 1
 

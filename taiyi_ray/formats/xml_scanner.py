@@ -15,27 +15,16 @@ from typing import BinaryIO, Final
 
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats.format import MAX_RECORD_BYTES, RawRecord
+from taiyi_ray.formats.unmarked import INVALID, MARKS
 
 _CHUNK = 1 << 20
 _AHEAD = 1 << 18
 
 # ------------------------------------------------------------------------------------- encodings
 
-_BOMS: Final = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-    (b"<\0", "utf-16-le"),
-    (b"\0<", "utf-16-be"),
-)
+_BEGINNINGS: Final = (*MARKS, (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
 _DECLARED = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml\s[^<>]*?encoding\s*=\s*["']([^"'<>]*)["']""")
 _PROBE: Final = r'<a b="\u0041+ZeU-">~{'
-
-# A byte that its encoding does not know becomes a lone surrogate: not valid in the UTF-8 that the
-# parser sees, so it fails the record it is in and no other.
-_INVALID = "taiyi_ray.invalid"
-codecs.register_error(_INVALID, lambda error: ("\udcff", getattr(error, "end", 0)))
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:
@@ -49,7 +38,7 @@ def _read(stream: BinaryIO, size: int) -> bytes:
 
 def _foreign_encoding(head: bytes) -> str | None:
     """Return the encoding that the data must be decoded from, None where it is UTF-8 already."""
-    for mark, name in _BOMS:
+    for mark, name in _BEGINNINGS:
         if head.startswith(mark):
             return name
     declared = _DECLARED.match(head)
@@ -75,7 +64,7 @@ def _utf8_chunks(stream: BinaryIO) -> Iterator[bytes]:
     encoding = _foreign_encoding(chunk)
     decode: Callable[[bytes], str] | None = None
     if encoding is not None:
-        decode = codecs.getincrementaldecoder(encoding)(errors=_INVALID).decode
+        decode = codecs.getincrementaldecoder(encoding)(errors=INVALID).decode
     while chunk:
         utf8 = decode(chunk).encode("utf-8", "surrogatepass") if decode else chunk
         if utf8:

@@ -11,6 +11,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -203,7 +204,7 @@ class _Result:
 def _joined(files: Iterable[tuple[str, dict[str, bytes]]], writer: Writer) -> bytes:
     (ending,) = writer.endings
     records = [parts[ending] for _, parts in files]
-    return writer.head + writer.between.join(records) + writer.tail
+    return writer.head(datetime.now(UTC).date()) + writer.between.join(records) + writer.tail
 
 
 def _zipped(files: Iterable[tuple[str, dict[str, bytes]]]) -> bytes:

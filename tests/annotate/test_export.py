@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from taiyi_ray import storage
+from taiyi_ray.annotate import sources
 from taiyi_ray.annotate.export import export
-from taiyi_ray.annotate.output import Output
-from taiyi_ray.annotate.plan import Job, Part, PlannedSource, put_job
+from taiyi_ray.annotate.output import Output, day_of, new_run_id
+from taiyi_ray.annotate.plan import Job, Part, PlannedSource, add_part, put_job
 from taiyi_ray.annotator import Annotated, failed
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import WRITTEN, documents, named, recognised
@@ -27,6 +34,8 @@ from taiyi_ray.records import (
 from taiyi_ray.units import Unit
 from tests.annotate.jobs import annotate, table
 from tests.formats.annotated import check_contracts, comparable
+
+RUN = "20260301T120000-abcdef"
 
 BIOC = """<?xml version="1.0"?><collection><source/><date/><key/>
 <document><id>1</id><passage><infon key="type">title</infon><offset>0</offset>
@@ -49,24 +58,45 @@ def a_document(position: int, document_id: str, source: str) -> Annotated:
     return Annotated(document, Annotations([mention]))
 
 
+SOURCES = [
+    sources.source_name(path, "/in")
+    for path in ("/in/a.jsonl", "/in/A.jsonl", "/in/b/a.jsonl", "/in/b%2Fa.jsonl", "/in/a")
+]
+
+
 def an_output(folder: Path, ids: list[str], *, committed: int | None = None) -> tuple[str, str]:
     """An output of units of two documents each, of one source; the third document failed."""
-    output, source = str(folder / "out"), "a.jsonl-01234567"
-    units = [(n, min(n + 1, len(ids) - 1)) for n in range(0, len(ids), 2)]
-    planned = PlannedSource(
-        name=source, path="/a.jsonl", format="jsonl", size=1, tag="", sha256=None, complete=True,
-        units=units,
-    )  # fmt: skip
-    job = Job(fingerprint="f", identity={}, config={}, versions={}, part=Part(sources=[planned]))
-    put_job(output, job)
-    for first, last in units[:committed]:
-        unit = Unit(source=source, path="/a.jsonl", first=first, last=last)
-        found = [a_document(n, ids[n], source) for n in range(first, last + 1)]
-        if first == 2:
-            found[0] = failed(found[0].document, "test", "wrong")
-        rows = [one.row(unit=unit.name, run_id="r", fingerprint="f") for one in found]
-        Output(output).commit(unit, rows, "r")
-    return output, source
+    source = "a.jsonl-01234567"
+    return an_output_of(folder, {source: ids}, committed=committed), source
+
+
+def an_output_of(
+    folder: Path, ids: dict[str, list[str]], *, committed: int | None = None, parts: int = 1
+) -> str:
+    """The same of several sources, whose units several parts of the plan may share."""
+    output = str(folder / "out")
+    planned: list[list[PlannedSource]] = [[] for _ in range(parts)]
+    for source, names in ids.items():
+        units = [(n, min(n + 1, len(names) - 1)) for n in range(0, len(names), 2)]
+        for number, part in enumerate(planned):
+            part.append(
+                PlannedSource(
+                    name=source, path="/a.jsonl", format="jsonl", size=1, tag="", sha256=None,
+                    complete=True, units=units[number::parts],
+                )
+            )  # fmt: skip
+        for first, last in units[:committed]:
+            unit = Unit(source=source, path="/a.jsonl", first=first, last=last)
+            found = [a_document(n, names[n], source) for n in range(first, last + 1)]
+            if first == 2:
+                found[0] = failed(found[0].document, "test", "wrong")
+            rows = [one.row(unit=unit.name, run_id=RUN, fingerprint="f") for one in found]
+            Output(output).commit(unit, rows, RUN)
+    first_part, *others = (Part(sources=part) for part in planned)
+    put_job(output, Job(fingerprint="f", identity={}, config={}, versions={}, part=first_part))
+    for number, part_of_plan in enumerate(others, 1):
+        assert add_part(output, number, part_of_plan)
+    return output
 
 
 def files(folder: Path) -> list[str]:
@@ -118,11 +148,76 @@ def test_brat_has_two_files_a_document_also_of_repeated_and_odd_ids(tmp_path):
     assert (exported.documents, exported.files, exported.lost) == (4, 8, {})
 
 
+IDS = st.text(st.sampled_from("aA01-."), max_size=3).flatmap(
+    lambda tail: st.sampled_from(["", "000000000-", "000000001-", "000000003-", "000000004-"]).map(
+        lambda head: head + tail
+    )
+)
+
+
+@contextmanager
+def paths_written() -> Iterator[list[str]]:
+    """The paths of all files that are written meanwhile, as a disk that knows no case has them."""
+    paths: list[str] = []
+    written = storage.written
+
+    def noted(path: str) -> Any:
+        paths.append(path.lower())
+        return written(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "written", noted)
+        yield paths
+
+
+@settings(max_examples=15, deadline=None)
+@given(ids=st.lists(IDS, min_size=1, max_size=7))
+@example(ids=["000000003-a", "a", "failed", "a"])
+@example(ids=["a", "A", "failed", "000000001-a", "000000001-A"])
+@example(ids=["000000001-a", "a", "failed", "a", "000000003-a", "000000004-000000003-a"])
+@example(ids=["x" * 140 + "000000001-a", "x" * 300 + "000000001-a"])
+def test_no_file_of_brat_is_written_twice_whatever_the_ids(ids):
+    with tempfile.TemporaryDirectory() as folder, paths_written() as paths:
+        output, source = an_output(Path(folder), ids)
+        exported = export(output, "brat", f"{folder}/to")
+        assert len(set(paths)) == len(paths) == exported.files == 2 * exported.documents
+        to = Path(folder) / "to" / source
+        texts = sorted(path.read_text() for path in to.glob("*.txt"))
+        kept = [n for n in range(len(ids)) if n != 2]
+        assert texts == [f"Aspirin {n} 😀 helps" for n in kept]
+        for name in to.iterdir():
+            assert not name.name.startswith(".") and len(name.name) < 200
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("most", [None, 1])
+def test_no_file_of_any_format_is_written_twice(tmp_path, name, most):
+    """Of sources whose names differ in case, of a source that several parts of the plan have."""
+    output = an_output_of(tmp_path, {source: list("abcde") for source in SOURCES}, parts=2)
+    with paths_written() as paths:
+        exported = export(output, name, str(tmp_path / "to"), most)
+    assert len(set(paths)) == len(paths) == exported.files
+    assert exported.documents == 4 * len(SOURCES)
+    found = [d.document_id for p in (tmp_path / "to").rglob("*") if p.is_file()
+             if p.suffix != ".txt" for d in read(p)]  # fmt: skip
+    assert len(found) == exported.documents
+
+
 def test_an_unfinished_output_is_exported_as_far_as_it_is_there(tmp_path):
     output, _ = an_output(tmp_path, list("abcde"), committed=1)
     exported = export(output, "jsonl", str(tmp_path / "to"))
     assert exported.documents == 2
     assert exported.left_out == {"units that are not there yet": 2}
+
+
+@pytest.mark.parametrize("name", ["bioc-xml", "bioc-json"])
+def test_a_file_of_bioc_is_of_the_day_of_the_run_that_made_it(tmp_path, name):
+    output, _ = an_output(tmp_path, list("ab"))
+    export(output, name, str(tmp_path / "to"))
+    (file,) = (tmp_path / "to").iterdir()
+    assert "2026-03-01" in file.read_text().splitlines()[0 if name == "bioc-json" else 2]
+    assert day_of(RUN) == date(2026, 3, 1)
+    assert abs((day_of(new_run_id()) - datetime.now(UTC).date()).days) <= 1
 
 
 def test_a_second_export_gives_the_same_files_and_an_interrupted_one_no_half(tmp_path, monkeypatch):

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from bioc import biocjson, biocxml
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from taiyi_ray.formats import bioc_json, bioc_xml, json_lines
+from taiyi_ray.formats import bioc, bioc_json, bioc_xml, json_lines, pubtator
 from taiyi_ray.formats.format import Format
 from taiyi_ray.records import (
     Annotations,
@@ -25,7 +26,7 @@ from taiyi_ray.records import (
     Relation,
     Span,
 )
-from tests.formats.annotated import annotated, check_contracts, read, written
+from tests.formats.annotated import DAY, annotated, check_contracts, read, written
 
 RECORD: dict[str, Any] = {
     "id": "7",
@@ -196,7 +197,6 @@ def test_where_documents_are_found_in_json(data: str) -> None:
         ({"id": "1", "passages": [{"offset": 0, "text": 1}]}, "invalid_record", "text must be"),
         ({"id": "1", "passages": [], "infons": []}, None, None),
         ({"id": "1", "passages": [], "infons": ["x"]}, "invalid_record", "infons"),
-        ({"id": "1", "annotations": [{"locations": [{}]}]}, "invalid_record", "offset"),
     ],
 )
 def test_broken_documents_fail_alone(record: object, kind: str | None, words: str | None) -> None:
@@ -296,3 +296,255 @@ def test_files_of_the_package_s_own_tests(shared_data: Path) -> None:
     assert [m.text for m in second.gold.mentions] == ["bc", "测试"]
     assert [r.head_text for r in first.gold.relations] == ["bc", "bc"]
     assert second.gold.events[0].arguments == [Argument("role1", 3, "bc")]
+
+
+KEYS = ["offset", "length", "type", "identifier", "refid", "role", "key"]
+
+# As PubTator 3 writes its own files: a text with a variant, and relations of concepts that call it
+# by some of its names. The one node of a relation refers to nothing (`refid` 0).
+TITLE = "PON1 L55M in Covid-19 of mice."
+L55M = "tmVar:p|SUB|L|55|M;HGVS:p.L55M;VariantGroup:1;CorrespondingGene:5444;RS#:854560"
+SHORT = "RS#:854560;HGVS:p.L55M;CorrespondingGene:5444"
+CONCEPTS = [
+    (0, "PON1", "Gene", "5444"),
+    (5, "L55M", "Variant", L55M),
+    (13, "Covid-19", "Disease", "MESH:D000086382"),
+    (25, "mice", "Species", "5444"),  # a number may be a gene's and a species'
+]
+RELATIONS = [
+    ("Association", ("Disease", "MESH:D000086382"), ("Variant", SHORT), "0.9991"),
+    ("Positive_Correlation", ("Gene", "5444"), ("Disease", "MESH:D000086382"), "0.5"),
+]
+
+
+def pubtator_3(form: str) -> Document:
+    """The document in one of PubTator 3's three forms, read."""
+    if form == "pubtator":
+        lines = [f"7|t|{TITLE}", "7|a|"]
+        lines += [f"7\t{at}\t{at + len(x)}\t{x}\t{t}\t{id_}" for at, x, t, id_ in CONCEPTS]
+        lines += [f"7\t{type_}\t{one[1]}\t{other[1]}" for type_, one, other, _ in RELATIONS]
+        (document,) = read(pubtator.FORMAT, "\n".join(lines) + "\n")
+        return document
+    annotations = [
+        {"id": str(n), "infons": {"identifier": id_, "type": type_}, "text": text,
+         "locations": [{"offset": at, "length": len(text)}]}
+        for n, (at, text, type_, id_) in enumerate(CONCEPTS)
+    ]  # fmt: skip
+
+    def role(type_: str, identifier: str) -> Any:
+        as_object = {"identifier": identifier, "type": type_, "valid": True, "normalized": [1]}
+        return as_object if form == "json" else f"{type_}|{identifier}"
+
+    relations = [
+        {"id": f"R{n}", "nodes": [{"refid": "0", "role": "0,1"}],
+         "infons": {"score": score, "role1": role(*one), "role2": role(*other), "type": type_}}
+        for n, (type_, one, other, score) in enumerate(RELATIONS)
+    ]  # fmt: skip
+    passage = {"offset": 0, "infons": {"type": "title"}, "text": TITLE, "annotations": annotations}
+    record = {"id": "7", "passages": [passage], "relations": relations}
+    if form == "json":
+        (document,) = read(bioc_json.FORMAT, json.dumps({"PubTator3": [record]}))
+    else:
+        (document,) = read(bioc_xml.FORMAT, xml(record))
+    return document
+
+
+@pytest.mark.parametrize("form", ["xml", "json", "pubtator"])
+def test_relations_of_pubtator_3_are_of_the_mentions_of_their_concepts(form: str) -> None:
+    document = pubtator_3(form)
+    check_contracts(document)
+    gold = document.gold
+    genes = ["PON1", "mice"] if form == "pubtator" else ["PON1"]  # its lines say no types
+    shown = {mention.id: mention.text for mention in gold.mentions}
+    assert [
+        (r.type, [shown[n] for n in r.head], [shown[n] for n in r.tail]) for r in gold.relations
+    ] == [
+        ("Association", ["Covid-19"], ["L55M"]),
+        ("Positive_Correlation", genes, ["Covid-19"]),
+    ]
+    scores = [None, None] if form == "pubtator" else [0.9991, 0.5]
+    assert [relation.score for relation in gold.relations] == scores
+    assert (gold.events, document.errors) == ([], [])
+
+
+def test_a_relation_of_a_concept_that_no_mention_has_is_told() -> None:
+    roles = {"type": "t", "role1": "Gene|1", "role2": {"type": "Disease", "identifier": None}}
+    record = {"id": "7", "passages": [], "relations": [{"id": "R1", "infons": roles, "nodes": []}]}
+    (document,) = read(bioc_json.FORMAT, collection(record))
+    assert (document.gold.relations, document.gold.events) == ([], [])
+    (error,) = document.errors
+    assert (error.kind, error.message) == (
+        "gold_reference",
+        "2 references name what is not there, as in 1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("roles", "ends"),
+    [
+        (("Arg2", "Arg1"), ("L55M", "PON1")),
+        (("Arg1", "Arg2"), ("PON1", "L55M")),
+        (("tail", "head"), ("L55M", "PON1")),
+        (("Variant", "Gene"), ("PON1", "L55M")),
+    ],
+)
+def test_the_roles_of_two_nodes_say_what_is_head_and_tail(roles: Any, ends: Any) -> None:
+    annotations = [
+        {"id": f"T{n}", "text": text, "locations": [{"offset": at, "length": 4}]}
+        for n, (at, text, _, _) in enumerate(CONCEPTS[:2])
+    ]
+    nodes = [{"refid": f"T{n}", "role": role} for n, role in enumerate(roles)]
+    record = {
+        "id": "7",
+        "passages": [{"offset": 0, "text": TITLE, "annotations": annotations}],
+        "relations": [{"id": "R1", "infons": {"type": "t"}, "nodes": nodes}],
+    }
+    for document in (
+        *read(bioc_json.FORMAT, collection(record)),
+        *read(bioc_xml.FORMAT, xml(record)),
+    ):
+        (relation,) = document.gold.relations
+        assert (relation.head_text, relation.tail_text) == ends
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ({"offset": -1, "length": 4}, "offset -1, length 4"),
+        ({"offset": 0, "length": -4}, "offset 0, length -4"),
+        ({"offset": 0, "length": 3.5}, "offset 0, length 3.5"),
+        ({"offset": 0}, "offset 0, length nothing"),
+        ({"offset": "", "length": "4"}, "offset nothing, length '4'"),
+        ({"offset": "x", "length": "4"}, "offset 'x', length '4'"),
+        ({"offset": [0], "length": True}, "offset no number, length True"),
+        ({"offset": 0, "length": 1 << 40}, "offset 0, length 1099511627776"),
+        ({}, "offset nothing, length nothing"),
+    ],
+)
+def test_a_place_that_is_none_costs_the_mention_its_place_alone(location: Any, told: str) -> None:
+    bad = {"id": "1", "text": "PON1", "locations": [{"offset": 0, "length": 1}, location]}
+    good = {"id": "2", "text": "L55M", "locations": [{"offset": 5.0, "length": "4.0"}]}
+    nodes = [{"refid": "1", "role": ""}, {"refid": "2", "role": ""}]
+    record = {
+        "id": "7",
+        "passages": [{"offset": 0, "text": TITLE, "annotations": [bad, good]}],
+        "relations": [{"id": "1", "nodes": nodes}],
+    }
+    (document,) = read(bioc_json.FORMAT, collection(record))
+    check_contracts(document)
+    assert (document.status, document.text) == ("ok", TITLE)
+    assert [(m.text, m.start) for m in document.gold.mentions] == [("PON1", None), ("L55M", 5)]
+    assert [(r.head, r.tail) for r in document.gold.relations] == [([1], [2])]
+    (error,) = document.errors
+    assert (error.kind, error.message) == (
+        "gold_offsets",
+        f"1 of 2 annotations do not stand where they should, as in 'PON1' at {told}",
+    )
+
+
+@pytest.mark.parametrize(
+    "place",
+    ['offset="-1" length="4"', 'offset="0"', 'offset="" length=""', 'offset="0.5" length="4"'],
+)
+def test_a_place_that_is_none_in_xml(place: str) -> None:
+    (document,) = read(
+        bioc_xml.FORMAT,
+        f"<collection><document><id>7</id><passage><offset>0</offset><text>{TITLE}</text>"
+        f"<annotation id='1'><location {place}/><text>PON1</text></annotation></passage>"
+        "</document></collection>",
+    )
+    assert [(m.text, m.start) for m in document.gold.mentions] == [("PON1", None)]
+    assert [error.kind for error in document.errors] == ["gold_offsets"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"annotations": "x"},
+        {"annotations": [1, None]},
+        {"annotations": [{"text": 1}]},
+        {"annotations": [{"text": "x", "locations": {}}]},
+        {"annotations": [{"text": "x", "infons": "x"}]},
+        {"annotations": [{"text": "x", "locations": [1]}]},
+        {"relations": {"id": "1"}},
+        {"relations": [{"nodes": [1, 2]}]},
+        {"relations": [{"nodes": 1, "infons": {"type": "x"}}]},
+    ],
+)
+def test_an_annotation_or_relation_of_another_form_is_left_out_alone(bad: Any) -> None:
+    good = {"id": "2", "text": "L55M", "locations": [{"offset": 5, "length": 4}]}
+    passages = [{"offset": 0, "text": TITLE, "annotations": [good], **bad}]
+    record = {"id": "7", "passages": passages, "annotations": [good | {"id": "3"}]}
+    (document,) = read(bioc_json.FORMAT, collection(record))
+    assert (document.status, document.text) == ("ok", TITLE)
+    assert [error.kind for error in document.errors] == ["gold_left_out"]
+    assert "that are not of the format" in document.errors[0].message
+    assert document.gold.mentions[-1].text == "L55M"
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 40), 1 << 40)
+    | st.floats(-1e9, 1e9)
+    | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYS), inner),
+    max_leaves=6,
+)
+PLACE = st.fixed_dictionaries({}, optional={"offset": JSON, "length": JSON})
+ROLES = st.dictionaries(st.sampled_from(["role1", "role2", "type", "score", "entity1"]), JSON)
+ANNOTATION = st.fixed_dictionaries({"locations": st.lists(PLACE, max_size=2) | JSON},
+                                   optional={"id": JSON, "text": st.just("PON1") | JSON,
+                                             "infons": ROLES | JSON})  # fmt: skip
+RELATION = st.fixed_dictionaries(
+    {}, optional={"id": JSON, "infons": ROLES | JSON, "nodes": st.lists(ROLES, max_size=3) | JSON}
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ANNOTATION | JSON, max_size=3), st.lists(RELATION | JSON, max_size=3))
+def test_whatever_annotations_and_relations_are_the_document_is_read(annotations, relations):
+    record = {
+        "id": "7",
+        "passages": [{"offset": 0, "text": TITLE, "annotations": annotations}],
+        "relations": relations,
+    }
+    (document,) = read(bioc_json.FORMAT, collection(record))
+    check_contracts(document)
+    assert (document.status, document.text) == ("ok", TITLE)
+    if annotations:
+        told = sum(error.kind in ("gold_left_out", "gold_offsets") for error in document.errors)
+        assert told or len(document.gold.mentions) == len(annotations)
+
+
+def test_a_collection_says_of_which_day_it_is_and_what_describes_it() -> None:
+    """Readers such as INCEpTION before 31.1 refuse a collection whose date or key is empty."""
+    one = (Document("1"), Annotations())
+    read_json = biocjson.loads(written(bioc_json.FORMAT, [one])[0][".json"].decode())
+    read_xml = biocxml.loads(written(bioc_xml.FORMAT, [one])[0][".xml"].decode())
+    for found in (read_json, read_xml):
+        assert (found.source, found.date) == ("taiyi_ray", str(DAY))
+        assert found.key == "taiyi_ray/docs/formats.md"
+    _, _, inside = found.key.partition("/")
+    assert "stands in infons" in (Path(__file__).parents[2] / inside).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("passages", [10, 20])
+def test_a_document_of_many_passages_is_written_in_linear_time(passages: int) -> None:
+    mentions = [Mention(n, "x", "a", 2 * n, 2 * n + 1, passage=n) for n in range(passages)]
+    document = Document("1", [Passage("p", "en", 2 * n, "a") for n in range(passages)])
+    asked = 0
+
+    def home(*arguments: Any) -> int | None:
+        nonlocal asked
+        asked += 1
+        return found(*arguments)
+
+    found = bioc._home
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bioc, "_home", home)
+        values = bioc.values_of(document, Annotations(mentions))
+    assert [[a["id"] for a in p["annotations"]] for p in values["passages"]] == [
+        [str(n)] for n in range(passages)
+    ]
+    assert asked == passages

@@ -130,12 +130,63 @@ def test_repeated_ids_and_references_to_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("line", "kept"),
-    [("T1\tX\tTRAF2", 0), ("T1\tX 0\tTRAF2", 0), ("T1 X 0 5", 0), ("T1\tX 0 5", 1), ("zz", 0)],
+    [("T1\tX", 0), ("T1\tX 0", 0), ("T1\t", 0), ("T1 X 0 5", 0), ("T1\tX 0 5", 1), ("zz", 0)],
 )
 def test_lines_of_no_form(line: str, kept: int) -> None:
     document = only(line + "\n")
     assert len(document.gold.mentions) == kept
     assert [e.kind for e in document.errors] == ([] if kept else ["gold_left_out"])
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("", "nothing to nothing"),
+        (" 0", "'0' to nothing"),
+        (" -1 5", "'-1' to '5'"),
+        (" 0 4.5", "'0' to '4.5'"),
+        (" 0 5;x 9", "'x' to '9'"),
+        (" 0 " + "9" * 5000, "'0' to '999"),
+    ],
+)
+def test_a_place_that_is_none_costs_the_mention_its_place_alone(where: str, told: str) -> None:
+    document = only(f"T1\tX{where}\tTRAF2\nT2\tX 12 16\tCD40\nR1\tr Arg1:T1 Arg2:T2\n")
+    bad, good = document.gold.mentions
+    assert (bad.text, bad.start, bad.grounded, good.start) == ("TRAF2", None, "none", 12)
+    assert [(r.head, r.tail) for r in document.gold.relations] == [([1], [2])]
+    (error,) = document.errors
+    assert error.kind == "gold_offsets"
+    assert f"'TRAF2' at {told}" in error.message
+
+
+@pytest.mark.parametrize(
+    ("line", "ends"),
+    [
+        ("Arg1:T1 Arg2:T2", (1, 2)),
+        ("Arg2:T2 Arg1:T1", (1, 2)),
+        ("arg2:T1 Arg1:T2", (2, 1)),
+        ("Arg10:T2 Arg9:T1", (1, 2)),
+        ("Object:T2 Subject:T1", (1, 2)),
+        ("Anaphora:T2 Antecedent:T1", (2, 1)),  # names that say no order
+        ("Arg1:T2 Arg1:T1", (2, 1)),
+    ],
+)
+def test_the_roles_of_a_relation_say_what_is_head_and_tail(line: str, ends: object) -> None:
+    document = only(f"T1\tX 0 5\tTRAF2\nT2\tX 12 16\tCD40\nR1\tr {line}\n")
+    (relation,) = document.gold.relations
+    assert (*relation.head, *relation.tail) == ends
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_no_line_is_lost_to_a_byte_order_mark(encoding: str) -> None:
+    given, found = "T1\tProtein 0 5\tTRAF2\n", "T2\tBinding 6 11\tbinds\nE1\tBinding:T2 Theme:T1\n"
+    txt = TEXT.encode("utf-16" if encoding == "utf-16" else "utf-8-sig")
+    one = read(brat.FORMAT, (given + found).encode(encoding), "a.ann", txt=txt)
+    two = read(brat.FORMAT, given.encode(encoding), "a.a1", txt=txt, a2=found.encode(encoding))
+    for (document,) in (one, two):
+        assert [m.text for m in document.gold.mentions] == ["TRAF2", "binds"]
+        assert document.gold.events == [Event(1, "Binding", 2, [Argument("Theme", 1, "TRAF2")])]
+        assert (document.text, document.errors) == (TEXT, [])
 
 
 @pytest.mark.parametrize(
@@ -183,3 +234,31 @@ def test_writing() -> None:
         "relations: of the two closest mentions alone, scores left out": 1,
         "relations of mentions without a place: left out": 1,
     }
+
+
+class Counted(Mention):
+    """A mention that counts how often it is asked where it begins."""
+
+    asked = 0
+
+    @property
+    def start(self) -> int:
+        Counted.asked += 1
+        return self._at
+
+    @start.setter
+    def start(self, at: int) -> None:
+        self._at = at
+
+
+@pytest.mark.parametrize("mentions", [100, 200, 400])
+def test_a_relation_of_many_mentions_is_written_in_linear_time(mentions: int) -> None:
+    document = Document("d", passages([("text", "en", "ab" * mentions)]))
+    heads = [Counted(2 * n, "x", "a", 2 * n, 2 * n + 1) for n in range(mentions)]
+    tails = [Counted(2 * n + 1, "x", "b", 2 * n + 1, 2 * n + 2) for n in range(mentions)]
+    ends = ([m.id for m in heads], [m.id for m in tails])
+    found = Annotations([*heads, *tails], [Relation(0, "r", "a", "b", *ends)])
+    Counted.asked = 0
+    written = brat.write(document, found)
+    assert written.parts[".ann"].decode().endswith("R0\tr Arg1:T0 Arg2:T1\n")
+    assert Counted.asked < 20 * mentions

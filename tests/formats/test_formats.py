@@ -129,6 +129,22 @@ def test_any_chunking_finds_the_same_records(name, data, chunk):
     assert list(scan(Trickle(cut, chunk))) == list(scan(io.BytesIO(cut)))
 
 
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_byte_order_mark_changes_nothing(name, encoding, zipped):
+    format_ = named(name)
+    path = f"a{format_.suffixes[0]}{'.gz' if zipped else ''}"
+    text = SAMPLES[name].removeprefix("\ufeff")
+    found = []
+    for written_in in ("utf-8", encoding):
+        data = text.encode(written_in)
+        data = gzip.compress(data) if zipped else data
+        documents = read(format_, data, path, txt="é".encode(written_in))
+        found.append((recognised(path, io.BytesIO(data)), documents))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("name", "head", "expected"),
     [

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taiyi_ray.formats.gold import Gold, concept_of, identifier_of, of_concepts
-from taiyi_ray.records import Argument, Concept, Document, Event, Mention, Relation, passages
+from taiyi_ray.formats import gold as gold_module
+from taiyi_ray.formats.gold import Gold, placed, said, whole
+from taiyi_ray.records import Argument, Concept, Document, Event, Relation, passages
 from tests.formats.annotated import check_contracts
 
 TEXT = "Ärzte treat 🧬 with α-TNF\nand TNF today"
@@ -28,42 +29,6 @@ def settled(
     gold.settle()
     check_contracts(found)
     return found
-
-
-@pytest.mark.parametrize(
-    ("identifier", "concept"),
-    [
-        ("MESH:D003000", Concept("MESH", "D003000")),
-        ("NCBI Gene:7124", Concept("NCBI Gene", "7124")),
-        ("D003000", Concept("", "D003000")),
-        ("D1|D2", Concept("", "D1|D2")),
-        ("c|SUB|T|920|G;Gene:23417", Concept("", "c|SUB|T|920|G;Gene:23417")),
-        (" 9606 ", Concept("", "9606")),
-        ("-1", None),
-        ("-", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_identifiers(identifier, concept):
-    assert concept_of(identifier) == concept
-    if concept is not None:
-        assert concept_of(identifier_of(concept)) == concept
-
-
-@given(st.text(max_size=12))
-def test_any_identifier_is_read_or_none(identifier):
-    concept = concept_of(identifier)
-    if concept is not None:
-        assert identifier_of(concept) == identifier.strip()
-
-
-def test_mentions_of_joined_identifiers_are_of_each():
-    one, two = (
-        Mention(n, "x", "x", 0, 1, concept=Concept("", id_)) for n, id_ in enumerate(("1,2", "2"))
-    )
-    found = of_concepts([one, two])
-    assert (found["1"], found["2"], found["1,2"]) == ([one], [one, two], [one])
 
 
 @pytest.mark.parametrize(
@@ -128,6 +93,65 @@ def test_references_come_before_what_they_name_and_may_name_events():
     ]
     assert [(e.kind, e.message) for e in found.errors] == [
         ("gold_reference", "3 references name what is not there, as in T9")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (0, 0),
+        ("7", 7),
+        (" 7 ", 7),
+        (7.0, 7),
+        ("7.0", 7),
+        *[(bad, None) for bad in (-1, "-1", "", None, 1.5, "1.5", True, [7], "x", "²", "1e3")],
+        *[(bad, None) for bad in (1 << 31, 10**4000, "9" * 5000, float("inf"), 1e300)],
+        (float("nan"), None),
+    ],
+)  # fmt: skip
+def test_whole_numbers(value, number):
+    assert whole(value) == number
+
+
+@pytest.mark.parametrize("value", [None, "", "x" * 5000, 10**4000, -(10**4000), [[]], 1e300, True])
+def test_what_is_said_of_a_place_is_short(value):
+    assert 0 < len(said(value)) <= 40
+
+
+def test_what_is_no_range_has_no_ranges():
+    assert placed([(1, "2"), (3, 4)]) == ([(1, 2), (3, 4)], "")
+    assert placed([(1, 2), (3, None)]) == ([], "3 to nothing")
+    assert placed([]) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("type_", "found"), [("gene", [1]), ("Species", [0]), ("Variant", [0, 1]), (None, [0, 1])]
+)
+def test_the_type_tells_a_gene_from_a_species_of_the_same_number(type_, found):
+    one = document()
+    gold = Gold(one, [0, 25])
+    for number, kind in enumerate(("Species", "Gene")):
+        gold.mention(str(number), kind, "treat", [(6, 11)], concept=Concept("", "10090"))
+    gold.relation_of_concepts("R1", "r", "10090", "10090", (type_, None))
+    gold.settle()
+    (relation,) = one.gold.relations
+    assert (relation.head, relation.tail) == (found, [0, 1])
+
+
+def test_relations_of_concepts_cannot_fill_the_memory(monkeypatch):
+    """n mentions of a concept and n relations of it name n times n mentions."""
+    monkeypatch.setattr(gold_module, "_MOST_ENDS", 100)
+    found = document()
+    gold = Gold(found, [0, 25])
+    for number in range(30):
+        gold.mention(f"T{number}", "x", "treat", [(6, 11)], concept=Concept("", "1"))
+        gold.relation_of_concepts(f"R{number}", "r", "1", "1")
+    gold.settle()
+    check_contracts(found)
+    assert len(found.gold.relations) == 30
+    assert sum(len(r.head) + len(r.tail) for r in found.gold.relations) == 120
+    assert [(e.kind, e.message) for e in found.errors] == [
+        ("gold_left_out", "56 ends of relations that have too many mentions")
     ]
 
 

@@ -191,6 +191,37 @@ def test_objects_that_are_no_annotations_of_ours_are_metadata(entry: dict[str, o
     assert [error.kind for error in document.errors] == ["gold_left_out"]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "told"),
+    [
+        (-1, 3, "-1 to 3"),
+        (0, 2.5, "0 to 2.5"),
+        ("x", 3, "'x' to 3"),
+        (0, None, "0 to nothing"),
+        ([0], 3, "no number to 3"),
+        (0, 10**4000, "0 to no number"),
+    ],
+)
+def test_a_place_that_is_none_costs_the_mention_its_place_alone(start, end, told) -> None:
+    where = {"start": start, "end": end}
+    bad = {"id": 1, "type": "g", "text": "TNF", **where}
+    good = {"id": 2, "type": "g", "text": "binds", "start": 4, "end": 9}
+    parts = {"id": 3, "type": "g", "text": "T b", "start": 0, "end": 5, "spans": [where]}
+    record = {"document_id": "1", "text": "TNF binds", "mentions": [bad, good, parts]}
+    document = parse(record)
+    check_contracts(document)
+    assert [m.start for m in document.gold.mentions] == [None, 4, None]
+    (error,) = document.errors
+    assert (error.kind, f"as in 'TNF' at {told}" in error.message) == ("gold_offsets", True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_files_with_byte_order_marks_are_read_also_where_several_were_made_one(encoding) -> None:
+    line = '{"document_id": "1", "text": "é 🧬"}\n'
+    found = read((line + "\ufeff" + line + "\ufeff\n" + line).encode(encoding))
+    assert [(d.status, d.text) for d in found] == [("ok", "é 🧬")] * 3
+
+
 def test_a_title_that_is_a_passage_already_is_no_second_one() -> None:
     given = [{"type": "vernacular_title", "text": "T"}, {"text": "x"}]
     document = parse({"document_id": "1", "title": "T", "passages": given})

@@ -33,7 +33,7 @@ def test_it_is_called_by_its_name(path: str) -> None:
     assert read(data, path).document_id == "PMC1"
 
 
-@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "gb18030", "gbk"])
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "gb18030", "gbk"])
 def test_encodings(codec: str) -> None:
     document = read("研究 BRCA1 基因突变。".encode(codec))
     assert document.passages == [Passage("text", "zh", 0, "研究 BRCA1 基因突变。")]
@@ -46,6 +46,7 @@ def test_encodings(codec: str) -> None:
         (b" \r\n", "empty"),
         (codecs.BOM_UTF8, "empty"),
         (codecs.BOM_UTF16_LE, "empty"),
+        (codecs.BOM_UTF32_BE, "empty"),
         ("caf\xe9".encode("latin-1"), "encoding"),
         (b"\x00\x01\x02", "encoding"),
         (codecs.BOM_UTF16_LE + b"x", "encoding"),

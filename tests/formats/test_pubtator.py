@@ -104,6 +104,48 @@ def test_what_stands_nowhere_is_kept_without_a_place(place) -> None:
     assert "'insulin' at" in document.errors[0].message
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        (("-1", "3"), "'-1' to '3'"),
+        (("", ""), "nothing to nothing"),
+        ((" ", "3"), "' ' to '3'"),
+        (("0.5", "3"), "'0.5' to '3'"),
+        (("nan", "nan"), "'nan' to 'nan'"),
+        (("0", "x"), "'0' to 'x'"),
+        (("0", "9" * 5000), "'0' to '999"),
+    ],
+)
+def test_a_place_that_is_none_costs_the_mention_its_place_alone(place, told) -> None:
+    document = only(file_of("\t".join(["7", *place, "TNF", "Gene", "7124"]), "7\tr\t7124\t7124"))
+    (mention,) = document.gold.mentions
+    assert (mention.text, mention.type, mention.start) == ("TNF", "Gene", None)
+    assert [(r.type, r.head, r.tail) for r in document.gold.relations] == [("r", [0], [0])]
+    (error,) = document.errors
+    assert error.kind == "gold_offsets"
+    assert f"'TNF' at {told}" in error.message
+
+
+def test_offsets_that_a_table_made_fractions_of_are_read() -> None:
+    (mention,) = only(file_of("7\t0.0\t3.0\tTNF\tGene")).gold.mentions
+    assert (mention.start, mention.end) == (0, 3)
+
+
+@pytest.mark.parametrize("type_", ["", " ", "5", "-1", "nan", " r"])
+def test_a_relation_whose_type_could_be_an_offset_is_written_as_another(type_) -> None:
+    document = Document("7", passages([("title", "en", "TNF")]), title="TNF")
+    concept = Concept("", "7124")
+    found = Annotations(
+        [Mention(0, "Gene", "TNF", 0, 3, passage=0, concept=concept)],
+        [Relation(0, type_, "TNF", "TNF", [0], [0])],
+    )
+    written = pubtator.write(document, found)
+    assert written.lost == {"types: another spelling": 1}
+    (back,) = read(pubtator.FORMAT, written.parts[".pubtator"])
+    assert [(r.type.strip("_"), r.head) for r in back.gold.relations] == [(type_.strip(), [0])]
+    assert len(back.gold.mentions) == 1
+
+
 def test_an_empty_title_and_a_missing_abstract() -> None:
     first, second = read(pubtator.FORMAT, f"1|t|\n1|a|TNF binds\n1\t1\t4\tTNF\tX\n2|t|{TITLE}\n")
     assert [(p.type, p.offset) for p in first.passages] == [("abstract", 0)]
@@ -132,6 +174,15 @@ def test_documents_with_and_without_blank_lines_between(between: str) -> None:
 def test_broken_files(data: str, kinds: list[str | None]) -> None:
     found = read(pubtator.FORMAT, data)
     assert [d.errors[0].kind if d.status == "failed" else None for d in found] == kinds
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_files_with_byte_order_marks_are_read_also_where_several_were_made_one(encoding) -> None:
+    two = file_of(line(0, 3, "TNF", "X")) + "\ufeff" + file_of(line(0, 3, "TNF", "X"))
+    found = read(pubtator.FORMAT, two.encode(encoding))
+    assert [(d.document_id, d.text) for d in found] == [("7", f"{TITLE}\n{ABSTRACT}")] * 2
+    assert [len(d.gold.mentions) for d in found] == [1, 1]
+    assert not any(d.errors for d in found)
 
 
 def test_bytes_that_are_no_text_fail_their_document_alone() -> None:
