@@ -94,7 +94,7 @@ def local(tmp_path: Path) -> Output:
 
 def test_a_unit_holds_its_rows_in_the_schema_of_the_contract(output):
     of = unit(3, 8)
-    assert output.commit(of, rows(of), "run-1")
+    assert output.commit(of, rows(of), "run-1").stands
     assert output.path(of) == f"{output.place}/annotations/{SOURCE}/000000003-000000008.parquet"
     with storage.open_read(output.path(of)) as file:
         schema = pq.read_schema(file)
@@ -135,9 +135,9 @@ def test_the_footer_counts_the_rows(output):
 
 def test_the_first_commit_stands(output):
     of = unit(0, 3)
-    assert output.commit(of, rows(of), "run-1")
+    assert output.commit(of, rows(of), "run-1").stands
     before = storage.read(output.path(of))
-    assert not output.commit(of, rows(of, "run-2"), "run-2")
+    assert not output.commit(of, rows(of, "run-2"), "run-2").stands
     assert storage.read(output.path(of)) == before
     assert output.footer(of).run_id == "run-1"
 
@@ -145,12 +145,12 @@ def test_the_first_commit_stands(output):
 def test_a_commit_whose_answer_was_lost_is_known_as_ones_own(faulty, faulty_bucket):
     output, of = Output(f"{faulty_bucket}/out"), unit(0, 3)
     faulty.inflict("lost", "PUT")
-    assert output.commit(of, rows(of), "run-1")
-    assert not output.commit(of, rows(of), "run-1")  # another attempt, not ours
+    assert output.commit(of, rows(of), "run-1").stands
+    assert not output.commit(of, rows(of), "run-1").stands  # another attempt, not ours
     tag = output.committed()[of.name]
     faulty.inflict("lost", "PUT")
-    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=tag)
-    assert not output.commit(of, rows(of, "run-3"), "run-3", replaces=tag)
+    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=tag).stands
+    assert not output.commit(of, rows(of, "run-3"), "run-3", replaces=tag).stands
     assert output.footer(of).run_id == "run-2"
     assert faulty.done == {"lost": 2}
 
@@ -158,7 +158,9 @@ def test_a_commit_whose_answer_was_lost_is_known_as_ones_own(faulty, faulty_buck
 def test_doing_a_unit_again_takes_the_old_ones_place(output):
     of = unit(0, 3)
     output.commit(of, rows(of), "run-1")
-    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=output.committed()[of.name])
+    assert output.commit(
+        of, rows(of, "run-2"), "run-2", replaces=output.committed()[of.name]
+    ).stands
     assert output.footer(of).run_id == "run-2"
     assert set(output.committed()) == {of.name}
 
@@ -167,8 +169,8 @@ def test_only_the_object_that_was_seen_is_replaced(output):
     of = unit(0, 3)
     output.commit(of, rows(of), "run-1")
     seen = output.committed()[of.name]
-    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=seen)
-    assert not output.commit(of, rows(of, "run-3"), "run-3", replaces=seen)
+    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=seen).stands
+    assert not output.commit(of, rows(of, "run-3"), "run-3", replaces=seen).stands
     assert output.footer(of).run_id == "run-2"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -102,12 +102,12 @@ class Units:
             self.files[path] = buffer.getvalue()
             self.units.append(UnitFile(path, len(rows), statuses.count("failed")))
 
-    def open(self, path: str) -> BinaryIO:
+    def read(self, path: str, take: Callable[[BinaryIO], Any]) -> Any:
         self.opened.append(path)
-        return io.BytesIO(self.files[path])
+        return take(io.BytesIO(self.files[path]))
 
     def titles(self, most: int, seed: int = 0) -> list[str]:
-        return [chosen["title"] for chosen in sample_rows(self.units, self.open, most, seed)]
+        return [chosen["title"] for chosen in sample_rows(self.units, self.read, most, seed)]
 
 
 def test_all_rows_when_they_fit_failed_ones_first() -> None:
@@ -117,13 +117,13 @@ def test_all_rows_when_they_fit_failed_ones_first() -> None:
 
 def test_failed_rows_take_half_of_the_places_at_most() -> None:
     units = Units(["failed"] * 100 + ["ok"] * 100)
-    statuses = [chosen["status"] for chosen in sample_rows(units.units, units.open, 20)]
+    statuses = [chosen["status"] for chosen in sample_rows(units.units, units.read, 20)]
     assert statuses == ["failed"] * 10 + ["ok"] * 10
 
 
 def test_failed_rows_fill_up_where_others_are_too_few() -> None:
     units = Units(["failed"] * 100 + ["ok"] * 3)
-    statuses = [chosen["status"] for chosen in sample_rows(units.units, units.open, 20)]
+    statuses = [chosen["status"] for chosen in sample_rows(units.units, units.read, 20)]
     assert statuses == ["failed"] * 17 + ["ok"] * 3
 
 
@@ -148,7 +148,7 @@ def test_only_units_with_a_chosen_row_are_opened() -> None:
 
 def test_rows_come_back_as_the_schema_has_them() -> None:
     units = Units(["ok"])
-    (chosen,) = sample_rows(units.units, units.open)
+    (chosen,) = sample_rows(units.units, units.read)
     assert list(chosen) == SCHEMA.names
     assert chosen["metadata"] == {"a": "b"}
 
@@ -159,14 +159,14 @@ def test_few_places(most: int) -> None:
 
 
 def test_no_units() -> None:
-    assert sample_rows([], Units().open) == []
+    assert sample_rows([], Units().read) == []
 
 
 def test_a_file_with_other_counts_is_refused() -> None:
     units = Units(["ok", "failed"])
     wrong = [UnitFile("unit-0", 3, 1)]
-    with pytest.raises(StorageError, match="unit-0: holds 2 rows, 1 of them failed, not 3 and 1"):
-        sample_rows(wrong, units.open)
+    with pytest.raises(StorageError, match=r"unit-0: holds 2 rows, not 3$"):
+        sample_rows(wrong, units.read)
 
 
 # ---------------------------------------------------------------------------------------- the file

@@ -12,7 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.sources import check_unchanged, digest, find, source_name
+from taiyi_ray.annotate.sources import (
+    check_unchanged_there,
+    digest,
+    find,
+    known_file,
+    source_name,
+)
 from taiyi_ray.errors import ConfigError
 
 
@@ -184,27 +190,26 @@ def test_a_bucket_is_an_input(bucket):
 
 def test_a_file_that_was_only_touched_is_unchanged_and_another_content_is_not(tmp_path):
     path = files(tmp_path, "a.txt") / "a.txt"
-    before, sha256 = storage.stat(str(path)), digest(str(path))
-    check_unchanged(before, before.size, before.tag, sha256)
+    before = known_file(storage.stat(str(path)))
+    check_unchanged_there(before)
     os.utime(path, (1, 1))
-    now = storage.stat(str(path))
-    assert now.tag != before.tag
-    check_unchanged(now, before.size, before.tag, sha256)
+    assert storage.stat(str(path)).tag != before.tag
+    check_unchanged_there(before)
     with pytest.raises(ConfigError, match="changed since its units were planned"):
-        check_unchanged(now, before.size, before.tag, None)
+        check_unchanged_there(before.model_copy(update={"sha256": None}))
     for text in ("b.txt", "longer than before"):
         path.write_text(text)
         os.utime(path, (2, 2))
         with pytest.raises(ConfigError, match=rf"^{path}: changed since.*another --output$"):
-            check_unchanged(storage.stat(str(path)), before.size, before.tag, sha256)
+            check_unchanged_there(before)
 
 
 def test_an_object_of_a_bucket_is_known_by_its_tag(bucket):
     path = f"{bucket}/a.txt"
     storage.replace(path, b"one")
-    before = storage.stat(path)
+    before = known_file(storage.stat(path))
     storage.replace(path, b"one")
-    check_unchanged(storage.stat(path), before.size, before.tag, None)
+    check_unchanged_there(before)
     storage.replace(path, b"two")
     with pytest.raises(ConfigError, match=r"^s3://bucket/a\.txt: changed since"):
-        check_unchanged(storage.stat(path), before.size, before.tag, None)
+        check_unchanged_there(before)

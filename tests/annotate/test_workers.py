@@ -19,7 +19,7 @@ from taiyi_ray import storage
 from taiyi_ray.annotate import workers
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import PlannedSource
-from taiyi_ray.annotate.sources import digest
+from taiyi_ray.annotate.sources import known_file
 from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_units, unit_row
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
@@ -32,18 +32,17 @@ TEXT = "Patients were treated with metformin, insulin and aspirin after stroke. 
 ASSIGNMENTS = [asked(task, grammar=False, document_first=True) for task in ("ner", "re")]
 
 
-def planned(path: Path, first: int, last: int, *, replaces: str = "") -> dict[str, Any]:
+def planned(
+    path: Path, first: int, last: int, *, beside: tuple[Path, ...] = (), replaces: str = ""
+) -> dict[str, Any]:
     """The row of a unit of this file."""
     stored = storage.stat(str(path))
     format_ = format_of(path.name)
     assert format_ is not None
     source = PlannedSource(
+        **dict(known_file(stored, [storage.stat(str(other)) for other in beside])),
         name=f"{path.name}-01234567",
-        path=str(path),
         format=format_.name,
-        size=stored.size,
-        tag=stored.tag,
-        sha256=digest(str(path)),
         complete=True,
         units=[(first, last)],
     )
@@ -64,7 +63,7 @@ def test_a_unit_of_annotations_is_read_with_its_text(tmp_path):
     (tmp_path / "a.txt").write_text("TNF in mice")
     path = tmp_path / "a.ann"
     path.write_text("T1\tGene 0 3\tTNF\n")
-    (document,) = read_documents(planned(path, 0, 0))
+    (document,) = read_documents(planned(path, 0, 0, beside=(tmp_path / "a.txt",)))
     assert (document["document_id"], document["passages"][0]["text"]) == ("a", "TNF in mice")
 
 
