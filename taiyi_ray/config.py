@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -96,6 +97,17 @@ class EngineConfig(BaseModel):
         if numbers is None or int(numbers[2] or numbers[1]) < int(numbers[1]):
             raise ValueError("expected a number of engines, or MIN:MAX as in 1:8")
         return engines
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _unicode(cls, value: object) -> object:
+        """Python has stand-ins for bytes of a path that are no UTF-8, which no JSON can hold."""
+        for text in _all_texts(value):
+            if text == text.encode("utf-8", "ignore").decode():
+                continue
+            message = "{text} is no UTF-8; rename what it names"
+            raise PydanticCustomError("no_unicode", message, {"text": repr(text)})
+        return value
 
     # What is in the settings is written into job.json and run.json, and a cluster's dashboard shows
     # the command of a job: neither is a place for secrets.
@@ -297,6 +309,14 @@ def _holds_text(value: JsonValue) -> bool:
     )
 
 
+def _all_texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _all_texts(inner)
+
+
 def _texts(value: dict[str, str] | list[str] | str | None) -> list[str]:
     if isinstance(value, dict):
         return list(value.values())
@@ -343,8 +363,6 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         return f"unknown setting {name!r}{nearest(name, model.model_fields)}"
     if error["type"] == "missing":
         return f"{name} is missing"
-    if error["type"] == "string_unicode":
-        return f"{name}: is no UTF-8, got {error['input']!r}; rename what it names"
-    if error["type"] == "secret":
+    if error["type"] in ("secret", "no_unicode"):
         return f"{name}: {error['msg']}"
     return f"{name}: {error['msg'].removeprefix('Value error, ')}, got {error['input']!r}"

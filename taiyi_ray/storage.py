@@ -360,20 +360,12 @@ def _objects(
         kind = found[path]["type"]
         if kind == "directory":
             continue
-        if kind == "other" or not _is_unicode(path):
+        if kind == "other" or path.encode("utf-8", "ignore") != os.fsencode(path):
             if strange is not None:
                 strange.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
             continue
         local = isinstance(filesystem, LocalFileSystem)
         yield _stored(path if local else filesystem.unstrip_protocol(path), found[path])
-
-
-def _is_unicode(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:  # Python's stand-in for a byte that is no UTF-8
-        return False
-    return True
 
 
 def _local_files(root: str) -> Iterator[str]:
@@ -486,9 +478,8 @@ def _precondition_failed(error: BaseException | None) -> bool:
         return True
     # Not every store says which condition failed, which s3fs looks for.
     while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            if response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 412:
+        match getattr(error, "response", None):
+            case {"ResponseMetadata": {"HTTPStatusCode": 412}}:
                 return True
         error = error.__cause__
     return False

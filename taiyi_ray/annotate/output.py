@@ -97,8 +97,8 @@ class Totals:
                 totals.wrong.update([task] if answer["error"] else [])
                 totals.tokens["questions"] += 1
                 for name in ("prompt_tokens", "cached_tokens", "output_tokens"):
-                    totals.tokens[name] += answer[name]
-                length = answer["output_tokens"]
+                    totals.tokens[name] += answer[name] or 0  # of an older program
+                length = answer["output_tokens"] or 0
                 totals.answers[f"{task}.tokens"] += length
                 totals.answers[f"{task}.squares"] += length**2
         totals.labels = _bounded(totals.labels)
