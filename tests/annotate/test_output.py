@@ -13,6 +13,7 @@ import pytest
 
 from taiyi_ray import storage
 from taiyi_ray.annotate.output import Output, Totals, verify
+from taiyi_ray.annotate.report import sample_rows, write_report
 from taiyi_ray.annotator import Annotated
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import (
@@ -290,6 +291,42 @@ def test_footers_come_in_order_and_for_many_units(local):
     found = list(local.footers(reversed(units)))
     assert [of for of, _ in found] == units[::-1]
     assert [footer.first for _, footer in found] == list(range(39, -1, -1))
+
+
+@pytest.mark.parametrize("what", ["footer", "rows"])
+def test_a_unit_that_another_run_does_again_while_it_is_read_is_whole(output, monkeypatch, what):
+    of = unit(0, 3)
+    output.commit(of, rows(of), "run-1")
+    name = {"footer": "read_metadata", "rows": "read_table"}[what]
+    read, opened = getattr(pq, name), []
+
+    def meanwhile(file: Any) -> Any:
+        opened.append(file)
+        if len(opened) == 1:
+            tag = output.committed()[of.name]
+            assert output.commit(of, rows(of, "run-2"), "run-2", replaces=tag).stands
+        return read(file)
+
+    monkeypatch.setattr(pq, name, meanwhile)
+    again = output.place.startswith("s3")  # a local file is read to its end, though replaced
+    if what == "footer":
+        assert output.footer(of).run_id == ("run-2" if again else "run-1")
+    else:
+        assert {r["run_id"] for r in output.rows(of)} == {"run-2" if again else "run-1"}
+    assert len(opened) == (2 if again else 1)
+
+
+def test_a_report_of_units_that_are_done_again_meanwhile_is_whole(output):
+    units = [unit(0, 3), unit(4, 7)]
+    for of in units:
+        output.commit(of, rows(of), "run-1")
+    _, files, _ = verify(output, units)
+    fixed = [one | {"status": "ok", "errors": []} for one in rows(units[0], "run-2")]
+    tag = output.committed()[units[0].name]
+    assert output.commit(units[0], fixed, "run-2", replaces=tag).stands
+    shown = sample_rows(files, storage.read_with)
+    assert sorted(one["position"] for one in shown) == [0, 1, 4, 5, 6, 7]
+    assert write_report(shown, {}, {})
 
 
 # ------------------------------------------------------------------------------------- died marks
