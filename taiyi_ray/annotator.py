@@ -6,8 +6,9 @@ The corpus job, the endpoint and the evaluation all annotate through this module
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from taiyi_ray.engine import Completion, Engine, Prompt
@@ -26,6 +27,7 @@ from taiyi_ray.records import (
     Text,
     as_values,
     document_row,
+    storable_text,
 )
 from taiyi_ray.tasks.task import Assignment, NotApplicable, Parsed, Question, Task
 
@@ -224,10 +226,10 @@ class Annotator:
         message = ""
         for attempt, allowed in enumerate((first, min(first * SECOND_CHANCE, room))):
             try:
-                completion = await self._engine.complete(question, prompt, allowed)
+                completion = _storable(await self._engine.complete(question, prompt, allowed))
             except QuestionError as error:
                 answers.append(_answer(question, attempt, None, prompt, "engine_error"))
-                problem, message = "engine_error", str(error)
+                problem, message = "engine_error", storable_text(str(error))
                 break
             cut = _CUT.get(completion.finish_reason)
             parsed = task.parse(
@@ -249,6 +251,34 @@ class Annotator:
             Failure(problem, where, message or "the answer is not in the form asked for"),
             usable=annotations != Annotations() or problem in _CUT.values(),
         )
+
+
+_MOST_TOKENS = (1 << 31) - 1
+
+
+def _storable(completion: Completion) -> Completion:
+    """The answer as a row can hold it, whatever an engine says.
+
+    Half a character (a lone surrogate) becomes U+FFFD, a count is within 32 bits, and scores that
+    are no numbers are none.
+    """
+    scores = completion.scores
+    if scores is not None:
+        scores = replace(scores, text=storable_text(scores.text))
+        if any(math.isnan(logprob) for logprob in scores.logprobs):
+            scores = None
+    return replace(
+        completion,
+        text=storable_text(completion.text),
+        scores=scores,
+        prompt_tokens=_count(completion.prompt_tokens),
+        cached_tokens=_count(completion.cached_tokens),
+        output_tokens=_count(completion.output_tokens),
+    )
+
+
+def _count(tokens: int) -> int:
+    return min(max(tokens, 0), _MOST_TOKENS)
 
 
 def _answer(

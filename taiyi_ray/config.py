@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -33,11 +34,13 @@ _ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
 
 # Names of secrets, as vLLM's hf_token or an api_key of extra_body; not max_num_batched_tokens.
 _SECRET = re.compile(
-    r"(^|[_-])(secret|passwor[dt]|passwd|credentials?|authorization"
-    r"|((api|access|private|secret|aws)[_-]?)+key|(hf|api|auth|access|bearer|session)[_-]?token)$"
+    r"(^|[_-])(secrets?|passwor[dt]s?|passwd|credentials?|authorization"
+    r"|((api|access|private|secret|aws)[_-]?)+keys?"
+    r"|(hf|api|auth|access|bearer|session)[_-]?tokens?)$"
     r"|^(key|token)$",
     re.IGNORECASE,
 )
+_NAMED_TEXT = re.compile(r"\s*(?:-{1,2})?([A-Za-z][\w-]*)\s*[:=]\s*\S")
 _URL_WITH_PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@")
 
 
@@ -94,6 +97,17 @@ class EngineConfig(BaseModel):
         if numbers is None or int(numbers[2] or numbers[1]) < int(numbers[1]):
             raise ValueError("expected a number of engines, or MIN:MAX as in 1:8")
         return engines
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _unicode(cls, value: object) -> object:
+        """Python has stand-ins for bytes of a path that are no UTF-8, which no JSON can hold."""
+        for text in _all_texts(value):
+            if text == text.encode("utf-8", "ignore").decode():
+                continue
+            message = "{text} is no UTF-8; rename what it names"
+            raise PydanticCustomError("no_unicode", message, {"text": repr(text)})
+        return value
 
     # What is in the settings is written into job.json and run.json, and a cluster's dashboard shows
     # the command of a job: neither is a place for secrets.
@@ -259,16 +273,48 @@ Config = TypeVar("Config", bound=EngineConfig)
 
 
 def _secret_in(value: JsonValue) -> str | None:
-    """The name of a text that looks like a secret, however deep it lies; None without one."""
+    """The name of a text that looks like a secret, however deep it lies; None without one.
+
+    A text has a name as the value of a key, in a list of pairs (`[["api_key", "..."]]`), beside the
+    name of what it is (`{"name": "api_key", "value": "..."}`), or within itself
+    (`Authorization: ...`, `--api-key=...`, the password of an address).
+    """
+    if isinstance(value, str):
+        named = _NAMED_TEXT.match(value)
+        if named and _SECRET.search(named[1]):
+            return named[1]
+        return "an address with a password" if _URL_WITH_PASSWORD.search(value) else None
     if isinstance(value, dict):
-        for name, inner in value.items():
-            if isinstance(inner, str) and inner and _SECRET.search(name):
+        pairs = [*value.items(), (value.get("name"), value.get("value"))]
+        for name, inner in pairs:
+            if isinstance(name, str) and _SECRET.search(name) and _holds_text(inner):
                 return name
-            if found := _secret_in(inner):
-                return found
+        value = list(value.values())
     if isinstance(value, list):
+        for pair in value:
+            match pair:
+                case [str(name), inner] if _SECRET.search(name) and _holds_text(inner):
+                    return name
         return next((found for inner in value if (found := _secret_in(inner))), None)
     return None
+
+
+def _holds_text(value: JsonValue) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return (
+        any(map(_holds_text, value))
+        if isinstance(value, list)
+        else isinstance(value, str) and bool(value)
+    )
+
+
+def _all_texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _all_texts(inner)
 
 
 def _texts(value: dict[str, str] | list[str] | str | None) -> list[str]:
@@ -317,6 +363,6 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         return f"unknown setting {name!r}{nearest(name, model.model_fields)}"
     if error["type"] == "missing":
         return f"{name} is missing"
-    if error["type"] == "secret":
+    if error["type"] in ("secret", "no_unicode"):
         return f"{name}: {error['msg']}"
     return f"{name}: {error['msg'].removeprefix('Value error, ')}, got {error['input']!r}"

@@ -89,6 +89,7 @@ def resolve(name: str = EMBEDDED, adapter: str | None = None, digest: str | None
 def _model_folder(name: str) -> Path:
     if name == EMBEDDED:
         return _made_once(cache_folder() / EMBEDDED, _write_embedded)
+    name = _address(name)
     if name.startswith("s3://"):
         return _fetch_s3(name)
     local = Path(name).expanduser()
@@ -107,13 +108,18 @@ def _write_embedded(folder: Path) -> None:
     embedded_model.write(folder)
 
 
+def _address(name: str) -> str:
+    """The one address of what a URL names; anything else (a path, a hub id) as it is."""
+    return storage.absolute(name) if "://" in name else name
+
+
 def _fetch_s3(address: str) -> Path:
-    prefix = f"{address.rstrip('/')}/"
+    prefix = f"{address}/"
     files = {stored.path.removeprefix(prefix): stored for stored in storage.walk(prefix)}
     files = {name: stored for name, stored in files.items() if _matters(name)}
     if not files:
         raise ModelError(f"{address}: no model there (no object that belongs to one)")
-    version = hashlib.sha256(address.rstrip("/").encode())
+    version = hashlib.sha256(address.encode())
     for name, stored in sorted(files.items()):
         version.update(f"\n{name} {stored.size} {stored.tag}".encode())
 
@@ -254,6 +260,7 @@ def find_adapter(adapter: str) -> Model:
         ModelError: when it is not there, or no LoRA adapter.
         StorageError: when S3 cannot be read.
     """
+    adapter = _address(adapter)
     source = _fetch_s3(adapter) if adapter.startswith("s3://") else Path(adapter).expanduser()
     if not source.is_dir():
         raise ModelError(f"adapter {adapter}: no such folder; give a folder or an s3:// address")
@@ -270,7 +277,10 @@ def adapter_rank(adapter: str) -> int:
         ModelError: when there is no adapter_config.json that says it.
         StorageError: when the place cannot be read.
     """
-    data = storage.read(storage.join(storage.absolute(adapter), "adapter_config.json"))
+    place = _address(adapter)
+    if storage.is_local(place):
+        place = str(Path(place).expanduser())
+    data = storage.read(storage.join(place, "adapter_config.json"))
     if data is None:
         raise ModelError(
             f"adapter {adapter}: has no adapter_config.json, so it is not a LoRA adapter"

@@ -7,7 +7,8 @@ offset counts Unicode code points of that text, half-open: ``text[start:end] == 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -420,6 +421,63 @@ def as_values(record: Any) -> Any:
         return [as_values(item) for item in record]
     names = getattr(record, "__slots__", None)
     return {name: as_values(getattr(record, name)) for name in names} if names else record
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def storable_text(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate, which UTF-8, JSON and Arrow cannot hold.
+
+    It is as long as before: no offset changes.
+    """
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable_text(value)
+    if isinstance(value, dict):
+        return {name: _storable(inner) for name, inner in value.items()}
+    return [_storable(inner) for inner in value] if isinstance(value, list) else value
+
+
+_REFUSALS = (pa.ArrowException, ValueError, TypeError, OverflowError)
+
+
+def as_table(
+    rows: list[dict[str, Any]],
+    schema: pa.Schema,
+    instead: Callable[[dict[str, Any], str], dict[str, Any]],
+) -> pa.Table:
+    """The rows as a table. One that Arrow cannot hold costs itself, and not the others.
+
+    Args:
+        rows: where such a one is replaced.
+        schema: of the table.
+        instead: makes of a row and Arrow's reason the one that takes its place.
+    """
+    try:
+        return pa.Table.from_pylist(rows, schema)
+    except _REFUSALS:
+        for number, row in enumerate(rows):
+            try:
+                pa.Table.from_pylist([row], schema)
+            except _REFUSALS as error:
+                rows[number] = _storable(instead(row, f"{type(error).__name__}: {error}"))
+        return pa.Table.from_pylist(rows, schema)
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table as SCHEMA has them: what an older program left out is null or empty."""
+    if not table.schema.equals(SCHEMA):
+        known = table.select([name for name in table.schema.names if name in SCHEMA.names])
+        table = pa.Table.from_pylist(known.to_pylist(), SCHEMA)
+    lists = [column.name for column in SCHEMA if pa.types.is_nested(column.type)]
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for row in rows:
+        row.update((name, []) for name in lists if row[name] is None)
+    return rows
 
 
 def document_row(document: Document) -> dict[str, Any]:

@@ -1,17 +1,24 @@
 """Places to read and write, local or any fsspec address: whole objects, put if absent, listed.
 
-An object's existence is a commit, so nothing is ever renamed, locked or written in part. What may
-pass (a busy server, a broken connection) is tried again; whatever a file system raises in the end
-becomes a StorageError that names the place.
+An object's existence is a commit, so nothing is ever renamed or written in part. What may pass (a
+busy server, a broken connection) is tried again; whatever a file system raises in the end becomes a
+StorageError that names the place.
+
+One place has one address: `absolute` makes it of what a user wrote, and listings give it. Below, an
+address is taken letter by letter: no letter of a name (`::`, `#`, `?`, `%`) means anything else.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import glob as patterns
 import logging
 import os
+import stat as modes
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +39,9 @@ from taiyi_ray.errors import StorageError, StorageGone
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_SCHEMES = {"file": "", "local": "", "s3a": "s3"}
+"""What the scheme of an address is called here; the empty one is that of a local path."""
 
 _BEGIN, _END = ".taiyi_ray-", ".tmp"
 """How the name of a file that is still being written begins and ends."""
@@ -68,15 +78,29 @@ class Stored:
 
 
 def _open_place(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    scheme, rest = _split(path)
+    if not scheme:
+        return LocalFileSystem(), _absolute(rest)
     try:
+        # Not fsspec's `url_to_fs`, to which `a::b` is a file inside another one.
+        kind = fsspec.get_filesystem_class(scheme)
+        options = _S3 if scheme == "s3" else kind._get_kwargs_from_urls(path)
         # A remembered listing would not show what other processes wrote.
-        options = _S3 if path.startswith(("s3://", "s3a://")) else {}
-        filesystem, inner = fsspec.core.url_to_fs(path, use_listings_cache=False, **options)
+        filesystem = kind(**options, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise StorageError(f"{path}: no such kind of place ({error})") from error
-    if options:
+    if scheme == "s3":
         filesystem.retries = 1  # s3fs' own retries, without jitter, would multiply ours
-    return filesystem, inner
+    return filesystem, filesystem._strip_protocol(f"{scheme}://{rest}")
+
+
+def _split(path: str) -> tuple[str, str]:
+    """The scheme of an address, empty for a local path, and what stands behind it."""
+    scheme, colon, rest = path.partition("://")
+    if not colon or "/" in scheme:
+        return "", path
+    scheme = scheme.lower()
+    return _SCHEMES.get(scheme, scheme), rest
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -153,17 +177,60 @@ def join(place: str, *parts: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """The full address: an absolute path without `..`, or the URL as it is."""
-    return path if "://" in path else os.path.normpath(Path(path).absolute())
+    """The one address of a place, of what a user wrote: whatever is kept or compared is this.
+
+    A local path, also behind `file://` or `local://`, is absolute and without `..`; links stay as
+    they are (`real` follows them). An address of S3 begins with `s3://`, and neither its bucket nor
+    itself ends with slashes. Inside a key `//` and `..` are names like others.
+    """
+    scheme, rest = _split(path)
+    if not scheme:
+        return _absolute(rest)
+    if scheme != "s3":
+        return f"{scheme}://{rest}"
+    bucket, _, key = rest.strip("/").partition("/")
+    key = key.lstrip("/")
+    return f"s3://{bucket}/{key}" if key else f"s3://{bucket}"
+
+
+def _absolute(path: str) -> str:
+    # Two slashes at the beginning stay for POSIX; on Linux they mean nothing.
+    return "/" + os.path.normpath(Path(path).absolute()).lstrip("/")
+
+
+def real(path: str) -> str:
+    """The address of the real folder that an object lies in, and its name there.
+
+    Links to folders are other ways to the same objects. A link to a file is a file of its own, as a
+    copy would be: its name is one that somebody gave it. (A folder itself has a slash at its end.)
+    """
+    if not is_local(path):
+        return path
+    folder, _, name = path.rpartition("/")
+    return f"{os.path.realpath(folder or '/').rstrip('/')}/{name}"
+
+
+def is_local(path: str) -> bool:
+    """Whether an address is that of a file or folder of this machine."""
+    return not _split(path)[0]
+
+
+def is_within(path: str, place: str) -> bool:
+    """Whether an address is that of a folder, or of something below it, by whatever links."""
+    return real(join(path, "")).startswith(real(join(place, "")))
 
 
 def open_read(path: str) -> BinaryIO:
     """Open an object for reading; raises StorageError when it is not there or not readable.
 
+    What is no regular file is not: a pipe would be waited for.
+
     A remote object is read in blocks, each tried again by itself and never taken when it is short,
     all of the object that was there when it was opened (by its ETag).
     """
     filesystem, inner = _open_place(path)
+    if isinstance(filesystem, LocalFileSystem):
+        _access(path, "read", lambda: _check_regular(inner))
     file = _access(path, "read", lambda: filesystem.open(inner, "rb"))
     blocks = getattr(file, "cache", None)
     if blocks is not None:
@@ -182,11 +249,32 @@ def open_read(path: str) -> BinaryIO:
     return cast(BinaryIO, file)
 
 
+def _check_regular(path: str) -> None:
+    mode = Path(path).stat().st_mode
+    if not (modes.S_ISREG(mode) or modes.S_ISDIR(mode)):  # a folder is refused by what opens it
+        raise OSError(errno.EINVAL, "is no regular file")
+
+
+def read_with(path: str, take: Callable[[BinaryIO], T]) -> T:
+    """Open an object, return what `take` makes of it; again when it was replaced meanwhile.
+
+    Raises:
+        StorageError: as `open_read`, or it was replaced time after time.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            with open_read(path) as file:
+                return take(file)
+        except StorageError as error:
+            if not (left and _precondition_failed(error.__cause__)):
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
 def read(path: str) -> bytes | None:
     """Return a whole object, or None when there is none."""
     try:
-        with open_read(path) as file:
-            return file.read()
+        return read_with(path, lambda file: file.read())
     except StorageError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None
@@ -209,29 +297,75 @@ def read_part(path: str, start: int, size: int) -> bytes:
 def stat(path: str) -> Stored:
     """Return size and tag of one object; raises StorageError when it is not there."""
     filesystem, inner = _open_place(path)
-    return _stored(path, _access(path, "read", lambda: filesystem.info(inner)))
+    info = _access(path, "read", lambda: filesystem.info(inner))
+    if info["type"] == "other":
+        raise StorageError(f"{path}: cannot be read (is no regular file)")
+    return _stored(path, info)
 
 
-def walk(place: str) -> Iterator[Stored]:
+def walk(place: str, strange: list[str] | None = None) -> Iterator[Stored]:
     """Yield all objects below a place, in order of their paths; nothing when it does not exist.
 
-    Local links are followed; a file that is still being written is not there yet.
+    Local links are followed; a file that is still being written is not there yet. What no object
+    can be is passed over: a pipe, a socket or a device, and a name that is no UTF-8, which neither
+    JSON nor Arrow can hold.
+
+    Args:
+        strange: gets the paths of what was passed over, with escapes for what is no UTF-8.
     """
     filesystem, inner = _open_place(place)
-    found: dict[str, dict[str, object]] = {}
     if isinstance(filesystem, LocalFileSystem):
-        for path in _access(place, "listed", lambda: list(_local_files(inner))):
-            try:
-                found[path] = _access(path, "read", partial(filesystem.info, path))
-            except StorageError as error:
-                gone = isinstance(error.__cause__, FileNotFoundError)
-                if not gone or Path(path).is_symlink():  # not removed since, but a link to nothing
-                    raise
+        names = _access(place, "listed", lambda: list(_local_files(inner)))
+        found = _local_infos(filesystem, names)
     else:
         found = _access(place, "listed", lambda: filesystem.find(inner, detail=True))
+    yield from _objects(filesystem, found, strange)
+
+
+def glob(place: str, pattern: str, strange: list[str] | None = None) -> Iterator[Stored]:
+    """Yield the objects below a place that match a pattern, as `walk` does.
+
+    The place itself is no pattern, whatever its name holds.
+    """
+    filesystem, inner = _open_place(place)
+    whole = f"{patterns.escape(inner.rstrip('/'))}/{pattern}"
+    if isinstance(filesystem, LocalFileSystem):
+        names = _access(place, "listed", lambda: cast(list[str], filesystem.glob(whole)))
+        found = _local_infos(filesystem, names)
+    else:
+        found = _access(place, "listed", lambda: filesystem.glob(whole, detail=True))
+    yield from _objects(filesystem, found, strange)
+
+
+_Infos = dict[str, dict[str, Any]]
+"""What a file system tells of each path."""
+
+
+def _local_infos(filesystem: LocalFileSystem, paths: Iterable[str]) -> _Infos:
+    found: _Infos = {}
+    for path in paths:
+        try:
+            found[path] = _access(path, "read", partial(filesystem.info, path))
+        except StorageError as error:
+            gone = isinstance(error.__cause__, FileNotFoundError)
+            if not gone or Path(path).is_symlink():  # not removed since, but a link to nothing
+                raise
+    return found
+
+
+def _objects(
+    filesystem: fsspec.AbstractFileSystem, found: _Infos, strange: list[str] | None
+) -> Iterator[Stored]:
     for path in sorted(found):
-        address = cast(str, filesystem.unstrip_protocol(path)) if "://" in place else path
-        yield _stored(address, found[path])
+        kind = found[path]["type"]
+        if kind == "directory":
+            continue
+        if kind == "other" or path.encode("utf-8", "ignore") != os.fsencode(path):
+            if strange is not None:
+                strange.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
+            continue
+        local = isinstance(filesystem, LocalFileSystem)
+        yield _stored(path if local else filesystem.unstrip_protocol(path), found[path])
 
 
 def _local_files(root: str) -> Iterator[str]:
@@ -250,13 +384,6 @@ def _local_files(root: str) -> Iterator[str]:
         for name in names:
             if not (name.startswith(_BEGIN) and name.endswith(_END)):
                 yield f"{parent}/{name}"
-
-
-def glob(pattern: str) -> list[str]:
-    """Return the paths that match a pattern, sorted."""
-    filesystem, inner = _open_place(pattern)
-    found = sorted(_access(pattern, "listed", lambda: cast(list[str], filesystem.glob(inner))))
-    return [cast(str, filesystem.unstrip_protocol(p)) for p in found] if "://" in pattern else found
 
 
 def is_folder(path: str) -> bool:
@@ -291,20 +418,40 @@ def replace(path: str, data: bytes, *, tag: str | None = None) -> bool:
     """Write a whole object in place of the one there, atomically.
 
     With a `tag` only of the object that has it (`Stored.tag`): on S3 the store compares
-    (`If-Match`), elsewhere it is looked up just before. Returns whether the object there has this
-    data.
+    (`If-Match`), locally the object is locked from the look at its tag until it is replaced,
+    elsewhere it is looked up just before. Returns whether the object there has this data.
     """
     filesystem, inner = _open_place(path)
+    if isinstance(filesystem, LocalFileSystem):
+        lock = nullcontext(True) if tag is None else _locked(inner, tag)
+        with lock as unchanged:
+            if unchanged:
+                _access(path, "written", lambda: _rename(inner, data))
+        return unchanged or read(path) == data
     condition = {}
     if tag is not None and "s3" in filesystem.protocol:
         condition["IfMatch"] = f'"{tag}"'
     elif tag is not None and stat(path).tag != tag:
         return read(path) == data
-    if isinstance(filesystem, LocalFileSystem):
-        _access(path, "written", lambda: _rename(inner, data))
-        return True
     act = partial(filesystem.pipe_file, inner, data, chunksize=_ONE_PUT, **condition)
     return _put(path, data, act)
+
+
+@contextmanager
+def _locked(path: str, tag: str) -> Iterator[bool]:
+    """Hold the lock of the object at a local path; yield whether it still has this tag.
+
+    The lock is on the file that is to be replaced, so none is left behind, and it ends with its
+    process. Who waited for it finds another file there.
+    """
+    # For writing, else NFS gives no lock.
+    with _access(path, "written", lambda: Path(path).open("r+b")) as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        except OSError as error:  # the file system has none: the look just before must do
+            _log.debug("%s: no lock (%s)", path, error)
+        there = os.path.samestat(os.fstat(file.fileno()), Path(path).stat())
+        yield there and stat(path).tag == tag
 
 
 def remove(path: str) -> None:
@@ -327,10 +474,15 @@ def _put(path: str, data: bytes, act: Callable[[], object]) -> bool:
 
 
 def _precondition_failed(error: BaseException | None) -> bool:
+    if isinstance(error, FileExistsError):
+        return True
     # Not every store says which condition failed, which s3fs looks for.
-    response = getattr(error and error.__cause__, "response", {})
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return isinstance(error, FileExistsError) or status == 412
+    while error is not None:
+        match getattr(error, "response", None):
+            case {"ResponseMetadata": {"HTTPStatusCode": 412}}:
+                return True
+        error = error.__cause__
+    return False
 
 
 def probe(place: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,6 +33,7 @@ from taiyi_ray.records import (
     passages,
 )
 from taiyi_ray.tasks import TASKS
+from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 from taiyi_ray.tasks.vocabulary import terms
 from tests.samples import asked, english, every
@@ -182,6 +184,40 @@ def test_statuses(reply: Reply, status: str, error: str | None, found: list[str]
     assert surfaces(annotated) == found
     assert [e.kind for e in annotated.errors] == ([] if status == "ok" else [error])
     assert row(annotated)["status"] == status
+
+
+def test_an_answer_is_kept_as_a_row_can_hold_it_and_no_offset_moves() -> None:
+    class Odd(Scripted):
+        async def complete(self, *arguments: Any) -> Completion:
+            completion = await super().complete(*arguments)
+            text = completion.text
+            scores = Scores(text, range(len(text)), [-0.1] * len(text))
+            return replace(completion, scores=scores, cached_tokens=-5, output_tokens=1 << 40)
+
+    engine = Odd(replies(("disease: \udc00; headache", "stop")))
+    annotated = annotate(engine, english("She had a headache."))
+    found = next(m for m in annotated.annotations.mentions if m.text == "headache")
+    assert found.score == pytest.approx(math.exp(-0.1))
+    (answer,) = annotated.answers
+    assert answer.raw == "disease: \ufffd; headache"
+    assert (answer.cached_tokens, answer.output_tokens) == (0, (1 << 31) - 1)
+
+
+def test_scores_that_are_no_numbers_are_none() -> None:
+    class Odd(Scripted):
+        async def complete(self, *arguments: Any) -> Completion:
+            completion = await super().complete(*arguments)
+            text = completion.text
+            return replace(completion, scores=Scores(text, [0], [math.nan]))
+
+    annotated = annotate(Odd(replies(("disease: headache", "stop"))), english("A headache."))
+    (found,) = annotated.annotations.mentions
+    assert found.score is None
+
+
+def test_why_a_question_was_refused_is_kept_as_a_row_can_hold_it() -> None:
+    annotated = annotate(Scripted(replies(QuestionError("no \ud800"))), english("A headache."))
+    assert annotated.errors[0].message == "no \ufffd"
 
 
 def test_second_attempt_that_fails_keeps_what_the_first_one_gave() -> None:

@@ -1,5 +1,6 @@
 """The settings: from flags and a YAML file; every mistake named, all at once."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,14 @@ def test_what_is_no_number_of_engines(given):
         {"extra_body": {"aws_secret_access_key": "hf_planted"}},
         {"password": "hf_planted"},
         {"TOKEN": "hf_planted"},
+        {"hf_token": ["hf_planted"]},
+        {"api_keys": [{"first": "hf_planted"}]},
+        {"extra_body": {"headers": ["Authorization: Bearer hf_planted"]}},
+        {"env": ["PATH=/bin", "HF_TOKEN=hf_planted"]},
+        {"flags": ["--api-key=hf_planted"]},
+        {"headers": [["X-Trace", "1"], ["X-Api-Key", "hf_planted"]]},
+        {"headers": [{"name": "authorization", "value": "hf_planted"}]},
+        {"proxies": ["http://me:hf_planted@proxy:3128"]},
     ],
 )
 def test_an_engine_argument_that_looks_like_a_secret_is_refused_and_not_shown(arguments):
@@ -183,6 +192,9 @@ def test_arguments_that_only_sound_like_it_are_none():
         "tokenizer": "folder",
         "hf_token": None,
         "extra_body": {"skip_special_tokens": True, "cache_salt": "x", "keyword": "a"},
+        "stop": ["Key points", "token", "password", "http://host:80/a@b", "a = b"],
+        "logit_bias": [["word", 1]],
+        "api_keys": [],
     }
     assert load(AnnotateConfig, None, NEEDED | {"engine_args": arguments}).engine_args == arguments
 
@@ -202,3 +214,10 @@ def test_an_address_with_a_password_is_refused_and_not_shown(place):
     assert load(AnnotateConfig, None, NEEDED | {"inputs": ["s3://bucket/a@b:c"]}).inputs == [
         "s3://bucket/a@b:c"
     ]
+
+
+@pytest.mark.parametrize("setting", ["inputs", "output", "model", "task_file"])
+def test_a_name_that_is_no_utf8_is_one_line(setting):
+    name = os.fsdecode(b"caf\xe9")
+    line = message(None, NEEDED | {setting: [name] if setting == "inputs" else name})
+    assert line == f"{setting}: 'caf\\udce9' is no UTF-8; rename what it names"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taiyi_ray.records import (
     DOCUMENT_SCHEMA,
@@ -17,11 +19,14 @@ from taiyi_ray.records import (
     Passage,
     Relation,
     Span,
+    as_table,
     as_values,
     columns_markdown,
     document_from_row,
     document_row,
     passages,
+    rows_of,
+    storable_text,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,3 +170,38 @@ def test_the_documentation_has_every_column_and_nested_field():
         "| `events[].arguments[].role` | string |",
     ):
         assert row in text
+
+
+def test_a_row_that_arrow_refuses_costs_itself_and_no_other():
+    rows = [document_row(FULL) | {"position": n} for n in range(4)]
+    rows[1]["title"] = "\ud800"
+    rows[3]["version"] = 1 << 40
+    refused = []
+
+    def instead(row, reason):
+        refused.append((row["position"], reason.partition(":")[0]))
+        return document_row(BROKEN) | {"position": row["position"], "title": "half \udc00"}
+
+    table = as_table(rows, DOCUMENT_SCHEMA, instead)
+    assert refused == [(1, "UnicodeEncodeError"), (3, "ArrowInvalid")]
+    assert table.to_pylist() == pa.Table.from_pylist(rows, DOCUMENT_SCHEMA).to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok", "failed"]
+    assert rows[1]["title"] == "half \ufffd"
+
+
+def test_rows_that_an_older_program_wrote_have_all_columns():
+    new = pa.Table.from_pylist([document_row(FULL)], SCHEMA)
+    older = new.drop_columns(["events", "texts", "run_id"]).append_column("gone", pa.array([1]))
+    (row,) = rows_of(older)
+    assert list(row) == SCHEMA.names
+    assert (row["events"], row["texts"], row["run_id"]) == ([], [], None)
+    assert row["passages"] == rows_of(new)[0]["passages"] == as_values(FULL.passages)
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_any_text_can_be_stored_and_keeps_its_length(text):
+    stored = storable_text(text)
+    assert pa.array([stored]).to_pylist() == [stored]
+    assert len(stored) == len(text)
+    if not any("\ud800" <= char <= "\udfff" for char in text):
+        assert stored == text

@@ -60,7 +60,7 @@ def export(output: str, name: str, to: str, most: int | None = None) -> Exported
         hint = nearest(name, WRITTEN)
         raise ConfigError(f"--format {name}: cannot be written{hint} (known: {', '.join(WRITTEN)})")
     place, to = storage.absolute(output), storage.absolute(to)
-    if f"{to}/".startswith(f"{place}/annotations/") or to == place:
+    if to == place or storage.is_within(to, storage.join(place, "annotations")):
         raise ConfigError(f"--to {to}: is in the output itself; name another folder")
     job = load_job(place)
     if job is None:

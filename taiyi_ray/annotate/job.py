@@ -52,7 +52,8 @@ EXECUTION_UNITS = 1000
 EXIT_DONE, EXIT_TOO_MANY_FAILED = 0, 3
 
 _LUCKLESS = 3
-"""So many engines that cannot start, and none that works, end a job."""
+"""So many engines that cannot start, and none that works, end a job; so do as many units in a row
+that the output did not take."""
 
 _SCAN_HERE = 64 << 20
 """An input up to this size is scanned in this process; a larger one on the cluster."""
@@ -72,9 +73,9 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     for note in notes:
         console.print(f"note: {note}")
     config = config.model_copy(update={"tasks": [a.task.name for a in assignments]})
-    corpus = sources.find(config.inputs)
-    if corpus.passed_over:
-        console.print(f"note: passed over {corpus.passed_over} files of other formats")
+    corpus = sources.find(config.inputs, config.output)
+    for note in corpus.notes():
+        console.print(f"note: {note}")
     output = Output(config.output)
     if not dry_run:
         storage.probe(output.place)
@@ -306,7 +307,7 @@ class _Run:
             self.config, self.assignments, self.model.digest, self.run_id, self.fingerprint,
             self.model.key,
         )  # fmt: skip
-        idle = 0
+        idle = unwritten = 0
         while pending:
             errors: list[dict[str, Any]] = []
             now = pending[:EXECUTION_UNITS]
@@ -317,12 +318,16 @@ class _Run:
                     dog.feed()
                     self._count(receipt)
                     progress.add(receipt)
+                    unwritten = 0
                     continue
                 errors.append(receipt)
                 if receipt["gone"]:
                     # If it is gone from here too the job ends now, not when each unit has found
                     # that out.
                     storage.probe(self.output.place)
+                unwritten += receipt["unwritten"]
+                if unwritten == _LUCKLESS:
+                    break  # before more is annotated that cannot be kept
                 if not self.committed and self._no_engine_starts(errors):
                     break  # before more of the input is read for nothing
             before, pending = len(pending), self.pending()
@@ -331,10 +336,10 @@ class _Run:
             serious = [e for e in errors if idle or not (e["no_engine"] or e["gone"])]
             if serious or idle == 2:
                 why = "two attempts in a row committed nothing"
-                kind = ConfigError if any(e["to_be_changed"] for e in serious) else Unfinished
-                raise kind(
-                    f"{len(pending)} units are left: {serious[0]['error'] if serious else why}"
-                )
+                to_be_changed = [e for e in serious if e["to_be_changed"]]
+                why = next((e["error"] for e in to_be_changed or serious), why)
+                kind = ConfigError if to_be_changed else Unfinished
+                raise kind(f"{len(pending)} units are left: {why}")
 
     def _no_engine_starts(self, errors: Sequence[dict[str, Any]]) -> bool:
         """Whether as many could not start as are no bad luck any more: all, where they are few."""
@@ -383,7 +388,7 @@ class _Run:
         """Verify the output, write run.json and the report, print the summary."""
         totals, files = self.verified()
         run = self._write("complete", totals)
-        rows = sample_rows(files, storage.open_read)
+        rows = sample_rows(files, storage.read_with)
         self.output.write_report(write_report(rows, totals.as_dict(), run))
         self.console.print(summary(totals, run))
         self.console.print(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sized
+from collections.abc import Sized
 from typing import Any
 
 from taiyi_ray.annotate.output import Totals
@@ -57,9 +57,8 @@ class Metrics:
         self._metrics["taiyi_ray_documents_most_in_flight"].set(most_in_flight)
         threading.Thread(target=self._look, name="metrics", daemon=True).start()
 
-    def count(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Count a committed unit by its rows."""
-        totals = Totals.of(rows)
+    def count(self, totals: Totals) -> None:
+        """Count a committed unit."""
         self._metrics["taiyi_ray_units_total"].inc(1)
         for status, documents in totals.documents.items():
             self._add("taiyi_ray_documents_total", documents, status=status)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import secrets
 import uuid
 from collections import Counter
@@ -21,16 +22,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, cast
+from typing import Any, BinaryIO
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taiyi_ray import storage
 from taiyi_ray.annotator import NOT_APPLICABLE
 from taiyi_ray.errors import StorageError
-from taiyi_ray.records import SCHEMA
+from taiyi_ray.records import SCHEMA, Annotations, Failure, as_table, as_values, rows_of
 from taiyi_ray.units import Unit, Units
+
+JOB = "job.json"
+OUTPUT_PARTS = (JOB, "run.json", "annotations", "plan", "runs", "died")
+"""Names below an output of what could pass for input."""
+
+_JOB_BEGINS = re.compile(rb'\s*\{\s*"format": \d+,\s*"fingerprint": "')
 
 _FOOTER = b"taiyi_ray"
 _READERS = 16
@@ -106,8 +112,8 @@ class Totals:
                 totals.wrong.update([task] if answer["error"] else [])
                 totals.tokens["questions"] += 1
                 for name in ("prompt_tokens", "cached_tokens", "output_tokens"):
-                    totals.tokens[name] += answer[name]
-                length = answer["output_tokens"]
+                    totals.tokens[name] += answer[name] or 0  # of an older program
+                length = answer["output_tokens"] or 0
                 totals.answers[f"{task}.tokens"] += length
                 totals.answers[f"{task}.squares"] += length**2
         totals.labels = _bounded(totals.labels)
@@ -150,12 +156,28 @@ class Footer:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """What became of a commit: whether this attempt's object `stands`, and what it holds."""
+
+    stands: bool
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
 class UnitFile:
     """A committed unit: where it is, how many rows it holds, and how many of them failed."""
 
     path: str
     rows: int
     failed: int
+
+
+def is_output(place: str) -> bool:
+    """Whether a folder is an output of this program: it has a job.json as we write it."""
+    path = storage.join(place, JOB)
+    if not storage.exists(path):
+        return False
+    return bool(_JOB_BEGINS.match(storage.read_with(path, lambda file: file.read(64))))
 
 
 class Output:
@@ -176,48 +198,33 @@ class Output:
 
     def commit(
         self, unit: Unit, rows: Sequence[dict[str, Any]], run_id: str, *, replaces: str = ""
-    ) -> bool:
-        """Write a unit whole; return whether this attempt's object is the one that stands.
+    ) -> Committed:
+        """Write a unit whole; a row that Arrow cannot hold becomes a `failed` one.
 
         Args:
             replaces: tag of the unit's object whose place it takes (`--retry-failed`); without one
                 it is written if there is none.
         """
         assert [row["position"] for row in rows] == list(range(unit.first, unit.last + 1))
+        rows = list(rows)
+        table = as_table(rows, SCHEMA, _refused)
+        totals = Totals.of(rows)
         footer = {
             "unit": unit.name,
             "attempt": uuid.uuid4().hex,  # no two attempts have the same bytes
             "run_id": run_id,
-            "totals": Totals.of(rows).as_dict(),
+            "totals": totals.as_dict(),
         }
-        table = pa.Table.from_pylist(list(rows), SCHEMA)
         table = table.replace_schema_metadata({_FOOTER: json.dumps(footer, ensure_ascii=False)})
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
-        return self._units.commit(unit, buffer.getvalue(), replaces=replaces)
+        stands = self._units.commit(unit, buffer.getvalue(), replaces=replaces)
+        return Committed(stands, totals)
 
     def footer(self, unit: Unit) -> Footer:
         """Read a committed unit's footer; raises StorageError when the file is something else."""
         path = self.path(unit)
-        with storage.open_read(path) as file:
-            try:
-                metadata = pq.read_metadata(file)
-                values = json.loads(metadata.metadata[_FOOTER])
-                groups = [_positions(metadata.row_group(n)) for n in range(metadata.num_row_groups)]
-            except (KeyError, TypeError, ValueError) as error:
-                raise StorageError(
-                    f"{path}: is not a file of this program, or a damaged one; delete it and run "
-                    "the same command again"
-                ) from error
-        return Footer(
-            rows=metadata.num_rows,
-            first=min((low for low, _ in groups), default=None),
-            last=max((high for _, high in groups), default=None),
-            unit=values["unit"],
-            attempt=values["attempt"],
-            run_id=values["run_id"],
-            totals=Totals.from_dict(values["totals"]),
-        )
+        return storage.read_with(path, lambda file: _footer(path, file))
 
     def footers(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, Footer]]:
         """Read the footers of committed units, several at a time, in order."""
@@ -226,15 +233,21 @@ class Output:
                 yield from zip(chunk, pool.map(self.footer, chunk), strict=True)
 
     def rows(self, unit: Unit) -> list[dict[str, Any]]:
-        """Read a committed unit's rows."""
-        with storage.open_read(self.path(unit)) as file:
-            return cast(list[dict[str, Any]], pq.read_table(file).to_pylist())
+        """Read a committed unit's rows; what an older program left out is null or empty."""
+        return rows_of(storage.read_with(self.path(unit), pq.read_table))
 
     # ------------------------------------------------------------------------------ died marks
 
-    def mark_died(self, unit: Unit, positions: Sequence[int], *, alone: bool) -> None:
-        """Note that an engine died while these records of the unit were in flight."""
-        mark = json.dumps({"positions": list(positions), "alone": alone}).encode()
+    def mark_died(
+        self, unit: Unit, positions: Sequence[int], *, alone: bool, replaces: str = ""
+    ) -> None:
+        """Note that an engine died while these records of the unit were in flight.
+
+        Args:
+            replaces: as of `commit`.
+        """
+        values = {"positions": list(positions), "alone": alone, "replaces": replaces}
+        mark = json.dumps(values).encode()
         name = f"{uuid.uuid4().hex}.json"
         storage.put_if_absent(storage.join(self.place, "died", unit.name, name), mark)
 
@@ -249,14 +262,20 @@ class Output:
         return found
 
     @staticmethod
-    def died(marks: Iterable[str]) -> tuple[set[int], Counter[int]]:
-        """By these marks: positions suspected of killing engines, how often each did so alone."""
+    def died(marks: Iterable[str], replaces: str = "") -> tuple[set[int], Counter[int]]:
+        """By these marks: positions suspected of killing engines, how often each did so alone.
+
+        Only what happened while this same object was to be replaced counts: whoever asks for the
+        failed documents again (`--retry-failed`) wants them asked.
+        """
         suspects: set[int] = set()
         alone: Counter[int] = Counter()
         for path in marks:
             data = storage.read(path)
             if data is not None:
                 mark = json.loads(data)
+                if mark.get("replaces", "") != replaces:
+                    continue
                 suspects.update(mark["positions"])
                 if mark["alone"]:
                     alone.update(mark["positions"])
@@ -278,6 +297,42 @@ class Output:
 
     def write_report(self, html: str) -> None:
         storage.replace(storage.join(self.place, "report.html"), html.encode())
+
+
+def _footer(path: str, file: BinaryIO) -> Footer:
+    try:
+        metadata = pq.read_metadata(file)
+        values = json.loads(metadata.metadata[_FOOTER])
+        groups = [_positions(metadata.row_group(n)) for n in range(metadata.num_row_groups)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"{path}: is not a file of this program, or a damaged one; delete it and run the same "
+            "command again"
+        ) from error
+    return Footer(
+        rows=metadata.num_rows,
+        first=min((low for low, _ in groups), default=None),
+        last=max((high for _, high in groups), default=None),
+        unit=values["unit"],
+        attempt=values["attempt"],
+        run_id=values["run_id"],
+        totals=Totals.from_dict(values["totals"]),
+    )
+
+
+def _refused(row: dict[str, Any], reason: str) -> dict[str, Any]:
+    """What stands for a row that Arrow cannot hold: its document, and why nothing was found."""
+    where = row["document_id"] or f"record {row['position']}"
+    failure = Failure(
+        "not_arrow", where, f"what was found is nothing that a row can hold: {reason}"
+    )
+    return {
+        **row,
+        **as_values(Annotations()),
+        "answers": [],
+        "status": "failed",
+        "errors": [*row["errors"], as_values(failure)],
+    }
 
 
 def _positions(group: Any) -> tuple[int, int]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.sources import SourceFile, check_unchanged, digest
+from taiyi_ray.annotate.output import JOB
+from taiyi_ray.annotate.sources import KnownFile, SourceFile, check_unchanged, known_file
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import raw_records, recognised
 from taiyi_ray.units import Unit, cut
@@ -20,15 +23,11 @@ UNITS_AN_ENGINE = 8
 """A small corpus is cut smaller, so that each engine gets several units."""
 
 
-class PlannedSource(BaseModel, frozen=True):
+class PlannedSource(KnownFile, frozen=True):
     """The units of one source; `complete` when they reach its end (a --limit may cut it short)."""
 
     name: str
-    path: str
     format: str
-    size: int
-    tag: str
-    sha256: str | None
     complete: bool
     units: list[tuple[int, int]]
 
@@ -65,6 +64,15 @@ class Plan:
             for source in part.sources:
                 self.sources[source.name] = source
 
+    @cached_property
+    def _places(self) -> dict[str, PlannedSource]:
+        """The sources by where they really lie, however their address was written once."""
+        return {storage.real(storage.absolute(s.path)): s for s in self.sources.values()}
+
+    def known(self, file: SourceFile) -> PlannedSource | None:
+        """The newest entry of this file, which may have been planned under another name."""
+        return self._places.get(storage.real(file.stored.path))
+
     def units(self) -> Iterator[Unit]:
         for part in self.parts:
             for source in part.sources:
@@ -80,7 +88,7 @@ def load_job(output: str) -> Job | None:
     """Read OUT/job.json; None when there is none."""
     if storage.exists(output) and not storage.is_folder(output):
         raise ConfigError(f"--output {output}: is a file; name a folder, new or of an earlier run")
-    data = storage.read(storage.join(output, "job.json"))
+    data = storage.read(storage.join(output, JOB))
     if data is None:
         return None
     try:
@@ -106,7 +114,7 @@ def add_part(output: str, number: int, part: Part) -> bool:
 
 def put_job(output: str, job: Job) -> bool:
     """Put job.json unless there is one; return whether this one counts."""
-    return storage.put_if_absent(storage.join(output, "job.json"), _json(job))
+    return storage.put_if_absent(storage.join(output, JOB), _json(job))
 
 
 def _part_path(output: str, number: int) -> str:
@@ -157,9 +165,10 @@ def extend(
     """
     todo: list[tuple[SourceFile, int]] = []
     for file in files:
-        known = plan.sources.get(file.name)
+        known = plan.known(file)
         if known is not None:
-            check_unchanged(file.stored, known.size, known.tag, known.sha256)
+            check_unchanged(known, file.stored, file.beside)
+            file = replace(file, name=known.name)
         if known is None or not known.complete:
             todo.append((file, known.records if known else 0))
     most = UNIT_RECORDS * UNITS_AN_ENGINE * engines
@@ -198,12 +207,9 @@ def _scanned(
 
 def _planned(file: SourceFile, first: int, scanned: Scanned, records: int) -> PlannedSource:
     return PlannedSource(
+        **dict(known_file(file.stored, file.beside)),
         name=file.name,
-        path=file.stored.path,
         format=scanned.format,
-        size=file.stored.size,
-        tag=file.stored.tag,
-        sha256=digest(file.stored.path),
         complete=scanned.complete,
         units=cut(scanned.sizes, first, records),
     )

@@ -10,7 +10,7 @@ import random
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from functools import partial
 from itertools import accumulate
 from typing import Any, BinaryIO
 
@@ -20,10 +20,17 @@ import pyarrow.parquet as pq
 from taiyi_ray import highlight
 from taiyi_ray.annotate.output import UnitFile
 from taiyi_ray.errors import StorageError
-from taiyi_ray.records import SCHEMA
+from taiyi_ray.records import SCHEMA, rows_of
 
 MOST = 200
 """How many documents a report shows: more would make a page that browsers struggle with."""
+
+MOST_BYTES = 8 << 20
+"""What they take together, as the page holds them. Half of it is for the failed ones at most, and
+an eighth for one document."""
+
+_SHORT, _FEW = 300, 10
+"""Characters of a title or message, and errors, that are shown of a document that is too large."""
 
 _STATUSES = ("ok", "partial", "failed", "deleted")
 _BATCH = 64
@@ -36,7 +43,7 @@ _HIDDEN = frozenset({"content_hash", "version"})
 
 def sample_rows(
     unit_files: Sequence[UnitFile],
-    open_file: Callable[[str], BinaryIO],
+    read: Callable[[str, Callable[[BinaryIO], _Rows]], _Rows],
     most: int = MOST,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
@@ -46,9 +53,12 @@ def sample_rows(
     ones of either kind depends on `seed`, the units' order and their counts alone. Only the unit
     files that hold a chosen row are read, a batch at a time.
 
+    Of a row for which there is no room (`MOST_BYTES`) only who it is and its errors are kept: more
+    than the rows of a unit are never held beside what the report shows.
+
     Args:
         unit_files: the units, with the counts that their footers give.
-        open_file: opens a unit's path for reading.
+        read: calls a function with the open file at a unit's path (`storage.read_with`).
         most: how many rows to choose at most.
         seed: of the sample.
 
@@ -56,7 +66,7 @@ def sample_rows(
         Rows of `records.SCHEMA` as dicts (`metadata` too), each kind in the order of the units.
 
     Raises:
-        StorageError: a file holds other counts than its UnitFile says, or cannot be opened.
+        StorageError: a file holds another number of rows than its UnitFile says, or cannot be read.
     """
     all_failed = sum(unit.failed for unit in unit_files)
     all_others = sum(unit.rows for unit in unit_files) - all_failed
@@ -70,17 +80,50 @@ def sample_rows(
         [unit.rows - unit.failed for unit in unit_files],
         generator.sample(range(all_others), others),
     )
+    room = MOST_BYTES // (2 if failed and others else 1)
+    of_failed, of_others = _Room(room), _Room(room)
     first: list[dict[str, Any]] = []
     then: list[dict[str, Any]] = []
     for number in sorted(wanted_failed.keys() | wanted_others.keys()):
         unit = unit_files[number]
-        with closing(open_file(unit.path)) as file:
-            failed_rows, other_rows = _read(
-                unit, file, wanted_failed[number], wanted_others[number]
-            )
-        first += failed_rows
-        then += other_rows
+        wanted = (wanted_failed[number], wanted_others[number])
+        failed_rows, other_rows = read(unit.path, partial(_read, unit, *wanted))
+        first += map(of_failed.fitted, failed_rows)
+        then += map(of_others.fitted, other_rows)
     return first + then
+
+
+class _Room:
+    """What is left of the report for the rows of one kind."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def fitted(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row if there is room for it, else what is short of it."""
+        size = len(highlight.as_json(_shown(row)).encode())
+        if size > min(self._left, MOST_BYTES // 8):
+            return _stub(row, size)
+        self._left -= size
+        return row
+
+
+def _stub(row: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """A row without its text and what was found in it."""
+    empty: dict[str, Any] = {
+        column.name: [] if pa.types.is_nested(column.type) else None for column in SCHEMA
+    }
+    kept = {name: _short(row[name]) for name in ("document_id", "title", "source", "position")}
+    errors = [{name: _short(text) for name, text in e.items()} for e in row["errors"][:_FEW]]
+    message = f"its text and answers take {size / 1e6:.1f} MB here; OUT/annotations holds them"
+    note = {"kind": "not_shown", "where": "report", "message": message}
+    return {**empty, **kept, "metadata": {}, "status": row["status"], "errors": [*errors, note]}
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _SHORT:
+        return value[:_SHORT] + " ..."
+    return value
 
 
 def _spread(sizes: Sequence[int], chosen: Iterable[int]) -> defaultdict[int, list[int]]:
@@ -93,21 +136,26 @@ def _spread(sizes: Sequence[int], chosen: Iterable[int]) -> defaultdict[int, lis
     return within
 
 
-def _read(
-    unit: UnitFile, file: BinaryIO, failed: Sequence[int], others: Sequence[int]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Read the failed rows and the others with these numbers, each counted among its own kind."""
+_Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+
+
+def _read(unit: UnitFile, failed: Sequence[int], others: Sequence[int], file: BinaryIO) -> _Rows:
+    """Read the failed rows and the others with these numbers, each counted among its own kind.
+
+    Another run may have replaced the unit since it was counted (`--retry-failed`), with as many
+    rows but less of them failed: then there are less to be chosen.
+    """
     parquet = pq.ParquetFile(file)
     statuses = parquet.read(columns=["status"]).column("status").to_pylist()
     places: tuple[list[int], list[int]] = ([], [])
     for place, status in enumerate(statuses):
         places[status != "failed"].append(place)
-    if (len(statuses), len(places[0])) != (unit.rows, unit.failed):
-        raise StorageError(
-            f"{unit.path}: holds {len(statuses)} rows, {len(places[0])} of them failed, "
-            f"not {unit.rows} and {unit.failed}"
-        )
-    chosen = ([places[0][n] for n in failed], [places[1][n] for n in others])
+    if len(statuses) != unit.rows:
+        raise StorageError(f"{unit.path}: holds {len(statuses)} rows, not {unit.rows}")
+    chosen = (
+        [places[0][n] for n in failed if n < len(places[0])],
+        [places[1][n] for n in others if n < len(places[1])],
+    )
     rows = _rows_at(parquet, sorted(chosen[0] + chosen[1]))
     return [rows[place] for place in chosen[0]], [rows[place] for place in chosen[1]]
 
@@ -122,7 +170,9 @@ def _rows_at(parquet: pq.ParquetFile, places: Sequence[int]) -> dict[int, dict[s
         for batch in parquet.iter_batches(_BATCH, row_groups=[group], columns=SCHEMA.names):
             here = [n for n in left if n < start + batch.num_rows]
             taken = batch.take(pa.array([n - start for n in here], pa.int32()))
-            found = taken.to_pylist(maps_as_pydicts="strict")
+            found = rows_of(pa.Table.from_batches([taken]))
+            for row in found:
+                row["metadata"] = dict(row["metadata"])
             rows.update(zip((first + n for n in here), found, strict=True))
             start, left = start + batch.num_rows, left[len(here) :]
             if not left:

@@ -1,78 +1,214 @@
-"""The input of a corpus job: its files, how they are called, and whether they changed."""
+"""The input of a corpus job: its files, how they are called, and whether they changed.
+
+What this program wrote is no input: an output that lies in a folder of the input is left out.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import quote
 
+from pydantic import BaseModel
+
 from taiyi_ray import storage
+from taiyi_ray.annotate.output import JOB, OUTPUT_PARTS, is_output
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import FORMATS, beside, format_of
 
 _LONGEST_NAME = 150
 
+_SHOWN = 3
+"""So many of the files that are passed over are named in a note."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of the input. `name` is its folder below OUT/annotations."""
+    """One file of the input, and those that belong to it (`formats.beside`).
+
+    `name` is its folder below OUT/annotations.
+    """
 
     name: str
     stored: storage.Stored
+    beside: tuple[storage.Stored, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The files of the input that can be read, in order, and how many others were passed over."""
+    """The files of the input that can be read, in order, and what of it is not read.
+
+    Attributes:
+        passed_over: number of files of other formats.
+        strange: what is no file to read: pipes, devices, names that are no UTF-8.
+        outputs: folders below the input that this program wrote.
+    """
 
     files: list[SourceFile]
     passed_over: int
+    strange: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+    def notes(self) -> list[str]:
+        """A line on each kind of what is not read."""
+        notes = [f"left out {place}, an output of taiyi-ray" for place in self.outputs]
+        if self.strange:
+            some = ", ".join(map(repr, self.strange[:_SHOWN]))
+            more = f" and {len(self.strange) - _SHOWN} more" if len(self.strange) > _SHOWN else ""
+            notes.append(
+                f"passed over what is no regular file, or has no name in UTF-8: {some}{more}"
+            )
+        if self.passed_over:
+            notes.append(f"passed over {self.passed_over} files of other formats")
+        return notes
 
 
-def find(inputs: Sequence[str]) -> Corpus:
+def find(inputs: Sequence[str], output: str | None = None) -> Corpus:
     """Expand files, folders (recursive) and globs; what is hidden is only read when it is named.
+
+    A file that several inputs hold, in whatever spelling, is one file of the first of them.
+
+    Args:
+        inputs: as the user gave them.
+        output: where the job writes. What it wrote is not read, nor is another output of this
+            program, unless an input names a file or folder in that one.
 
     Raises:
         ConfigError: an input that does not exist, matches nothing, or is of no known format.
     """
     found: dict[str, SourceFile] = {}
     passed_over: set[str] = set()
+    strange: dict[str, None] = {}
+    outputs: dict[str, None] = {}
     for given in inputs:
-        files, root, chosen = _expand(given)
+        expanded = _expand(given)
+        strange.update(dict.fromkeys(expanded.strange))
+        real = {file.path: storage.real(file.path) for file in expanded.files}
+        inside = _outputs(expanded, real, output)
+        outputs.update(dict.fromkeys(inside))
+        ours = tuple(part for parts in inside.values() for part in parts)
+        files = [f for f in expanded.files if not f"{real[f.path]}/".startswith(ours)]
         # The text of annotations is read with them, it is no source of its own.
         parts = {path for file in files for path in beside(file.path)}
-        whole = [file for file in files if chosen or file.path not in parts]
+        whole = [file for file in files if expanded.chosen or file.path not in parts]
         readable = [file for file in whole if format_of(file.path)]
-        passed_over |= {file.path for file in whole} - {file.path for file in readable}
+        passed_over |= {real[file.path] for file in whole if not format_of(file.path)}
         if not readable:
-            endings = dict.fromkeys(s for f in FORMATS for s in f.suffixes)
-            known = ", ".join(s + "[.gz]" for s in endings)
-            what = "is not of a known format" if chosen else "holds no file of a known format"
-            raise ConfigError(f"{given}: {what} (known: {known})")
+            raise ConfigError(f"{given}: {_nothing_to_read(expanded, list(inside))}")
+        listed = {file.path: file for file in files} if expanded.whole else None
         for file in readable:
-            name = source_name(file.path, root)
-            found.setdefault(file.path, SourceFile(name, file))
-    return Corpus(list(found.values()), len(passed_over))
+            if real[file.path] not in found:
+                name = source_name(file.path, expanded.root)
+                found[real[file.path]] = SourceFile(name, file, _beside(file.path, listed))
+    return Corpus(list(found.values()), len(passed_over), tuple(strange), tuple(outputs))
 
 
-def _expand(given: str) -> tuple[list[storage.Stored], str, bool]:
-    """Return the files, the root that their names start from, and whether one file was named."""
+def _nothing_to_read(expanded: _Expanded, inside: Sequence[str]) -> str:
+    if inside:
+        return (
+            f"holds no file of a known format besides what taiyi-ray wrote in {', '.join(inside)}; "
+            "to annotate the rows of another output, name its folder annotations"
+        )
+    endings = dict.fromkeys(s for f in FORMATS for s in f.suffixes)
+    known = ", ".join(s + "[.gz]" for s in endings)
+    what = "is not of a known format" if expanded.chosen else "holds no file of a known format"
+    return f"{what} (known: {known})"
+
+
+def _beside(
+    path: str, listed: Mapping[str, storage.Stored] | None = None
+) -> tuple[storage.Stored, ...]:
+    """The files that are there of those that belong to a source, by a listing or by asking."""
+    paths = sorted(beside(path))
+    if listed is not None:
+        return tuple(listed[other] for other in paths if other in listed)
+    return tuple(storage.stat(other) for other in paths if storage.exists(other))
+
+
+# ------------------------------------------------------------------------------- what an input is
+
+
+@dataclass(frozen=True, slots=True)
+class _Expanded:
+    """What an input stands for.
+
+    Attributes:
+        root: the folder that the names of the files start from.
+        chosen: one file was named.
+        whole: the files are all that is below the root.
+    """
+
+    files: list[storage.Stored]
+    root: str
+    chosen: bool = False
+    whole: bool = False
+    strange: tuple[str, ...] = ()
+
+
+def _expand(given: str) -> _Expanded:
     address = storage.absolute(given)
     if storage.is_folder(address):
-        return [f for f in storage.walk(address) if not _hidden(f.path, address)], address, False
+        strange: list[str] = []
+        below = [f for f in storage.walk(address, strange) if not _hidden(f.path, address)]
+        return _Expanded(below, address, whole=True, strange=_sources_else(strange, address))
     if storage.exists(address):
-        return [storage.stat(address)], address.rpartition("/")[0], True
-    if any(c in given for c in "*?["):
-        root = address[: min(address.find(c) for c in "*?[" if c in address)].rpartition("/")[0]
-        matches = [p for p in storage.glob(address) if not _hidden(p, root)]
-        paths = [p for p in matches if not storage.is_folder(p)]
-        if not paths:
-            raise ConfigError(f"{given}: the pattern matches no file")
-        return [storage.stat(p) for p in paths], root, False
-    raise ConfigError(f"{given}: no such file or folder")
+        return _Expanded([storage.stat(address)], address.rpartition("/")[0], chosen=True)
+    magic = min((given.find(c) for c in "*?[" if c in given), default=None)
+    if magic is None:
+        raise ConfigError(f"{given}: no such file or folder")
+    fixed, slash, _ = given[:magic].rpartition("/")
+    root, strange = storage.absolute(fixed + slash or "."), []
+    matches = storage.glob(root, given[len(fixed + slash) :], strange)
+    files = [file for file in matches if not _hidden(file.path, root)]
+    if not files:
+        raise ConfigError(f"{given}: the pattern matches no file")
+    return _Expanded(files, root, strange=_sources_else(strange, root))
+
+
+def _sources_else(strange: Iterable[str], root: str) -> tuple[str, ...]:
+    """Those of the paths that would be sources if they were files."""
+    return tuple(path for path in strange if format_of(path) and not _hidden(path, root))
+
+
+def _outputs(expanded: _Expanded, real: Mapping[str, str], output: str | None) -> dict[str, _Parts]:
+    """The outputs of this program that hold some of the files, and how what they hold begins.
+
+    Of an output below the root nothing is read. Where the root is an output, or lies in the job's
+    own, only what the job writes is left out: the rest is the user's.
+    """
+    root = storage.real(storage.join(expanded.root, ""))
+    places = [] if output is None else [storage.absolute(output)]
+    if not expanded.chosen:
+        places += [place for place in _places(expanded, real) if is_output(place)]
+    found = {}
+    for place in places:
+        whole = storage.real(storage.join(place, ""))
+        below = whole != root and whole.startswith(root)
+        parts = (whole,) if below else tuple(f"{whole}{part}/" for part in OUTPUT_PARTS)
+        if any(f"{path}/".startswith(parts) for path in real.values()):
+            found[place] = parts
+    return found
+
+
+_Parts = tuple[str, ...]
+
+
+def _places(expanded: _Expanded, paths: Iterable[str]) -> list[str]:
+    """Folders that may be outputs, by the names of what lies in them.
+
+    Only these are looked into, and of a whole folder only those whose job.json was listed.
+    """
+    places: dict[str, None] = {}
+    for path in paths:
+        below = f"{path[len(expanded.root) :]}/"
+        for part in OUTPUT_PARTS:
+            if (at := below.find(f"/{part}/")) >= 0:
+                places[path[: len(expanded.root) + at]] = None
+    listed = set(paths)
+    return sorted(p for p in places if not expanded.whole or storage.join(p, JOB) in listed)
 
 
 def _hidden(path: str, root: str) -> bool:
@@ -94,22 +230,76 @@ def source_name(path: str, root: str) -> str:
 
 def digest(path: str) -> str | None:
     """SHA-256 of a local file; None elsewhere, where the ETag serves."""
-    if "://" in path:
+    if not storage.is_local(path):
         return None
     with storage.open_read(path) as file:
         return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
 
 
-def check_unchanged(now: storage.Stored, size: int, tag: str, sha256: str | None) -> None:
+# ---------------------------------------------------------------------------------- what changes
+
+
+class KnownFile(BaseModel, frozen=True):
+    """A file of the input as it was when its units were planned, and those that belong to it.
+
+    `beside` is None in plans that are older than it: then they are not watched.
+    """
+
+    path: str
+    size: int
+    tag: str
+    sha256: str | None
+    beside: list[KnownFile] | None = None
+
+
+def known_file(stored: storage.Stored, beside: Sequence[storage.Stored] = ()) -> KnownFile:
+    """Note what a file and those that belong to it are now: local ones are read for it."""
+    return KnownFile(
+        path=stored.path,
+        size=stored.size,
+        tag=stored.tag,
+        sha256=digest(stored.path),
+        beside=[known_file(other) for other in beside],
+    )
+
+
+def check_unchanged(
+    known: KnownFile, now: storage.Stored, beside: Sequence[storage.Stored]
+) -> None:
     """Raise ConfigError when a source is not what it was when its units were planned.
 
     A local file that was only touched or copied is still the same: its digest decides.
     """
-    if (now.size, now.tag) == (size, tag):
+    _check_file(known, now)
+    if known.beside is None:
         return
-    if now.size == size and sha256 is not None and digest(now.path) == sha256:
+    before = {storage.real(file.path): file for file in known.beside}
+    there = {storage.real(file.path): file for file in beside}
+    for path in sorted(before.keys() ^ there.keys()):
+        raise ConfigError(
+            f"{path}: {'came' if path in there else 'went'} since the units of {now.path}, which "
+            f"it belongs to, were planned; {_WAY_OUT}"
+        )
+    for path, file in before.items():
+        _check_file(file, there[path])
+
+
+_WAY_OUT = "give the new file another name, or write to another --output"
+
+
+def _check_file(known: KnownFile, now: storage.Stored) -> None:
+    if (now.size, now.tag) == (known.size, known.tag):
         return
-    raise ConfigError(
-        f"{now.path}: changed since its units were planned; give the new file another name, "
-        "or write to another --output"
-    )
+    if now.size == known.size and known.sha256 is not None and digest(now.path) == known.sha256:
+        return
+    raise ConfigError(f"{now.path}: changed since its units were planned; {_WAY_OUT}")
+
+
+def check_unchanged_there(known: KnownFile) -> None:
+    """`check_unchanged` with what is there now.
+
+    Raises:
+        ConfigError: it changed.
+        StorageError: it is gone, or cannot be read.
+    """
+    check_unchanged(known, storage.stat(known.path), _beside(known.path))

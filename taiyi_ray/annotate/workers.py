@@ -18,9 +18,9 @@ from pydantic import SecretStr
 
 from taiyi_ray import models, storage
 from taiyi_ray.annotate.metrics import Metrics
-from taiyi_ray.annotate.output import Output
+from taiyi_ray.annotate.output import Output, Totals
 from taiyi_ray.annotate.plan import PlannedSource
-from taiyi_ray.annotate.sources import check_unchanged
+from taiyi_ray.annotate.sources import check_unchanged_there
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Engine, engine_of, logged_error
@@ -29,11 +29,19 @@ from taiyi_ray.errors import (
     EngineDied,
     ModelError,
     ServerGone,
+    StorageError,
     StorageGone,
     TaiyiError,
 )
 from taiyi_ray.formats import documents, named
-from taiyi_ray.records import DOCUMENT_SCHEMA, Document, document_from_row, document_row
+from taiyi_ray.records import (
+    DOCUMENT_SCHEMA,
+    Document,
+    Failure,
+    as_table,
+    document_from_row,
+    document_row,
+)
 from taiyi_ray.tasks.task import Assignment
 from taiyi_ray.units import Unit
 
@@ -65,11 +73,8 @@ def unit_row(
     return {
         "unit": unit.model_dump_json(),
         "source": unit.source,
-        "format": source.format,
+        "planned": source.model_copy(update={"units": []}).model_dump_json(),
         "columns": json.dumps(dict(columns or {})),
-        "size": source.size,
-        "tag": source.tag,
-        "sha256": source.sha256,
         "replaces": replaces,
     }
 
@@ -85,21 +90,21 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         row: `units`, a list of what `unit_row` made.
     """
     units = [Unit.model_validate_json(one["unit"]) for one in row["units"]]
-    path, source = units[0].path, row["units"][0]
+    planned = PlannedSource.model_validate_json(row["units"][0]["planned"])
     error, gone = "", False
     with ExitStack() as stack:
         found: Iterator[Document] = iter(())
         try:
-            check_unchanged(storage.stat(path), source["size"], source["tag"], source["sha256"])
+            check_unchanged_there(planned)
             found = documents(
-                stack.enter_context(storage.open_read(path)),
-                path,
-                named(source["format"]),
+                stack.enter_context(storage.open_read(planned.path)),
+                planned.path,
+                named(planned.format),
                 units[0].source,
                 units[0].first,
                 units[-1].last,
                 read=storage.read,
-                columns=json.loads(source["columns"]),
+                columns=json.loads(row["units"][0]["columns"]),
             )
         except (TaiyiError, OSError) as fault:
             error, gone = str(fault), isinstance(fault, StorageGone)
@@ -114,7 +119,7 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
             except (TaiyiError, OSError) as fault:
                 error, gone = str(fault), isinstance(fault, StorageGone)
             if not error and len(rows) != unit.records:
-                error = f"{path}: holds {len(rows)} of {unit.records} planned records"
+                error = f"{planned.path}: holds {len(rows)} of {unit.records} planned records"
             yield {
                 "unit": one["unit"],
                 "replaces": one["replaces"],
@@ -127,8 +132,17 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _binary(rows: list[dict[str, Any]]) -> bytes:
     buffer = io.BytesIO()
     with pa.ipc.new_stream(buffer, DOCUMENT_SCHEMA) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, DOCUMENT_SCHEMA))
+        writer.write_table(as_table(rows, DOCUMENT_SCHEMA, _unreadable))
     return buffer.getvalue()
+
+
+def _unreadable(row: dict[str, Any], reason: str) -> dict[str, Any]:
+    """What stands for a document that Arrow cannot hold."""
+    place = f"{row['source']}, record {row['position']}"
+    failure = Failure("not_arrow", place, f"holds what no row can: {reason}")
+    document = Document(None, status="failed", errors=[failure])
+    document.source, document.position = row["source"], row["position"]
+    return document_row(document)
 
 
 def _documents(data: bytes) -> Iterator[Document]:
@@ -204,7 +218,8 @@ class AnnotateUnits:
         """Listed once: an actor leaves marks only as its last deed, for those after it."""
         self._provenance = {"run_id": run_id, "fingerprint": fingerprint}
         self._turns = Turns()
-        self._open: dict[str, Unit] = {}
+        self._open: dict[str, tuple[Unit, str]] = {}
+        """The units at work, and the tags of the objects that they are to replace."""
         self._single: int | None = None
         """Position of the one document at the engine while a suspect runs alone."""
         self._metrics = Metrics(
@@ -221,57 +236,60 @@ class AnnotateUnits:
         (row,) = batch.to_pylist()
         unit = Unit.model_validate_json(row["unit"])
         receipt: dict[str, Any] = dict.fromkeys(COUNTED, 0)
-        error, to_be_changed = self._no_engine or row["error"], self._to_be_changed
-        gone = row["gone"]
+        error = self._no_engine or row["error"]
+        gone, unwritten = row["gone"], False
+        to_be_changed = self._to_be_changed if self._no_engine else bool(error) and not gone
         if self._no_engine and self._said:
             # Where other engines work, one that cannot must not take all their units.
             await asyncio.sleep(_HOLD)
         self._said = bool(self._no_engine)
         if not error:
             try:
-                rows = await self._commit(unit, row["documents"], row["replaces"])
+                totals = await self._commit(unit, row["documents"], row["replaces"])
             except (TaiyiError, OSError) as fault:  # of output or server: documents' own are rows
-                error, to_be_changed = str(fault), isinstance(fault, ConfigError)
-                gone = isinstance(fault, StorageGone)
+                error, gone = str(fault), isinstance(fault, StorageGone)
+                unwritten = isinstance(fault, StorageError) and not gone
+                to_be_changed = unwritten or isinstance(fault, ConfigError)
             else:
-                self._metrics.count(rows)
-                receipt["documents"] = len(rows)
-                receipt["failed"] = sum(r["status"] == "failed" for r in rows)
+                self._metrics.count(totals)
+                receipt["documents"] = totals.documents.total()
+                receipt["failed"] = totals.documents["failed"]
                 for name in ("prompt_tokens", "output_tokens"):
-                    receipt[name] = sum(a[name] for r in rows for a in r["answers"])
+                    receipt[name] = totals.tokens[name]
         receipt |= {"unit": unit.name, "ready": self._ready, "committed": time.time()}
         receipt |= {"error": " ".join(error.split()), "to_be_changed": to_be_changed}
         receipt |= {"no_engine": bool(self._no_engine), "gone": gone, "engine": self._name}
+        receipt["unwritten"] = unwritten
         yield {name: [value] for name, value in receipt.items()}
 
-    async def _commit(self, unit: Unit, data: bytes, replaces: str) -> list[dict[str, Any]]:
-        self._open[unit.name] = unit
+    async def _commit(self, unit: Unit, data: bytes, replaces: str) -> Totals:
+        self._open[unit.name] = (unit, replaces)
         try:
-            rows = await self._rows(unit, list(_documents(data)), again=bool(replaces))
+            rows = await self._rows(unit, list(_documents(data)), replaces)
             run_id = self._provenance["run_id"]
-            await asyncio.to_thread(self._output.commit, unit, rows, run_id, replaces=replaces)
+            committed = await asyncio.to_thread(
+                self._output.commit, unit, rows, run_id, replaces=replaces
+            )
         finally:
             del self._open[unit.name]
-        return rows
+        return committed.totals
 
-    async def _rows(
-        self, unit: Unit, found: list[Document], *, again: bool
-    ) -> list[dict[str, Any]]:
+    async def _rows(self, unit: Unit, found: list[Document], replaces: str) -> list[dict[str, Any]]:
         kept: dict[int, dict[str, Any]] = {}
-        if again:
+        if replaces:
             old = await asyncio.to_thread(self._output.rows, unit)
             kept = {r["position"]: r for r in old if r["status"] not in ("failed", "partial")}
         todo = [document for document in found if document.position not in kept]
-        for annotated in await self._annotate(unit, todo):
+        for annotated in await self._annotate(unit, todo, replaces):
             row = annotated.row(unit=unit.name, **self._provenance)
             kept[annotated.document.position] = row
         return [kept[position] for position in sorted(kept)]
 
-    async def _annotate(self, unit: Unit, todo: list[Document]) -> list[Annotated]:
+    async def _annotate(self, unit: Unit, todo: list[Document], replaces: str) -> list[Annotated]:
         if self._marks is None:
             self._marks = await asyncio.to_thread(self._output.marks)
         marks = self._marks.get(unit.name, [])
-        suspects, deaths = await asyncio.to_thread(self._output.died, marks)
+        suspects, deaths = await asyncio.to_thread(self._output.died, marks, replaces)
         if not suspects:
             async with self._turns.shared():
                 return list(await asyncio.gather(*map(self._one, todo)))
@@ -308,13 +326,15 @@ class AnnotateUnits:
         engine; `ray.actor.exit_actor()` would count as wanted, and its tasks not be tried again.
         """
         try:
-            for unit in self._open.values():
+            for unit, replaces in self._open.values():
                 positions = sorted(
                     position
                     for source, position in self._annotator.in_flight
                     if source == unit.source and unit.first <= position <= unit.last
                 )
                 if positions:
-                    self._output.mark_died(unit, positions, alone=positions == [self._single])
+                    self._output.mark_died(
+                        unit, positions, alone=positions == [self._single], replaces=replaces
+                    )
         finally:
             os._exit(1)

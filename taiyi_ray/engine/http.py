@@ -163,7 +163,7 @@ class Form:
                 output_tokens=int(usage["completion_tokens"]),
                 scores=_scores(text or "", choice.get("logprobs")) if self.scores else None,
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise QuestionError(
                 f"the server's response is not of OpenAI's form ({type(error).__name__}: {error}): "
                 f"{str(response)[:200]}"

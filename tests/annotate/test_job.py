@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from taiyi_ray.annotate.sources import find
 from taiyi_ray.records import SCHEMA
 from taiyi_ray.tasks import TASKS
 from tests.annotate.jobs import (
@@ -187,6 +188,36 @@ def test_a_job_that_stalls_ends_and_says_what_it_waited_for(joined, tmp_path):
     assert "an engine takes 2 CPUs and 1 H100 GPU; 0 of 1 nodes are large enough for one" in last
     annotate(source, "-o", output, *FAKE)
     assert len(table(output)) == 20
+
+
+def test_the_output_inside_the_input_is_not_annotated(joined, tmp_path):
+    folder = tmp_path / "in::here [1]"
+    folder.mkdir()
+    (folder / "a::b.txt").write_text("Patients with diabetes had fever.")
+    (folder / "x.ann").write_text("T1\tDisease 0 8\tDiabetes\n")
+    (folder / "x.txt").write_text("Diabetes.")
+    output = folder / "out#1?"
+    assert "left out" not in annotate(folder, "-o", f"local://{output}", *FAKE)
+    assert sorted(row["document_id"] for row in table(output)) == ["a::b", "x"]
+    text = annotate(f"file://{folder}/", "-o", output, *FAKE)
+    assert f"note: left out {output}, an output of taiyi-ray" in text
+    assert "nothing to do: all 2 documents are in" in text
+    (folder / "x.txt").write_text("Asthma..")
+    assert "x.txt: changed since its units were planned" in annotate(
+        folder, "-o", output, *FAKE, code=2
+    )
+
+
+def test_an_output_that_takes_no_unit_any_more_ends_the_job_for_its_user_to_change(
+    joined, tmp_path
+):
+    source, output = corpus(tmp_path / "docs.jsonl", 80), tmp_path / "out"
+    (file,) = find([str(source)]).files
+    (output / "annotations").mkdir(parents=True)
+    (output / "annotations" / file.name).touch()  # where the folder of its units belongs
+    last = annotate(source, "-o", output, *FAKE, code=2).splitlines()[-1]
+    assert last.startswith("taiyi-ray: 8 units are left: ")
+    assert "cannot be written" in last
 
 
 def test_retry_failed_does_the_failed_and_partial_rows_again(joined, tmp_path):

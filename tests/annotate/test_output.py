@@ -13,6 +13,7 @@ import pytest
 
 from taiyi_ray import storage
 from taiyi_ray.annotate.output import Output, Totals, verify
+from taiyi_ray.annotate.report import sample_rows, write_report
 from taiyi_ray.annotator import Annotated
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import (
@@ -94,7 +95,7 @@ def local(tmp_path: Path) -> Output:
 
 def test_a_unit_holds_its_rows_in_the_schema_of_the_contract(output):
     of = unit(3, 8)
-    assert output.commit(of, rows(of), "run-1")
+    assert output.commit(of, rows(of), "run-1").stands
     assert output.path(of) == f"{output.place}/annotations/{SOURCE}/000000003-000000008.parquet"
     with storage.open_read(output.path(of)) as file:
         schema = pq.read_schema(file)
@@ -135,9 +136,9 @@ def test_the_footer_counts_the_rows(output):
 
 def test_the_first_commit_stands(output):
     of = unit(0, 3)
-    assert output.commit(of, rows(of), "run-1")
+    assert output.commit(of, rows(of), "run-1").stands
     before = storage.read(output.path(of))
-    assert not output.commit(of, rows(of, "run-2"), "run-2")
+    assert not output.commit(of, rows(of, "run-2"), "run-2").stands
     assert storage.read(output.path(of)) == before
     assert output.footer(of).run_id == "run-1"
 
@@ -145,12 +146,12 @@ def test_the_first_commit_stands(output):
 def test_a_commit_whose_answer_was_lost_is_known_as_ones_own(faulty, faulty_bucket):
     output, of = Output(f"{faulty_bucket}/out"), unit(0, 3)
     faulty.inflict("lost", "PUT")
-    assert output.commit(of, rows(of), "run-1")
-    assert not output.commit(of, rows(of), "run-1")  # another attempt, not ours
+    assert output.commit(of, rows(of), "run-1").stands
+    assert not output.commit(of, rows(of), "run-1").stands  # another attempt, not ours
     tag = output.committed()[of.name]
     faulty.inflict("lost", "PUT")
-    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=tag)
-    assert not output.commit(of, rows(of, "run-3"), "run-3", replaces=tag)
+    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=tag).stands
+    assert not output.commit(of, rows(of, "run-3"), "run-3", replaces=tag).stands
     assert output.footer(of).run_id == "run-2"
     assert faulty.done == {"lost": 2}
 
@@ -158,7 +159,9 @@ def test_a_commit_whose_answer_was_lost_is_known_as_ones_own(faulty, faulty_buck
 def test_doing_a_unit_again_takes_the_old_ones_place(output):
     of = unit(0, 3)
     output.commit(of, rows(of), "run-1")
-    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=output.committed()[of.name])
+    assert output.commit(
+        of, rows(of, "run-2"), "run-2", replaces=output.committed()[of.name]
+    ).stands
     assert output.footer(of).run_id == "run-2"
     assert set(output.committed()) == {of.name}
 
@@ -167,8 +170,8 @@ def test_only_the_object_that_was_seen_is_replaced(output):
     of = unit(0, 3)
     output.commit(of, rows(of), "run-1")
     seen = output.committed()[of.name]
-    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=seen)
-    assert not output.commit(of, rows(of, "run-3"), "run-3", replaces=seen)
+    assert output.commit(of, rows(of, "run-2"), "run-2", replaces=seen).stands
+    assert not output.commit(of, rows(of, "run-3"), "run-3", replaces=seen).stands
     assert output.footer(of).run_id == "run-2"
 
 
@@ -288,6 +291,42 @@ def test_footers_come_in_order_and_for_many_units(local):
     found = list(local.footers(reversed(units)))
     assert [of for of, _ in found] == units[::-1]
     assert [footer.first for _, footer in found] == list(range(39, -1, -1))
+
+
+@pytest.mark.parametrize("what", ["footer", "rows"])
+def test_a_unit_that_another_run_does_again_while_it_is_read_is_whole(output, monkeypatch, what):
+    of = unit(0, 3)
+    output.commit(of, rows(of), "run-1")
+    name = {"footer": "read_metadata", "rows": "read_table"}[what]
+    read, opened = getattr(pq, name), []
+
+    def meanwhile(file: Any) -> Any:
+        opened.append(file)
+        if len(opened) == 1:
+            tag = output.committed()[of.name]
+            assert output.commit(of, rows(of, "run-2"), "run-2", replaces=tag).stands
+        return read(file)
+
+    monkeypatch.setattr(pq, name, meanwhile)
+    again = output.place.startswith("s3")  # a local file is read to its end, though replaced
+    if what == "footer":
+        assert output.footer(of).run_id == ("run-2" if again else "run-1")
+    else:
+        assert {r["run_id"] for r in output.rows(of)} == {"run-2" if again else "run-1"}
+    assert len(opened) == (2 if again else 1)
+
+
+def test_a_report_of_units_that_are_done_again_meanwhile_is_whole(output):
+    units = [unit(0, 3), unit(4, 7)]
+    for of in units:
+        output.commit(of, rows(of), "run-1")
+    _, files, _ = verify(output, units)
+    fixed = [one | {"status": "ok", "errors": []} for one in rows(units[0], "run-2")]
+    tag = output.committed()[units[0].name]
+    assert output.commit(units[0], fixed, "run-2", replaces=tag).stands
+    shown = sample_rows(files, storage.read_with)
+    assert sorted(one["position"] for one in shown) == [0, 1, 4, 5, 6, 7]
+    assert write_report(shown, {}, {})
 
 
 # ------------------------------------------------------------------------------------- died marks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,58 @@ def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path):
     lines(tmp_path, "a.jsonl", 11)
     with pytest.raises(ConfigError, match="changed since its units were planned"):
         extend(plan, files(path), None, 1, scan)
+
+
+def test_a_file_is_the_one_that_was_planned_however_it_is_named_now(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    lines(tmp_path / "in" / "deep", "a.jsonl", 10)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    given = [
+        f"{tmp_path}/{one}" for one in ("in/deep", "in", "link", "in/deep/a.jsonl", "link/*/*")
+    ]
+    spelled = [f"local://{one}" for one in given]
+    for first in given:
+        part = extend(Plan([]), find([first]).files, 4, 1, scan)
+        plan = Plan([part])
+        for now in (*given, *spelled):
+            assert extend(plan, find([now]).files, 4, 1, scan).sources == []
+            (rest,) = extend(plan, find([now]).files, None, 1, scan).sources
+            assert (rest.name, rest.records) == (part.sources[0].name, 10)
+            assert Plan([part, Part(sources=[rest])]).records == 10
+
+
+def test_a_plan_that_an_older_program_made_of_another_spelling_goes_on(tmp_path):
+    path = lines(tmp_path, "a.jsonl", 10)
+    (new,) = extend(Plan([]), files(path), None, 1, scan).sources
+    older = new.model_copy(update={"name": "a.jsonl-00000000", "path": f"file://{path}"})
+    values = older.model_dump()
+    del values["beside"]
+    plan = Plan([Part.model_validate({"sources": [values]})])
+    assert plan.sources["a.jsonl-00000000"].beside is None
+    assert extend(plan, files(path), None, 1, scan).sources == []
+    lines(tmp_path, "a.jsonl", 11)
+    with pytest.raises(ConfigError, match="changed since its units were planned"):
+        extend(plan, files(path), None, 1, scan)
+
+
+def test_a_text_that_changed_beside_its_annotations_is_refused(tmp_path):
+    (tmp_path / "a.ann").write_text("T1\tGene 0 3\tTNF\n")
+    (tmp_path / "a.txt").write_text("TNF in mice")
+    given = files(tmp_path / "a.ann")
+    plan = Plan([extend(Plan([]), given, None, 1, scan)])
+    (source,) = plan.sources.values()
+    assert [Path(file.path).name for file in source.beside or ()] == ["a.txt"]
+    assert (
+        Job.model_validate_json(
+            a_job("x").model_copy(update={"part": plan.parts[0]}).model_dump_json()
+        ).part
+        == plan.parts[0]
+    )
+    os.utime(tmp_path / "a.txt", (1, 1))
+    assert extend(plan, files(tmp_path / "a.ann"), None, 1, scan).sources == []
+    (tmp_path / "a.txt").write_text("TNF in rats")
+    with pytest.raises(ConfigError, match=r"a\.txt: changed since its units were planned"):
+        extend(plan, files(tmp_path / "a.ann"), None, 1, scan)
 
 
 # ------------------------------------------------------------------------------------------- scan

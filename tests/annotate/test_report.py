@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray.annotate.output import UnitFile
-from taiyi_ray.annotate.report import sample_rows, write_report
+from taiyi_ray.annotate.report import MOST_BYTES, sample_rows, write_report
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import SCHEMA, passages
 
@@ -102,12 +102,12 @@ class Units:
             self.files[path] = buffer.getvalue()
             self.units.append(UnitFile(path, len(rows), statuses.count("failed")))
 
-    def open(self, path: str) -> BinaryIO:
+    def read(self, path: str, take: Callable[[BinaryIO], Any]) -> Any:
         self.opened.append(path)
-        return io.BytesIO(self.files[path])
+        return take(io.BytesIO(self.files[path]))
 
     def titles(self, most: int, seed: int = 0) -> list[str]:
-        return [chosen["title"] for chosen in sample_rows(self.units, self.open, most, seed)]
+        return [chosen["title"] for chosen in sample_rows(self.units, self.read, most, seed)]
 
 
 def test_all_rows_when_they_fit_failed_ones_first() -> None:
@@ -117,13 +117,13 @@ def test_all_rows_when_they_fit_failed_ones_first() -> None:
 
 def test_failed_rows_take_half_of_the_places_at_most() -> None:
     units = Units(["failed"] * 100 + ["ok"] * 100)
-    statuses = [chosen["status"] for chosen in sample_rows(units.units, units.open, 20)]
+    statuses = [chosen["status"] for chosen in sample_rows(units.units, units.read, 20)]
     assert statuses == ["failed"] * 10 + ["ok"] * 10
 
 
 def test_failed_rows_fill_up_where_others_are_too_few() -> None:
     units = Units(["failed"] * 100 + ["ok"] * 3)
-    statuses = [chosen["status"] for chosen in sample_rows(units.units, units.open, 20)]
+    statuses = [chosen["status"] for chosen in sample_rows(units.units, units.read, 20)]
     assert statuses == ["failed"] * 17 + ["ok"] * 3
 
 
@@ -148,7 +148,7 @@ def test_only_units_with_a_chosen_row_are_opened() -> None:
 
 def test_rows_come_back_as_the_schema_has_them() -> None:
     units = Units(["ok"])
-    (chosen,) = sample_rows(units.units, units.open)
+    (chosen,) = sample_rows(units.units, units.read)
     assert list(chosen) == SCHEMA.names
     assert chosen["metadata"] == {"a": "b"}
 
@@ -159,14 +159,66 @@ def test_few_places(most: int) -> None:
 
 
 def test_no_units() -> None:
-    assert sample_rows([], Units().open) == []
+    assert sample_rows([], Units().read) == []
 
 
 def test_a_file_with_other_counts_is_refused() -> None:
     units = Units(["ok", "failed"])
     wrong = [UnitFile("unit-0", 3, 1)]
-    with pytest.raises(StorageError, match="unit-0: holds 2 rows, 1 of them failed, not 3 and 1"):
-        sample_rows(wrong, units.open)
+    with pytest.raises(StorageError, match=r"unit-0: holds 2 rows, not 3$"):
+        sample_rows(wrong, units.read)
+
+
+def put(units: Units, number: int, rows: list[dict[str, Any]]) -> None:
+    """Make of a unit one with these rows."""
+    table = pa.Table.from_pylist(
+        [{**r, "metadata": list(r["metadata"].items())} for r in rows], SCHEMA
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    units.files[f"unit-{number}"] = buffer.getvalue()
+    failed = sum(r["status"] == "failed" for r in rows)
+    units.units[number] = UnitFile(f"unit-{number}", len(rows), failed)
+
+
+def test_a_unit_that_another_run_did_again_meanwhile_has_less_failed_rows() -> None:
+    units = Units(["failed", "failed", "ok"], ["ok"])
+    counted = list(units.units)
+    put(units, 0, [row(("title", "en", str(n)), status="ok") for n in range(3)])
+    chosen = sample_rows(counted, units.read)
+    assert [one["status"] for one in chosen] == ["ok", "ok"]
+    put(units, 0, [row(("title", "en", str(n)), status="failed") for n in range(3)])
+    assert [one["status"] for one in sample_rows(counted, units.read)] == ["failed"] * 2 + ["ok"]
+
+
+@pytest.mark.parametrize("status", ["failed", "ok"])
+def test_the_report_is_bounded_whatever_the_documents(status: str) -> None:
+    """Long texts, and what grows when it is written; each document is there, at least in short."""
+    units = Units(*[["ok"]] * 45)
+    errors = [{"kind": "k", "where": "w" * 9000, "message": "&" * 9000}] * 20
+    for number in range(45):
+        text = ["short", "<" * 90_000, "<&>" * 200_000][number % 3]
+        one = row(("text", "en", text), status=status)
+        if number % 3 == 2:
+            one |= {"title": "t" * 9000, "errors": errors}
+        put(units, number, [one | {"document_id": f"d{number}"}])
+    rows = sample_rows(units.units, units.read)
+    assert len(write_report(rows, TOTALS, RUN).encode()) < MOST_BYTES * 1.1
+    assert sorted(one["document_id"] for one in rows) == sorted(f"d{n}" for n in range(45))
+    numbers = {int(one["document_id"][1:]) for one in rows if not one["passages"]}
+    assert set(range(2, 45, 3)) <= numbers  # more than an eighth of the page
+    assert len(numbers) < 30
+    short = next(one for one in rows if one["document_id"] == "d2")
+    assert (short["status"], list(short)) == (status, SCHEMA.names)
+    assert (short["errors"][0]["kind"], short["errors"][-1]["kind"]) == ("k", "not_shown")
+    assert "OUT/annotations holds" in short["errors"][-1]["message"]
+
+
+def test_documents_of_the_usual_size_are_shown_whole() -> None:
+    units = Units(*[["ok"]] * 200)
+    for number in range(200):
+        put(units, number, [row(("text", "en", "word " * 2000), ("text", "zh", "字" * 2000))])
+    assert all(one["passages"] for one in sample_rows(units.units, units.read))
 
 
 # ---------------------------------------------------------------------------------------- the file

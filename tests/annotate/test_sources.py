@@ -12,8 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.sources import check_unchanged, digest, find, source_name
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.annotate.plan import Job, Part, put_job
+from taiyi_ray.annotate.sources import (
+    Corpus,
+    check_unchanged_there,
+    digest,
+    find,
+    known_file,
+    source_name,
+)
+from taiyi_ray.errors import ConfigError, StorageError
 
 
 def files(folder: Path, *names: str) -> Path:
@@ -179,32 +187,199 @@ def test_a_bucket_is_an_input(bucket):
     assert digest(b.stored.path) is None
 
 
+@pytest.mark.parametrize("first", ["in", "in/deep"])
+def test_a_file_of_a_folder_and_of_its_parent_comes_once(tmp_path, first):
+    files(tmp_path, "in/a.txt", "in/deep/b.txt")
+    other = {"in": "in/deep", "in/deep": "in"}[first]
+    corpus = find([f"{tmp_path}/{first}", f"{tmp_path}/{other}"])
+    assert sorted(Path(file.stored.path).name for file in corpus.files) == ["a.txt", "b.txt"]
+    b = next(file for file in corpus.files if file.stored.path.endswith("b.txt"))
+    assert b.name.startswith("deep%2Fb.txt-" if first == "in" else "b.txt-")  # the first input's
+
+
+def test_one_file_in_many_spellings_comes_once(tmp_path):
+    files(tmp_path, "in/a.txt")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    spellings = ["in", "in/", "./in//", "in/../in/a.txt", "in/*.txt", "link", "link/a.txt"]
+    given = [f"{scheme}{tmp_path}/{s}" for s in spellings for scheme in ("", "file://", "local://")]
+    (file,) = find(given).files
+    assert file.stored.path == f"{tmp_path}/in/a.txt"
+    for one in given[:15]:
+        assert find([one]).files == [file]
+
+
+def test_one_object_in_many_spellings_comes_once(bucket):
+    storage.replace(f"{bucket}/in/a.txt", b"x")
+    given = ["s3://bucket/in", "s3a://bucket/in/", "S3://bucket//in", "s3a://bucket/in/a.txt"]
+    (file,) = find([*given, "s3a://bucket/in/*.txt"]).files
+    assert file.stored.path == f"{bucket}/in/a.txt"
+    for one in given[:3]:
+        assert find([one]).files == [file]
+
+
+@pytest.mark.parametrize(
+    "name", ["a::b.jsonl", "x?#[y]*.txt", "%41 .txt", "a\nb.txt", "~.txt", "l.txt" * 50]
+)
+def test_any_legal_name_is_a_source(tmp_path, monkeypatch, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / name).write_text("x")
+    (file,) = find([str(folder)]).files
+    assert file.stored.path == f"{folder}/{name}"
+    assert find([str(folder / name)]).files[0].stored == file.stored
+    monkeypatch.chdir(folder)  # what the folder is called is no part of a pattern
+    assert find(["*"]).files == find(["."]).files == [file]
+
+
+def test_a_name_that_is_no_utf8_and_what_is_no_file_are_passed_over_with_a_note(tmp_path):
+    files(tmp_path, "good.txt")
+    for n in range(3):
+        (tmp_path / os.fsdecode(b"caf\xe9%d.txt" % n)).touch()
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / ".hidden.txt")
+    for given in (str(tmp_path), f"{tmp_path}/*"):
+        corpus = find([given])
+        assert [Path(file.stored.path).name for file in corpus.files] == ["good.txt"]
+        assert corpus.notes() == [
+            "passed over what is no regular file, or has no name in UTF-8: "
+            + ", ".join(repr(f"{tmp_path}/caf\\xe9{n}.txt") for n in range(3))
+            + " and 1 more"
+        ]
+    with pytest.raises(StorageError, match=r"pipe\.jsonl: cannot be read \(is no regular file\)$"):
+        find([f"{tmp_path}/pipe.jsonl"])
+
+
+# -------------------------------------------------------------------------- what we wrote ourselves
+
+
+def an_output(place: str) -> None:
+    """What a job leaves, as far as it could pass for input."""
+    put_job(place, Job(fingerprint="f", identity={}, config={}, versions={}, part=Part(sources=[])))
+    for name in ("run.json", "runs/1.json", "plan/1.json", "annotations/a.txt-0/0-1.parquet"):
+        storage.replace(f"{place}/{name}", b"{}")
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request, tmp_path):
+    return request.getfixturevalue("bucket") if request.param == "s3" else str(tmp_path)
+
+
+def names(corpus: Corpus, place: str) -> list[str]:
+    return [file.stored.path.removeprefix(f"{place}/") for file in corpus.files]
+
+
+@pytest.mark.parametrize("given", ["in", "in/**"])
+def test_outputs_inside_the_input_are_left_out_with_a_note(place, given):
+    storage.replace(f"{place}/in/a.txt", b"x")
+    storage.replace(f"{place}/in/deep/annotations/b.txt", b"x")  # only called like it
+    storage.replace(f"{place}/in/job.json", b'{"format": "BioC"}')
+    before = find([f"{place}/{given}"], f"{place}/in/out")
+    assert names(before, place) == ["in/a.txt", "in/deep/annotations/b.txt", "in/job.json"]
+    assert before.notes() == []
+    for out in ("in/out", "in/deep/other"):
+        an_output(f"{place}/{out}")
+    storage.replace(f"{place}/in/out/exported/c.txt", b"x")
+    for output in (f"{place}/in/out", f"{place}/elsewhere", None):
+        corpus = find([f"{place}/{given}"], output)
+        assert corpus.files == before.files
+        assert sorted(corpus.notes()) == [
+            f"left out {place}/in/{out}, an output of taiyi-ray" for out in ("deep/other", "out")
+        ]
+
+
+def test_an_output_by_a_link_or_another_spelling_is_left_out(tmp_path):
+    files(tmp_path, "in/a.txt")
+    (tmp_path / "in" / "results").symlink_to(tmp_path / "out")
+    for output in (f"{tmp_path}/out", f"file://{tmp_path}/in/results/", f"{tmp_path}/x/../out"):
+        an_output(f"{tmp_path}/out")
+        assert found_with(output, tmp_path / "in") == ["a.txt"]
+        (tmp_path / "out" / "job.json").unlink()  # not even that is needed for the job's own
+        assert found_with(output, tmp_path / "in") == ["a.txt"]
+
+
+def found_with(output: str, *inputs: Path) -> list[str]:
+    return [Path(f.stored.path).name for f in find([str(i) for i in inputs], output).files]
+
+
+def test_of_an_input_that_is_the_output_only_what_the_job_writes_is_left_out(tmp_path):
+    files(tmp_path, "a.txt", "job.jsonl", "deep/run.json")
+    an_output(str(tmp_path))
+    for output in (str(tmp_path), str(tmp_path / "elsewhere")):
+        assert found_with(output, tmp_path) == ["a.txt", "run.json", "job.jsonl"]
+    assert found_with(str(tmp_path), tmp_path / "deep") == ["run.json"]
+    assert found_with(str(tmp_path), tmp_path / "a.txt") == ["a.txt"]
+
+
+def test_rows_of_another_output_are_input_when_they_are_named(tmp_path):
+    an_output(f"{tmp_path}/out")
+    assert found_with(f"{tmp_path}/new", tmp_path / "out" / "annotations") == ["0-1.parquet"]
+    for output, given in ((f"{tmp_path}/out", "out/annotations"), (f"{tmp_path}/new", "out")):
+        with pytest.raises(ConfigError) as caught:
+            find([f"{tmp_path}/{given}"], output)
+        assert str(caught.value) == (
+            f"{tmp_path}/{given}: holds no file of a known format besides what taiyi-ray wrote in "
+            f"{tmp_path}/out; to annotate the rows of another output, name its folder annotations"
+        )
+
+
 # ---------------------------------------------------------------------------------------- changes
 
 
 def test_a_file_that_was_only_touched_is_unchanged_and_another_content_is_not(tmp_path):
     path = files(tmp_path, "a.txt") / "a.txt"
-    before, sha256 = storage.stat(str(path)), digest(str(path))
-    check_unchanged(before, before.size, before.tag, sha256)
+    before = known_file(storage.stat(str(path)))
+    check_unchanged_there(before)
     os.utime(path, (1, 1))
-    now = storage.stat(str(path))
-    assert now.tag != before.tag
-    check_unchanged(now, before.size, before.tag, sha256)
+    assert storage.stat(str(path)).tag != before.tag
+    check_unchanged_there(before)
     with pytest.raises(ConfigError, match="changed since its units were planned"):
-        check_unchanged(now, before.size, before.tag, None)
+        check_unchanged_there(before.model_copy(update={"sha256": None}))
     for text in ("b.txt", "longer than before"):
         path.write_text(text)
         os.utime(path, (2, 2))
         with pytest.raises(ConfigError, match=rf"^{path}: changed since.*another --output$"):
-            check_unchanged(storage.stat(str(path)), before.size, before.tag, sha256)
+            check_unchanged_there(before)
 
 
 def test_an_object_of_a_bucket_is_known_by_its_tag(bucket):
     path = f"{bucket}/a.txt"
     storage.replace(path, b"one")
-    before = storage.stat(path)
+    before = known_file(storage.stat(path))
     storage.replace(path, b"one")
-    check_unchanged(storage.stat(path), before.size, before.tag, None)
+    check_unchanged_there(before)
     storage.replace(path, b"two")
     with pytest.raises(ConfigError, match=r"^s3://bucket/a\.txt: changed since"):
-        check_unchanged(storage.stat(path), before.size, before.tag, None)
+        check_unchanged_there(before)
+
+
+def test_a_source_is_known_with_the_files_that_belong_to_it(place):
+    for name in ("in/a.ann", "in/a.txt", "in/b.a1", "in/b.a2", "in/b.txt.gz", "in/c.txt"):
+        storage.replace(f"{place}/{name}", name.encode())
+    for given in (["in"], ["in/*"], ["in/a.ann", "in/b.a1"]):
+        found = find([f"{place}/{one}" for one in given]).files
+        besides = [[Path(stored.path).name for stored in file.beside] for file in found[:2]]
+        assert besides == [["a.txt"], ["b.a2"]]  # b.a1 itself is not compressed
+    file = found[0]
+    assert file.beside == (storage.stat(f"{place}/in/a.txt"),)
+    known = known_file(file.stored, file.beside)
+    check_unchanged_there(known)
+    storage.replace(f"{place}/in/a.txt", b"another")
+    with pytest.raises(ConfigError, match=rf"^{place}/in/a\.txt: changed since its units were"):
+        check_unchanged_there(known)
+    check_unchanged_there(known.model_copy(update={"beside": None}))  # of an older plan
+
+
+def test_a_file_that_comes_or_goes_beside_a_source_is_a_change(tmp_path):
+    files(tmp_path, "a.a1", "a.txt")
+    (file,) = find([str(tmp_path)]).files
+    known = known_file(file.stored, file.beside)
+    files(tmp_path, "a.a2")
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/a\.a2: came since the units of .*/a\.a1,"):
+        check_unchanged_there(known)
+    (tmp_path / "a.a2").unlink()
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(
+        ConfigError, match=rf"^{tmp_path}/a\.txt: went since the units of .*/a\.a1,"
+    ):
+        check_unchanged_there(known)

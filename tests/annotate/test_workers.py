@@ -9,22 +9,26 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray import storage
 from taiyi_ray.annotate import workers
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import PlannedSource
-from taiyi_ray.annotate.sources import digest
+from taiyi_ray.annotate.sources import known_file
 from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_units, unit_row
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.formats import format_of
-from taiyi_ray.records import Document
+from taiyi_ray.engine import Completion
+from taiyi_ray.engine.fake import FakeEngine
+from taiyi_ray.formats import documents, format_of
+from taiyi_ray.records import SCHEMA, Document, Failure, Label, Mention
 from taiyi_ray.units import Unit
 from tests.samples import asked
 
@@ -32,18 +36,17 @@ TEXT = "Patients were treated with metformin, insulin and aspirin after stroke. 
 ASSIGNMENTS = [asked(task, grammar=False, document_first=True) for task in ("ner", "re")]
 
 
-def planned(path: Path, first: int, last: int, *, replaces: str = "") -> dict[str, Any]:
+def planned(
+    path: Path, first: int, last: int, *, beside: tuple[Path, ...] = (), replaces: str = ""
+) -> dict[str, Any]:
     """The row of a unit of this file."""
     stored = storage.stat(str(path))
     format_ = format_of(path.name)
     assert format_ is not None
     source = PlannedSource(
+        **dict(known_file(stored, [storage.stat(str(other)) for other in beside])),
         name=f"{path.name}-01234567",
-        path=str(path),
         format=format_.name,
-        size=stored.size,
-        tag=stored.tag,
-        sha256=digest(str(path)),
         complete=True,
         units=[(first, last)],
     )
@@ -64,7 +67,7 @@ def test_a_unit_of_annotations_is_read_with_its_text(tmp_path):
     (tmp_path / "a.txt").write_text("TNF in mice")
     path = tmp_path / "a.ann"
     path.write_text("T1\tGene 0 3\tTNF\n")
-    (document,) = read_documents(planned(path, 0, 0))
+    (document,) = read_documents(planned(path, 0, 0, beside=(tmp_path / "a.txt",)))
     assert (document["document_id"], document["passages"][0]["text"]) == ("a", "TNF in mice")
 
 
@@ -177,6 +180,34 @@ def test_a_source_that_changed_is_the_units_error(tmp_path):
     json_lines(path, ["y"])
     os.utime(path, (1, 1))
     assert "changed since its units were planned" in read_unit(row)["error"]
+
+
+def test_a_text_that_changed_beside_its_annotations_is_the_units_error(tmp_path):
+    text, path = tmp_path / "a.txt", tmp_path / "a.ann"
+    text.write_text("TNF in mice")
+    path.write_text("T1\tGene 0 3\tTNF\n")
+    row = planned(path, 0, 0, beside=(text,))
+    text.write_text("TNF in rats")
+    assert read_unit(row)["error"].startswith(f"{text}: changed since its units were planned")
+    text.unlink()
+    assert read_unit(row)["error"].startswith(f"{text}: went since the units of {path}")
+
+
+def test_a_document_that_arrow_cannot_hold_is_a_failed_one(tmp_path, monkeypatch):
+    """Whatever a reader lets through."""
+    path = json_lines(tmp_path / "a.jsonl", ["one", "two", "three"])
+
+    def with_a_slip(*arguments: Any, **options: Any) -> Any:
+        for document in documents(*arguments, **options):
+            if document.position == 1:
+                document.version, document.title = 1 << 40, "\ud800"
+            yield document
+
+    monkeypatch.setattr(workers, "documents", with_a_slip)
+    rows = read_documents(planned(path, 0, 2))
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
+    assert rows[1]["errors"][0]["kind"] == "not_arrow"
+    assert (rows[1]["source"], rows[1]["position"]) == ("a.jsonl-01234567", 1)
 
 
 def test_a_source_that_was_only_touched_is_read(tmp_path):
@@ -427,6 +458,105 @@ def test_only_failed_and_partial_documents_are_done_again(tmp_path, monkeypatch)
     ]
 
 
+@pytest.mark.parametrize("kind", ["half a character", "a count", "both"])
+def test_what_arrow_cannot_hold_costs_no_unit(tmp_path, monkeypatch, kind):
+    complete = FakeEngine.complete
+
+    async def odd(*arguments: Any) -> Completion:
+        completion = await complete(*arguments)
+        if "ODD" in arguments[1].window.text:
+            if kind != "a count":
+                completion = replace(completion, text=f"{completion.text}; \ud83d")
+            if kind != "half a character":
+                completion = replace(completion, prompt_tokens=1 << 40, output_tokens=-1)
+        return completion
+
+    monkeypatch.setattr(FakeEngine, "complete", odd)
+    job = Job(tmp_path)
+    row = planned(json_lines(tmp_path / "a.jsonl", [TEXT, f"ODD {TEXT}", TEXT]), 0, 2)
+    (receipt,) = job.do(row)
+    assert (receipt["error"], receipt["documents"]) == ("", 3)
+    rows = job.rows(row)
+    assert (rows[0]["status"], rows[2]["status"]) == ("ok", "ok")
+    assert rows[1]["mentions"]
+    answers = rows[1]["answers"]
+    assert all(a["raw"].endswith("; \ufffd") == (kind != "a count") for a in answers)
+    if kind != "half a character":
+        assert {(a["prompt_tokens"], a["output_tokens"]) for a in answers} == {((1 << 31) - 1, 0)}
+
+
+def test_a_row_that_arrow_refuses_is_a_failed_one_and_the_others_are_committed(
+    tmp_path, monkeypatch
+):
+    annotate = Annotator.annotate
+
+    async def with_a_bug(self: Annotator, document: Document) -> Annotated:
+        annotated = await annotate(self, document)
+        if document.position == 1:
+            annotated.annotations.labels = [Label("tc", "\udc00", 0.5)]
+            annotated.errors = [Failure("x", "\ud800", "why")]
+        if document.position == 2:
+            annotated.annotations.mentions = [Mention(1 << 40, "a", "b", 0, 1)]
+        return annotated
+
+    monkeypatch.setattr(Annotator, "annotate", with_a_bug)
+    job = Job(tmp_path)
+    row = planned(json_lines(tmp_path / "a.jsonl", [TEXT] * 4), 0, 3)
+    (receipt,) = job.do(row)
+    assert (receipt["error"], receipt["documents"], receipt["failed"]) == ("", 4, 2)
+    rows = job.rows(row)
+    assert [r["status"] for r in rows] == ["ok", "failed", "failed", "ok"]
+    assert [r["document_id"] for r in rows] == ["d0", "d1", "d2", "d3"]
+    assert [e["kind"] for e in rows[1]["errors"]] == ["x", "not_arrow"]
+    assert rows[1]["errors"][0]["where"] == "\ufffd"
+    assert "what was found is nothing that a row can hold" in rows[2]["errors"][0]["message"]
+    assert rows[1]["passages"][0]["text"] == TEXT
+    footer = job.output.footer(unit_of(row))
+    assert footer.totals.documents == {"ok": 2, "failed": 2}
+
+
+def test_rows_of_an_older_schema_are_kept_when_others_are_done_again(tmp_path, monkeypatch):
+    job = Job(tmp_path)
+    path = json_lines(tmp_path / "a.jsonl", [TEXT] * 3)
+    with monkeypatch.context() as with_bug:
+        with_bug.setattr(Annotator, "annotate", annotate_failing_at(1))
+        job.do(planned(path, 0, 2))
+    unit = Path(job.output.path(unit_of(planned(path, 0, 2))))
+    table = pq.read_table(unit)
+    answers = [
+        [{k: v for k, v in one.items() if k != "cached_tokens"} for one in of]
+        for of in table.column("answers").to_pylist()
+    ]
+    table = table.drop_columns(["events", "texts", "content_hash", "answers"])
+    pq.write_table(table.append_column("answers", pa.array(answers)), unit)
+    (tag,) = job.output.committed().values()
+    (receipt,) = job.do(planned(path, 0, 2, replaces=tag), run_id="run-2")
+    assert (receipt["error"], receipt["documents"], receipt["failed"]) == ("", 3, 0)
+    rows = job.rows(planned(path, 0, 2))
+    assert [r["run_id"] for r in rows] == ["run-1", "run-2", "run-1"]
+    assert rows[0]["events"] == rows[0]["texts"] == []
+    assert rows[0]["mentions"] == rows[1]["mentions"] != []
+    assert pq.read_schema(unit).equals(SCHEMA)
+
+
+def test_an_output_that_does_not_take_a_unit_is_to_be_changed(tmp_path):
+    job = Job(tmp_path)
+    row = planned(json_lines(tmp_path / "a.jsonl", [TEXT]), 0, 0)
+    (tmp_path / "out").write_text("a file where the folder should be")
+    (receipt,) = job.do(row)
+    assert "cannot be written" in receipt["error"] or "cannot be listed" in receipt["error"]
+    assert receipt["to_be_changed"] and receipt["unwritten"] and not receipt["gone"]
+
+
+def test_a_source_that_vanished_is_to_be_changed_and_no_fault_of_the_output(tmp_path):
+    job = Job(tmp_path)
+    path = json_lines(tmp_path / "a.jsonl", [TEXT])
+    row = planned(path, 0, 0)
+    path.unlink()
+    (receipt,) = job.do(row)
+    assert receipt["to_be_changed"] and not (receipt["unwritten"] or receipt["gone"])
+
+
 # ----------------------------------------------------------------------------------------- poison
 
 
@@ -511,3 +641,41 @@ def test_a_document_with_two_deaths_is_never_asked_again(tmp_path, exits):
         job.output.mark_died(unit_of(row), [1], alone=True)
     (receipt,) = job.do(row)
     assert (receipt["documents"], receipt["failed"]) == (2, 2)
+
+
+def test_who_retries_asks_what_killed_engines_before(tmp_path, exits):
+    job = Job(tmp_path, die_on="POISON")
+    path = json_lines(tmp_path / "a.jsonl", [TEXT, "POISON", TEXT])
+
+    def deaths(replaces: str = "") -> int:
+        """How often engines die until the unit is done (again)."""
+        number = 0
+        while True:
+            try:
+                job.do(planned(path, 0, 2, replaces=replaces))
+                return number
+            except Exited:
+                number += 1
+                assert number < 9
+
+    assert deaths() == 3  # once among others, twice alone
+    row = planned(path, 0, 2)
+    assert job.statuses(row) == [("ok", None), ("failed", "engine_died"), ("ok", None)]
+    (tag,) = job.output.committed().values()
+    assert deaths(tag) == 3  # nothing is held against it: asked as if for the first time
+    assert job.statuses(row)[1] == ("failed", "engine_died")
+    job.config = job.config.model_copy(update={"engine_args": {}})  # a better engine
+    (tag,) = job.output.committed().values()
+    assert deaths(tag) == 0
+    assert job.statuses(row) == [("ok", None)] * 3
+
+
+def test_a_retry_that_was_broken_off_goes_on_counting(tmp_path, exits):
+    job = Job(tmp_path, die_on="POISON")
+    path = json_lines(tmp_path / "a.jsonl", ["POISON"])
+    for tag in ("", "seen"):
+        job.output.mark_died(unit_of(planned(path, 0, 0)), [0], alone=True, replaces=tag)
+        job.output.mark_died(unit_of(planned(path, 0, 0)), [0], alone=True, replaces=tag)
+    marks = job.output.marks()[unit_of(planned(path, 0, 0)).name]
+    assert job.output.died(marks, "seen") == job.output.died(marks) == ({0}, {0: 2})
+    assert job.output.died(marks, "seen later") == (set(), {})

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -345,6 +346,13 @@ def test_how_an_answer_ended(play, reason):
         (lambda b: completion(b, "x", "content_filter"), "the server ended the answer: content_fi"),
         (lambda b: Reply(200, {"choices": [{}]}), "the server's response is not of OpenAI's form"),
         (lambda b: Reply(200, "<html>"), "the server's response is not of OpenAI's form"),
+        *(
+            (
+                lambda b, tokens=tokens: completion(b, "x", prompt_tokens=tokens),
+                "the server's response is not of OpenAI's form",
+            )
+            for tokens in (None, math.inf, math.nan, "many")
+        ),
         (
             lambda b: refusal(400, "maximum context length is 2048 tokens"),
             "the server refuses it (400): maximum context length is 2048 tokens",
