@@ -109,9 +109,11 @@ class OpenAI:
         found = (await self._serving.show_available_models()).model_dump()
         card = found["data"][0]
         known = {one["id"] for one in found["data"]}
-        for name, place in self._config.adapters.items():
-            if (id_ := f"{self._config.name}:{name}") not in known:
-                found["data"].append(card | {"id": id_, "root": place, "parent": card["id"]})
+        for id_ in self._config.models:
+            if id_ not in known:
+                found["data"].append(card | {"id": id_, "parent": card["id"]})
+        for one in found["data"]:
+            one["root"] = one["id"]  # vLLM names the place on the server, which is no client's affair
         return dict(found)
 
     async def find(self, name: str | None) -> tuple[Any, str]:
@@ -226,19 +228,19 @@ def router(openai: OpenAI, config: ServeConfig, admission: Admission) -> APIRout
     @routes.post("/v1/chat/completions", responses=answers, summary="Answer a chat")
     async def chat(request: ChatRequest, raw: Request) -> Response:
         """As OpenAI's: streaming, log-probabilities and constrained answers included."""
-        asked = admitted(raw, request.model, request.n)
+        asked = await admitted(raw, request.model, request.n)
         return _response(await openai.chat(request), asked)
 
     @routes.post("/v1/completions", responses=answers, summary="Go on with a text")
     async def completions(request: CompletionRequest, raw: Request) -> Response:
         """As OpenAI's: the model goes on with the text as it stands, no chat template."""
-        asked = admitted(raw, request.model, request.answers)
+        asked = await admitted(raw, request.model, request.answers)
         return _response(await openai.complete(request), asked)
 
-    def admitted(raw: Request, model: str | None, answers: int) -> Asked:
+    async def admitted(raw: Request, model: str | None, answers: int) -> Asked:
         asked: Asked = raw.state.asked
         asked.caller.check_model(model or config.name)
-        asked.held.enter_context(admission.places(answers))
+        await admission.enter(asked.held, answers)
         return asked
 
     return routes
