@@ -38,6 +38,8 @@ class Admission:
     def __init__(self, most: int) -> None:
         self.most = most
         self.taken = 0
+        self.kept = 0
+        """Places that are kept for who waits."""
         self._freed = asyncio.Event()
 
     def check(self, number: int) -> None:
@@ -60,7 +62,7 @@ class Admission:
         Raises:
             Problem: 503, they are not free.
         """
-        if self.taken and self.taken + number > self.most:
+        if self.taken and self.taken + number > self.most - self.kept:
             raise Problem(
                 503,
                 f"{self.taken} of {self.most} places are taken and the request wants {number}; "
@@ -109,10 +111,12 @@ class Share(Admission):
         try:
             for _ in range(min(number, self.most)):
                 while self.taken >= self.most or self._of.taken >= self._of.most:
+                    self._of.kept = int(self.taken < self.most)
                     await self._of.freed()
+                self._of.kept = 0
                 held.enter_context(self._one())
         finally:
-            self._waiting = False
+            self._of.kept, self._waiting = 0, False
 
     @contextmanager
     def _one(self) -> Iterator[None]:

@@ -103,6 +103,7 @@ def application(config: ServeConfig) -> Application:
         Batches,
         name="Batches",
         ray_actor_options={"num_cpus": 0},
+        max_constructor_retry_count=2,
         health_check_period_s=5,
         health_check_timeout_s=30,
         # Nothing is lost with it: what was at work is done again.

@@ -7,6 +7,7 @@ for (`requests.py`), which adapters there are, and how vLLM's answers become res
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from typing import Any
 
@@ -22,6 +23,8 @@ from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Asked
 from taiyi_ray.serve.problems import ErrorBody, Problem, engine_ended
 from taiyi_ray.serve.requests import ChatRequest, CompletionRequest
+
+_log = logging.getLogger(__name__)
 
 TAIYI1 = "<|endoftext|>{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}"
 """The turns of `--chat taiyi1` as a template: see models.prompt_tokens."""
@@ -142,17 +145,11 @@ class OpenAI:
         try:
             found = await asyncio.to_thread(models.find_adapter, place)
         except (ModelError, StorageError) as error:
-            raise Problem(503, f"model {name}: {error}", param="model", retry_after=60) from error
+            raise _not_loaded(name, str(error)) from error
         wanted = LoadLoRAAdapterRequest(lora_name=name, lora_path=str(found.path))
         loaded = await self._serving.load_lora_adapter(wanted)
         if isinstance(loaded, ErrorResponse):
-            why = " ".join(loaded.error.message.split())
-            raise Problem(
-                503,
-                f"model {name}: the adapter cannot be loaded, it may not be of this model ({why})",
-                param="model",
-                retry_after=60,
-            )
+            raise _not_loaded(name, " ".join(loaded.error.message.split()))
         self._digests[name] = found.digest
 
     async def chat(self, request: ChatRequest) -> Any:
@@ -170,6 +167,13 @@ class OpenAI:
         await self.find(request.model)
         wanted = _taken_over(protocol.CompletionRequest, request, self._stop_token_ids)
         return await _answered(self._completion.create_completion(wanted))
+
+
+def _not_loaded(name: str, why: str) -> Problem:
+    """What is told of an adapter that cannot be loaded: the reason names places, so it is logged."""
+    _log.warning("model %s: %s", name, why)
+    message = f"model {name}: its adapter cannot be loaded; the service's log tells why"
+    return Problem(503, message, param="model", retry_after=60)
 
 
 def _taken_over(kind: Any, request: BaseModel, stop_token_ids: list[int]) -> Any:
