@@ -58,7 +58,7 @@ def build(args: dict[str, Any]) -> Application:
     """
     for name in ("host", "port"):
         if name in args:
-            raise ConfigError(f"args: {name}: where Serve listens is said by its http_options alone")
+            raise ConfigError(f"args: {name}: where Serve listens stands in http_options alone")
     return application(load(ServeConfig, None, {"host": "0.0.0.0", **args}))
 
 
@@ -204,8 +204,8 @@ def _check_listens(config: ServeConfig) -> None:
     there = client.http_config
     if (there.host, there.port) != (config.host, config.port):
         raise ConfigError(
-            f"--host {config.host} --port {config.port}: Ray Serve runs on this cluster already and "
-            f"listens on {there.host} port {there.port}; give that, or end it (serve shutdown)"
+            f"--host {config.host} --port {config.port}: Ray Serve runs here already and listens "
+            f"on {there.host} port {there.port}; give that, or end it first (serve shutdown)"
         )
 
 

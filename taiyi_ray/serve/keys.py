@@ -209,7 +209,7 @@ def _added(place: str, name: str, line: bytes) -> bool:
         whole = False
     if not whole:
         raise ConfigError(
-            f"--new-key {name}: nothing can be added at the end of {place}: write its entries one a "
-            "line, as in `alice: {sha256: ...}`, in UTF-8"
+            f"--new-key {name}: nothing can be added at the end of {place}: write its entries one "
+            "a line, as in `alice: {sha256: ...}`, in UTF-8"
         )
     return storage.replace(place, after, tag=tag)

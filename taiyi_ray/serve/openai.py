@@ -116,7 +116,7 @@ class OpenAI:
             if id_ not in known:
                 found["data"].append(card | {"id": id_, "parent": card["id"]})
         for one in found["data"]:
-            one["root"] = one["id"]  # vLLM names the place on the server, which is no client's affair
+            one["root"] = one["id"]  # not its place on the server, which vLLM tells
         return dict(found)
 
     async def find(self, name: str | None) -> tuple[Any, str]:
@@ -170,7 +170,7 @@ class OpenAI:
 
 
 def _not_loaded(name: str, why: str) -> Problem:
-    """What is told of an adapter that cannot be loaded: the reason names places, so it is logged."""
+    """What a client hears of an adapter; the reason, which names places, is for the log."""
     _log.warning("model %s: %s", name, why)
     message = f"model {name}: its adapter cannot be loaded; the service's log tells why"
     return Problem(503, message, param="model", retry_after=60)

@@ -6,7 +6,6 @@ import importlib
 import logging
 from typing import Any
 
-
 NOT_STARTED = "no engine could be started"
 """How the reason begins that a process cannot work; Serve tells it among much else."""
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -147,9 +147,7 @@ class Annotations:
         await admission.enter(asked.held, places)
         annotated = await asyncio.gather(*(_annotated(annotator, one) for one in found))
         mark = fingerprint(identity(config, assignments, digest))
-        told = await asyncio.to_thread(
-            lambda: [_Told.of(one, asked.id, mark) for one in annotated]
-        )
+        told = await asyncio.to_thread(lambda: [_Told.of(one, asked.id, mark) for one in annotated])
         for one in told:
             self._count(one.row)
         prompts = None
@@ -201,10 +199,10 @@ class _Told:
     data: bytes
 
     @classmethod
-    def of(cls, annotated: Annotated, run_id: str, mark: str) -> Self:
+    def of(cls, annotated: Annotated, run_id: str, mark: str) -> _Told:
         """The row of a document; one that cannot be told is a `failed` one without its text."""
 
-        def told(one: Annotated) -> Self:
+        def told(one: Annotated) -> _Told:
             row = one.row(unit="", run_id=run_id, fingerprint=mark)
             row["metadata"] = dict(row["metadata"])  # pairs are how Arrow writes a map
             return cls(one, row, _json(row))

@@ -48,7 +48,7 @@ def test_a_deployed_service_wants_keys_or_a_word_that_it_does_not():
     with pytest.raises(ConfigError, match="give --api-keys-file, or --without-keys"):
         build({"engine": "fake"})
     for address in ({"host": "127.0.0.1"}, {"port": 8000}):
-        with pytest.raises(ConfigError, match="is said by its http_options alone"):
+        with pytest.raises(ConfigError, match="stands in http_options alone"):
             build({"engine": "fake", **address})
     with pytest.raises(ConfigError, match="unknown setting 'api_key_file'; did you mean"):
         build({"engine": "fake", "api_key_file": "x"})
@@ -167,7 +167,7 @@ def test_where_serve_listens_decides_whether_keys_are_wanted(head, bucket, port)
     """Refused where it is started; and started past that, what comes from elsewhere is refused."""
     line = f"python -c {shlex.quote(_ELSEWHERE)} {port} {bucket}/batches"
     done = submit(head, f"ray job submit --runtime-env jobs/runtime_env.yaml -- {line}")
-    assert f"refused: --host 127.0.0.1 --port {port}: Ray Serve runs on this" in done.stdout
+    assert f"refused: --host 127.0.0.1 --port {port}: Ray Serve runs here" in done.stdout
     wait_until(lambda: ready(f"http://127.0.0.1:{port}"))
     assert httpx.post(f"http://127.0.0.1:{port}/v1/annotate", json=BODY).status_code == 200
     addresses = [

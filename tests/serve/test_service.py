@@ -145,7 +145,7 @@ def test_a_replica_that_is_killed_loses_nothing_silently_and_is_replaced(served)
 
 def test_an_answer_of_any_size_arrives_whole(served):
     """Of a request near the limit, in JSON and as a file; gRPC alone would stop at 4 MiB."""
-    text = f"{MIGRAINE} " * 9000
+    text = f"{MIGRAINE} " * 9500
     documents = [{"text": text} for _ in range(10)]
     tasks = {"tasks": ["tc"], "options": {"tc": {"labels": ["a", "b"]}}}
     body = {"documents": documents, "prompts": True, **tasks}

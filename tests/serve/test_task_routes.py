@@ -370,8 +370,12 @@ _JSON = st.recursive(
     | st.floats()
     | st.text(max_size=8)
     | st.sampled_from(["disease", "labels", "en", 10**400, -1, "\ud800", "\0"]),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(max_size=8) | st.sampled_from(["text", "type"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(max_size=8) | st.sampled_from(["text", "type"]), inner, max_size=4
+        )
+    ),
     max_leaves=12,
 )
 _KEYS = ("document_id", "text", "passages", "title", "language", "version", "metadata", "mentions",
