@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,9 +28,11 @@ from taiyi_ray.records import (
     Text,
     as_values,
     document_row,
+    passages,
     storable_text,
 )
-from taiyi_ray.tasks.task import Assignment, NotApplicable, Parsed, Question, Task
+from taiyi_ray.tasks.answering import OWN_QUESTION
+from taiyi_ray.tasks.task import LANGUAGES, Assignment, NotApplicable, Parsed, Question, Task
 
 SECOND_CHANCE = 2
 """An answer that was cut is asked for once more, with so many times the tokens."""
@@ -42,6 +45,11 @@ in any case: a question on each of a dozen types shares its text with the others
 
 _SMALLEST_WINDOW = 64
 _CUT = {"length": "cut_off", "repetition": "repetition"}
+
+_INSTRUCTION = 1000
+"""Characters, more or less, of an instruction around a document's own question."""
+_CHARACTERS_A_TOKEN = {"en": 3, "zh": 1}
+"""The fewest that are usual; prompts are measured by it where none is made."""
 
 NOT_APPLICABLE = "not_applicable"
 """The kind of the entries in `errors` that say why a task had nothing to ask: nothing failed."""
@@ -95,6 +103,9 @@ class _Outcome:
 class Annotator:
     """Annotates documents concurrently; at most `engine.most_in_flight` at a time.
 
+    What is long work on a long text (making prompts, reading answers) is done in threads: the loop
+    goes on with all else.
+
     Args:
         engine: what answers the questions.
         assignments: what to find; several share a document's prefix in the engine's cache.
@@ -106,6 +117,8 @@ class Annotator:
         self._assignments = assignments
         self._max_tokens = max_tokens
         self._room = asyncio.Semaphore(engine.most_in_flight)
+        self._tokens = engine.context_limit - min(max_tokens, engine.context_limit // 2)
+        self._lengths: dict[tuple[int, str], list[int]] = {}
         self.in_flight: set[tuple[str, int]] = set()
         """Keys (source, position) of the documents with questions at the engine."""
 
@@ -132,22 +145,11 @@ class Annotator:
 
     async def _annotate(self, document: Document) -> Annotated:
         outcomes, reasons = await self._outcomes(document)
-        errors = [outcome.failure for outcome in outcomes if outcome.failure]
-        status: Status = "partial" if errors else "ok"
-        if outcomes and not any(outcome.usable for outcome in outcomes):
-            status = "failed"
-        _over_windows(outcomes)
-        return Annotated(
-            document,
-            merge([outcome.annotations for outcome in outcomes]),
-            [answer for outcome in outcomes for answer in outcome.answers],
-            status,
-            [*document.errors, *errors, *reasons],
-        )
+        return await asyncio.to_thread(_joined, document, outcomes, reasons)
 
     async def _outcomes(self, document: Document) -> tuple[list[_Outcome], list[Failure]]:
         """What became of every question, and why tasks have none; the questions asked at once."""
-        asked, failures = self.asked(document)
+        asked, failures = await asyncio.to_thread(self.asked, document)
         reasons = [failure for failure in failures if failure.kind == NOT_APPLICABLE]
         too_long = [
             _Outcome(None, [], Annotations(), failure, usable=False)
@@ -189,6 +191,49 @@ class Annotator:
 
         return list(await asyncio.gather(*map(ask, asked)))
 
+    def size(self, document: Document) -> int:
+        """How many characters all prompts about a document have, more or less; none is made.
+
+        A prompt is an instruction and a window of the text. How many questions there are on a
+        window, and how long their instructions are, shows on a text of one word; where that asks
+        nothing, the document itself does.
+        """
+        if document.status != "ok":
+            return 0
+        of_language: Counter[str] = Counter()
+        for passage in document.passages:
+            of_language[passage.language] += len(passage.text)
+        languages = [language for language in LANGUAGES if of_language[language]]
+        own = [len(p.text) + _INSTRUCTION for p in document.passages if p.type == OWN_QUESTION]
+        total = 0
+        for number in range(len(self._assignments)):
+            on_a_word = {language: self._on_a_word(number, language) for language in languages}
+            if not any(on_a_word.values()):
+                total += self._size(of_language.total(), own or [_INSTRUCTION], "zh")
+            for language, instructions in on_a_word.items():
+                total += self._size(of_language[language], instructions, language)
+        return total
+
+    def _size(self, text: int, instructions: Sequence[int], language: str) -> int:
+        """Characters of the prompts with these instructions about so many characters of text."""
+        room = self._tokens * _CHARACTERS_A_TOKEN[language] - max(instructions, default=0)
+        windows = -(-text // max(_SMALLEST_WINDOW, room))
+        return len(instructions) * text + windows * sum(instructions)
+
+    def _on_a_word(self, number: int, language: str) -> list[int]:
+        """How long each question of an assignment is on a text of one word."""
+        if (number, language) not in self._lengths:
+            word = Document("", passages([("text", language, "word")]))
+            try:
+                questions = self._assignments[number].questions(word)
+            except NotApplicable:
+                questions = []
+            self._lengths[number, language] = [
+                sum(len(message["content"]) for message in question.messages)
+                for question in questions
+            ]
+        return self._lengths[number, language]
+
     def _fitting(self, assignment: Assignment, document: Document) -> list[tuple[Question, Prompt]]:
         """A task's questions with their prompts, in windows small enough for the context.
 
@@ -196,7 +241,6 @@ class Annotator:
             NotApplicable: there are none.
             QuestionError: the instruction alone leaves no room for text and answer.
         """
-        room = self._engine.context_limit - min(self._max_tokens, self._engine.context_limit // 2)
         limit = None
         while True:
             asked = [
@@ -204,10 +248,10 @@ class Annotator:
                 for question in assignment.questions(document, limit)
             ]
             worst = max((prompt.tokens for _, prompt in asked), default=0)
-            if worst <= room:
+            if worst <= self._tokens:
                 return asked
             widest = max(len(question.window.text) for question, _ in asked)
-            limit = min(int(widest * room / worst * 0.95), int(widest * 0.9))
+            limit = min(int(widest * self._tokens / worst * 0.95), int(widest * 0.9))
             if limit < _SMALLEST_WINDOW:
                 raise QuestionError(
                     f"the prompt of {assignment.task.name} takes {worst} of "
@@ -232,8 +276,13 @@ class Annotator:
                 problem, message = "engine_error", storable_text(str(error))
                 break
             cut = _CUT.get(completion.finish_reason)
-            parsed = task.parse(
-                completion.text, question, document, cut=bool(cut), scores=completion.scores
+            parsed = await asyncio.to_thread(
+                task.parse,
+                completion.text,
+                question,
+                document,
+                cut=bool(cut),
+                scores=completion.scores,
             )
             problem = cut or parsed.problem
             message = f"the answer ended after {completion.output_tokens} tokens" if cut else ""
@@ -300,6 +349,24 @@ def _answer(
         output_tokens=completion.output_tokens if completion else 0,
         finish_reason=completion.finish_reason if completion else None,
         error=error,
+    )
+
+
+def _joined(
+    document: Document, outcomes: Sequence[_Outcome], reasons: Sequence[Failure]
+) -> Annotated:
+    """A document with what became of all questions on it."""
+    errors = [outcome.failure for outcome in outcomes if outcome.failure]
+    status: Status = "partial" if errors else "ok"
+    if outcomes and not any(outcome.usable for outcome in outcomes):
+        status = "failed"
+    _over_windows(outcomes)
+    return Annotated(
+        document,
+        merge([outcome.annotations for outcome in outcomes]),
+        [answer for outcome in outcomes for answer in outcome.answers],
+        status,
+        [*document.errors, *errors, *reasons],
     )
 
 

@@ -338,6 +338,7 @@ def serve(
     max_tokens: _MaxTokens = None,
     max_documents: Annotated[int | None, _serving("max_documents")] = None,
     max_megabytes: Annotated[int | None, _serving("max_megabytes")] = None,
+    max_characters: Annotated[int | None, _serving("max_characters")] = None,
     max_in_flight: Annotated[int | None, _serving("max_in_flight")] = None,
     time_limit: Annotated[float | None, _serving("time_limit", metavar="SECONDS")] = None,
     trust_remote_code: _TrustRemoteCode = None,

@@ -218,6 +218,11 @@ class ServeConfig(EngineConfig):
     )
     max_documents: int = Field(64, ge=1, description="documents of a request")
     max_megabytes: int = Field(8, ge=1, description="size of a request, files of batches aside")
+    max_characters: int = Field(
+        32_000_000,
+        ge=1,
+        description="characters of all prompts of a request: about its text times the questions",
+    )
     max_in_flight: int | None = Field(
         None,
         ge=1,
@@ -234,7 +239,7 @@ class ServeConfig(EngineConfig):
     @property
     def hosts(self) -> list[str] | None:
         """Names that it may be called by; any with keys, which no other site's page has."""
-        if self.api_keys_file or not _is_loopback(self.host):
+        if self.api_keys_file or not is_loopback(self.host):
             return None
         return ["127.0.0.1", "::1", "localhost", self.host]
 
@@ -254,7 +259,7 @@ class ServeConfig(EngineConfig):
 
     @model_validator(mode="after")
     def _locked(self) -> Self:
-        if not (self.api_keys_file or self.without_keys or _is_loopback(self.host)):
+        if not (self.api_keys_file or self.without_keys or is_loopback(self.host)):
             raise ValueError(
                 f"--host {self.host} can be reached from elsewhere: give --api-keys-file, or "
                 "--without-keys if everybody there may use it"
@@ -262,11 +267,14 @@ class ServeConfig(EngineConfig):
         return self
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach this address."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    # A socket for both versions of IP shows addresses of version 4 as some of version 6.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 Config = TypeVar("Config", bound=EngineConfig)

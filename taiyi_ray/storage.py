@@ -15,6 +15,7 @@ import fcntl
 import glob as patterns
 import logging
 import os
+import secrets
 import stat as modes
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
@@ -399,23 +401,25 @@ def exists(path: str) -> bool:
 # ------------------------------------------------------------------------------------------ writing
 
 
-def put_if_absent(path: str, data: bytes) -> bool:
+def put_if_absent(path: str, data: bytes, *, private: bool = False) -> bool:
     """Write a whole object unless there is one; return whether the one there has this data.
 
     Atomic: readers see all of it or nothing, and of several writers one wins. A store may apply a
     put whose answer is lost, and then refuse the same put: that is why the data decides. Locally a
     temporary file is synced and linked to its name; elsewhere the store must know `If-None-Match`
-    (fsspec's `mode="create"`; `probe` finds out).
+    (fsspec's `mode="create"`; `probe` finds out). A local file may be read by whom the umask lets,
+    a `private` one by its owner alone.
     """
     filesystem, inner = _open_place(path)
     if isinstance(filesystem, LocalFileSystem):
-        return _access(path, "written", lambda: _link(inner, data)) or read(path) == data
+        put = partial(_link, inner, data, 0o600 if private else 0o666)
+        return _access(path, "written", put) or read(path) == data
     act = partial(filesystem.pipe_file, inner, data, mode="create", chunksize=_ONE_PUT)
     return _put(path, data, act)
 
 
 def replace(path: str, data: bytes, *, tag: str | None = None) -> bool:
-    """Write a whole object in place of the one there, atomically.
+    """Write a whole object in place of the one there, atomically; a local file keeps its mode.
 
     With a `tag` only of the object that has it (`Stored.tag`): on S3 the store compares
     (`If-Match`), locally the object is locked from the look at its tag until it is replaced,
@@ -452,6 +456,15 @@ def _locked(path: str, tag: str) -> Iterator[bool]:
             _log.debug("%s: no lock (%s)", path, error)
         there = os.path.samestat(os.fstat(file.fileno()), Path(path).stat())
         yield there and stat(path).tag == tag
+
+
+def private_folder(place: str) -> None:
+    """Make a local folder that only its owner may look into, unless there is one."""
+    filesystem, inner = _open_place(place)
+    if isinstance(filesystem, LocalFileSystem):
+        folder = Path(inner)
+        _access(place, "written", lambda: folder.parent.mkdir(parents=True, exist_ok=True))
+        _access(place, "written", lambda: folder.mkdir(0o700, exist_ok=True))
 
 
 def remove(path: str) -> None:
@@ -504,8 +517,8 @@ def probe(place: str) -> None:
         )
 
 
-def _link(path: str, data: bytes) -> bool:
-    with _written_beside(Path(path), data) as temporary:
+def _link(path: str, data: bytes, mode: int) -> bool:
+    with _written_beside(Path(path), data, mode) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -516,8 +529,7 @@ def _link(path: str, data: bytes) -> bool:
 
 def _rename(path: str, data: bytes) -> None:
     with _written_beside(Path(path), data) as temporary:
-        temporary.replace(path)
-    _sync_folder(Path(path).parent)
+        _place(temporary, Path(path))
 
 
 @contextmanager
@@ -528,8 +540,8 @@ def written(path: str) -> Iterator[BinaryIO]:
     """
     filesystem, inner = _open_place(path)
     local = isinstance(filesystem, LocalFileSystem)
-    folder = Path(inner).parent if local else None
-    descriptor, name = _access(path, "written", lambda: _temporary(folder))
+    target = Path(inner) if local else None
+    descriptor, name = _access(path, "written", lambda: _temporary(target))
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -544,29 +556,34 @@ def written(path: str) -> Iterator[BinaryIO]:
             Path(name).unlink()
 
 
-def _temporary(folder: Path | None) -> tuple[int, str]:
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.mkstemp(_END, _BEGIN, folder)
+def _temporary(path: Path | None) -> tuple[int, str]:
+    return tempfile.mkstemp(_END, _BEGIN) if path is None else _beside(path)
+
+
+def _beside(path: Path, mode: int = 0o666) -> tuple[int, str]:
+    """A new file in the folder of `path`, with the mode of what is there, else this less umask."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = str(path.with_name(f"{_BEGIN}{secrets.token_hex(8)}{_END}"))
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with suppress(FileNotFoundError):
+        os.fchmod(descriptor, S_IMODE(path.stat().st_mode))
+    return descriptor, name
 
 
 def _place(temporary: Path, path: Path) -> None:
-    temporary.chmod(0o644)
     temporary.replace(path)
     _sync_folder(path.parent)
 
 
 @contextmanager
-def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
+def _written_beside(path: Path, data: bytes, mode: int = 0o666) -> Iterator[Path]:
     """A synced temporary file in the folder of `path`; what is left of it in the end is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(_END, _BEGIN, path.parent)
+    descriptor, name = _beside(path, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
         yield Path(name)
     finally:
         with suppress(FileNotFoundError):

@@ -563,6 +563,32 @@ def test_a_file_is_written_whole_or_not_at_all(place):
     assert [stored.path for stored in storage.walk(place)] == [path]
 
 
+def _written(path: str, data: bytes) -> None:
+    with storage.written(path) as file:
+        file.write(data)
+
+
+@pytest.mark.parametrize("write", [storage.put_if_absent, storage.replace, _written])
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_who_may_read_a_new_file_is_said_by_the_umask_and_of_an_old_one_stays(
+    write: Callable[[str, bytes], object], umask: int, mode: int, tmp_path: Path
+) -> None:
+    before = os.umask(umask)
+    try:
+        write(str(tmp_path / "new"), b"data")
+        (tmp_path / "old").touch(0o600)
+        (tmp_path / "old").chmod(0o640)
+        if write is not storage.put_if_absent:
+            write(str(tmp_path / "old"), b"data")
+        assert storage.put_if_absent(str(tmp_path / "private"), b"data", private=True)
+        storage.private_folder(str(tmp_path / "deep/folder"))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert (modes["new"], modes["old"], modes["private"]) == (mode, 0o640, 0o600)
+    assert (tmp_path / "deep/folder").stat().st_mode & 0o777 == 0o700
+
+
 # ------------------------------------------------------------------------------------------ probe
 
 

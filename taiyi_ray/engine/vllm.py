@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -141,13 +142,17 @@ class VllmEngine:
         self._scores = scores
         model = models.Model(model_path, Path(model_path), "")
         self._tokenizer = models.load_tokenizer(model, trust_remote_code=trust_remote_code)
+        self._tokenizing = threading.Lock()
         self.stop_token_ids = models.stop_token_ids(self._tokenizer, chat)
         self._numbers = itertools.count()
         self.context_limit = context_limit
         self.most_in_flight = 2 * int(given["max_num_seqs"])
 
     def prompt(self, question: Question) -> Prompt:
-        tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)
+        # Threads ask for prompts; a tokenizer, which is told each time how to treat special tokens,
+        # serves one at a time.
+        with self._tokenizing:
+            tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)
         return Prompt(tokens, len(tokens))
 
     async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:

@@ -20,7 +20,8 @@ from taiyi_ray.errors import ConfigError, TaiyiError, Unfinished
 from taiyi_ray.serve.admission import places
 from taiyi_ray.serve.batches.deployment import Batches
 from taiyi_ray.serve.keys import Keys
-from taiyi_ray.serve.service import NOT_STARTED, Service
+from taiyi_ray.serve.replica import NOT_STARTED
+from taiyi_ray.serve.service import Service
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -33,6 +34,9 @@ ENVIRONMENT = {
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    # gRPC drops messages above 4 MiB, which an answer may be, when all its work is done: the limits
+    # of sizes are the gate's (replica.py sees that this is set where gRPC is).
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": "-1",
     # Serve's controller looks ten times a second whether something changed.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
     # Ray's workers run at niceness 15; a service yields to nobody.
@@ -52,6 +56,9 @@ def build(args: dict[str, Any]) -> Application:
     Raises:
         ConfigError, ModelError, StorageError: the user must change something.
     """
+    for name in ("host", "port"):
+        if name in args:
+            raise ConfigError(f"args: {name}: where Serve listens stands in http_options alone")
     return application(load(ServeConfig, None, {"host": "0.0.0.0", **args}))
 
 
@@ -96,6 +103,7 @@ def application(config: ServeConfig) -> Application:
         Batches,
         name="Batches",
         ray_actor_options={"num_cpus": 0},
+        max_constructor_retry_count=2,
         health_check_period_s=5,
         health_check_timeout_s=30,
         # Nothing is lost with it: what was at work is done again.
@@ -178,12 +186,27 @@ def _start(config: ServeConfig) -> None:
     from ray import serve
 
     serve.start(http_options={"host": config.host, "port": config.port})
+    _check_listens(config)
     try:
         serve.run(application(config), name=APPLICATION, route_prefix="/", blocking=False)
     except TaiyiError:
         raise
     except RuntimeError as error:
         raise Unfinished(f"the service did not start: {_reason(error)}") from error
+
+
+def _check_listens(config: ServeConfig) -> None:
+    """See that Serve listens where the settings say: one that ran before keeps its address."""
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client()
+    assert client is not None, "it was started before"
+    there = client.http_config
+    if (there.host, there.port) != (config.host, config.port):
+        raise ConfigError(
+            f"--host {config.host} --port {config.port}: Ray Serve runs here already and listens "
+            f"on {there.host} port {there.port}; give that, or end it first (serve shutdown)"
+        )
 
 
 def _check_free(config: ServeConfig) -> None:

@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from taiyi_ray.config import is_loopback
 from taiyi_ray.serve.keys import EVERYBODY, Caller, Keys
 from taiyi_ray.serve.problems import Problem
 
@@ -33,6 +34,7 @@ OPEN = ("/", "/health", "/ready", "/openapi.json")
 """Paths that want no key: the page, what watches the service, and the description of the rest."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _CLOSED = 499
 """The status that nginx made usual for a client that went away; nobody receives it."""
 
@@ -82,7 +84,7 @@ class Gate:
         most_bytes: of a body.
         most_bytes_at: of bodies at paths with other limits.
         time_limit: seconds for a request.
-        hosts: names that it may be called by; None for any.
+        hosts: names that it may be called by, at an address of this machine alone; None for any.
     """
 
     def __init__(
@@ -142,8 +144,10 @@ class Gate:
         most = self._most_bytes_at.get(scope["path"], self._most_bytes)
         try:
             _check_site(headers, self._hosts)
-            if headers.get(b"content-length", "").isdigit():
-                _check_size(int(headers[b"content-length"]), most)
+            if self._hosts is not None:
+                _check_address(scope)
+            if _LENGTH.fullmatch(length := headers.get(b"content-length", "")):
+                _check_size(int(length), most)
             if scope["path"] not in OPEN:
                 asked.caller = await self._keys.caller(headers.get(b"authorization"))
             async with asyncio.timeout(self._time_limit):
@@ -194,12 +198,35 @@ async def _refuse(
 
 def _check_site(headers: dict[bytes, str], hosts: Collection[str] | None) -> None:
     """Refuse what pages of other sites make a browser ask, by a form or under a name of theirs."""
-    host = urlsplit(f"//{headers.get(b'host', '')}")
+    host = _address(headers, b"host", "//")
     origin = headers.get(b"origin")
-    if origin and urlsplit(origin).netloc != host.netloc:
+    if origin and _address(headers, b"origin").netloc != host.netloc:
         raise Problem(403, f"a page of {origin[:100]!r} may not use this service")
     if hosts is not None and host.hostname not in hosts:
         raise Problem(403, f"call it by one of {', '.join(sorted(hosts))}, or start it with keys")
+
+
+def _address(headers: dict[bytes, str], name: bytes, before: str = "") -> SplitResult:
+    """The parts of the address that a header holds."""
+    try:
+        return urlsplit(before + headers.get(name, ""))
+    except ValueError as error:
+        raise Problem(400, f"the header {name.decode()} holds no address: {error}") from error
+
+
+def _check_address(scope: Scope) -> None:
+    """Refuse what came to an address that others reach, whatever the settings say of the address.
+
+    Without keys the service is for this machine alone. Which address Ray Serve really listens on is
+    known only here: the proxy hands on where its connection came in.
+    """
+    host, *_ = scope.get("server") or ("",)
+    if not is_loopback(host):
+        raise Problem(
+            403,
+            "this service was started without keys, for its own machine, and yet it can be reached "
+            "from elsewhere: start it with --api-keys-file, or with --without-keys",
+        )
 
 
 def _check_size(size: int, most: int) -> None:

@@ -15,13 +15,16 @@ import hmac
 import logging
 import secrets
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
+from filelock import FileLock
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, TaiyiError
@@ -101,9 +104,19 @@ class Keys:
         name = self._named(key.strip())
         if name is None:
             raise Problem(401, "this key is not known here; ask whoever runs the service for one")
-        entry = self._entries[name]
-        await self._count(name, entry.requests_a_minute)
-        return Caller(name, None if entry.models is None else frozenset(entry.models))
+        await self._count(name, self._entries[name].requests_a_minute)
+        return self._caller(name)
+
+    async def of(self, name: str) -> Caller | None:
+        """The one whose key has this name, as the file says now; None when it was taken out."""
+        if self._place is None:
+            return Caller(name)
+        await self._look_again(self._place)
+        return self._caller(name) if name in self._entries else None
+
+    def _caller(self, name: str) -> Caller:
+        models = self._entries[name].models
+        return Caller(name, None if models is None else frozenset(models))
 
     def _named(self, key: str) -> str | None:
         """The name of a key; all are compared, each in constant time."""
@@ -138,9 +151,13 @@ def _entries(place: str) -> dict[str, _Entry]:
     data = storage.read(storage.absolute(place))
     if data is None:
         raise ConfigError(f"--api-keys-file {place}: no such file; --new-key NAME makes it")
+    return _parsed(data, place)
+
+
+def _parsed(data: bytes, place: str) -> dict[str, _Entry]:
     try:
         return _FILE.validate_python(yaml.safe_load(data) or {})
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:  # pydantic's is a ValueError
         raise ConfigError(
             f"--api-keys-file {place}: expected names with the digest of a key, as in "
             "`alice: {sha256: ...}`; --new-key NAME writes such an entry"
@@ -150,16 +167,49 @@ def _entries(place: str) -> dict[str, _Entry]:
 def add_key(place: str, name: str) -> str:
     """Make a key, put its digest into the file, and return the key: it is nowhere else.
 
+    What stands in the file stays as it is, comments too. Of several that add keys at once each is
+    in the file in the end. A local file is for its owner's eyes only.
+
     Raises:
-        ConfigError: the file has that name already, or is no such file.
+        ConfigError: the file has that name already, is no such file, or cannot be added to.
     """
+    if not name.strip() or not name.isprintable():
+        raise ConfigError(f"--new-key {name!r}: a name is of printable characters")
     place = storage.absolute(place)
-    data = storage.read(place) or b""
-    if data and name in _entries(place):
-        raise ConfigError(f"--new-key {name}: {place} has it already; take it out first")
     key = _PREFIX + secrets.token_urlsafe(32)
     entry = {name: {"sha256": hashlib.sha256(key.encode()).hexdigest()}}
-    if data and not data.endswith(b"\n"):
-        data += b"\n"
-    storage.replace(place, data + yaml.safe_dump(entry, allow_unicode=True).encode())
+    line = yaml.safe_dump(entry, allow_unicode=True).encode()
+    with _alone(place):
+        while not _added(place, name, line):
+            pass  # another one changed the file meanwhile
     return key
+
+
+def _alone(place: str) -> AbstractContextManager[object]:
+    """Keep others of this machine from a local file; a remote store compares what it replaces."""
+    if "://" in place:
+        return nullcontext()
+    path = Path(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+def _added(place: str, name: str, line: bytes) -> bool:
+    """Add an entry at the end of the file; return False when the file changed meanwhile."""
+    if not storage.exists(place):
+        return storage.put_if_absent(place, line, private=True)
+    tag, data = storage.stat(place).tag, storage.read(place) or b""
+    before = _parsed(data, place)
+    if name in before:
+        raise ConfigError(f"--new-key {name}: {place} has it already; take it out first")
+    after = data + (b"" if not data or data.endswith(b"\n") else b"\n") + line
+    try:
+        whole = _parsed(after, place) == before | _parsed(line, place)
+    except ConfigError:
+        whole = False
+    if not whole:
+        raise ConfigError(
+            f"--new-key {name}: nothing can be added at the end of {place}: write its entries one "
+            "a line, as in `alice: {sha256: ...}`, in UTF-8"
+        )
+    return storage.replace(place, after, tag=tag)

@@ -7,6 +7,7 @@ for (`requests.py`), which adapters there are, and how vLLM's answers become res
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from typing import Any
 
@@ -22,6 +23,8 @@ from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Asked
 from taiyi_ray.serve.problems import ErrorBody, Problem, engine_ended
 from taiyi_ray.serve.requests import ChatRequest, CompletionRequest
+
+_log = logging.getLogger(__name__)
 
 TAIYI1 = "<|endoftext|>{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}"
 """The turns of `--chat taiyi1` as a template: see models.prompt_tokens."""
@@ -109,9 +112,11 @@ class OpenAI:
         found = (await self._serving.show_available_models()).model_dump()
         card = found["data"][0]
         known = {one["id"] for one in found["data"]}
-        for name, place in self._config.adapters.items():
-            if (id_ := f"{self._config.name}:{name}") not in known:
-                found["data"].append(card | {"id": id_, "root": place, "parent": card["id"]})
+        for id_ in self._config.models:
+            if id_ not in known:
+                found["data"].append(card | {"id": id_, "parent": card["id"]})
+        for one in found["data"]:
+            one["root"] = one["id"]  # not its place on the server, which vLLM tells
         return dict(found)
 
     async def find(self, name: str | None) -> tuple[Any, str]:
@@ -140,17 +145,11 @@ class OpenAI:
         try:
             found = await asyncio.to_thread(models.find_adapter, place)
         except (ModelError, StorageError) as error:
-            raise Problem(503, f"model {name}: {error}", param="model", retry_after=60) from error
+            raise _not_loaded(name, str(error)) from error
         wanted = LoadLoRAAdapterRequest(lora_name=name, lora_path=str(found.path))
         loaded = await self._serving.load_lora_adapter(wanted)
         if isinstance(loaded, ErrorResponse):
-            why = " ".join(loaded.error.message.split())
-            raise Problem(
-                503,
-                f"model {name}: the adapter cannot be loaded, it may not be of this model ({why})",
-                param="model",
-                retry_after=60,
-            )
+            raise _not_loaded(name, " ".join(loaded.error.message.split()))
         self._digests[name] = found.digest
 
     async def chat(self, request: ChatRequest) -> Any:
@@ -168,6 +167,13 @@ class OpenAI:
         await self.find(request.model)
         wanted = _taken_over(protocol.CompletionRequest, request, self._stop_token_ids)
         return await _answered(self._completion.create_completion(wanted))
+
+
+def _not_loaded(name: str, why: str) -> Problem:
+    """What a client hears of an adapter; the reason, which names places, is for the log."""
+    _log.warning("model %s: %s", name, why)
+    message = f"model {name}: its adapter cannot be loaded; the service's log tells why"
+    return Problem(503, message, param="model", retry_after=60)
 
 
 def _taken_over(kind: Any, request: BaseModel, stop_token_ids: list[int]) -> Any:
@@ -226,19 +232,19 @@ def router(openai: OpenAI, config: ServeConfig, admission: Admission) -> APIRout
     @routes.post("/v1/chat/completions", responses=answers, summary="Answer a chat")
     async def chat(request: ChatRequest, raw: Request) -> Response:
         """As OpenAI's: streaming, log-probabilities and constrained answers included."""
-        asked = admitted(raw, request.model, request.n)
+        asked = await admitted(raw, request.model, request.n)
         return _response(await openai.chat(request), asked)
 
     @routes.post("/v1/completions", responses=answers, summary="Go on with a text")
     async def completions(request: CompletionRequest, raw: Request) -> Response:
         """As OpenAI's: the model goes on with the text as it stands, no chat template."""
-        asked = admitted(raw, request.model, request.answers)
+        asked = await admitted(raw, request.model, request.answers)
         return _response(await openai.complete(request), asked)
 
-    def admitted(raw: Request, model: str | None, answers: int) -> Asked:
+    async def admitted(raw: Request, model: str | None, answers: int) -> Asked:
         asked: Asked = raw.state.asked
         asked.caller.check_model(model or config.name)
-        asked.held.enter_context(admission.places(answers))
+        await admission.enter(asked.held, answers)
         return asked
 
     return routes

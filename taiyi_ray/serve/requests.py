@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,7 +21,31 @@ class Body(BaseModel):
         except UnicodeEncodeError:
             message = "a string holds a lone surrogate (\\ud800 to \\udfff): not valid Unicode"
             raise ValueError(message) from None
+        except RecursionError:
+            raise ValueError("nested more deeply than can be read") from None
         return values
+
+
+MOST_NAMES = 1000
+"""Names in the types, relations and options of a request: each may be a question of its own."""
+
+MOST_TURNS = 1000
+"""Turns of a chat, or parts of turns."""
+
+
+def _names(value: Any) -> int:
+    """How many values there are at the ends of lists and objects, keys of objects counted too."""
+    left, found = [value], 0
+    while left and found <= MOST_NAMES:
+        one = left.pop()
+        if isinstance(one, dict):
+            left += one.values()
+            found += len(one)
+        elif isinstance(one, list):
+            left += one
+        else:
+            found += 1
+    return found
 
 
 class AnnotateRequest(Body):
@@ -91,6 +115,12 @@ class AnnotateRequest(Body):
         None, ge=16, description="of an answer, at the first attempt; not above the service's own"
     )
     prompts: bool = Field(False, description="also give the prompts that the model got")
+
+    @model_validator(mode="after")
+    def _few_names(self) -> Self:
+        if _names([self.types or [], self.relations or [], self.options]) > MOST_NAMES:
+            raise ValueError(f"types, relations and options name more than {MOST_NAMES:,} things")
+        return self
 
 
 class TextPart(BaseModel):
@@ -196,6 +226,13 @@ class ChatRequest(_Sampling):
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20, description="only with `logprobs`")
+
+    @model_validator(mode="after")
+    def _few_turns(self) -> Self:
+        parts = sum(len(m.content) for m in self.messages if isinstance(m.content, list))
+        if len(self.messages) + parts > MOST_TURNS:
+            raise ValueError(f"a chat has at most {MOST_TURNS:,} turns and parts of turns")
+        return self
 
 
 class CompletionRequest(_Sampling):

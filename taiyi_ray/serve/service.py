@@ -20,13 +20,10 @@ from taiyi_ray.serve.gate import Asked
 from taiyi_ray.serve.keys import Caller, Keys
 from taiyi_ray.serve.metrics import Metrics
 from taiyi_ray.serve.problems import Problem
-from taiyi_ray.serve.replica import prepare
+from taiyi_ray.serve.replica import NOT_STARTED, prepare
 
 _EVERY = 5.0
 """Seconds between two looks at the places, for the metrics."""
-
-
-NOT_STARTED = "no engine could be started"
 
 
 def _started(config: ServeConfig, model_path: str | None) -> SharedEngine:

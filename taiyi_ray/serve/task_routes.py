@@ -11,21 +11,21 @@ import zipfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import ServeConfig
 from taiyi_ray.engine import SharedEngine
-from taiyi_ray.errors import ConfigError, EngineDied
+from taiyi_ray.errors import ConfigError, EngineDied, FormatError
 from taiyi_ray.fingerprint import fingerprint, identity
-from taiyi_ray.formats import WRITTEN, documents, json_lines
-from taiyi_ray.formats.format import Writer
-from taiyi_ray.records import Document
+from taiyi_ray.formats import WRITTEN, json_lines
+from taiyi_ray.formats.format import RawRecord, Writer
+from taiyi_ray.records import Document, Failure
 from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Asked
 from taiyi_ray.serve.problems import ErrorBody, Problem, engine_ended
@@ -35,6 +35,12 @@ from taiyi_ray.tasks.manual import Described, described
 from taiyi_ray.tasks.task import Assignment
 
 _log = logging.getLogger(__name__)
+
+_A_PLACE = 1_000_000
+"""Characters of prompts that a place is for: what is at work at once takes so much memory."""
+
+_LONGEST_NAME = 200
+"""Bytes of a file's name in an archive; file systems know 255, endings included."""
 
 FindModel = Callable[[str | None], Awaitable[tuple[Any, str]]]
 """The adapter that a model's name stands for (None: the base model), and the digest of both."""
@@ -104,8 +110,16 @@ class Annotations:
         self._engine, self._config, self._find_model = engine, config, find_model
         self._count = count
 
-    async def annotate(self, request: AnnotateRequest, run_id: str) -> _Result:
+    async def annotate(
+        self, request: AnnotateRequest, asked: Asked, admission: Admission
+    ) -> _Result:
         """Annotate the documents of a request; what is wrong with one is in its row.
+
+        What is long work on long texts is done in threads: the loop goes on with other requests.
+
+        Args:
+            asked: what holds the places of the request.
+            admission: where it gets them.
 
         Raises:
             Problem: the request cannot be answered at all.
@@ -113,8 +127,10 @@ class Annotations:
         began = time.perf_counter()
         grounding = request.grounding or self._config.grounding
         scores = self._config.scores if request.scores is None else request.scores
-        assignments = _assignments(request, grammar=grounding == "grammar")
-        found = _documents(request, self._config.max_documents)
+        admission.check(len(request.documents or ()) or 1)
+        grammar = grounding == "grammar"
+        assignments = await asyncio.to_thread(_assignments, request, grammar=grammar)
+        found = await asyncio.to_thread(_documents, request, self._config.max_documents)
         most = self._config.max_tokens
         if request.max_tokens is not None and request.max_tokens > most:
             raise Problem(422, f"an answer has {most} tokens at most here", param="max_tokens")
@@ -128,15 +144,35 @@ class Annotations:
         )
         engine = self._engine.variant(scores=scores, adapter=adapter)
         annotator = Annotator(engine, assignments, config.max_tokens)
+        places = await asyncio.to_thread(_places, annotator, found, config.max_characters)
+        await admission.enter(asked.held, places)
         annotated = await asyncio.gather(*(_annotated(annotator, one) for one in found))
         mark = fingerprint(identity(config, assignments, digest))
-        rows = [one.row(unit="", run_id=run_id, fingerprint=mark) for one in annotated]
-        for row in rows:
-            row["metadata"] = dict(row["metadata"])  # pairs are how Arrow writes a map
-            self._count(row)
-        prompts = [_prompts(annotator, one) for one in found] if request.prompts else None
+        told = await asyncio.to_thread(lambda: [_Told.of(one, asked.id, mark) for one in annotated])
+        for one in told:
+            self._count(one.row)
+        prompts = None
+        if request.prompts:
+            prompts = await asyncio.to_thread(lambda: [_prompts(annotator, one) for one in found])
         model = request.model or self._config.name
-        return _Result(model, annotated, rows, time.perf_counter() - began, prompts)
+        return _Result(model, told, time.perf_counter() - began, prompts)
+
+
+def _places(annotator: Annotator, documents: Sequence[Document], most: int) -> int:
+    """The places of a request: one a document, more for one with long prompts.
+
+    Raises:
+        Problem: 413, all its prompts would be too long.
+    """
+    sizes = [annotator.size(document) for document in documents]
+    if sum(sizes) > most:
+        raise Problem(
+            413,
+            f"the prompts of this request would have about {sum(sizes):,} characters, and {most:,} "
+            "are the limit here: they are its text times the questions on it, so ask for fewer "
+            "documents, or fewer types or tasks, at once",
+        )
+    return sum(-(-size // _A_PLACE) or 1 for size in sizes)
 
 
 async def _annotated(annotator: Annotator, document: Document) -> Annotated:
@@ -146,8 +182,40 @@ async def _annotated(annotator: Annotator, document: Document) -> Annotated:
     except EngineDied as error:
         raise engine_ended() from error
     except Exception as error:
-        _log.exception("document %d of a request", document.position)
-        return failed(document, "internal_error", f"{type(error).__name__}: {error}")
+        return _fault(document, error)
+
+
+def _fault(document: Document, error: Exception) -> Annotated:
+    """A document that met a fault of ours."""
+    _log.error("document %d of a request", document.position, exc_info=error)
+    return failed(document, "internal_error", f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A document as it is told: its row, and the row as JSON."""
+
+    annotated: Annotated
+    row: dict[str, Any]
+    data: bytes
+
+    @classmethod
+    def of(cls, annotated: Annotated, run_id: str, mark: str) -> _Told:
+        """The row of a document; one that cannot be told is a `failed` one without its text."""
+
+        def told(one: Annotated) -> _Told:
+            row = one.row(unit="", run_id=run_id, fingerprint=mark)
+            row["metadata"] = dict(row["metadata"])  # pairs are how Arrow writes a map
+            return cls(one, row, _json(row))
+
+        try:
+            return told(annotated)
+        except Exception as error:
+            return told(_fault(Document(None, position=annotated.document.position), error))
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 class _Result:
@@ -156,31 +224,31 @@ class _Result:
     def __init__(
         self,
         model: str,
-        annotated: Sequence[Annotated],
-        rows: list[dict[str, Any]],
+        told: Sequence[_Told],
         seconds: float,
         prompts: list[list[Prompted]] | None,
     ) -> None:
-        self._model, self._annotated, self._rows = model, annotated, rows
+        self._model, self._told = model, told
         self._seconds, self._prompts = seconds, prompts
-        answers = [answer for row in rows for answer in row["answers"]]
+        answers = [answer for one in told for answer in one.row["answers"]]
         tokens = {
             name: sum(answer[name] for answer in answers)
             for name in ("prompt_tokens", "cached_tokens", "output_tokens")
         }
-        self.usage = Usage(documents=len(rows), questions=len(answers), **tokens)
+        self.usage = Usage(documents=len(told), questions=len(answers), **tokens)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The body of AnnotateResponse."""
-        body = {
+    def as_json(self) -> Response:
+        """The body of AnnotateResponse; row by row, for the interpreter is held by each."""
+        rest = {
             "model": self._model,
-            "rows": self._rows,
             "usage": self.usage.model_dump(),
             "seconds": round(self._seconds, 4),
         }
+        parts = [_json(rest)[:-1], b',"rows":[', b",".join(one.data for one in self._told), b"]"]
         if self._prompts is not None:
-            body["prompts"] = [[p.model_dump() for p in prompts] for prompts in self._prompts]
-        return body
+            prompts = [_json([p.model_dump() for p in of_one]) for of_one in self._prompts]
+            parts += [b',"prompts":[', b",".join(prompts), b"]"]
+        return Response(b"".join([*parts, b"}"]), media_type="application/json")
 
     def exported(self, media_type: str) -> Response:
         """The documents as a file of a format; what it could not hold is in headers."""
@@ -188,11 +256,16 @@ class _Result:
         assert format_.writer is not None
         lost: Counter[str] = Counter()
         files: list[tuple[str, dict[str, bytes]]] = []
-        for number, one in enumerate(self._annotated):
+        for number, one in enumerate(told.annotated for told in self._told):
             if one.status in ("failed", "deleted"):
                 lost[f"{one.status} documents"] += 1
                 continue
-            written = format_.writer.write(one.document, one.annotations)
+            try:
+                written = format_.writer.write(one.document, one.annotations)
+            except Exception:
+                _log.exception("document %d of a request, as %s", number, format_.name)
+                lost["documents that could not be written"] += 1
+                continue
             lost += written.lost
             files.append((f"{number:04d}-{one.document.document_id}", written.parts))
         headers = {"x-taiyi-lost": "; ".join(f"{what} ({n})" for what, n in lost.items())}
@@ -211,8 +284,9 @@ def _zipped(files: Iterable[tuple[str, dict[str, bytes]]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, parts in files:
+            safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+            safe = safe.encode()[:_LONGEST_NAME].decode(errors="ignore")
             for ending, data in parts.items():
-                safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
                 archive.writestr(safe + ending, data)
     return buffer.getvalue()
 
@@ -239,16 +313,37 @@ def _documents(request: AnnotateRequest, most: int) -> list[Document]:
             413, f"{len(records)} documents are more than {most}, which is the limit here"
         )
     language = {} if request.language == "auto" else {"language": request.language}
-    lines = [
-        json.dumps({"document_id": str(number), **language, **record}, ensure_ascii=False)
+    return [
+        _document({"document_id": str(number), **language, **record}, number)
         for number, record in enumerate(records)
     ]
-    data = "\n".join(lines).encode()
-    return list(documents(io.BytesIO(data), "request", json_lines.FORMAT, "", 0, len(records) - 1))
+
+
+def _document(record: dict[str, Any], number: int) -> Document:
+    try:
+        line = json.dumps(record, ensure_ascii=False).encode()
+        document = json_lines.FORMAT.parse(RawRecord("line", line))
+    except Exception as error:
+        kind = error.kind if isinstance(error, FormatError) else "invalid_record"
+        message = str(error)
+        if isinstance(error, RecursionError):
+            message = "it is nested more deeply than can be read"
+        elif not isinstance(error, FormatError):
+            _log.exception("document %d of a request", number)
+            kind, message = "internal_error", f"{type(error).__name__}: {error}"
+        failure = Failure(kind, f"request, record {number}", message)
+        document = Document(None, status="failed", errors=[failure])
+    document.source, document.position = "", number
+    return document
 
 
 def _prompts(annotator: Annotator, document: Document) -> list[Prompted]:
     if document.status != "ok":
+        return []
+    try:
+        asked, _ = annotator.asked(document)
+    except Exception as error:
+        _fault(document, error)
         return []
     return [
         Prompted(
@@ -258,7 +353,7 @@ def _prompts(annotator: Annotator, document: Document) -> list[Prompted]:
             window=question.window.index,
             messages=question.messages,
         )
-        for _, question, _ in annotator.asked(document)[0]
+        for _, question, _ in asked
     ]
 
 
@@ -307,12 +402,11 @@ def router(annotations: Annotations, config: ServeConfig, admission: Admission) 
         media_type = accepted(raw.headers.get("accept"))
         asked: Asked = raw.state.asked
         asked.caller.check_model(request.model or config.name)
-        asked.held.enter_context(admission.places(len(request.documents or ()) or 1))
-        result = await annotations.annotate(request, asked.id)
+        result = await annotations.annotate(request, asked, admission)
         asked.noted |= result.usage.model_dump()
         if media_type == "application/json":
-            return JSONResponse(result.as_dict())
-        return result.exported(media_type)
+            return await asyncio.to_thread(result.as_json)
+        return await asyncio.to_thread(result.exported, media_type)
 
     @routes.get("/v1/tasks", summary="What can be asked, with an example of each")
     async def tasks() -> TaskList:

@@ -35,7 +35,7 @@ from taiyi_ray.tasks.task import (
 )
 from taiyi_ray.tasks.vocabulary import Term
 
-_QUESTION, _CHOICE = "question", "choice"
+OWN_QUESTION, _CHOICE = "question", "choice"
 _VERDICTS = (Term("yes", "yes", "是"), Term("no", "no", "否"), Term("maybe", "maybe", "不确定"))
 _LETTER = re.compile(r"\s*[(（]?([A-Z])(?![^\W\d_])")
 
@@ -94,13 +94,13 @@ def questions(
     if options.questions:
         return [
             _question(assignment, language, window, window.text, _Asked(words, name, choices))
-            for language, window in shown(document, limit, without=(_QUESTION, _CHOICE))
+            for language, window in shown(document, limit, without=(OWN_QUESTION, _CHOICE))
             for choices in [{c.name: c.label(language) for c in options.choices}]
             for name, words in options.questions.items()
         ]
     own = list(_own(document, options))
     try:
-        context = shown(document, limit, without=(_QUESTION, _CHOICE))
+        context = shown(document, limit, without=(OWN_QUESTION, _CHOICE))
     except NotApplicable:
         context = []
     return [
@@ -117,7 +117,7 @@ def _own(document: Document, options: Options) -> Iterator[tuple[Passage, _Asked
     """The document's own questions, in one of our languages."""
     found: list[tuple[Passage, list[str]]] = []
     for passage in document.passages:
-        if passage.type == _QUESTION and passage.language in LANGUAGES:
+        if passage.type == OWN_QUESTION and passage.language in LANGUAGES:
             found.append((passage, []))
         elif passage.type == _CHOICE and found:
             found[-1][1].append(passage.text.strip())

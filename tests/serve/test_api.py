@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from taiyi_ray.serve.keys import add_key
@@ -24,6 +26,40 @@ def service() -> Iterator[TestClient]:
 def test_nothing_that_a_fuzzer_sends_is_a_fault(service, method, path):
     seen = fuzz(service, method, path, good=40, bad=40 if method == "POST" else 0)
     assert seen[200] or method == "POST"
+
+
+_LATIN = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=40)
+
+
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(
+            ["host", "origin", "accept", "content-type", "authorization", "accept-encoding",
+             "cookie", "x-request-id", "transfer-encoding", "content-encoding", "expect"]
+        ),
+        _LATIN
+        | st.sampled_from(
+            ["[", "http://[", "application/json; charset=\xff", "multipart/form-data",
+             "multipart/form-data; boundary=\xff", "application/x-www-form-urlencoded",
+             "application/json; charset=utf-16", "text/plain", "*/*;q=\xb2", "gzip"]
+        ),
+    ),
+    body=st.binary(max_size=40) | st.just(b'{"text": "a", "tasks": ["tc"]}'),
+    method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"]),
+    path=st.sampled_from(["/", "/health", "/v1/annotate", "/v1/tasks", "/nope", "/openapi.json"]),
+    query=_LATIN,
+)  # fmt: skip
+def test_whatever_the_headers_and_the_body_are_is_no_fault_of_ours(
+    service, headers, body, method, path, query
+):
+    given_ = {"host": "localhost", "content-type": "application/json", **headers}
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in given_.items()]
+    answer = service.request(
+        method, path, params={"q": query}, content=body, headers=raw, follow_redirects=False
+    )
+    assert answer.status_code < 500, answer.text
+    if answer.status_code >= 400 and method != "HEAD":
+        assert answer.json()["error"]["code"] == answer.status_code
 
 
 def test_health_and_readiness(service):

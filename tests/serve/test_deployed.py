@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import subprocess
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
@@ -45,6 +47,9 @@ def test_the_config_file_holds_settings_of_the_service_and_of_serve():
 def test_a_deployed_service_wants_keys_or_a_word_that_it_does_not():
     with pytest.raises(ConfigError, match="give --api-keys-file, or --without-keys"):
         build({"engine": "fake"})
+    for address in ({"host": "127.0.0.1"}, {"port": 8000}):
+        with pytest.raises(ConfigError, match="stands in http_options alone"):
+            build({"engine": "fake", **address})
     with pytest.raises(ConfigError, match="unknown setting 'api_key_file'; did you mean"):
         build({"engine": "fake", "api_key_file": "x"})
     with pytest.raises(ConfigError, match="no such file; --new-key"):
@@ -136,6 +141,46 @@ def test_a_submitted_job_serves_until_it_is_stopped(head, bucket, port):
     assert "was stopped" in stopped.stdout
     assert "ready: http" in submit(head, "ray job logs served").stdout
     wait_until(lambda: not ready(address))
+
+
+# Serve listens on all addresses before the service comes; `checked` is what it does then.
+_ELSEWHERE = """
+import sys
+from ray import serve
+from taiyi_ray.config import ServeConfig
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.serve import app
+
+port, batches = int(sys.argv[1]), sys.argv[2]
+serve.start(http_options={"host": "0.0.0.0", "port": port})
+config = ServeConfig(engine="fake", port=port, batches=batches)
+try:
+    app._start(config)
+except ConfigError as error:
+    print("refused:", error)
+serve.run(app.application(config), name=app.APPLICATION, route_prefix="/")
+"""
+
+
+@pytest.mark.slow
+def test_where_serve_listens_decides_whether_keys_are_wanted(head, bucket, port):
+    """Refused where it is started; and started past that, what comes from elsewhere is refused."""
+    line = f"python -c {shlex.quote(_ELSEWHERE)} {port} {bucket}/batches"
+    done = submit(head, f"ray job submit --runtime-env jobs/runtime_env.yaml -- {line}")
+    assert f"refused: --host 127.0.0.1 --port {port}: Ray Serve runs here" in done.stdout
+    wait_until(lambda: ready(f"http://127.0.0.1:{port}"))
+    assert httpx.post(f"http://127.0.0.1:{port}/v1/annotate", json=BODY).status_code == 200
+    addresses = [
+        address.address
+        for interface in psutil.net_if_addrs().values()
+        for address in interface
+        if address.family is socket.AF_INET and not address.address.startswith("127.")
+    ]
+    for address in addresses:
+        answer = httpx.post(
+            f"http://{address}:{port}/v1/annotate", json=BODY, headers={"host": "localhost"}
+        )
+        assert answer.status_code == 403 and "without keys" in answer.json()["error"]["message"]
 
 
 def test_a_port_that_is_taken_is_one_line():

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taiyi_ray.config import ServeConfig
 from taiyi_ray.serve.gate import Gate
@@ -52,6 +54,7 @@ class Call:
         time_limit: float = 60,
         gone_after: float | None = None,
         hosts: list[str] | None = None,
+        server: tuple[str, int | None] | None = ("127.0.0.1", 8000),
     ) -> None:
         self.sent: list[Any] = []
         self.counted = Counted()
@@ -59,7 +62,8 @@ class Call:
             "type": "http",
             "method": "POST",
             "path": path,
-            "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()],
+            "headers": [(k.encode(), v.encode("latin-1")) for k, v in (headers or {}).items()],
+            "server": server,
         }
         left = list(body)
 
@@ -139,6 +143,63 @@ def test_pages_of_other_sites_cannot_use_a_service_of_this_machine(host, origin,
     headers = {"host": host} | ({"origin": origin} if origin else {})
     hosts = ServeConfig(engine="fake").hosts
     assert Call(headers=headers, hosts=hosts).status == status
+
+
+@pytest.mark.parametrize(
+    ("server", "status"),
+    [
+        (("127.0.0.1", 8000), 200),
+        (("127.8.7.6", 8000), 200),
+        (("::1", 8000), 200),
+        (("::ffff:127.0.0.1", 8000), 200),
+        (("10.0.0.7", 8000), 403),
+        (("::ffff:10.0.0.7", 8000), 403),
+        (("2001:db8::1", 8000), 403),
+        (("/run/socket", None), 403),
+        (None, 403),
+    ],
+)
+def test_without_keys_it_answers_only_where_this_machine_alone_reaches_it(server, status):
+    """Whatever --host says: Serve may listen elsewhere."""
+    hosts = ServeConfig(engine="fake").hosts
+    call = Call(headers={"host": "localhost:8000"}, hosts=hosts, server=server)
+    assert call.status == status
+    assert status == 200 or "--api-keys-file" in call.error["message"]
+
+
+def test_with_keys_or_a_word_that_none_are_wanted_it_answers_anywhere(tmp_path):
+    for settings in ({"api_keys_file": str(tmp_path / "keys")}, {"without_keys": True}):
+        hosts = ServeConfig(engine="fake", host="0.0.0.0", **settings).hosts
+        assert Call(hosts=hosts, server=("10.0.0.7", 8000)).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "["},
+        {"host": "[::1"},
+        {"host": "localhost]"},
+        {"host": "localhost", "origin": "http://["},
+        {"host": "[v1.x]", "origin": "http://[v1.x"},
+    ],
+)
+def test_a_header_that_is_no_address_is_told_so(headers):
+    for hosts in (None, ServeConfig(engine="fake").hosts):
+        call = Call(headers=headers, hosts=hosts)
+        assert call.status == 400 and "no address" in call.error["message"]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["host", "origin", "content-length", "authorization", "x-request-id"]),
+        st.text(st.characters(max_codepoint=255), max_size=30)
+        | st.sampled_from(["\xb2", "9" * 5000, "-1", "http://[", "//[::1]:x", "Bearer \xff"]),
+    ),
+    st.booleans(),
+)
+def test_whatever_the_headers_hold_is_no_fault_of_ours(headers, of_this_machine):
+    hosts = ServeConfig(engine="fake").hosts if of_this_machine else None
+    assert Call(headers=headers, hosts=hosts).status < 500
 
 
 def test_with_keys_it_may_have_any_name_and_pages_only_its_own(tmp_path):

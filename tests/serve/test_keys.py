@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures as futures
 import hashlib
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.serve import keys
@@ -107,7 +110,17 @@ def test_a_broken_file_locks_nobody_out_who_was_in(file, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["alice: x", "alice: {sha256: 12}", "- alice", "alice: {sha256: x, foo: 1}", "a: ["]
+    "text",
+    [
+        "alice: x",
+        "alice: {sha256: 12}",
+        "- alice",
+        "alice: {sha256: x, foo: 1}",
+        "a: [",
+        "a: 2020-13-45",
+        "[" * 5000,
+        "a: \x00",
+    ],
 )
 def test_a_file_of_another_form_is_refused(file, text):
     Path(file).write_text(text)
@@ -121,6 +134,82 @@ def test_a_missing_file_and_a_name_that_is_there_are_refused(file):
     add_key(file, "alice")
     with pytest.raises(ConfigError, match="has it already"):
         add_key(file, "alice")
+
+
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_keys_that_are_made_at_once_are_all_there(kind, file, request):
+    place = file if kind == "file" else f"{request.getfixturevalue('bucket')}/keys.yaml"
+    names = [f"name{n}" for n in range(8 if kind == "file" else 4)]
+    with futures.ThreadPoolExecutor(len(names)) as pool:
+        made = list(pool.map(lambda name: add_key(place, name), names))
+    found = Keys(place)
+    assert [caller(found, f"Bearer {key}").name for key in made] == names
+
+
+def test_a_new_file_of_keys_is_its_owners_alone_and_an_old_one_keeps_its_mode(file):
+    add_key(file, "alice")
+    assert Path(file).stat().st_mode & 0o777 == 0o600
+    Path(file).chmod(0o640)
+    add_key(file, "bob")
+    assert Path(file).stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "{alice: {sha256: DIGEST}}",
+        "alice: {sha256: DIGEST}\n...\n",
+        "alice: {sha256: DIGEST}\n---\n",
+        "  alice: {sha256: DIGEST}\n",
+        "alice:\n  sha256: DIGEST\n  models: [taiyi]\n# the end",
+        "\ufeffalice: {sha256: DIGEST}",
+        "# nobody yet",
+        "",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_file_of_any_form_is_added_to_rightly_or_left_as_it_is(file, text, encoding):
+    data = text.replace("DIGEST", "0" * 64).encode(encoding)
+    Path(file).write_bytes(data)
+    try:
+        before = keys._entries(file)
+    except ConfigError:
+        before = {}
+    try:
+        key = add_key(file, "bob")
+    except ConfigError as error:
+        assert "bob" in str(error) or "expected names" in str(error)
+        assert Path(file).read_bytes() == data
+    else:
+        after = keys._entries(file)
+        assert caller(Keys(file), f"Bearer {key}").name == "bob"
+        assert {name: after[name] for name in before} == before
+        assert Path(file).read_bytes().startswith(data)
+
+
+@given(name=st.text(max_size=20))
+def test_any_name_is_written_so_that_it_reads_back_or_refused(tmp_path_factory, name):
+    file = str(tmp_path_factory.mktemp("keys") / "keys.yaml")
+    try:
+        key = add_key(file, name)
+    except ConfigError as error:
+        assert "printable" in str(error)
+    else:
+        assert caller(Keys(file), f"Bearer {key}").name == name
+        assert add_key(file, "other")
+
+
+def test_a_key_is_found_by_its_name_with_what_it_may_ask_for_now(file, monkeypatch):
+    add_key(file, "alice")
+    found = Keys(file)
+    monkeypatch.setattr(keys, "_LOOK_AGAIN", 0.0)
+    assert asyncio.run(found.of("alice")) == Caller("alice")
+    Path(file).write_text(Path(file).read_text() + "  models: ['taiyi:ner']\n")
+    assert asyncio.run(found.of("alice")) == Caller("alice", frozenset({"taiyi:ner"}))
+    Path(file).write_text("")
+    assert asyncio.run(found.of("alice")) is None
+    assert asyncio.run(Keys(None).of("everybody")) == EVERYBODY
 
 
 def test_keys_may_lie_in_s3(bucket):

@@ -143,6 +143,24 @@ def test_a_replica_that_is_killed_loses_nothing_silently_and_is_replaced(served)
     assert all(served.http.post("/v1/annotate", json=BODY).status_code == 200 for _ in range(6))
 
 
+def test_an_answer_of_any_size_arrives_whole(served):
+    """Of a request near the limit, in JSON and as a file; gRPC alone would stop at 4 MiB."""
+    text = f"{MIGRAINE} " * 9500
+    documents = [{"text": text} for _ in range(10)]
+    tasks = {"tasks": ["tc"], "options": {"tc": {"labels": ["a", "b"]}}}
+    body = {"documents": documents, "prompts": True, **tasks}
+    assert 7 << 20 < len(json.dumps(body)) < 8 << 20
+    answer = served.http.post("/v1/annotate", json=body)
+    assert answer.status_code == 200 and len(answer.content) > 7 << 20
+    rows = answer.json()["rows"]
+    assert [row["passages"][0]["text"] for row in rows] == [text] * 10
+    with served.http.stream(
+        "POST", "/v1/annotate", json=body, headers={"accept": "application/jsonl"}
+    ) as streamed:
+        lines = list(streamed.iter_lines())
+    assert [json.loads(line)["passages"][0]["text"] for line in lines] == [text] * 10
+
+
 def test_overload_is_shed_and_those_let_in_are_not_slower(served):
     """Three times what two replicas take at once, all together."""
 

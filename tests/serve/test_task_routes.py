@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures as futures
 import io
 import json
+import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from taiyi_ray import annotator
 from taiyi_ray.annotator import Annotated, Annotator
+from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import WRITTEN, documents
-from taiyi_ray.records import Document
+from taiyi_ray.formats.format import Written
+from taiyi_ray.records import Annotations, Document
 from taiyi_ray.serve import task_routes
+from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.problems import Problem
+from taiyi_ray.serve.requests import AnnotateRequest
 from taiyi_ray.serve.task_routes import MEDIA_TYPES, accepted
 from taiyi_ray.tasks import TASKS
+from taiyi_ray.tasks.task import Assignment, Question
 from tests.annotate.jobs import annotate as run_job
 from tests.annotate.jobs import corpus, table
 from tests.serve.serving import MIGRAINE, client
@@ -202,6 +212,251 @@ def test_more_than_the_places_is_shed_and_the_rest_is_answered():
             assert int(answer.headers["retry-after"]) >= 1
             assert "places are taken" in answer.json()["error"]["message"]
     assert after.status_code == 200
+
+
+# -------------------------------------------------------------------------------------- the work
+
+
+def test_prompts_are_measured_before_one_is_made(monkeypatch):
+    """217 kB about 2,000 things once took 6 GB."""
+    made = []
+    whole = Assignment.ask
+
+    def ask(self: Assignment, *args: Any, **kwargs: Any) -> Question:
+        question = whole(self, *args, **kwargs)
+        made.append(len(question.messages[0]["content"]))
+        return question
+
+    monkeypatch.setattr(Assignment, "ask", ask)
+    names = [f"type {n}" for n in range(1000)]
+    text = MIGRAINE * 2500
+    with client() as service:
+        body = {"text": text, "tasks": ["ner"], "types": names}
+        error = refused(service, 413, **body)
+        assert "32,000,000 are the limit here" in error["message"] and "fewer" in error["message"]
+        body = {"text": "a", "tasks": ["ner"], "types": [*names, "one more"]}
+        error = refused(service, 422, **body)
+        assert "more than 1,000 things" in error["message"]
+        questions = "\n".join("Why? " * 3)
+        record = {"passages": [{"type": "text", "text": text}]}
+        record["passages"] += [{"type": "question", "text": questions}] * 200
+        error = refused(service, 413, documents=[record], tasks=["qa"])
+    assert max(made) < len(text) / 4
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_prompts_are_measured_at_is_what_they_have(service, task):
+    """Of each task's example, and of a long text; more where a task shows a part of a text."""
+    (described,) = [one for one in service.get("/v1/tasks").json()["tasks"] if one["name"] == task]
+    body = dict(described["example"])
+    request = AnnotateRequest(**body)
+    assignments = task_routes._assignments(request, grammar=True)
+    measuring = Annotator(FakeEngine(4096), assignments, 512)
+    records = list(body["documents"])
+    long = [dict(one) for one in records]
+    for record in long:
+        given = record.pop("passages", None) or [{"text": record.pop("text")}]
+        record["passages"] = [dict(passage) for passage in given]
+        record["passages"][0]["text"] *= 2000 // len(record["passages"][0]["text"]) * 20
+    for number, record in enumerate([*records, *long]):
+        document = task_routes._document({"document_id": "1", **record}, number)
+        asked, _ = measuring.asked(document)
+        have = sum(len(m["content"]) for _, question, _ in asked for m in question.messages)
+        size = measuring.size(document)
+        assert have / 2 <= size
+        assert size <= have * 4 + 4000 or task in ("similarity", "entailment", "dialogue")
+
+
+def test_the_limit_is_of_all_documents_of_a_request_together():
+    with client(max_characters=30_000) as service:
+        body = {"tasks": ["ner"], "types": ["disease"]}
+        assert service.post("/v1/annotate", json={"text": MIGRAINE * 50, **body}).status_code == 200
+        refused(service, 413, documents=[{"text": MIGRAINE * 50}] * 8, **body)
+
+
+def test_long_prompts_take_more_places_than_short_ones(monkeypatch):
+    monkeypatch.setattr(task_routes, "_A_PLACE", 2000)
+    taken = []
+    whole = Admission.enter
+
+    async def enter(self: Admission, held: ExitStack, number: int) -> None:
+        taken.append(number)
+        await whole(self, held, number)
+
+    monkeypatch.setattr(Admission, "enter", enter)
+    with client() as service:
+        body = {"tasks": ["tc"], "options": {"tc": {"labels": ["a", "b"]}}}
+        annotate(service, documents=[{"text": MIGRAINE}] * 3, **body)
+        annotate(service, documents=[{"text": MIGRAINE}, {"text": MIGRAINE * 50}], **body)
+    assert taken == [3, 4]
+
+
+@pytest.mark.parametrize(
+    "step", ["assign", "measure", "ask", "parse", "join", "row", "write", "answer"]
+)
+def test_others_are_answered_while_one_is_worked_on_for_long(monkeypatch, step):
+    """Each step that takes long on a long text is held until /health was answered."""
+    entered, answered = threading.Event(), threading.Event()
+
+    def hold(whole: Callable[..., Any]) -> Callable[..., Any]:
+        def held(*args: Any, **kwargs: Any) -> Any:
+            entered.set()
+            assert answered.wait(30), "the loop is held as well"
+            return whole(*args, **kwargs)
+
+        return held
+
+    pubtator = WRITTEN["pubtator"]
+    assert pubtator.writer is not None
+    writing = replace(pubtator, writer=replace(pubtator.writer, write=hold(pubtator.writer.write)))
+    parsing = replace(TASKS["ner"], parse=hold(TASKS["ner"].parse))
+    with monkeypatch.context() as patch, client() as service:
+        if step == "parse":
+            patch.setitem(TASKS, "ner", parsing)
+        elif step == "write":
+            patch.setitem(WRITTEN, "pubtator", writing)
+        else:
+            owner, name = {
+                "assign": (task_routes, "_assignments"),
+                "measure": (Annotator, "size"),
+                "ask": (Annotator, "asked"),
+                "join": (annotator, "merge"),
+                "row": (Annotated, "row"),
+                "answer": (task_routes._Result, "as_json"),
+            }[step]
+            patch.setattr(owner, name, hold(getattr(owner, name)))
+        header = {"accept": "text/x-pubtator" if step == "write" else "application/json"}
+        body = {"text": MIGRAINE, "tasks": ["ner"], "types": ["disease"]}
+        with futures.ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(service.post, "/v1/annotate", json=body, headers=header)
+            assert entered.wait(30)
+            try:
+                assert service.get("/health").status_code == 200
+            finally:
+                answered.set()
+            assert asking.result().status_code == 200
+
+
+# ------------------------------------------------------------------- what one document can break
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [100, 300, 450, 600, 800, 900, 960, 5000, 100_000])
+@pytest.mark.parametrize("where", ["key", "metadata", "options"])
+def test_nesting_costs_one_document_or_is_refused(service, depth, where):
+    deep = "[" * depth + "]" * depth
+    record = {"key": f'"foo": {deep}', "metadata": f'"metadata": {{"a": {deep}}}'}
+    if where == "options":
+        data = f'{{"text": "a", "tasks": ["tc"], "options": {{"tc": {{"labels": {deep}}}}}}}'
+    else:
+        data = f'{{"documents": [{{"text": "a", {record[where]}}}, {{"text": "b"}}]}}'
+    header = {"content-type": "application/json"}
+    answer = service.post("/v1/annotate", content=data.encode(), headers=header)
+    assert answer.status_code in (200, 400, 422), answer.text
+    if answer.status_code == 200:
+        assert answer.json()["rows"][1]["status"] == "ok"
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["disease", "labels", "en", 10**400, -1, "\ud800", "\0"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(max_size=8) | st.sampled_from(["text", "type"]), inner, max_size=4
+        )
+    ),
+    max_leaves=12,
+)
+_KEYS = ("document_id", "text", "passages", "title", "language", "version", "metadata", "mentions",
+         "relations", "events", "labels", "texts", "infons", "id", "foo")  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(_KEYS), _JSON), st.sampled_from([None, *MEDIA_TYPES]))
+def test_whatever_a_document_is_the_others_are_annotated(service, record, media_type):
+    body = {"documents": [{"text": MIGRAINE}, record, {"text": MIGRAINE}], "tasks": ["tc"],
+            "options": {"tc": {"labels": ["a", "b"]}}}  # fmt: skip
+    headers = {"content-type": "application/json", "accept": media_type or "application/json"}
+    answer = service.post("/v1/annotate", content=json.dumps(body).encode(), headers=headers)
+    assert answer.status_code in (200, 400, 422), answer.text
+    if answer.status_code == 200 and media_type is None:
+        status = [row["status"] for row in answer.json()["rows"]]
+        assert len(status) == 3 and status[0] == status[2] == "ok"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(set(TASKS))),
+        st.dictionaries(
+            st.sampled_from(
+                ["labels", "types", "relations", "events", "questions", "choices", "form", "to",
+                 "ask", "several", "wording", "sections", "roles", "x"]
+            ),
+            _JSON,
+            max_size=4,
+        ),
+        max_size=3,
+    )
+)  # fmt: skip
+def test_whatever_the_options_are_is_no_fault_of_ours(service, options):
+    body = {"text": MIGRAINE, "tasks": sorted(options) or ["ner"], "options": options}
+    header = {"content-type": "application/json"}
+    answer = service.post("/v1/annotate", content=json.dumps(body).encode(), headers=header)
+    assert answer.status_code < 500, answer.text
+
+
+@pytest.mark.parametrize("media_type", [None, *MEDIA_TYPES])
+@pytest.mark.parametrize("id_", ["x" * 70_000, "病" * 70_000, "../../etc", "a/b\0c", "." * 300])
+def test_any_id_of_a_document_is_told_and_written(service, media_type, id_):
+    body = {"documents": [{"document_id": id_, "text": MIGRAINE}], "types": ["disease"]}
+    accept = {"accept": media_type or "application/json"}
+    answer = service.post("/v1/annotate", json=body, headers=accept)
+    assert answer.status_code == 200
+    if media_type == "application/x-brat+zip":
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            names = archive.namelist()
+        assert len(set(names)) == len(names) == 2
+        assert all(len(name.encode()) <= 255 and "/" not in name for name in names)
+
+
+def test_a_document_that_cannot_be_written_is_left_out_and_counted(service, monkeypatch):
+    def write(document: Document, annotations: Annotations) -> Written:
+        if document.text == "bug":
+            raise KeyError("oh")
+        return pubtator.writer.write(document, annotations)  # type: ignore[union-attr]
+
+    pubtator = WRITTEN["pubtator"]
+    assert pubtator.writer is not None
+    broken = replace(pubtator, writer=replace(pubtator.writer, write=write))
+    monkeypatch.setitem(WRITTEN, "pubtator", broken)
+    body = {"documents": [{"text": "bug"}, {"text": MIGRAINE}], "tasks": ["ner"]}
+    answer = service.post("/v1/annotate", json=body, headers={"accept": "text/x-pubtator"})
+    assert answer.status_code == 200 and "Aspirin" in answer.text
+    assert "documents that could not be written (1)" in answer.headers["x-taiyi-lost"]
+
+
+def test_a_row_that_cannot_be_told_costs_one_document(service, monkeypatch):
+    class Faulty(Annotator):
+        async def annotate(self, document: Document) -> Annotated:
+            annotated = await super().annotate(document)
+            if document.text == "bug":
+                annotated.answers[0].raw = "\ud800"
+            return annotated
+
+    monkeypatch.setattr(task_routes, "Annotator", Faulty)
+    rows = annotate(service, documents=[{"text": "bug"}, {"text": MIGRAINE}], tasks=["ner"])
+    assert [row["status"] for row in rows] == ["failed", "ok"]
+    assert rows[0]["errors"][0]["kind"] == "internal_error" and rows[0]["position"] == 0
 
 
 # ---------------------------------------------------------------------------------------- export

@@ -14,6 +14,7 @@ from taiyi_ray.errors import EngineDied
 from taiyi_ray.serve.admission import places_of_batches
 from taiyi_ray.serve.batches.runner import Answer, Runner
 from taiyi_ray.serve.batches.store import Order, Store
+from taiyi_ray.serve.keys import Keys
 from taiyi_ray.serve.problems import body as body_of
 from taiyi_ray.serve.replica import prepare
 
@@ -43,10 +44,12 @@ class Batches:
         prepare()
         assert config.batches is not None, "it is settled before"
         self._service: Any = serve.get_deployment_handle("Service", application)
+        self._keys = Keys(config.api_keys_file)
         self._suspects = asyncio.Lock()
         self._runner = Runner(
             Store(config.batches),
             self._ask,
+            self._known,
             digest=digest,
             models=config.models,
             most=places_of_batches(config) * config.engine_range[1],
@@ -66,6 +69,9 @@ class Batches:
     def __del__(self) -> None:
         if hasattr(self, "_running"):
             self._running.cancel()
+
+    async def _known(self, key: str) -> bool:
+        return await self._keys.of(key) is not None
 
     async def _ask(self, url: str, body: dict[str, Any], order: Order, id_: str) -> Answer:
         """Have a replica answer; again, for as long as there is none with a place free.
@@ -91,11 +97,19 @@ class Batches:
         return await AsyncRetrying(retry=again, wait=pause)(attempt)
 
     async def _asked(self, url: str, body: dict[str, Any], order: Order, id_: str) -> Answer:
-        """Ask once; raises _Later, or EngineDied when the replica died at it."""
+        """Ask once, as the key that ordered it is let in now.
+
+        Raises:
+            _Later: it cannot be answered at the moment.
+            EngineDied: the replica died at it.
+        """
         from ray.exceptions import RayActorError
         from ray.serve.exceptions import RayServeException, RequestCancelledError
 
-        response = self._service.answer.remote(url, body, order.caller, id_)
+        caller = await self._keys.of(order.owner)
+        if caller is None:
+            raise _Later  # the runner breaks this off
+        response = self._service.answer.remote(url, body, caller, id_)
         try:
             answer = Answer(*await response)
         except asyncio.CancelledError:

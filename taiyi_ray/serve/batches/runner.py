@@ -12,7 +12,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -25,6 +25,7 @@ from taiyi_ray.serve.batches.store import (
     Order,
     Plan,
     Shelf,
+    Span,
     Store,
     derived_id,
     made_at,
@@ -59,11 +60,16 @@ Ask = Callable[[str, dict[str, Any], Order, str], Coroutine[Any, Any, Answer]]
 """Answers a request: url, body, whose batch, id. What may pass is tried again in there."""
 
 
+Known = Callable[[str], Awaitable[bool]]
+"""Whether the key of this name is still one that is let in."""
+
+
 @dataclass
 class _Work:
     """A batch at work; `end` is set when it is to end early, to the reason."""
 
     shelf: Shelf
+    owner: str | None = None
     task: asyncio.Task[None] | None = None
     end: asyncio.Future[str] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -79,6 +85,7 @@ class Runner:
 
     Args:
         ask: answers a request.
+        known: whether a key is still let in: batches of another one rest, as it does.
         digest: of the model that answers: only batches that were made for it are answered.
         models: names of models; the first is the base model.
         most: requests in flight.
@@ -89,13 +96,14 @@ class Runner:
         self,
         store: Store,
         ask: Ask,
+        known: Known,
         *,
         digest: str,
         models: Sequence[str],
         most: int,
         most_bytes: int,
     ) -> None:
-        self._store, self._ask = store, ask
+        self._store, self._ask, self._known = store, ask, known
         self._digest, self._models, self._most_bytes = digest, models, most_bytes
         self._places = asyncio.Semaphore(most)
         self._working: dict[str, _Work] = {}
@@ -125,6 +133,9 @@ class Runner:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _take_up(self) -> None:
+        for work in list(self._working.values()):
+            if work.task and work.owner is not None and not await self._known(work.owner):
+                work.task.cancel()
         found = await asyncio.to_thread(lambda: list(self._store.open()))
         waiting = []
         for shelf, id_, cancelled in found:
@@ -172,8 +183,11 @@ class Runner:
         left = order.expires_at - time.time()
         if left <= 0:
             work.stop("batch_expired")
-        elif order.digest != self._digest and not work.end.done():
-            return False  # of a service with another model: it goes on when that is back
+        # Of another model, or of a key that was taken out: it goes on when that is back.
+        theirs = order.digest != self._digest or not await self._known(order.owner)
+        if theirs and not work.end.done():
+            return False
+        work.owner = order.owner
         expiring = asyncio.get_running_loop().call_later(left, work.stop, "batch_expired")
         try:
             plan = await asyncio.to_thread(self._plan, shelf, order)
@@ -205,10 +219,7 @@ class Runner:
                 unit = shelf.unit(order, span)
                 if unit.name in there:
                     continue
-                data = await asyncio.to_thread(storage.read_part, unit.path, span.start, span.size)
-                asked = [
-                    (_request_id(order, span.first + n), r) for n, r in enumerate(requests(data))
-                ]
+                asked = await asyncio.to_thread(_read, order, unit, span)
                 asking: list[asyncio.Task[Answer]] = []
                 # The next unit is read when all of this one is at work: memory is bounded.
                 for id_, request in asked:
@@ -220,6 +231,12 @@ class Runner:
                 committing = group.create_task(_commit(shelf, unit, asked, asking, end))
                 if end.done():
                     await committing
+
+
+def _read(order: Order, unit: Unit, span: Span) -> list[tuple[str, Request]]:
+    """The requests of a unit, with their ids."""
+    data = storage.read_part(unit.path, span.start, span.size)
+    return [(_request_id(order, span.first + n), r) for n, r in enumerate(requests(data))]
 
 
 async def _commit(

@@ -137,11 +137,12 @@ class Store:
     """The files and batches of all owners.
 
     Args:
-        place: folder or s3:// address.
+        place: folder or s3:// address; a new folder is for its owner's eyes only.
     """
 
     def __init__(self, place: str) -> None:
         self.place = storage.absolute(place)
+        storage.private_folder(self.place)
 
     def of(self, caller: Caller) -> Shelf:
         """What belongs to a key."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from taiyi_ray import storage
-from taiyi_ray.serve.batches.runner import Answer, Runner
+from taiyi_ray.serve.batches.runner import Answer, Known, Runner
 from taiyi_ray.serve.batches.store import Order, Store
 from taiyi_ray.serve.keys import EVERYBODY, Caller
 
@@ -64,9 +64,22 @@ class Service:
         return Answer(self.status(body), {"echo": body["text"]})
 
 
-def runner(store: Store, ask: Any, *, most: int = 8, digest: str = "m") -> Runner:
+async def everybody(key: str) -> bool:
+    """No key was taken out."""
+    return True
+
+
+def runner(
+    store: Store, ask: Any, known: Known = everybody, *, most: int = 8, digest: str = "m"
+) -> Runner:
     return Runner(
-        store, ask, digest=digest, models=["taiyi", "taiyi:ner"], most=most, most_bytes=8 << 20
+        store,
+        ask,
+        known,
+        digest=digest,
+        models=["taiyi", "taiyi:ner"],
+        most=most,
+        most_bytes=8 << 20,
     )
 
 

@@ -137,6 +137,15 @@ def test_from_upload_to_download(served):
     assert files[batch.input_file_id] == "batch" and files[batch.output_file_id] == "batch_output"
 
 
+def test_a_request_and_an_answer_of_any_size_come_through(served):
+    text = "Aspirin eased headache in patients with migraine. " * 20_000
+    body = {"documents": [{"text": text}] * 6, "tasks": ["tc"],
+            "options": {"tc": {"labels": ["a", "b"]}}}  # fmt: skip
+    batch = served.wait(served.create([line(0, body)]), ended)
+    (result,) = served.lines(batch.output_file_id)
+    assert [row["passages"][0]["text"] for row in result["response"]["body"]["rows"]] == [text] * 6
+
+
 def test_what_is_wrong_with_the_input_is_told_by_line(served):
     batch = served.wait(served.create([line(0), line(1), line(0)]), ended)
     assert batch.status == "failed" and batch.errors is not None and batch.errors.data

@@ -11,6 +11,7 @@ import pytest
 from taiyi_ray.config import ServeConfig
 from taiyi_ray.errors import EngineDied
 from taiyi_ray.serve.keys import EVERYBODY, Caller
+from taiyi_ray.serve.problems import Problem
 from taiyi_ray.serve.service import Service
 from tests.serve.batches.batching import URL
 
@@ -68,13 +69,66 @@ def test_batches_leave_half_of_the_places_to_others():
         answers = await asyncio.gather(
             *(service.answer(URL, two, EVERYBODY, str(n)) for n in range(5))
         )
-        assert sorted(status for status, _ in answers) == [200, 200, 503, 503, 503]
+        # One waits for the first two; those behind it are told to come again.
+        assert sorted(status for status, _ in answers) == [200, 200, 200, 503, 503]
         assert service._admission.taken == 0
         with service._admission.places(7):  # others were first
-            status, _ = await service.answer(URL, two, EVERYBODY, "6")
-        assert status == 503
+            asking = asyncio.ensure_future(service.answer(URL, two, EVERYBODY, "6"))
+            await asyncio.sleep(0.3)
+            assert not asking.done() and service._admission.taken == 8
+        assert (await asking)[0] == 200 and service._admission.taken == 0
 
     served(act, max_in_flight=8, engine_args={"latency": 0.1})
+
+
+@pytest.mark.parametrize("documents", [4, 6, 64])
+def test_a_request_of_many_documents_comes_to_its_turn_however_many_others_ask(documents):
+    """Both those in batches, which have one document each, and those that come from outside."""
+
+    async def act(service: Service) -> None:
+        ended = asyncio.Event()
+
+        async def others() -> None:
+            while not ended.is_set():
+                await service.answer(URL, {"text": TEXT}, EVERYBODY, "small")
+                await asyncio.sleep(0)
+
+        async def outside() -> None:
+            while not ended.is_set():
+                try:
+                    with service._admission.places(1):
+                        await asyncio.sleep(0.01)
+                except Problem:
+                    await asyncio.sleep(0.01)
+
+        asking = [asyncio.ensure_future(one()) for one in [others] * 12 + [outside] * 12]
+        await asyncio.sleep(0.1)
+        large = {"documents": [{"text": TEXT}] * documents}
+        async with asyncio.timeout(60):
+            while (found := await service.answer(URL, large, EVERYBODY, "large"))[0] == 503:
+                await asyncio.sleep(0.01)
+        ended.set()
+        await asyncio.gather(*asking)
+        assert found[0] == 200 and len(found[1]["rows"]) == documents
+        assert service._admission.taken == 0
+
+    served(act, max_in_flight=8, engine_args={"latency": 0.01})
+
+
+def test_who_waits_and_goes_away_gives_back_what_it_had():
+    async def act(service: Service) -> None:
+        four = {"documents": [{"text": TEXT}] * 4}
+        with service._admission.places(6):
+            asking = asyncio.ensure_future(service.answer(URL, four, EVERYBODY, "1"))
+            while service._admission.taken < 8:
+                await asyncio.sleep(0.01)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            assert service._admission.taken == 6
+        assert (await service.answer(URL, four, EVERYBODY, "2"))[0] == 200
+
+    served(act, max_in_flight=8)
 
 
 def test_what_is_cancelled_gives_its_place_back():

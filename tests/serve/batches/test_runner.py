@@ -215,6 +215,58 @@ def test_a_batch_of_another_model_waits_for_it(store):
     assert ids(results(store, other)) == ["r0"]
 
 
+def test_a_batch_rests_while_its_key_is_taken_out(store, monkeypatch):
+    """What is at work is broken off; it goes on where it was when the key is back."""
+    monkeypatch.setattr(runner_module, "_AGAIN", 0.1)
+    monkeypatch.setattr(runner_module, "_LOOK", 0.05)
+    alice = ordered(store, jsonl([line(n) for n in range(100)]), Caller("alice"))
+    bob = ordered(store, jsonl([line(n) for n in range(200, 210)]), Caller("bob"))
+    shelf, keys = store.of(Caller("alice")), {"alice", "bob"}
+    service = Service()
+
+    async def ask(url, body, order, id_):
+        number = int(body["text"].split()[-1].rstrip("."))
+        service.seconds = 3600 if "alice" in keys and 8 <= number < 200 else 0
+        return await service(url, body, order, id_)
+
+    async def known(key: str) -> bool:
+        return key in keys
+
+    async def taken_out() -> None:
+        await until(lambda: service.at_work == 8 and shelf.committed(alice.id))
+        keys.remove("alice")
+        await until(ended(store, bob))
+        await until(lambda: service.at_work == 0)
+        asked = service.asked.total()
+        await asyncio.sleep(0.5)  # several looks
+        assert service.asked.total() == asked and shown(store, alice).status == "in_progress"
+
+    async def back() -> None:
+        keys.add("alice")
+        await until(ended(store, alice))
+
+    asyncio.run(running(runner(store, ask, known), taken_out()))
+    assert service.broken_off == 8
+    there = shelf.committed(alice.id)
+    asyncio.run(running(runner(store, Service(), known), back()))
+    assert {name: tag for name, tag in shelf.committed(alice.id).items() if name in there} == there
+    assert ids(results(store, alice)) == [f"r{n}" for n in range(100)]
+
+
+def test_a_batch_whose_key_stays_away_expires(store):
+    order = ordered(store, jsonl([line(n) for n in range(4)]), Caller("alice"))
+    path = next(one.path for one in storage.walk(store.place) if f"batches/{order.id}" in one.path)
+    old = order.model_copy(update={"created_at": int(time.time()) - WINDOW})
+    storage.replace(path, old.model_dump_json().encode())
+    service = Service()
+
+    async def nobody(key: str) -> bool:
+        return False
+
+    asyncio.run(running(runner(store, service, nobody), ended(store, order)))
+    assert not service.asked and shown(store, old).status == "expired"
+
+
 def test_a_fault_in_one_batch_is_tried_again_and_holds_no_other(store, monkeypatch):
     monkeypatch.setattr(runner_module, "_AGAIN", 0.1)
     faulty = ordered(store, jsonl([line(n) for n in range(100)]))

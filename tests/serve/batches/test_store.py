@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from pathlib import Path
 
 import pytest
 from openai.types import Batch, FileObject
@@ -46,6 +47,12 @@ def test_a_file_is_its_owners_alone_until_it_is_deleted(store):
     alice.remove_file(file.id)
     assert alice.file(file.id) is None and storage.read(alice.content(file.id)) is None
     alice.remove_file(file.id)
+
+
+def test_what_users_asked_is_not_for_others_on_the_machine(tmp_path):
+    assert Path(Store(str(tmp_path / "a/b")).place).stat().st_mode & 0o777 == 0o700
+    (tmp_path / "shared").mkdir(0o750)
+    assert Path(Store(str(tmp_path / "shared")).place).stat().st_mode & 0o777 == 0o750
 
 
 def test_pages_the_newest_first(store):
