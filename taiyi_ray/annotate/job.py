@@ -29,6 +29,7 @@ from taiyi_ray.annotate.plan import (
     Plan,
     Scanned,
     add_part,
+    check_read_alike,
     extend,
     load_job,
     load_plan,
@@ -88,6 +89,8 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
         return EXIT_DONE
     this = _Run(config, assignments, model, output, plan, fingerprint(values), console)
     pending = this.pending()
+    for name in {unit.source for unit in pending}:
+        check_read_alike(plan.sources[name])
     if pending:
         this.work(pending)
     elif output.reported() == plan.records:

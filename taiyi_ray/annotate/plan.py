@@ -15,7 +15,7 @@ from taiyi_ray import storage
 from taiyi_ray.annotate.output import JOB
 from taiyi_ray.annotate.sources import KnownFile, SourceFile, check_unchanged, known_file
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import raw_records, recognised
+from taiyi_ray.formats import named, raw_records, recognised
 from taiyi_ray.units import Unit, cut
 
 UNIT_RECORDS = 1000
@@ -24,10 +24,14 @@ UNITS_AN_ENGINE = 8
 
 
 class PlannedSource(KnownFile, frozen=True):
-    """The units of one source; `complete` when they reach its end (a --limit may cut it short)."""
+    """The units of one source; `complete` when they reach its end (a --limit may cut it short).
+
+    `format_version` is that of the program that planned it; programs before it was kept had 1.
+    """
 
     name: str
     format: str
+    format_version: int = 1
     complete: bool
     units: list[tuple[int, int]]
 
@@ -161,7 +165,7 @@ def extend(
     """Plan what the plan does not have yet: new files, and the rest of files that a limit cut.
 
     Raises:
-        ConfigError: a file changed since it was planned.
+        ConfigError: a file changed since it was planned, or the rest of it would be read otherwise.
     """
     todo: list[tuple[SourceFile, int]] = []
     for file in files:
@@ -170,6 +174,8 @@ def extend(
             check_unchanged(known, file.stored, file.beside)
             file = replace(file, name=known.name)
         if known is None or not known.complete:
+            if known is not None:
+                check_read_alike(known)
             todo.append((file, known.records if known else 0))
     most = UNIT_RECORDS * UNITS_AN_ENGINE * engines
     held: list[tuple[SourceFile, int, Scanned]] = []
@@ -186,6 +192,15 @@ def extend(
     records = max(1, min(UNIT_RECORDS, total // (UNITS_AN_ENGINE * engines)))
     sources += (_planned(*one, records) for one in held)
     return Part(sources=sources)
+
+
+def check_read_alike(source: PlannedSource) -> None:
+    """Raise ConfigError when this program makes other texts of a source than the one before did."""
+    if source.format_version != named(source.format).version:
+        raise ConfigError(
+            f"{source.path}: another version of this program began with it, which reads "
+            f"{source.format} otherwise; finish it with that version, or write to another --output"
+        )
 
 
 def _scanned(
@@ -210,6 +225,7 @@ def _planned(file: SourceFile, first: int, scanned: Scanned, records: int) -> Pl
         **dict(known_file(file.stored, file.beside)),
         name=file.name,
         format=scanned.format,
+        format_version=named(scanned.format).version,
         complete=scanned.complete,
         units=cut(scanned.sizes, first, records),
     )

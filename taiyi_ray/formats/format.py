@@ -90,6 +90,8 @@ class Format:
         beside: endings of the files that belong to a source of this format and are none themselves,
             by the source's own ending.
         writer: how it is written, None for a format that is only read.
+        version: rises when the text of the same bytes becomes another one: a source that was begun
+            with another version is not gone on with.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Format:
     recognises: Callable[[bytes], bool] | None = None
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     writer: Writer | None = None
+    version: int = 1
 
 
 def decoded(data: bytes, what: str) -> str:

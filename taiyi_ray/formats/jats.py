@@ -189,4 +189,5 @@ FORMAT = Format(
     parse,
     "an article: title, abstracts, sections, captions, tables, footnotes",
     recognises=_RECORDS.recognises,
+    version=2,
 )

@@ -312,4 +312,5 @@ FORMAT = Format(
     scan,
     parse,
     "a citation, a book article or a deleted PMID: title and abstracts, in all their languages",
+    version=2,
 )

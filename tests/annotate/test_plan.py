@@ -127,6 +127,18 @@ def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path):
         extend(plan, files(path), None, 1, scan)
 
 
+def test_what_was_begun_is_not_gone_on_with_where_the_format_is_read_otherwise_now(tmp_path):
+    given_files = files(lines(tmp_path, "a.jsonl", 10))
+    part = extend(Plan([]), given_files, 5, 1, scan)
+    older = part.sources[0].model_copy(update={"format_version": 0})
+    with pytest.raises(ConfigError, match=r"a\.jsonl: another version .* reads jsonl otherwise"):
+        extend(Plan([Part(sources=[older])]), given_files, None, 1, scan)
+    assert (
+        PlannedSource.model_validate(older.model_dump(exclude={"format_version"})).format_version
+        == 1
+    ), "programs before it was kept had the first"
+
+
 def test_a_file_is_the_one_that_was_planned_however_it_is_named_now(tmp_path):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     lines(tmp_path / "in" / "deep", "a.jsonl", 10)
@@ -329,3 +341,19 @@ def test_a_dry_run_shows_the_plan_as_it_would_be_and_writes_nothing(tmp_path):
     assert records(2, write=False) == 8
     assert records(3, write=False) == 12
     assert sorted(Path(output.place).rglob("*")) == before
+
+
+def test_a_job_that_read_its_input_otherwise_is_not_gone_on_with(tmp_path, monkeypatch):
+    path = lines(tmp_path, "a.jsonl", 4)
+    output = tmp_path / "out"
+    config = AnnotateConfig(inputs=[str(path)], output=str(output), engine="fake")
+    worked: list[int] = []
+    monkeypatch.setattr(job_module._Run, "work", lambda _, pending: worked.append(len(pending)))
+    monkeypatch.setattr(job_module._Run, "finish", lambda _: 0)
+    assert job_module.run(config) == 0
+    assert job_module.run(config) == 0
+    assert worked == [4, 4]
+    planned = (output / "job.json").read_text()
+    (output / "job.json").write_text(planned.replace('"format_version": 1', '"format_version": 0'))
+    with pytest.raises(ConfigError, match=r"a\.jsonl: another version .* another --output"):
+        job_module.run(config)
