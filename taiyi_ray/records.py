@@ -7,6 +7,7 @@ offset counts Unicode code points of that text, half-open: ``text[start:end] == 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -179,7 +180,13 @@ class Document:
 
     @property
     def text(self) -> str:
+        """The passages joined; put together anew whenever it is asked for."""
         return SEPARATOR.join(passage.text for passage in self.passages)
+
+    def passage_at(self, offset: int) -> int | None:
+        """The index of the passage that holds a character; None between passages and outside."""
+        number = bisect_right(self.passages, offset, key=lambda passage: passage.offset) - 1
+        return number if number >= 0 and offset < self.passages[number].end else None
 
     def content_hash(self) -> str:
         """SHA-256 of the passages (type, language, text), in hexadecimal."""
