@@ -64,6 +64,22 @@ def test_mentions_are_located_at_every_occurrence_and_the_longest_wins() -> None
     )
 
 
+@pytest.mark.parametrize("grammar", [True, False])
+def test_an_answer_names_what_stands_in_its_own_window(grammar: bool) -> None:
+    """What the next window says of the same words is the next answer's."""
+    document = english("APC is mutated. No APC here.")
+    assignment = asked("ner", "disease,gene", grammar=grammar)
+    first, second = ner.questions(document, assignment, 16)
+    answers = [(first, "gene or protein: APC", 0), (second, "disease: APC", 19)]
+    for question, answer, start in answers:
+        parsed = ner.parse(answer, question, document)
+        assert [(m.start, m.grounded) for m in parsed.annotations.mentions] == [(start, "exact")]
+        assert parsed.problem is None
+    parsed = ner.parse("gene or protein: mutated", second, document)
+    assert [m.start for m in parsed.annotations.mentions] == [None]
+    assert parsed.problem == "not_in_text"
+
+
 def test_same_place_may_have_two_types() -> None:
     mentions, _ = found("disease: APC\ngene or protein: APC", english("the APC"))
     assert mentions == [("disease", "APC", 4, "exact"), ("gene", "APC", 4, "exact")]
