@@ -9,6 +9,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import pairwise
 
 BORDER = "\n"
 """What keeps stretches of running text apart: no mention crosses it."""
@@ -63,7 +64,8 @@ class Running(_Form):
     A line end, with the white space around it, becomes a blank. Between two characters of East
     Asian width it vanishes, for there it stands for nothing (browsers do so, too:
     https://www.w3.org/TR/css-text-3/#line-break-transform), and behind a soft hyphen, which says
-    that the word goes on. An empty line and the end of a part become a BORDER.
+    that the word goes on. An empty line and the end of a part become a BORDER, and so does a line
+    end between rows of a table: lines with a tab in them.
 
     Args:
         parts: stretches of the original in its order, each with its offset there.
@@ -80,32 +82,37 @@ class Running(_Form):
                 size += len(BORDER)
             elif offset:
                 self._change(0, 0, 0, offset)
+            gaps = [m.span() for m in _AROUND_LINE_ENDS.finditer(text)] if _ends(text) else []
             at = 0
-            for ends in _AROUND_LINE_ENDS.finditer(text) if _LINE_END.search(text) else ():
-                joint = _joint(text, ends)
-                written += (text[at : ends.start()], joint)
-                size += ends.start() - at
-                at = ends.end()
-                if len(joint) != at - ends.start():
-                    self._change(size, size + len(joint), offset + ends.start(), offset + at)
+            for (start, end), (stop, _) in pairwise([*gaps, (len(text), len(text))]):
+                line, gap, next_line = text[at:start], text[start:end], text[end:stop]
+                joint = _joint(line, gap, next_line)
+                written += (line, joint)
+                size += start - at
+                if len(joint) != end - start:
+                    self._change(size, size + len(joint), offset + start, offset + end)
                 size += len(joint)
+                at = end
             written.append(text[at:])
             size += len(text) - at
             behind = offset + len(text)
         self.text = "".join(written)
 
 
-def _joint(text: str, ends: re.Match[str]) -> str:
-    """What stands in running text for the white space around line ends."""
-    if len(_LINE_END.findall(ends[0])) > 1 or "\u2029" in ends[0]:  # the separator of paragraphs
+def _ends(text: str) -> bool:
+    """Whether a text has ends of lines in it."""
+    return _LINE_END.search(text) is not None
+
+
+def _joint(line: str, gap: str, next_line: str) -> str:
+    """What stands in running text for the white space between two lines."""
+    if len(_LINE_END.findall(gap)) > 1 or "\u2029" in gap:  # the separator of paragraphs
         return BORDER
-    before, behind = (
-        text[max(0, ends.start() - 1) : ends.start()],
-        text[ends.end() : ends.end() + 1],
-    )
-    if before == _SOFT_HYPHEN:
+    if "\t" in line and "\t" in next_line:
+        return BORDER
+    if line.endswith(_SOFT_HYPHEN):
         return ""
-    return "" if before and behind and _is_wide(before) and _is_wide(behind) else " "
+    return "" if line and next_line and _is_wide(line[-1]) and _is_wide(next_line[0]) else " "
 
 
 def _is_wide(character: str) -> bool:
@@ -116,7 +123,7 @@ def _is_wide(character: str) -> bool:
 
 def running(text: str) -> str:
     """A mention as an answer names it, in which a line end is white space."""
-    return Running([(0, text)]).text if _LINE_END.search(text) else text
+    return Running([(0, text)]).text if _ends(text) else text
 
 
 # ----------------------------------------------------------------------------------------- folded

@@ -26,6 +26,8 @@ from taiyi_ray.forms import BORDER, Folded, Running, running
         pytest.param("one.\n\nTwo", "one.\nTwo", id="an empty line is a border"),
         pytest.param("one.\n \t\r\n\nTwo", "one.\nTwo", id="one with blanks in it, too"),
         pytest.param("one.\u2029Two", "one.\nTwo", id="the separator of paragraphs"),
+        pytest.param("x\ty\nz\t1", "x\ty\nz\t1", id="rows of a table"),
+        pytest.param("\tIn breast\n\tcancer", "\tIn breast cancer", id="lines that are set in"),
         pytest.param("乳腺\n癌", "乳腺癌", id="nothing between Han characters"),
         pytest.param("（乳腺），\n　出现", "（乳腺），出现", id="nor beside full-width signs"),
         pytest.param("HER2\n阳性", "HER2 阳性", id="a blank beside a Latin word"),

@@ -132,10 +132,12 @@ def target(question: Question, gold: Annotations) -> str:
     items = []
     for term in question.types:
         inside = sorted(
-            (m.start, running(m.text))
+            (m.start, text)
             for m in gold.mentions
             if m.type == term.name and m.start is not None and m.end is not None
             if question.window.holds(m.start, m.end)
+            for text in [running(m.text)]
+            if text == m.text or text in question.window.running.text  # not over rows of a table
         )
         items.append("; ".join(dict.fromkeys(text for _, text in inside if lines.writable(text))))
     return lines.write(

@@ -181,6 +181,22 @@ def test_target(types: str, document: Document, gold: Annotations, answer: str) 
     assert ner.target(ask(document, types), gold) == answer
 
 
+@pytest.mark.parametrize(
+    ("text", "mention", "answer"),
+    [
+        ("In breast\ncancer.", "breast\ncancer", "disease: breast cancer"),
+        ("In breast\n\ncancer.", "breast\n\ncancer", "none"),
+        ("x\tbreast\ncancer\ty", "breast\ncancer", "none"),
+    ],
+    ids=["next line", "empty line", "rows of a table"],
+)
+def test_target_names_what_goes_on_in_the_next_line_and_no_farther(
+    text: str, mention: str, answer: str
+) -> None:
+    gold = gold_of(("disease", text.index("breast"), mention))
+    assert ner.target(ask(english(text), "disease,gene"), gold) == answer
+
+
 def test_target_of_a_window_names_what_lies_in_it() -> None:
     document = english("Pain came first. Then came fever, later.")
     gold = gold_of(("disease", 0, "Pain"), ("disease", 27, "fever"))
