@@ -181,11 +181,12 @@ class _Folds(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
-        folded = self[code] = self._together(character)
+        folded = self._together(character)
         if _joins(character):
             self.joining.add(character)
         if len(folded) != 1 or _joins(character):
             self.odd.add(character)
+        self[code] = folded  # last: another thread that finds it finds it in the sets, too
         return folded
 
     def _together(self, characters: str) -> str:
