@@ -57,7 +57,7 @@ def _ebnf(question: Question) -> Question:
     end = "\n" if language == "zh" and len(question.types) > 1 else ""
     heads = ner.heads(question.types, language)
     none = lines.NONE[language]
-    return replace(question, grammar=mentions_ebnf(heads, end, none, question.window.text))
+    return replace(question, grammar=mentions_ebnf(heads, end, none, question.window.running.text))
 
 
 def _free(question: Question) -> Question:

@@ -20,8 +20,9 @@ from langextract.resolver import Resolver
 
 from benchmarks.measure import ROOT, Row, in_turn, seconds, write
 from taiyi_ray.formats import documents, format_of
+from taiyi_ray.forms import Running
 from taiyi_ray.grounding import Locator
-from taiyi_ray.records import Document, Span
+from taiyi_ray.records import Document
 from tests import samples
 
 ROUNDS = 5
@@ -135,8 +136,8 @@ def taiyi_ray(plant: Planted, language: str) -> Callable[[], Ranges]:
     """The work of a Locator as for a free answer."""
 
     def work() -> Ranges:
-        passages = [Span(p.offset, p.end) for p in plant.document.passages]
-        locator = Locator(plant.document.text, passages, language, fold=True)
+        text = Running((p.offset, p.text) for p in plant.document.passages)
+        locator = Locator(text, language, fold=True)
         return [[(x.start, x.end) for x in locator.find(s)[0]] for s in plant.surfaces]
 
     return work

@@ -14,6 +14,7 @@ from typing import Any
 
 from taiyi_ray.engine import Completion, Engine, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
+from taiyi_ray.forms import running
 from taiyi_ray.records import (
     SEPARATOR,
     Annotations,
@@ -44,6 +45,9 @@ _SHARE, _LEAST_SHARE = 1 / 4, 16
 in any case: a question on each of a dozen types shares its text with the others."""
 
 _SMALLEST_WINDOW = 64
+_LONGEST_TOKEN = 32
+"""A window of more characters a token than that is not tried: of usual text a token holds four."""
+
 _CUT = {"length": "cut_off", "repetition": "repetition"}
 
 _INSTRUCTION = 1000
@@ -241,20 +245,21 @@ class Annotator:
             NotApplicable: there are none.
             QuestionError: the instruction alone leaves no room for text and answer.
         """
-        limit = None
+        limit = self._tokens * _LONGEST_TOKEN
         while True:
-            asked = [
-                (question, self._engine.prompt(question))
-                for question in assignment.questions(document, limit)
-            ]
-            worst = max((prompt.tokens for _, prompt in asked), default=0)
-            if worst <= self._tokens:
+            asked: list[tuple[Question, Prompt]] = []
+            for question in assignment.questions(document, limit):
+                prompt = self._engine.prompt(question)
+                if prompt.tokens > self._tokens:
+                    break
+                asked.append((question, prompt))
+            else:
                 return asked
-            widest = max(len(question.window.text) for question, _ in asked)
-            limit = min(int(widest * self._tokens / worst * 0.95), int(widest * 0.9))
+            shown = len(question.window.text)
+            limit = min(int(shown * self._tokens / prompt.tokens * 0.95), int(shown * 0.9))
             if limit < _SMALLEST_WINDOW:
                 raise QuestionError(
-                    f"the prompt of {assignment.task.name} takes {worst} of "
+                    f"the prompt of {assignment.task.name} takes {prompt.tokens} of "
                     f"{self._engine.context_limit} tokens however little text it holds; raise "
                     "--context-limit or ask for less"
                 )
@@ -376,21 +381,23 @@ def _over_windows(outcomes: Sequence[_Outcome]) -> None:
     Texts in one language are joined by a line feed, in order. Where one label is true, the first
     that was given counts, in whatever language.
     """
-    texts: dict[tuple[str, str], Text] = {}
+    texts: dict[tuple[str, str], tuple[Text, list[str]]] = {}
     labelled: set[str] = set()
     for outcome in outcomes:
         question, found = outcome.question, outcome.annotations
         if question is None:
             continue
         for text in list(found.texts):
-            whole = texts.setdefault((text.task, question.language), text)
+            whole, parts = texts.setdefault((text.task, question.language), (text, []))
+            parts.append(text.text)
             if whole is not text:
-                whole.text += SEPARATOR + text.text
                 found.texts.remove(text)
         if found.labels and not question.several:
             if question.key in labelled:
                 found.labels.clear()
             labelled.add(question.key)
+    for whole, parts in texts.values():
+        whole.text = SEPARATOR.join(parts)
 
 
 _Place = tuple[int | None, int | None, str]
@@ -450,21 +457,19 @@ def _relations(
     """The relations, their parts by the new numbers of all mentions with these surfaces."""
     of_surface: dict[str, list[int]] = {}
     for mention in mentions:
-        of_surface.setdefault(mention.text, []).append(mention.id)
-    relations: dict[tuple[str, str, str], Relation] = {}
+        of_surface.setdefault(running(mention.text), []).append(mention.id)
+    relations: dict[tuple[str, str, str], tuple[Relation, set[int], set[int]]] = {}
     for part, known in zip(parts, old, strict=True):
         for relation in part.relations:
-            relation.head = _ids(relation.head, known, places)
-            relation.head += of_surface.get(relation.head_text, [])
-            relation.tail = _ids(relation.tail, known, places)
-            relation.tail += of_surface.get(relation.tail_text, [])
             key = (relation.type, relation.head_text, relation.tail_text)
-            same = relations.setdefault(key, relation)
-            same.head = sorted({*same.head, *relation.head})
-            same.tail = sorted({*same.tail, *relation.tail})
-    for number, relation in enumerate(relations.values()):
+            _, head, tail = relations.setdefault(key, (relation, set(), set()))
+            head.update(_ids(relation.head, known, places))
+            tail.update(_ids(relation.tail, known, places))
+    for number, (relation, head, tail) in enumerate(relations.values()):
         relation.id = number
-    return list(relations.values())
+        relation.head = sorted(head.union(of_surface.get(running(relation.head_text), ())))
+        relation.tail = sorted(tail.union(of_surface.get(running(relation.tail_text), ())))
+    return [relation for relation, _, _ in relations.values()]
 
 
 def _ids(numbers: list[int], known: _Known, places: _Places) -> list[int]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from taiyi_ray.config import EngineConfig
 from taiyi_ray.engine import ANSWER_ARGUMENTS, DECODING
-from taiyi_ray.tasks.task import Assignment
+from taiyi_ray.grounding import GRAMMAR
+from taiyi_ray.tasks.task import WINDOWS, Assignment
 
 _MAY_CHANGE = ("model", "chat", "max_tokens", "context_limit", "templates", "scores")
 
@@ -44,7 +45,10 @@ def identity(
         },
         "document_first": any(assignment.document_first for assignment in assignments),
         "scores": config.scores,
+        "windows": WINDOWS,
     }
+    if config.grounding == "grammar":
+        values["grammar"] = GRAMMAR
     if columns:
         values["columns"] = dict(columns)
     for assignment in assignments:

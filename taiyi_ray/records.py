@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -180,7 +181,13 @@ class Document:
 
     @property
     def text(self) -> str:
+        """The passages joined; put together anew whenever it is asked for."""
         return SEPARATOR.join(passage.text for passage in self.passages)
+
+    def passage_at(self, offset: int) -> int | None:
+        """The index of the passage that holds a character; None between passages and outside."""
+        number = bisect_right(self.passages, offset, key=lambda passage: passage.offset) - 1
+        return number if number >= 0 and offset < self.passages[number].end else None
 
     def content_hash(self) -> str:
         """SHA-256 of the passages (type, language, text), in hexadecimal."""

@@ -19,8 +19,8 @@ from lxml import etree
 
 from benchmarks import measure, serve, tables
 from taiyi_ray.formats import documents, pubmed, xml_scanner
+from taiyi_ray.forms import Running
 from taiyi_ray.grounding import Locator
-from taiyi_ray.records import Span
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "pubmed-sample.xml"
 
@@ -221,7 +221,7 @@ def test_a_text_is_folded_once_for_all_its_surfaces() -> None:
     surfaces = ["WORDS", "OF A", "TEXT", "ABSENT"] * 25
 
     def find(number: int) -> None:
-        locator = Locator(text, [Span(0, len(text))], "en", fold=True)
+        locator = Locator(Running([(0, text)]), "en", fold=True)
         for surface in surfaces[:number]:
             locator.find(surface.replace("WORDS", "ABSENT"))
 

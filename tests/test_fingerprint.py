@@ -10,6 +10,7 @@ import pytest
 
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.fingerprint import differences, fingerprint, identity
+from taiyi_ray.grounding import GRAMMAR
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 
@@ -94,6 +95,25 @@ def test_it_changes_with_a_tasks_version_and_template(monkeypatch, task, change)
     assert line.startswith(f"{name}.{'templates' if 'template' in change else 'version'}: ")
 
 
+@pytest.mark.parametrize(("constant", "name"), [("GRAMMAR", "grammar"), ("WINDOWS", "windows")])
+@pytest.mark.parametrize("retry", [False, True])
+def test_an_output_of_another_grammar_or_other_windows_is_told_apart(
+    monkeypatch, constant, name, retry
+):
+    now = made()
+    monkeypatch.setattr(f"taiyi_ray.fingerprint.{constant}", 99)
+    assert differences(made(), now, retry=retry) == [f"{name}: 99 there, {now[name]} now"]
+    older = {key: value for key, value in now.items() if key != name}
+    (line,) = differences(older, now, retry=retry)
+    assert line == f"{name}: nothing there, {now[name]} now"
+
+
+def test_the_grammar_is_no_matter_where_answers_are_free(monkeypatch):
+    free = fingerprint(made(grounding="align"))
+    monkeypatch.setattr("taiyi_ray.fingerprint.GRAMMAR", 99)
+    assert fingerprint(made(grounding="align")) == free
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -135,6 +155,7 @@ def test_arguments_of_the_http_engine(settings, same):
 def test_differences_name_the_setting_and_both_values():
     assert differences(made(), made()) == []
     assert differences(made(), made(max_tokens=100, grounding="align")) == [
+        f"grammar: {GRAMMAR} there, nothing now",
         'grounding: "grammar" there, "align" now',
         "max_tokens: 512 there, 100 now",
     ]
@@ -148,7 +169,7 @@ def test_differences_name_the_setting_and_both_values():
     ("settings", "left"),
     [
         ({"model": "other", "chat": "taiyi1", "max_tokens": 1000, "context_limit": 8192}, []),
-        ({"grounding": "align"}, ["grounding"]),
+        ({"grounding": "align"}, ["grammar", "grounding"]),
         ({"engine": "fake"}, ["engine"]),
         ({"types": ["disease"], "max_tokens": 1000}, ["ner.types"]),
         ({"engine_args": {"dtype": "float32"}}, ["arguments"]),

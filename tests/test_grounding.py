@@ -17,17 +17,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taiyi_ray.annotator import merge
+from taiyi_ray.forms import Folded, Running
 from taiyi_ray.grounding import (
     LONGEST,
     MOST,
-    Folded,
     Locator,
     is_han,
     longest,
     mentions_grammar,
     pairs_grammar,
 )
-from taiyi_ray.records import Span
+from taiyi_ray.records import Annotations, Argument, Event, Mention, Relation, Span
 from taiyi_ray.tasks import TASKS, ner
 from taiyi_ray.tasks.task import NotApplicable
 from tests import samples
@@ -38,7 +39,7 @@ from tests.samples import asked, chinese, english, every, pubtator
 
 def find(surface: str, text: str, language: str = "en", *, fold: bool = False) -> list[Any]:
     """The ranges of `surface` in a text of one passage, and the way it was matched."""
-    spans, how = Locator(text, [Span(0, len(text))], language, fold=fold).find(surface)
+    spans, how = Locator(Running([(0, text)]), language, fold=fold).find(surface)
     return [(span.start, span.end) for span in spans] + [how]
 
 
@@ -86,7 +87,7 @@ def test_surface_is_found_exactly(
         ),
         pytest.param("-IL 2-", "x IL-2 y", "en", (2, 6), "IL-2", id="hyphens around the surface"),
         pytest.param(
-            "lung cancer", "lung \t\n cancer", "en", (0, 14), "lung \t\n cancer", id="blanks"
+            "lung cancer", "lung \t\xa0 cancer", "en", (0, 14), "lung \t\xa0 cancer", id="blanks"
         ),
         pytest.param("ß-carotene", "ẞ-Carotene", "en", (0, 10), "ẞ-Carotene", id="sharp s"),
         pytest.param("strasse", "die Straße", "en", (4, 10), "Straße", id="one character for two"),
@@ -108,13 +109,70 @@ def test_nothing_is_found_for_a_surface_that_folds_to_nothing_or_is_absent(surfa
     assert find(surface, "a - b", fold=True) == ["none"]
 
 
+@pytest.mark.parametrize(
+    ("surface", "text", "standing"),
+    [
+        pytest.param("Sjögren", "of Sjo\u0308gren's", "Sjo\u0308gren", id="letter and mark"),
+        pytest.param("Sjo\u0308gren", "of Sjögren's", "Sjögren", id="composed letter"),
+        pytest.param("cancer", "a can\u00adcer\u00ad", "can\u00adcer", id="soft hyphen"),
+        pytest.param("can\u00adcer", "a cancer", "cancer", id="soft hyphen in the answer"),
+        pytest.param("TNF-α", "T\u200bN\ufeffF-\u2060α", "T\u200bN\ufeffF-\u2060α", id="unseen"),
+        pytest.param("Crohn's", "Crohn’s disease", "Crohn’s", id="apostrophe"),
+        pytest.param("Crohn’s", "Crohn's disease", "Crohn's", id="typographic one in the answer"),
+        pytest.param("5'-UTR", "the 5′‑UTR", "5′‑UTR", id="prime"),
+        pytest.param('"wild"', "the “wild” type", "“wild”", id="quotes"),
+        pytest.param("IL-2", "IL―2", "IL―2", id="dash"),
+    ],
+)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_differences_that_nobody_sees_hide_no_mention(
+    surface: str, text: str, standing: str, language: str
+) -> None:
+    (start, end), how = find(surface, text, language, fold=True)
+    assert (text[start:end], how) == (standing, "folded")
+
+
+def test_no_part_of_a_letter_with_its_marks_is_found() -> None:
+    for language in ("en", "zh"):
+        assert find("e", "cafe\u0301", language, fold=True) == ["none"]
+        assert find("x", "x\u0304 y", language, fold=True) == ["none"]
+        assert find("❤", "❤\ufe0f", language, fold=True) == [(0, 2), "folded"]
+    # A grammar of Chinese text lets a model write any of its characters: then it is there.
+    assert find("e", "e\u0301", "zh") == [(0, 1), "exact"]
+
+
+@pytest.mark.parametrize(
+    ("surface", "text", "language", "standing"),
+    [
+        ("breast cancer", "with breast\ncancer had", "en", "breast\ncancer"),
+        ("breast cancer", "with breast \r\n  cancer had", "en", "breast \r\n  cancer"),
+        ("乳腺癌", "患乳腺\n癌者", "zh", "乳腺\n癌"),
+        ("HER2 阳性", "为HER2\n阳性", "zh", "HER2\n阳性"),
+    ],
+)
+@pytest.mark.parametrize("fold", [False, True])
+def test_a_mention_goes_on_in_the_next_line(
+    surface: str, text: str, language: str, standing: str, fold: bool
+) -> None:
+    (start, end), how = find(surface, text, language, fold=fold)
+    assert (text[start:end], how) == (standing, "exact")
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_no_mention_crosses_an_empty_line(fold: bool) -> None:
+    assert find("breast cancer", "breast\n\ncancer", fold=fold) == ["none"]
+    assert find("breast cancer", "breast\n \t\ncancer", fold=fold) == ["none"]
+    assert find("breast\n\ncancer", "breast\n\ncancer", fold=fold) == ["none"]
+    assert find("乳腺癌", "乳腺\n\n癌", "zh", fold=fold) == ["none"]
+
+
 def test_exact_match_wins_over_folded_ones() -> None:
     assert find("pain", "Pain, pain", fold=True) == [(6, 10), "exact"]
 
 
 def test_surface_crosses_no_passages_and_half_words_count_only_if_no_passage_has_it_whole() -> None:
-    text = "lung\ncancer patients\nno patient"
-    locator = Locator(text, [Span(0, 4), Span(5, 20), Span(21, 31)], "en", fold=True)
+    parts = [(0, "lung"), (5, "cancer patients"), (21, "no patient")]
+    locator = Locator(Running(parts), "en", fold=True)
     assert locator.find("lung cancer") == ([], "none")
     assert locator.find("patient") == ([Span(24, 31)], "exact")
     assert locator.find("ATIENT") == ([Span(13, 19), Span(25, 31)], "folded")
@@ -329,6 +387,93 @@ def test_grammar_of_chinese_pairs(accepts: Callable[[str, str], bool]) -> None:
     grammar = pairs_grammar([head], "", "无", CHINESE, "zh")
     assert accepts(grammar, f"{head}[高血压, 硝苯地平]; [水肿, CCB]")
     assert not accepts(grammar, f"{head}[高血压，硝苯地平]")
+
+
+@pytest.mark.parametrize(
+    ("task", "texts", "allowed", "refused"),
+    [
+        pytest.param(
+            asked("ner", "disease"),
+            ("Patients with breast\ncancer had pain.",),
+            ["breast cancer", "cancer had pain", "cancer"],
+            ["breast\ncancer", "breastcancer"],
+            id="the next line",
+        ),
+        pytest.param(
+            asked("ner", "disease"),
+            ("Breast\n\ncancer", "cell"),
+            ["Breast", "cancer", "cell"],
+            ["Breast cancer", "Breast\n\ncancer", "cancer cell", "cancer\ncell"],
+            id="an empty line, another passage",
+        ),
+    ],
+)
+def test_grammar_lets_a_mention_go_on_in_the_next_line_and_no_farther(
+    accepts: Callable[[str, str], bool],
+    task: Any,
+    texts: tuple[str, ...],
+    allowed: list[str],
+    refused: list[str],
+) -> None:
+    document = english(*texts)
+    (question,) = task.questions(document)
+    (head,) = ner.heads(question.types, "en")
+    assert [accepts(question.grammar, head + surface) for surface in allowed] == [True] * len(
+        allowed
+    )
+    assert not any(accepts(question.grammar, head + surface) for surface in refused)
+    for surface in allowed:
+        (mention,) = ner.parse(head + surface, question, document).annotations.mentions
+        assert (mention.text.replace("\n", " "), mention.grounded) == (surface, "exact")
+
+
+WRAPPED = {
+    "en": ("In breast\ncancer, human\n BRCA1 binds\r\nto p53.", "breast cancer", "human BRCA1"),
+    "zh": ("乳腺\n癌患者服用阿司\n匹林。", "乳腺癌", "阿司匹林"),
+}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("grammar", [True, False])
+def test_targets_write_a_line_end_as_it_is_read_and_the_grammar_allows_them(
+    accepts: Callable[[str, str], bool], language: str, grammar: bool
+) -> None:
+    text, one, other = WRAPPED[language]
+    document = (english if language == "en" else chinese)(text)
+    running_text = Running([(0, text)])
+    places = [
+        running_text.range(at, at + len(s))
+        for s in (one, other)
+        for at in [running_text.text.index(s)]
+    ]
+    mentions = [
+        Mention(n, type_, text[start:end], start, end, passage=0)
+        for n, (type_, (start, end)) in enumerate(zip(("disease", "gene"), places, strict=True))
+    ]
+    assert all("\n" in mention.text for mention in mentions)
+    gold = Annotations(
+        mentions,
+        [Relation(0, "treatment", mentions[0].text, mentions[1].text, [0], [1])],
+        [Event(0, "Binding", 0, [Argument("Theme", 1, mentions[1].text)])],
+    )
+    for assignment in every("ner", "re", "ee", grammar=grammar):
+        (question,) = assignment.questions(document)
+        task = assignment.task
+        assert text in question.messages[0]["content"]  # shown as it stands
+        answer = task.target(question, gold)
+        assert one in answer and other in answer
+        assert question.grammar is None or accepts(question.grammar, answer)
+        parsed = task.parse(answer, question, document)
+        assert parsed.problem is None
+        found = parsed.annotations
+        assert {(m.start, m.end, m.text) for m in found.mentions} == {
+            (m.start, m.end, m.text) for m in mentions
+        }
+        assert {m.grounded for m in found.mentions} == {"exact"}
+        assert task.score(merge([found]), gold).fp == 0
+        if task.name == "re":
+            (relation,) = merge([found]).relations
+            assert (relation.head, relation.tail) == ([0], [1])
 
 
 @pytest.mark.parametrize(("items", "allowed"), [(1, True), (MOST, True), (MOST + 1, False)])

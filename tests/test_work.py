@@ -13,17 +13,22 @@ from typing import Any
 import jinja2
 import pytest
 
+from taiyi_ray import grounding
 from taiyi_ray.annotate import workers
 from taiyi_ray.annotator import Annotator
 from taiyi_ray.engine import Completion, Prompt
 from taiyi_ray.engine.fake import FakeEngine
-from taiyi_ray.formats import documents, format_of
+from taiyi_ray.formats import documents, format_of, pubmed
+from taiyi_ray.formats import gold as gold_module
+from taiyi_ray.formats.format import RawRecord
+from taiyi_ray.formats.gold import Gold
 from taiyi_ray.grounding import Locator
-from taiyi_ray.records import Document
+from taiyi_ray.records import Document, Span, passages
+from taiyi_ray.tasks import task as task_module
 from taiyi_ray.tasks.task import Question
 from tests.annotate.jobs import annotate, corpus
 from tests.annotate.test_workers import planned
-from tests.samples import asked
+from tests.samples import asked, every
 
 # As with any two questions.
 ASSIGNMENTS = [asked(task, document_first=True) for task in ("ner", "re")]
@@ -152,6 +157,124 @@ def test_annotating_takes_at_most_two_and_a_half_times_the_calls_of_a_bare_loop(
     found = sample(tmp_path, 40)
     python_calls(through_annotator, found)  # fills caches
     assert python_calls(through_annotator, found) < 2.5 * python_calls(bare, found)
+
+
+# ------------------------------------------------------------------------- long documents
+
+SENTENCE = "Aspirin reduced the pain of some patients with severe\nheadache and Sjögren’s. "
+
+
+def long(sentences: int, passages_: int = 1) -> Document:
+    text = SENTENCE * (sentences // passages_)
+    return Document("d", passages(("text", "en", text) for _ in range(passages_)))
+
+
+def characters(monkeypatch: pytest.MonkeyPatch, *places: tuple[Any, str, int | str]) -> Any:
+    """Count the characters given to functions: (owner, name, number or name of the argument)."""
+    seen = Counter[str]()
+
+    def watch(owner: Any, name: str, number: int | str) -> None:
+        function = getattr(owner, name)
+
+        def counted(*given: Any, **named: Any) -> Any:
+            text = named[number] if isinstance(number, str) else given[number]
+            seen[name] += len(getattr(text, "text", text))
+            return function(*given, **named)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for place in places:
+        watch(*place)
+    return seen
+
+
+@pytest.mark.parametrize("task", ["ner", "re", "ee"])
+@pytest.mark.parametrize("grammar", [True, False])
+@pytest.mark.parametrize("apart", [False, True], ids=["one passage", "many passages"])
+def test_work_on_a_document_grows_with_its_length_and_no_faster(monkeypatch, task, grammar, apart):
+    (assignment,) = every(task, grammar=grammar)
+    texts = Document.text.fget
+    joined: Counter[str] = Counter()
+
+    def text_of(document: Document) -> str:
+        text = texts(document)
+        joined["text"] += len(text)
+        return text
+
+    monkeypatch.setattr(Document, "text", property(text_of))
+    searched = characters(monkeypatch, (grounding, "_occurrences", 1))
+
+    def work(sentences: int) -> list[int]:
+        joined.clear()
+        searched.clear()
+        document = long(sentences, sentences if apart else 1)
+        annotator = Annotator(FakeEngine(1024), [assignment], 256)
+        found: list[Any] = []
+        made = calls(lambda: found.append(asyncio.run(annotator.annotate(document))))
+        assert found[0].status == "ok" and len(found[0].answers) > sentences / 50
+        return [made, joined.total(), searched.total()]
+
+    work(400)  # fills caches
+    for once, twice in zip(work(400), work(800), strict=True):
+        assert twice <= 2.3 * once
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x", "word ", ".", '."', "。”", "\n", " ", "a\n", "No end, ", "One. ", "\u200b", "e\u0301"],
+)
+@pytest.mark.parametrize("limit", [64, 1000])
+def test_each_character_is_looked_at_once_to_cut_a_text(monkeypatch, text, limit):
+    looked_at = 0
+
+    class Noted:
+        def finditer(self, text: str, start: int, end: int) -> Any:
+            nonlocal looked_at
+            looked_at += end - start
+            return pattern.finditer(text, start, end)
+
+    pattern = task_module._SENTENCE_END
+    monkeypatch.setattr(task_module, "_SENTENCE_END", Noted())
+    whole = text * (20_000 // len(text))
+    found = task_module.pieces(whole, Span(0, len(whole)), limit)
+    assert all(0 < span.end - span.start <= limit for span in found)
+    # What is behind the last sentence of a piece is looked at again, for the next one.
+    assert looked_at <= 2.5 * len(whole)
+
+
+def test_wrong_offsets_in_a_long_passage_are_counted_out_once(monkeypatch):
+    counted = characters(monkeypatch, (gold_module, "_counts", 0))
+    for mentions in (10, 1000):
+        document = long(2000)
+        gold = Gold(document, [0])
+        for number in range(mentions):
+            gold.mention(str(number), "x", "nowhere", [(number * 7, number * 7 + 7)], home=0)
+        gold.settle()
+        assert len(document.gold.mentions) == mentions
+        assert counted.total() == 2 * len(document.text)  # as a passage, and as the whole text
+        counted.clear()
+
+
+def test_a_wrong_range_is_not_read_when_it_is_far_longer_than_its_text(monkeypatch):
+    folded = characters(monkeypatch, (gold_module, "_folded", 0))
+    document = long(2000)
+    gold = Gold(document, [0])
+    for number in range(100):
+        gold.mention(str(number), "x", "nowhere", [(0, len(document.text) - number)], home=0)
+    gold.settle()
+    assert folded.total() < len(document.text)
+
+
+def test_marked_words_of_a_title_are_looked_at_with_a_bounded_part_of_what_precedes(monkeypatch):
+    seen = characters(monkeypatch, (pubmed, "_lost_blanks", 1))
+    for words in (1000, 2000):
+        marked = "".join(f"a<i>B{number}</i>" for number in range(words))
+        record = f"<PubmedArticle><MedlineCitation><PMID>1</PMID><Article><ArticleTitle>{marked}" \
+            "</ArticleTitle></Article></MedlineCitation></PubmedArticle>"  # fmt: skip
+        document = pubmed.parse(RawRecord("PubmedArticle", record.encode()))
+        assert document.text == "".join(f"aB{number}" for number in range(words))
+        assert seen.total() <= 64 * words
+        seen.clear()
 
 
 def test_the_job_sends_what_a_bare_loop_sends(ray_cluster, monkeypatch, tmp_path):

@@ -34,6 +34,7 @@ from taiyi_ray.records import Annotations, Concept, Document, Event, Mention, Re
 _ROLE_NUMBER = re.compile(r"([^0-9].*?)[0-9]+")
 _NOT_OF_NAMES = re.compile(r"[^\w-]+")
 _LINE = re.compile("[^\n]+")
+_NO_LINE_END = re.compile("[^\n]")
 _BREAK = re.compile("[\t\n\r]")
 
 # Carriage returns are line ends when the text is read again, and NUL is no text.
@@ -123,7 +124,10 @@ def _joined(ranges: Sequence[tuple[int, int]], text: str) -> list[tuple[int, int
     """Join the parts that only line ends keep apart: brat cuts a mention there."""
     joined: list[tuple[int, int]] = []
     for start, end in ranges:
-        if joined and start >= joined[-1][1] and not text[joined[-1][1] : start].strip("\n"):
+        apart = (
+            not joined or start < joined[-1][1] or _NO_LINE_END.search(text, joined[-1][1], start)
+        )
+        if not apart:
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((start, end))

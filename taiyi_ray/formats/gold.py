@@ -15,6 +15,8 @@ document fail: what was wrong is told in its errors, once a kind.
 from __future__ import annotations
 
 import re
+from array import array
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from functools import cached_property
 from itertools import accumulate
 
 from taiyi_ray.formats.concepts import ByConcept
-from taiyi_ray.grounding import Folded
+from taiyi_ray.forms import Folded
 from taiyi_ray.records import (
     Argument,
     Concept,
@@ -44,6 +46,9 @@ _ENDS = frozenset({("head", "tail"), ("subject", "object"), ("source", "target")
 
 _FAR = 8
 """Characters that a mention may be off."""
+_WIDEST = 16
+"""A text is not compared with one that is so many times as long: no folding makes them alike."""
+_LINE_ENDS = re.compile("[\n\r]+")
 
 _MOST_ENDS = 1 << 20
 """Mentions at the ends of all relations of concepts in a document: each names all of a concept's,
@@ -128,6 +133,10 @@ class Gold:
         self._document = document
         self._text = document.text
         self._bases = list(bases)
+        # Bases need not ascend: of those up to a number, the last passage's counts.
+        self._ordered = sorted((base, number) for number, base in enumerate(bases))
+        self._last = list(accumulate((number for _, number in self._ordered), max))
+        self._counted: dict[int | None, list[array[int]]] = {}
         self._mentions: list[tuple[str, Mention]] = []
         self._links: list[_Link] = []
         self._happenings: list[_Happening] = []
@@ -177,7 +186,7 @@ class Gold:
             mention.start = min(span.start for span in spans)
             mention.end = max(span.end for span in spans)
             mention.spans = spans if len(spans) > 1 else []
-            mention.passage = self._passage_at(mention.start)
+            mention.passage = self._document.passage_at(mention.start)
         elif ranges or misplaced:
             self._lost.append(f"{text or ''!r} at {misplaced or _shown(ranges):.100}")
         self._mentions.append((key, mention))
@@ -234,11 +243,11 @@ class Gold:
             stated = self._stated(ranges)
             return (_spans(stated), "exact") if self._inside(stated) else ([], "none")
         ways: tuple[tuple[Grounded, Callable[[str], str]], ...]
-        ways = (("exact", str), ("folded", _folded))
+        ways = (("exact", _in_a_line), ("folded", _folded))
         for how, form in ways:
             wanted = form(text)
             for number, place in enumerate(self._places(text, ranges, home)):
-                if wanted and self._inside(place) and form(self._surface(place)) == wanted:
+                if wanted and self._fits(place, text) and form(self._surface(place)) == wanted:
                     if number:
                         self._moved.append(f"{text!r} at {_shown(ranges)}")
                     return _spans(place), how
@@ -262,11 +271,12 @@ class Gold:
             for shift in (-1, 1):
                 yield [(start + shift, end + shift) for start, end in stated]
         for base, offset, counted in self._other_counts(home):
-            if all(start - base in counted and end - base in counted for start, end in ranges):
-                yield [
-                    (offset + counted[start - base], offset + counted[end - base])
-                    for start, end in ranges
-                ]
+            places = [
+                (_position(counted, start - base), _position(counted, end - base))
+                for start, end in ranges
+            ]
+            if all(start is not None and end is not None for start, end in places):
+                yield [(offset + (start or 0), offset + (end or 0)) for start, end in places]
 
     def _near(self, text: str, start: int) -> Iterator[Ranges]:
         """Yield where the same text stands a few characters off, the nearest place first.
@@ -282,34 +292,38 @@ class Gold:
         """The ranges in this program's offsets; an end belongs to the passage of its start."""
         found = []
         for start, end in ranges:
-            at = max((n for n, base in enumerate(self._bases) if base <= start), default=0)
+            number = bisect_right(self._ordered, start, key=lambda pair: pair[0]) - 1
+            at = self._last[number] if number >= 0 else 0
             shift = self._document.passages[at].offset - self._bases[at] if self._bases else 0
             found.append((start + shift, end + shift))
         return found
 
-    def _other_counts(self, home: int | None) -> Iterator[tuple[int, int, dict[int, int]]]:
-        """Yield (base, offset, count -> code points) of ways to count in the passage and text."""
+    def _other_counts(self, home: int | None) -> Iterator[tuple[int, int, array[int]]]:
+        """Yield (base, offset, counts) of ways to count in the passage and in the text."""
         if home is not None:
             passage = self._document.passages[home]
-            for counted in _counts(passage.text):
+            for counted in self._counts_of(home, passage.text):
                 yield self._bases[home], passage.offset, counted
         if self._bases:
-            for counted in self._counts_of_text:
+            for counted in self._counts_of(None, self._text):
                 yield self._bases[0], 0, counted
 
-    @cached_property
-    def _counts_of_text(self) -> list[dict[int, int]]:
-        return list(_counts(self._text))
+    def _counts_of(self, passage: int | None, text: str) -> list[array[int]]:
+        """The ways to count in a passage, or in the whole text (None), worked out once."""
+        if passage not in self._counted:
+            self._counted[passage] = list(_counts(text))
+        return self._counted[passage]
 
     def _inside(self, place: Ranges) -> bool:
         return all(0 <= start < end <= len(self._text) for start, end in place)
 
+    def _fits(self, place: Ranges, text: str) -> bool:
+        """Whether a place is in the text, and of a size that `text` may have there."""
+        size = sum(end - start for start, end in place)
+        return self._inside(place) and size <= _WIDEST * (len(text) + _WIDEST)
+
     def _surface(self, place: Ranges) -> str:
         return " ".join(self._text[start:end] for start, end in place)
-
-    def _passage_at(self, start: int) -> int | None:
-        passages = enumerate(self._document.passages)
-        return next((n for n, p in passages if p.offset <= start < p.end), None)
 
     # --------------------------------------------------------------------------------- settling
 
@@ -417,8 +431,8 @@ class Gold:
             errors.append(Failure("gold_left_out", where, message))
 
 
-def _counts(text: str) -> Iterator[dict[int, int]]:
-    """Yield the ways to count characters that differ in this text: as {count: code points}."""
+def _counts(text: str) -> Iterator[array[int]]:
+    """Yield the ways to count that differ in this text: what each character, and its end, has."""
     ways = []
     if not text.isascii():
         ways.append([len(character.encode("utf-8")) for character in text])
@@ -427,7 +441,13 @@ def _counts(text: str) -> Iterator[dict[int, int]]:
         ways.append([2 if character == "\n" else 1 for character in text])  # CR and LF
     for widths in ways:
         if max(widths) > 1:
-            yield {count: n for n, count in enumerate(accumulate(widths, initial=0))}
+            yield array("l", accumulate(widths, initial=0))
+
+
+def _position(counted: array[int], count: int) -> int | None:
+    """The character that has this count; None where it falls inside one, or outside."""
+    at = bisect_left(counted, count)
+    return at if at < len(counted) and counted[at] == count else None
 
 
 def _numbers(keys: Sequence[str]) -> list[int]:
@@ -441,8 +461,13 @@ def _spans(place: Ranges) -> list[Span]:
     return [Span(start, end) for start, end in place]
 
 
+def _in_a_line(text: str) -> str:
+    """A text as formats of lines have it, a blank for its line ends."""
+    return _LINE_ENDS.sub(" ", text)
+
+
 def _folded(text: str) -> str:
-    return Folded(text, "en").text.strip()
+    return Folded(" ".join(text.split()), "en").text.strip()
 
 
 def _shown(ranges: Ranges) -> str:

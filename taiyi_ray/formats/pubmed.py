@@ -48,6 +48,8 @@ _FONTS: Final = frozenset({"i", "b", "u", "em", "strong"})
 _CLOSE: Final = _FONTS | {"sub", "sup"}
 _LAST_WORD = re.compile(r"[^\W_]+\Z")
 _FIRST_WORD = re.compile(r"[^\W_]+")
+_LONGEST_WORD: Final = 64
+"""Characters that are looked at before and behind marked text: of a longer word they decide."""
 
 
 def _text(element: Element | None) -> str:
@@ -60,14 +62,17 @@ def _text(element: Element | None) -> str:
 
 def _marked_up(element: Element) -> str:
     """Return the text of an element with markup in it, layout white space as it stands."""
-    text = element.text or ""
+    parts = [element.text or ""]
+    left = parts[0][-_LONGEST_WORD:]
     for child in element:
         name = local_name(child)
         inner = formula(child) if name == "math" else _marked_up(child)
         tail = child.tail or ""
-        before, behind = _lost_blanks(name, text, inner, tail)
-        text = f"{text}{' ' * before}{inner}{' ' * behind}{tail}"
-    return text
+        before, behind = _lost_blanks(name, left, inner, tail)
+        added = f"{' ' * before}{inner}{' ' * behind}{tail}"
+        parts.append(added)
+        left = (left + added)[-_LONGEST_WORD:]
+    return "".join(parts)
 
 
 def _lost_blanks(name: str, left: str, inner: str, right: str) -> tuple[bool, bool]:
@@ -83,7 +88,7 @@ def _lost_blanks(name: str, left: str, inner: str, right: str) -> tuple[bool, bo
         return False, False
     return (
         inner[0].isalnum() and _is_plain_word(_LAST_WORD.search(left.rpartition(" ")[2])),
-        inner[-1].isalnum() and _is_plain_word(_FIRST_WORD.match(right)),
+        inner[-1].isalnum() and _is_plain_word(_FIRST_WORD.match(right, 0, _LONGEST_WORD)),
     )
 
 

@@ -151,7 +151,8 @@ def write(document: Document, annotations: Annotations) -> Written:
     first = document.passages[:1]
     title = first[0].text if first and first[0].type == "title" else ""
     # The text behind the title, or all of it, one character behind an empty title.
-    behind = document.text[len(title) + 1 :] if title else document.text
+    whole = document.text
+    behind = whole[len(title) + 1 :] if title else whole
     shift = 0 if title else 1
     texts = (("t", title.translate(_BREAKS)), ("a", behind.translate(_BREAKS)))
     out = [f"{id_}|{kind}|{text}" for kind, text in texts]
@@ -166,7 +167,7 @@ def write(document: Document, annotations: Annotations) -> Written:
         lost["scores: left out"] += mention.score is not None
         concept, differs = _identifier(mention)
         lost["concepts: name and score left out, or another spelling"] += differs
-        text = document.text[mention.start : mention.end].translate(_BREAKS)
+        text = whole[mention.start : mention.end].translate(_BREAKS)
         place = f"{mention.start + shift}\t{mention.end + shift}"
         type_ = (mention.type or "").translate(_BREAKS)
         lost["types: another spelling"] += type_.strip() != (mention.type or "")

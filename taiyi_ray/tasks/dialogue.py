@@ -45,7 +45,8 @@ def questions(
         raise NotApplicable(f"no text in {' or '.join(LANGUAGES.values())}")
     spans = _last(turns, limit)
     kept = turns[-len(spans) :]
-    said = [document.text[span.start : span.end] for span in spans]
+    text = document.text
+    said = [text[span.start : span.end] for span in spans]
     window = Window(0, tuple(spans), SEPARATOR.join(said))
     question = assignment.ask(last.language, window, text="")
     messages = _messages([ROLES[turn.type] for turn in kept], said)
@@ -66,8 +67,8 @@ def _last(turns: Sequence[Passage], limit: int | None) -> list[Span]:
                 break
             start = max(start, turn.end - room)
             room = max(0, room - (turn.end - start) - len(SEPARATOR))
-        spans.insert(0, Span(start, turn.end))
-    return spans
+        spans.append(Span(start, turn.end))
+    return spans[::-1]
 
 
 def _messages(roles: Sequence[str], said: Sequence[str]) -> list[Message]:

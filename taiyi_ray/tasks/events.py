@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from taiyi_ray.forms import running
 from taiyi_ray.grounding import LONGEST, Slots, events_grammar
 from taiyi_ray.records import Annotations, Argument, Document, Event, Grounded, Mention, Span
 from taiyi_ray.tasks import lines
@@ -114,7 +115,7 @@ def questions(
             language,
             window,
             types=types,
-            grammar=_grammar(types, window.text, language),
+            grammar=_grammar(types, window.running.text, language),
             events=[(t.label(language), [slot.label(language) for slot in t.slots]) for t in types],
         )
         for language, window in shown(document, limit)
@@ -229,14 +230,14 @@ class _Places:
     """Finds where the words of events stand, and collects the mentions there."""
 
     def __init__(self, document: Document, question: Question, scores: Scores | None) -> None:
-        self._document, self._question, self._scores = document, question, scores
-        self._locator = locator(question, document)
+        self._document, self._scores = document, scores
+        self._locator = locator(question)
         self._ids: dict[tuple[str | None, int | None, str], int] = {}
         self.mentions: list[Mention] = []
 
     def event(self, read: _Read) -> Event:
         """The event, its mentions where they are nearest to each other."""
-        found = {piece.text: self._find(piece.text) for _, piece in read.slots}
+        found = {piece.text: self._locator.find(piece.text) for _, piece in read.slots}
         trigger = next((p for slot, p in read.slots if slot is read.type.trigger), None)
         players = [(slot, p) for slot, p in read.slots if slot is not read.type.trigger]
         centre = trigger or players[0][1]
@@ -271,16 +272,6 @@ class _Places:
             self.mentions.append(made)
         return self._ids[key]
 
-    def _find(self, surface: str) -> tuple[list[Span], Grounded]:
-        """The places of a surface in the question's window, or else anywhere in the document."""
-        spans, how = self._locator.find(surface)
-        inside = [
-            span
-            for span in spans
-            if any(w.start <= span.start and span.end <= w.end for w in self._question.window.spans)
-        ]
-        return inside or spans, how
-
 
 # ---------------------------------------------------------------------------------------- writing
 
@@ -299,6 +290,7 @@ def target(question: Question, gold: Annotations) -> str:
     an argument.
     """
     language = question.language
+    mentions: dict[int | None, Mention] = {mention.id: mention for mention in gold.mentions}
     blocks = []
     types: Sequence[Any] = question.types
     for head, type_ in zip(_heads(types, language), types, strict=True):
@@ -308,7 +300,7 @@ def target(question: Question, gold: Annotations) -> str:
                 (at, line)
                 for event in gold.events
                 if event.type == type_.name
-                for at, line in _written(event, type_, question, gold)
+                for at, line in _written(event, type_, question, mentions)
             )
         ]
         lines_ = list(dict.fromkeys(written))
@@ -322,24 +314,24 @@ def _join(events: Sequence[str], language: str) -> str:
 
 
 def _written(
-    event: Event, type_: EventType, question: Question, gold: Annotations
+    event: Event, type_: EventType, question: Question, mentions: Mapping[int | None, Mention]
 ) -> Iterator[tuple[int, str]]:
     """An event in words, and where it stands; nothing if that is not in the window."""
     language, window = question.language, question.window
-    mentions = {mention.id: mention for mention in gold.mentions}
 
     def inside(number: int | None, text: str) -> bool:
         start = mentions[number].start if number in mentions else None
-        there = start is None or any(s.start <= start < s.end for s in window.spans)
-        return there and text in window.text
+        there = start is None or window.holds(start, start + 1)
+        return there and text in window.running.text
 
-    trigger = mentions[event.trigger].text if event.trigger in mentions else ""
+    trigger = running(mentions[event.trigger].text) if event.trigger in mentions else ""
     if type_.trigger and not (writable(trigger, language) and inside(event.trigger, trigger)):
         return
     values: dict[str, list[str]] = {role.name: [] for role in type_.roles}
     for a in event.arguments:
-        if a.role in values and writable(a.text, language) and inside(a.mention, a.text):
-            values[a.role].append(a.text)
+        text = running(a.text)
+        if a.role in values and writable(text, language) and inside(a.mention, text):
+            values[a.role].append(text)
     if not type_.trigger and not any(values.values()):
         return
     slots = [(type_.trigger, [trigger])] if type_.trigger else []
@@ -360,15 +352,15 @@ def score(predicted: Annotations, gold: Annotations) -> Counts:
 
 def comparable(annotations: Annotations) -> Iterator[tuple[object, ...]]:
     """The events in words: type, trigger, and who plays which role in any order."""
-    words = {mention.id: mention.text for mention in annotations.mentions}
+    words = {mention.id: running(mention.text) for mention in annotations.mentions}
     for event in annotations.events:
-        players = frozenset((a.role, a.text) for a in event.arguments)
+        players = frozenset((a.role, running(a.text)) for a in event.arguments)
         yield event.type, words.get(event.trigger) if event.trigger is not None else None, players
 
 
 TASK = Task(
     name="ee",
-    version=1,
+    version=2,
     summary="event extraction: type, trigger and arguments in their roles",
     results="`events`, with their `mentions`",
     template="ee.v1",

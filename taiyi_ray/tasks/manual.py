@@ -208,8 +208,12 @@ Every task also takes `wording`: which of its question's wordings to use, counte
   pair each text is shown up to half of the room.
 - **Grammar.** Under `--grounding grammar` mentions, triggers and arguments are pieces of the text,
   a label is one of the labels, a report has its sections. Free texts have no grammar.
-- **Places.** A mention is located at each of its occurrences. An event happens once: its trigger
-  stands where its arguments are nearest, and they at the occurrences nearest to it.
+- **Places.** A mention is located at each of its occurrences in the window that was asked about. An
+  event happens once: its trigger stands where its arguments are nearest, and they at the
+  occurrences nearest to it.
+- **Lines.** A line end in running text is white space: a mention goes on in the next line. An
+  answer has a blank there, nothing between Chinese characters; the row has the document's text.
+  No mention crosses an empty line or the end of a passage.
 - **Parts.** Where a task has several results, their name follows behind a colon: `mt:zh`,
   `qa:safe`, `report:diagnosis`.
 - **Answer forms** are those that [Taiyi](https://github.com/DUTIR-BioNLP/Taiyi-LLM) publishes: of

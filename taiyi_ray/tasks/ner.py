@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from taiyi_ray.forms import running
 from taiyi_ray.grounding import longest, mentions_grammar
 from taiyi_ray.records import Annotations, Document, Mention
 from taiyi_ray.tasks import lines
@@ -80,7 +81,7 @@ def questions(
     groups = [options.types] if options.ask == "together" else [(t,) for t in options.types]
     return [
         assignment.ask(
-            language, window, types=group, grammar=_grammar(group, window.text, language)
+            language, window, types=group, grammar=_grammar(group, window.running.text, language)
         )
         for language, window in shown(document, limit)
         for group in groups
@@ -95,13 +96,13 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the lines of the answer and locate every mention at each of its occurrences."""
+    """Read the lines of the answer and locate every mention wherever it occurs in the window."""
     language = question.language
     labels = [term.label(language) for term in question.types]
     items, problem = lines.read(
         lines.whole(text, ";", "\n") if cut else text, labels, heads(question.types, language)
     )
-    where = locator(question, document)
+    where = locator(question)
     annotations = Annotations()
     for term, of_type in zip(question.types, items, strict=True):
         pieces = {piece.text: piece for piece in lines.mentions(of_type)}
@@ -125,15 +126,18 @@ def parse(
 def target(question: Question, gold: Annotations) -> str:
     """The answer that names the gold mentions of the window, in text order.
 
-    A gold mention that holds a separator cannot be written and is left out.
+    One that goes on in the next line is written as running text. A gold mention that holds a
+    separator cannot be written and is left out.
     """
     items = []
     for term in question.types:
         inside = sorted(
-            (m.start, m.text)
+            (m.start, text)
             for m in gold.mentions
             if m.type == term.name and m.start is not None and m.end is not None
-            if any(s.start <= m.start and m.end <= s.end for s in question.window.spans)
+            if question.window.holds(m.start, m.end)
+            for text in [running(m.text)]
+            if text == m.text or text in question.window.running.text  # not over rows of a table
         )
         items.append("; ".join(dict.fromkeys(text for _, text in inside if lines.writable(text))))
     return lines.write(
@@ -152,7 +156,7 @@ def score(predicted: Annotations, gold: Annotations) -> Counts:
 
 TASK = Task(
     name="ner",
-    version=2,
+    version=3,
     summary="named entity recognition: mentions of the asked types",
     results="`mentions`",
     template="ner.v2",

@@ -15,6 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from taiyi_ray.forms import running
 from taiyi_ray.grounding import pairs_grammar
 from taiyi_ray.records import Annotations, Document, Relation
 from taiyi_ray.tasks import lines
@@ -62,7 +63,7 @@ def questions(
     types = assignment.options.relations
     return [
         assignment.ask(
-            language, window, types=types, grammar=_grammar(types, window.text, language)
+            language, window, types=types, grammar=_grammar(types, window.running.text, language)
         )
         for language, window in shown(document, limit)
     ]
@@ -76,12 +77,13 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the pairs; each head and tail becomes mentions (without a type) wherever it occurs."""
+    """Read the pairs; each head and tail becomes mentions (without a type) wherever it occurs in
+    the window."""
     labels = [term.label(question.language) for term in question.types]
     items, problem = lines.read(
         lines.whole(text, "]") if cut else text, labels, heads(question.types, question.language)
     )
-    where = locator(question, document)
+    where = locator(question)
     annotations = Annotations()
     ids: dict[str, list[int]] = {}
 
@@ -119,14 +121,15 @@ def target(question: Question, gold: Annotations) -> str:
 
     A pair with a part that holds a separator or bracket cannot be written and is left out.
     """
-    text = question.window.text
+    text = question.window.running.text
     items = []
     for term in question.types:
         inside = sorted(
-            (text.find(r.head_text), text.find(r.tail_text), f"[{r.head_text}, {r.tail_text}]")
+            (text.find(head), text.find(tail), f"[{head}, {tail}]")
             for r in gold.relations
             if r.type == term.name
-            and all(_writable(s) and s in text for s in (r.head_text, r.tail_text))
+            for head, tail in [(running(r.head_text), running(r.tail_text))]
+            if all(_writable(s) and s in text for s in (head, tail))
         )
         items.append("; ".join(dict.fromkeys(pair for _, _, pair in inside)))
     return lines.write(heads(question.types, question.language), items, "", question.language)
@@ -137,14 +140,17 @@ def _writable(surface: str) -> bool:
 
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
-    """Exact match of (type, head surface, tail surface)."""
-    mine = [(r.type, r.head_text, r.tail_text) for r in predicted.relations]
-    return Counts.of(mine, [(r.type, r.head_text, r.tail_text) for r in gold.relations])
+    """Exact match of (type, head surface, tail surface), wherever their lines end."""
+    mine, true = (
+        [(r.type, running(r.head_text), running(r.tail_text)) for r in of.relations]
+        for of in (predicted, gold)
+    )
+    return Counts.of(mine, true)
 
 
 TASK = Task(
     name="re",
-    version=2,
+    version=3,
     summary="relation extraction: pairs of mentions in the asked relations",
     results="`relations`, with their `mentions`",
     template="re.v1",

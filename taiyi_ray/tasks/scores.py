@@ -57,8 +57,11 @@ class Scores:
         found = [
             self.logprobs[n]
             for piece in pieces
-            for n in range(max(0, bisect_left(self.starts, piece.start) - 1), len(self.starts))
-            if self.starts[n] < piece.end and self._is_within(n, piece)
+            for n in range(
+                max(0, bisect_left(self.starts, piece.start) - 1),
+                bisect_left(self.starts, piece.end),
+            )
+            if self._is_within(n, piece)
         ]
         return math.exp(math.fsum(found) / len(found)) if found else None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from functools import cached_property
 from typing import Any, Protocol
 
+from taiyi_ray.forms import Running
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mention, Span
 from taiyi_ray.tasks import template
@@ -16,6 +18,11 @@ from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.vocabulary import Term
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
+
+WINDOWS = 2
+"""Rises whenever documents are cut into other windows, or answers about one are put elsewhere in
+the document, for the fingerprint."""
+
 Message = dict[str, str]
 
 
@@ -23,13 +30,34 @@ class NotApplicable(Exception):
     """A task has nothing to ask of a document, for this reason: nothing failed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Window:
-    """The part of a document that one question shows: ranges of its text, in one language."""
+    """The part of a document that one question shows: ranges of its text, in one language.
+
+    Attributes:
+        spans: the ranges, in the order of the text.
+        text: what stands there, joined by line feeds.
+    """
 
     index: int
     spans: tuple[Span, ...]
     text: str
+
+    @cached_property
+    def running(self) -> Running:
+        """What answers name pieces of: the text as it runs on over the ends of its lines."""
+        parts = []
+        at = 0
+        for span in self.spans:
+            length = span.end - span.start
+            parts.append((span.start, self.text[at : at + length]))
+            at += length + len(SEPARATOR)
+        return Running(parts)
+
+    def holds(self, start: int, end: int) -> bool:
+        """Whether a range of the document's text lies in the window."""
+        number = bisect_right(self.spans, start, key=lambda span: span.start) - 1
+        return number >= 0 and end <= self.spans[number].end
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +230,10 @@ class Assignment:
 # --------------------------------------------------------------------------------------- windows
 
 # A sentence ends after Chinese marks at once; after Latin marks when white space follows, or (as
-# in Chinese journals that use an ASCII full stop) when a Han character follows.
+# in Chinese journals that use an ASCII full stop) when a Han character follows; before an empty
+# line in any case. The end of any other line is none: running text goes on there.
 _SENTENCE_END = re.compile(
-    r"[。！？；](?:[”’」』）)]*)|[.!?](?:[\"')\]]*)(?=\s|[\u3400-\u9fff])|\n"
+    r"[。！？；][”’」』）)]*+|[.!?][\"')\]]*+(?=\s|[\u3400-\u9fff])|\n[^\S\n]*+\n"
 )
 
 
@@ -218,13 +247,15 @@ def language_spans(document: Document, language: str, without: Collection[str] =
 
 
 def pieces(text: str, span: Span, limit: int) -> list[Span]:
-    """Cut a range into pieces of at most `limit` characters, at ends of sentences if possible."""
+    """Cut a range into pieces of at most `limit` characters.
+
+    Each ends with the last sentence that has room; where none has, with the last line, or word.
+    """
     found, start = [], span.start
     while span.end > (most := start + limit):
-        # Searched beyond the limit: whether a sentence ends there shows in what follows.
-        all_ends = (m.end() for m in _SENTENCE_END.finditer(text, start, span.end))
-        ends = list(takewhile(lambda end: end <= most, all_ends))
-        cut = ends[-1] if ends else text.rfind(" ", start + 1, most) + 1 or most
+        # One beyond the limit: whether a sentence ends there shows in the character that follows.
+        ends = [m.end() for m in _SENTENCE_END.finditer(text, start, most + 1) if m.end() <= most]
+        cut = ends[-1] if ends else _end_of(("\n", " "), text, start + 1, most)
         found.append(Span(start, cut))
         start = cut
         while start < span.end and text[start].isspace():
@@ -232,6 +263,11 @@ def pieces(text: str, span: Span, limit: int) -> list[Span]:
     if start < span.end:
         found.append(Span(start, span.end))
     return found
+
+
+def _end_of(signs: Sequence[str], text: str, start: int, most: int) -> int:
+    """Where the last of the first of these signs that stands there ends; `most` without any."""
+    return next((at + 1 for sign in signs if (at := text.rfind(sign, start, most)) >= 0), most)
 
 
 def windows(
@@ -289,13 +325,12 @@ def shown(
     return found
 
 
-def locator(question: Question, document: Document) -> Locator:
-    """Finds surfaces in all passages of the question's language.
+def locator(question: Question) -> Locator:
+    """Finds surfaces in the window of the question: an answer names what it was asked about.
 
     A model that answers freely also gets its surfaces folded; under the grammar they are exact.
     """
-    spans = language_spans(document, question.language)
-    return Locator(document.text, spans, question.language, fold=question.grammar is None)
+    return Locator(question.window.running, question.language, fold=question.grammar is None)
 
 
 def located(
@@ -306,24 +341,17 @@ def located(
     how: Grounded,
     score: float | None,
 ) -> list[Mention]:
-    """One mention for each place of a surface, or one without offsets when it has none."""
+    """One mention for each place of a surface, or one without offsets when it has none.
+
+    Its text is that of the document, with the line end that may be in it.
+    """
     if not spans:
         return [Mention(0, type_, surface, None, None, grounded="none", score=score)]
-    text = document.text
-    return [
-        Mention(
-            id=0,
-            type=type_,
-            text=text[span.start : span.end],
-            start=span.start,
-            end=span.end,
-            passage=_passage_of(document, span.start),
-            grounded=how,
-            score=score,
-        )
-        for span in spans
-    ]
-
-
-def _passage_of(document: Document, start: int) -> int:
-    return next(i for i, p in enumerate(document.passages) if p.offset <= start < p.end)
+    mentions = []
+    for span in spans:
+        number = document.passage_at(span.start)
+        assert number is not None, "a place is in a passage"
+        passage = document.passages[number]
+        text = passage.text[span.start - passage.offset : span.end - passage.offset]
+        mentions.append(Mention(0, type_, text, span.start, span.end, [], number, how, score))
+    return mentions

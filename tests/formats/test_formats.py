@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import FORMATS, beside, format_of, markdown, named, recognised
 from taiyi_ray.formats.format import Format
-from taiyi_ray.records import Annotations, Document, passages
+from taiyi_ray.records import Annotations, Document, Mention, passages
 from tests.formats.annotated import (
     annotated,
     check_contracts,
@@ -47,6 +47,21 @@ def test_what_is_written_reads_back_equal_unless_a_loss_is_counted(format_, one)
     if not lost:
         assert back.errors == []
         assert comparable(back.gold) == comparable(annotations)
+
+
+@pytest.mark.parametrize("format_", WRITTEN, ids=name_of)
+@pytest.mark.parametrize("gap", ["\n", " \n  "], ids=["line feed", "blanks around it"])
+def test_a_mention_that_goes_on_in_the_next_line_is_written_and_read_at_its_place(format_, gap):
+    text = f"Patients with breast{gap}cancer had pain."
+    document = Document("d", passages([("abstract", "en", text)]))
+    start, end = text.index("breast"), text.index(" had")
+    mention = Mention(0, "disease", text[start:end], start, end, passage=0)
+    back = read_back(format_, document, Annotations([mention]))
+    (found,) = back.gold.mentions
+    assert (found.start, found.end, found.grounded, found.spans) == (start, end, "exact", [])
+    assert found.text == back.text[start:end]
+    assert found.text.split() == ["breast", "cancer"]
+    assert back.errors == []
 
 
 @pytest.mark.parametrize("format_", WHOLE, ids=name_of)

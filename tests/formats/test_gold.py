@@ -56,6 +56,47 @@ def test_places(text, ranges, place, kind):
     assert [error.kind for error in found.errors] == ([kind] if kind else [])
 
 
+@pytest.mark.parametrize(
+    ("standing", "text", "grounded"),
+    [
+        ("Sjo\u0308gren", "Sjögren", "folded"),
+        ("Sjögren", "Sjo\u0308gren", "folded"),
+        ("can\u00adcer", "cancer", "folded"),
+        ("T\u200bNF", "TNF", "folded"),
+        ("Crohn’s", "Crohn's", "folded"),
+        ("breast\ncancer", "breast cancer", "exact"),
+        ("breast \r\ncancer", "breast  cancer", "exact"),
+        ("乳腺\n癌", "乳腺 癌", "exact"),
+        ("two\n\nlines", "two lines", "exact"),
+        ("two\n \nlines", "two lines", "folded"),
+    ],
+)
+def test_differences_that_nobody_sees_move_no_mention(standing, text, grounded):
+    found = Document("d", passages([("text", "en", f"In {standing} 🧬.")]))
+    gold = Gold(found, [0])
+    gold.mention("T1", "x", text, [(3, 3 + len(standing))])
+    gold.settle()
+    check_contracts(found)
+    (mention,) = found.gold.mentions
+    assert (mention.text, mention.start, mention.grounded) == (standing, 3, grounded)
+    assert found.errors == []
+
+
+@pytest.mark.parametrize(
+    ("bases", "start", "place"),
+    [
+        ((0, 25), 29, 29),
+        ((100, 25), 29, 29),
+        ((7, 7), 11, 29),
+        ((0, 100), 104, 29),
+        ((50, 60), 4, None),
+    ],
+)
+def test_of_the_passages_that_begin_up_to_an_offset_the_last_one_counts(bases, start, place):
+    found = settled(("TNF", [(start, start + 3)]), bases=bases)
+    assert found.gold.mentions[0].start == place
+
+
 def test_numbers_of_ids_are_kept_where_they_tell_all_apart():
     found = document()
     gold = Gold(found, [0, 25])

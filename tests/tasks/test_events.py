@@ -269,7 +269,7 @@ ORPHAN = "event without a trigger as argument"
     ("read", "trigger", "number", "at_their_places", "reasons"),
     [
         (bionlp, True, 653, 471, {"(": 3}),
-        (seedev, False, 594, 354, {"discontinuous": 104, ORPHAN: 6, "[": 4, "(": 1}),
+        (seedev, False, 594, 380, {"discontinuous": 81, ORPHAN: 6, "[": 4, "(": 1}),
     ],
     ids=["BioNLP-ST 2011", "SeeDev"],
 )

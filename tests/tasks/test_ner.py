@@ -64,6 +64,22 @@ def test_mentions_are_located_at_every_occurrence_and_the_longest_wins() -> None
     )
 
 
+@pytest.mark.parametrize("grammar", [True, False])
+def test_an_answer_names_what_stands_in_its_own_window(grammar: bool) -> None:
+    """What the next window says of the same words is the next answer's."""
+    document = english("APC is mutated. No APC here.")
+    assignment = asked("ner", "disease,gene", grammar=grammar)
+    first, second = ner.questions(document, assignment, 16)
+    answers = [(first, "gene or protein: APC", 0), (second, "disease: APC", 19)]
+    for question, answer, start in answers:
+        parsed = ner.parse(answer, question, document)
+        assert [(m.start, m.grounded) for m in parsed.annotations.mentions] == [(start, "exact")]
+        assert parsed.problem is None
+    parsed = ner.parse("gene or protein: mutated", second, document)
+    assert [m.start for m in parsed.annotations.mentions] == [None]
+    assert parsed.problem == "not_in_text"
+
+
 def test_same_place_may_have_two_types() -> None:
     mentions, _ = found("disease: APC\ngene or protein: APC", english("the APC"))
     assert mentions == [("disease", "APC", 4, "exact"), ("gene", "APC", 4, "exact")]
@@ -163,6 +179,22 @@ GOLD = gold_of(("gene", 18, "p53"), ("disease", 9, "pain"), ("disease", 0, "feve
 )
 def test_target(types: str, document: Document, gold: Annotations, answer: str) -> None:
     assert ner.target(ask(document, types), gold) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "mention", "answer"),
+    [
+        ("In breast\ncancer.", "breast\ncancer", "disease: breast cancer"),
+        ("In breast\n\ncancer.", "breast\n\ncancer", "none"),
+        ("x\tbreast\ncancer\ty", "breast\ncancer", "none"),
+    ],
+    ids=["next line", "empty line", "rows of a table"],
+)
+def test_target_names_what_goes_on_in_the_next_line_and_no_farther(
+    text: str, mention: str, answer: str
+) -> None:
+    gold = gold_of(("disease", text.index("breast"), mention))
+    assert ner.target(ask(english(text), "disease,gene"), gold) == answer
 
 
 def test_target_of_a_window_names_what_lies_in_it() -> None:

@@ -54,6 +54,33 @@ def texts(document: Document, language: str, limit: int | None) -> list[str]:
         ),
         pytest.param(english("One\ntwo three"), 8, ["One\n", "two ", "three"], id="line break"),
         pytest.param(
+            english("One two\nthree. Four\nfive six."),
+            18,
+            ["One two\nthree.", "Four\nfive six."],
+            id="no end where running text goes on in the next line",
+        ),
+        pytest.param(
+            english("Methods\n\nOne two\nthree"),
+            18,
+            ["Methods\n\n", "One two\nthree"],
+            id="an empty line",
+        ),
+        pytest.param(
+            english("one two\nthree four\nfive six"),
+            22,
+            ["one two\nthree four\n", "five six"],
+            id="lines without sentences",
+        ),
+        pytest.param(
+            english("One (two.) Three."),
+            10,
+            ["One (two.)", "Three."],
+            id="seen one beyond the limit",
+        ),
+        pytest.param(
+            chinese("他说“好。”又说。"), 6, ["他说“好。”", "又说。"], id="quotes up to the limit"
+        ),
+        pytest.param(
             english("A b.", "C d e f. G h.", "I."), 9, ["A b.", "C d e f.", "G h.\nI."], id="packed"
         ),
         pytest.param(english(), None, [], id="no passage"),
