@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("default")]
 def test_the_models_are_listed_adapters_that_are_not_loaded_yet_too(live):
     listed = {model.id: model for model in live.openai.models.list()}
     assert set(listed) == {"taiyi", "taiyi:near", "taiyi:far", "taiyi:broken"}
+    assert all(one.to_dict()["root"] == name for name, one in listed.items()), "no places of ours"
     assert listed["taiyi:far"].model_extra["parent"] == "taiyi"
 
 

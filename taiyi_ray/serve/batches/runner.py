@@ -134,7 +134,9 @@ class Runner:
 
     async def _take_up(self) -> None:
         for work in list(self._working.values()):
-            if work.task and work.owner is not None and not await self._known(work.owner):
+            if work.owner is None or work.end.done():
+                continue  # not read yet, or about to end in good order
+            if work.task and not await self._known(work.owner):
                 work.task.cancel()
         found = await asyncio.to_thread(lambda: list(self._store.open()))
         waiting = []
