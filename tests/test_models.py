@@ -306,7 +306,9 @@ def test_a_model_in_a_bucket(bucket: str, cache: Path) -> None:
         "model.safetensors",
     ]
     assert (first.path / "model.safetensors").read_bytes() == objects["model.safetensors"]
-    assert models.resolve(f"{bucket}/one/").path == first.path
+    for spelling in ("s3://bucket/one/", "s3a://bucket/one", "s3://bucket//one"):
+        assert models.resolve(spelling).path == first.path
+    assert models.resolve(f"file://{first.path}").digest == first.digest
 
     filesystem.pipe_file("bucket/one/model.safetensors", b"v" * 100_000)
     second = models.resolve(f"{bucket}/one")
