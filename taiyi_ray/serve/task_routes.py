@@ -36,7 +36,7 @@ from taiyi_ray.tasks.task import Assignment
 _log = logging.getLogger(__name__)
 
 FindModel = Callable[[str | None], Awaitable[tuple[Any, str]]]
-"""The adapter that a model's name stands for (None: the base model), and the digest of both."""
+"""The adapter that a model's name stands for (None: the base model), and what stands for both."""
 
 MEDIA_TYPES = {
     "application/bioc+xml": "bioc-xml",

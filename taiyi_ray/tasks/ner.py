@@ -21,7 +21,7 @@ from pydantic import Field
 
 from taiyi_ray.grounding import longest, mentions_grammar
 from taiyi_ray.records import Annotations, Document, Mention
-from taiyi_ray.tasks import lines
+from taiyi_ray.tasks import items, lines
 from taiyi_ray.tasks.options import HEAD, TaskOptions, named
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import (
@@ -30,8 +30,8 @@ from taiyi_ray.tasks.task import (
     Parsed,
     Question,
     Task,
+    finder,
     located,
-    locator,
     shown,
 )
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term, hints
@@ -98,14 +98,13 @@ def parse(
     """Read the lines of the answer and locate every mention at each of its occurrences."""
     language = question.language
     labels = [term.label(language) for term in question.types]
-    items, problem = lines.read(
-        lines.whole(text, ";", "\n") if cut else text, labels, heads(question.types, language)
-    )
-    where = locator(question, document)
+    lists, problem = lines.read(text, labels, heads(question.types, language))
+    find, stands = finder(question, document)
+    end = items.end_of(text) if cut else None
     annotations = Annotations()
-    for term, of_type in zip(question.types, items, strict=True):
-        pieces = {piece.text: piece for piece in lines.mentions(of_type)}
-        places = {surface: where.find(surface) for surface in pieces}
+    for term, of_type in zip(question.types, lists, strict=True):
+        pieces = {piece.text: piece for piece in items.mentions(of_type, labels, stands, end)}
+        places = {surface: find(surface) for surface in pieces}
         spans = longest({surface: found for surface, (found, _) in places.items()})
         mentions: dict[tuple[int | None, int | None, str], Mention] = {}
         for surface, (_, how) in places.items():
@@ -152,13 +151,13 @@ def score(predicted: Annotations, gold: Annotations) -> Counts:
 
 TASK = Task(
     name="ner",
-    version=2,
+    version=3,
     summary="named entity recognition: mentions of the asked types",
     results="`mentions`",
     template="ner.v2",
     options=Options,
     questions=questions,
-    parse=parse,
+    read=parse,
     target=target,
     score=score,
 )

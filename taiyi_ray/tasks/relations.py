@@ -15,9 +15,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from taiyi_ray import nothing
 from taiyi_ray.grounding import pairs_grammar
 from taiyi_ray.records import Annotations, Document, Relation
-from taiyi_ray.tasks import lines
+from taiyi_ray.tasks import items, lines
 from taiyi_ray.tasks.options import HEAD, TaskOptions, named
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
@@ -26,8 +27,8 @@ from taiyi_ray.tasks.task import (
     Parsed,
     Question,
     Task,
+    finder,
     located,
-    locator,
     shown,
 )
 from taiyi_ray.tasks.vocabulary import RELATION_TYPES, Term, hints
@@ -78,10 +79,10 @@ def parse(
 ) -> Parsed:
     """Read the pairs; each head and tail becomes mentions (without a type) wherever it occurs."""
     labels = [term.label(question.language) for term in question.types]
-    items, problem = lines.read(
-        lines.whole(text, "]") if cut else text, labels, heads(question.types, question.language)
-    )
-    where = locator(question, document)
+    if cut:
+        text = lines.whole(text, *"])）】")
+    lists, problem = lines.read(text, labels, heads(question.types, question.language))
+    find, stands = finder(question, document)
     annotations = Annotations()
     ids: dict[str, list[int]] = {}
 
@@ -89,7 +90,7 @@ def parse(
         surface = piece.text
         if surface not in ids:
             first = len(annotations.mentions)
-            spans, how = where.find(surface)
+            spans, how = find(surface)
             score = scores.of(piece) if scores else None
             annotations.mentions.extend(located(document, None, surface, spans, how, score))
             ids[surface] = list(range(first, len(annotations.mentions)))
@@ -97,11 +98,14 @@ def parse(
                 annotations.mentions[number].id = number
         return list(ids[surface])
 
-    for term, of_type in zip(question.types, items, strict=True):
-        pairs = lines.pairs(of_type)
-        if not pairs and any(piece.text for piece in of_type):
+    for term, of_type in zip(question.types, lists, strict=True):
+        told = items.said(of_type, labels, stands)
+        pairs = items.pairs(told, stands)
+        if told and not pairs:
             problem = problem or "invalid"
         for head, tail in pairs:
+            if nothing.is_word(head.text) or nothing.is_word(tail.text):
+                continue
             annotations.relations.append(
                 Relation(
                     len(annotations.relations), term.name, head.text, tail.text,
@@ -144,13 +148,13 @@ def score(predicted: Annotations, gold: Annotations) -> Counts:
 
 TASK = Task(
     name="re",
-    version=2,
+    version=3,
     summary="relation extraction: pairs of mentions in the asked relations",
     results="`relations`, with their `mentions`",
     template="re.v1",
     options=Options,
     questions=questions,
-    parse=parse,
+    read=parse,
     target=target,
     score=score,
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from typing import Any, Protocol
 
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mention, Span
-from taiyi_ray.tasks import template
+from taiyi_ray.tasks import items, template, thinking
 from taiyi_ray.tasks.options import TaskOptions
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.vocabulary import Term
@@ -80,8 +81,8 @@ class Counts:
         return cls(len(mine & true), len(mine - true), len(true - mine))
 
 
-class Parse(Protocol):
-    """Read an answer.
+class Read(Protocol):
+    """Reads an answer; never raises.
 
     `cut` says that it ended before its end, so its last item is dropped; with `scores` what is
     found carries how sure the model was of it.
@@ -109,7 +110,7 @@ class Task:
         options: what a run may choose for it.
         questions: (document, assignment, limit) -> the questions; windows hold at most `limit`
             characters, or a whole language's text when it is None. Raises NotApplicable.
-        parse: (answer, question, document) -> annotations of the document; never raises.
+        read: (answer, question, document) -> annotations of the document.
         target: (question, gold) -> the answer that states the gold annotations, such that `parse`
             gives them back.
         score: (predicted, gold) -> counts, exact match.
@@ -122,9 +123,23 @@ class Task:
     template: str
     options: type[TaskOptions]
     questions: Callable[[Document, Assignment, int | None], list[Question]]
-    parse: Parse
+    read: Read
     target: Callable[[Question, Annotations], str]
     score: Callable[[Annotations, Annotations], Counts]
+
+    def parse(
+        self,
+        text: str,
+        question: Question,
+        document: Document,
+        *,
+        cut: bool = False,
+        scores: Scores | None = None,
+    ) -> Parsed:
+        """Read an answer, but not what the model thought before it; a grammar lets it not think."""
+        if question.grammar is None:
+            text, scores = thinking.answer(text, scores)
+        return self.read(text, question, document, cut=cut, scores=scores)
 
     @property
     def wordings(self) -> int:
@@ -296,6 +311,16 @@ def locator(question: Question, document: Document) -> Locator:
     """
     spans = language_spans(document, question.language)
     return Locator(document.text, spans, question.language, fold=question.grammar is None)
+
+
+def finder(
+    question: Question, document: Document
+) -> tuple[Callable[[str], tuple[list[Span], Grounded]], items.Stands]:
+    """Finds surfaces, each once, and tells whether one stands in the text."""
+    find = cache(locator(question, document).find)
+    if question.grammar is not None:
+        return find, items.as_written
+    return find, lambda surface: bool(surface and find(surface)[0])
 
 
 def located(
