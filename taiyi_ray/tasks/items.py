@@ -38,7 +38,7 @@ _CLOSING = " \t.,:;。，、：；!！"
 
 _CERTAIN = re.compile(r"\s*[；、]\s*")
 _LIKELY = re.compile(
-    r"\s*[；、，]\s*(?:and\s+|or\s+)?|\s*,\s+(?:and\s+|or\s+)?|,(?=[\u3400-\u9fff])"
+    r"\s*[；、，]\s*(?:and\s+|or\s+)?|\s*,\s+(?:and\s+|or\s+)?|,(?=[*_`\"“'‘「『\u3400-\u9fff])"
 )
 _COMMA = re.compile("[,，]")
 _BETWEEN = (", ", "，", ",")
@@ -100,7 +100,7 @@ def listed(part: Piece, stands: Stands) -> Iterator[Piece]:
     if stands(part.text):
         yield part
         return
-    runs = [bare(run, stands) for run in _runs(part, stands)]
+    runs = [bare(run, stands) for run in _runs(_unclosed(part), stands)]
     if _CERTAIN.search(part.text) or any(stands(run.text) for run in runs):
         yield from (run for run in runs if run.text)
     else:
@@ -108,15 +108,28 @@ def listed(part: Piece, stands: Stands) -> Iterator[Piece]:
 
 
 def _runs(part: Piece, stands: Stands) -> Iterator[Piece]:
-    """Cut a part at its separators, but where what lies around one stands as a whole."""
-    cuts = [(match.start(), match.end()) for match in _LIKELY.finditer(part.text)]
+    """Cut a part at its separators, but not in quotes, nor where what lies around one stands."""
+    ends = [*(match.span() for match in _LIKELY.finditer(part.text)), (len(part.text),) * 2]
     begin, at = 0, 0
-    ends = [*cuts, (len(part.text), len(part.text))]
     while at < len(ends):
-        while at + 1 < len(ends) and stands(part.text[begin : ends[at + 1][0]]):
+        at = _quoted(part.text, begin, ends, at)
+        while at + 1 < len(ends):
+            longer = Piece(part.text[begin : ends[at + 1][0]], 0)
+            if not stands(bare(longer, stands).text):
+                break
             at += 1
         yield Piece(part.text[begin : ends[at][0]], part.start + begin)
         begin, at = ends[at][1], at + 1
+
+
+def _quoted(text: str, begin: int, ends: Sequence[tuple[int, int]], at: int) -> int:
+    """Which of the ends closes the quote that begins there; `at` where none does."""
+    for opening, closing in _QUOTES:
+        if text.startswith(opening, begin):
+            inner = begin + len(opening)
+            closed = (n for n in range(at, len(ends)) if text.endswith(closing, inner, ends[n][0]))
+            return next(closed, at)
+    return at
 
 
 def bare(part: Piece, stands: Stands) -> Piece:
@@ -129,10 +142,13 @@ def bare(part: Piece, stands: Stands) -> Piece:
         return part
     if not stands(part.text):
         part = unlisted(part)
-    while not stands(part.text) and (inner := _unquoted(part)):
+    while not stands(part.text) and (inner := _unquoted(part) or _unquoted(_unclosed(part))):
         part = inner
-    trimmed = Piece(part.text.rstrip(_CLOSING), part.start)
-    return trimmed if stands(trimmed.text) else part
+    return _unclosed(part) if stands(_unclosed(part).text) else part
+
+
+def _unclosed(part: Piece) -> Piece:
+    return Piece(part.text.rstrip(_CLOSING), part.start)
 
 
 def _unquoted(part: Piece) -> Piece | None:
