@@ -39,8 +39,8 @@ _NEGATIONS, _SUBJECTS, _LINKS = (
         "event events label labels category categories type types option options match matches "
         "item items instance instances example examples information",
         "a an the this that these those there it i is are was were be been being do does did has "
-        "have had can could may of in on to from for with within between by as at or and any such other "
-        "explicit explicitly specific specifically specified given provided above following "
+        "have had can could may of in on to from for with within between by as at or and any such "
+        "other explicit explicitly specific specifically specified given provided above following "
         "listed requested asked relevant matching corresponding related named name names naming "
         "list lists biomedical medical clinical directly clearly identified identify identifies "
         "found find finds present appear appears contain contains contained containing include "
