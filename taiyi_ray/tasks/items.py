@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from taiyi_ray import nothing
+from taiyi_ray.grounding import LONGEST
 from taiyi_ray.tasks.scores import Piece
 
 Stands = Callable[[str], bool]
@@ -32,6 +33,8 @@ _QUOTES = (
     *(("'", "'"), ("‘", "’"), ("「", "」"), ("『", "』"), ("[", "]"), ("【", "】")),
 )
 """What chats put around an item or a whole list."""
+_NESTED = 4
+"""So many of them around each other."""
 
 _CLOSING = " \t.,:;。，、：；!！"
 """What closes a list or a sentence. No item ends so, as none does under a grammar."""
@@ -127,8 +130,13 @@ def _quoted(text: str, begin: int, ends: Sequence[tuple[int, int]], at: int) -> 
     for opening, closing in _QUOTES:
         if text.startswith(opening, begin):
             inner = begin + len(opening)
-            closed = (n for n in range(at, len(ends)) if text.endswith(closing, inner, ends[n][0]))
-            return next(closed, at)
+            for number in range(at, len(ends)):
+                end = ends[number][0]
+                if end > inner + LONGEST:
+                    break
+                if text.endswith(closing, inner, end):
+                    return number
+            break
     return at
 
 
@@ -142,7 +150,10 @@ def bare(part: Piece, stands: Stands) -> Piece:
         return part
     if not stands(part.text):
         part = unlisted(part)
-    while not stands(part.text) and (inner := _unquoted(part) or _unquoted(_unclosed(part))):
+    for _ in range(_NESTED):
+        inner = _unquoted(part) or _unquoted(_unclosed(part))
+        if inner is None or stands(part.text):
+            break
         part = inner
     return _unclosed(part) if stands(_unclosed(part).text) else part
 

@@ -33,6 +33,7 @@ def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores
     for term in question.types:
         for label in (term.name, term.en, term.zh):
             known.setdefault(label, term)
+    labels = tuple(known)
     folded = {label.casefold(): term for label, term in reversed(known.items())}
 
     def named(label: str) -> Term | None:
@@ -54,7 +55,7 @@ def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores
         true = named(part.text)
         if true:
             found.setdefault(true.name, part)
-        elif not (question.several and nothing.is_said(part.text, list(known))):
+        elif not (question.several and nothing.is_said(part.text, labels)):
             problem = "invalid"
     if not question.several and len(found) > 1:
         problem = "invalid"
