@@ -76,7 +76,8 @@ def mentions(
     """
     found: dict[str, Piece] = {}
     for piece in said(lists, labels, stands):
-        parts = [item for part in piece.split(";") for item in listed(part.strip(), stands)]
+        whole = bare(piece, stands)  # a list may stand in brackets
+        parts = [item for part in whole.split(";") for item in listed(part.strip(), stands)]
         if piece.end == end:
             parts = parts[:-1]
         for part in parts:

@@ -24,6 +24,8 @@ def nowhere(_: str) -> bool:
         ("a; none", ["a", "none"]),
         ("none; N/A", []),
         ("No fever found; none", []),
+        ("[a; b]", ["a", "b"]),
+        ('"a"; "b"', ["a", "b"]),
         ("头痛；恶心、呕吐", ["头痛", "恶心", "呕吐"]),
     ],
 )
