@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from taiyi_ray.forms import BORDER, Folded, Running, is_mark, running
+from taiyi_ray.nothing import standing_in
 from taiyi_ray.records import Grounded, Span
 
 MOST = 24
@@ -166,20 +167,72 @@ small model copies whole sentences until its token limit."""
 # or one of these signs (4 of those gold mentions do). The expressions are kept small: intersected
 # with a text, a complement or a third operand exhausts llguidance's lexer.
 _EDGE = r" .,:;。，、：；"
-_MENTION = rf"M: S & /[\p{{L}}\p{{N}}]|[^{_EDGE}\n][^;\n]{{0,{LONGEST - 2}}}[^{_EDGE}\n]/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """What an item of an answer may hold, as signs within a class of a regular expression.
+
+    Attributes:
+        name: of its terminal.
+        edge: signs that it neither begins nor ends with, besides `_EDGE`.
+        inside: signs that would end it.
+        commas: whether a comma before a blank would end it too.
+    """
+
+    name: str
+    edge: str
+    inside: str
+    commas: bool
+
+    def terminal(self, text: str, language: str) -> str:
+        """Its terminal: a piece of the text, but no usual wording of nothing."""
+        nothing = frozenset(standing_in(text, language))
+        return f"{self.name}: S & /{self._beginning(nothing)}/"
+
+    def _end(self, but: str = "") -> str:
+        return rf"[^{_EDGE}{self.edge}\n{but}]"
+
+    def _sign(self, but: str = "") -> str:
+        if self.commas:
+            return rf"([^,{self.inside}\n{but}]|,+[^ ,{self.inside}\n])"
+        return rf"[^{self.inside}\n{but}]"
+
+    def _beginning(self, words: frozenset[str]) -> str:
+        """Any item but these words: one leaves all of them at some sign, or goes on behind one."""
+        signs, but = _next(words, "")
+        alone = rf"[\p{{L}}\p{{N}}--[{but}]]" if but else r"[\p{L}\p{N}]"
+        longer = rf"{self._end(but)}{self._sign()}{{0,{LONGEST - 2}}}{self._end()}"
+        return "|".join([alone, longer, *(_escaped(s) + self._after(words, s) for s in signs)])
+
+    def _after(self, words: frozenset[str], prefix: str) -> str:
+        """What may follow the beginning of one of the words."""
+        signs, but = _next(words, prefix)
+        more = f"{{0,{LONGEST - 2 - len(prefix)}}}"
+        ways = [self._end(but), f"{self._sign(but)}{self._sign()}{more}{self._end()}"]
+        ways += [_escaped(s) + self._after(words, prefix + s) for s in signs]
+        may_end = prefix not in words and prefix[-1] not in _EDGE
+        return f"({'|'.join(ways)})" + ("?" if may_end else "")
+
+
+def _next(words: frozenset[str], prefix: str) -> tuple[list[str], str]:
+    """The signs that follow a prefix in these words, also as they stand in a class."""
+    following = {w[len(prefix)] for w in words if w.startswith(prefix) and len(w) > len(prefix)}
+    signs = sorted(following)
+    return signs, "".join(map(_escaped, signs))
+
+
+def _escaped(sign: str) -> str:
+    """A letter, a blank or a slash in a regular expression between slashes."""
+    return r"\/" if sign == "/" else sign
+
+
+_MENTION = _Item("M", "", ";", commas=False)
 # In a pair neither part may hold a bracket or ", ": they would end it.
-_PART = (
-    rf"P: S & /[\p{{L}}\p{{N}}]"
-    rf"|[^{_EDGE}\[\]\n]([^,;\[\]\n]|,+[^ ,;\[\]\n]){{0,{LONGEST - 2}}}[^{_EDGE}\[\]\n]/"
-)
-
-
+_PART = _Item("P", r"\[\]", r";\[\]", commas=True)
 # The words of an event stand between parentheses, or between full-width signs in Chinese.
-_WORDS = (
-    rf"P: S & /[\p{{L}}\p{{N}}]"
-    rf"|[^{_EDGE}()\[\]\n]([^,;()\[\]\n]|,+[^ ,;()\[\]\n]){{0,{LONGEST - 2}}}[^{_EDGE}()\[\]\n]/"
-)
-_CHINESE_WORDS = rf"P: S & /[\p{{L}}\p{{N}}]|[^{_EDGE}\n][^，；\n]{{0,{LONGEST - 2}}}[^{_EDGE}\n]/"
+_WORDS = _Item("P", r"()\[\]", r";()\[\]", commas=True)
+_CHINESE_WORDS = _Item("P", "", "，；", commas=False)
 PLAYERS = 8
 """The most arguments of an event that the grammar allows, in Chinese of each role."""
 
@@ -221,12 +274,14 @@ def mentions_grammar(heads: Sequence[str], end: str, none: str, text: str, langu
         text: where the mentions come from.
         language: `zh` allows any run of characters, others runs of words.
     """
-    return _grammar(heads, "M", _MENTION, end, none, text, language)
+    terminal = _MENTION.terminal(text, language)
+    return _grammar(heads, "M", terminal, end, none, text, language)
 
 
 def pairs_grammar(heads: Sequence[str], end: str, none: str, text: str, language: str) -> str:
     """Lark grammar of `head [m1, m2]; [m3, m4]` lines; arguments as in `mentions_grammar`."""
-    return _grammar(heads, "pair", f'pair: "[" P ", " P "]"\n{_PART}', end, none, text, language)
+    terminal = f'pair: "[" P ", " P "]"\n{_PART.terminal(text, language)}'
+    return _grammar(heads, "pair", terminal, end, none, text, language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +330,7 @@ def events_grammar(
         [
             f"start: r0 | {_quoted(none)}",
             *rules,
-            _CHINESE_WORDS if chinese else _WORDS,
+            (_CHINESE_WORDS if chinese else _WORDS).terminal(text, language),
             _pieces(text, language),
             "",
         ]

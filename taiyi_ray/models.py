@@ -45,6 +45,9 @@ _FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken"
 # Of the hub's models that have these, most have safetensors too: not fetched from there.
 _OLD_WEIGHTS = ("pytorch_model*.bin", "adapter_model.bin")
 
+THINKING = "enable_thinking"
+"""What a chat template reads that can have its model think before it answers, or not."""
+
 _TAIYI1_SEPARATOR = "<|endoftext|>"  # begins, separates and ends the turns
 
 
@@ -458,12 +461,25 @@ def _settings(model: Model, name: str) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------- chat
 
 
+def identity(model: Model, form: ChatForm) -> str:
+    """Return what stands for a model in the fingerprint: its digest, and that it does not think.
+
+    Where its chat template knows how, thinking is switched off: its prompts are others for that.
+    """
+    file = model.path / "chat_template.jinja"
+    template = file.read_text("utf-8") if file.is_file() else None
+    template = template or _settings(model, "tokenizer_config.json").get("chat_template")
+    quiet = form == "template" and THINKING in str(template)
+    return f"without thinking, {model.digest}" if quiet else model.digest
+
+
 def prompt_tokens(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], form: ChatForm = "template"
 ) -> list[int]:
     """Return the token ids of a conversation that the model is to answer.
 
-    `template` is the tokenizer's own chat template. `taiyi1` is how the first Taiyi was trained:
+    `template` is the tokenizer's own chat template, with thinking switched off where it knows how
+    (`enable_thinking`, as Qwen3's does). `taiyi1` is how the first Taiyi was trained:
     one token begins, separates and ends the turns, which have no roles:
     `<|endoftext|>question<|endoftext|>answer<|endoftext|>question<|endoftext|>`.
 
@@ -494,12 +510,14 @@ def prompt_tokens(
 
 def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
     special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    settings = {THINKING: False} if THINKING in str(tokenizer.chat_template) else {}
     if not any(token in message["content"] for message in messages for token in special):
         ids = tokenizer.apply_chat_template(
             [dict(message) for message in messages],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=False,
+            **settings,
         )
         return cast(list[int], ids)
     # A text that spells a special token must not become one: the template is rendered around
@@ -509,6 +527,7 @@ def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) 
         [{**m, "content": holder} for m, holder in zip(messages, holders, strict=True)],
         add_generation_prompt=True,
         tokenize=False,
+        **settings,
     )
     tokens: list[int] = []
     for piece in re.split("(\ue000\\d+\ue001)", cast(str, rendered)):

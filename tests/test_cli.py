@@ -238,7 +238,7 @@ def test_a_model_that_is_not_there(run, source, out, name):
     [
         (("--max-tokens", "99"), "max_tokens: 512 there, 99 now"),
         (("--grounding", "align"), 'grounding: "grammar" there, "align" now'),
-        (("--tasks", "re"), "ner.version: 2 there, nothing now"),
+        (("--tasks", "re"), "ner.version: 3 there, nothing now"),
     ],
 )
 def test_an_output_of_a_run_with_other_settings(run, source, out, no_work, options, difference):

@@ -17,12 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from taiyi_ray import grounding, nothing
 from taiyi_ray.annotator import merge
 from taiyi_ray.forms import Folded, Running
 from taiyi_ray.grounding import (
     LONGEST,
     MOST,
     Locator,
+    Slots,
+    events_grammar,
     is_han,
     longest,
     mentions_grammar,
@@ -505,6 +508,78 @@ def test_any_text_and_any_type_name_can_stand_in_a_grammar(
     assert not accepts(mentions_grammar([head], "", "none", text, "en"), head + text + text)
 
 
+# ------------------------------------------------------------------------------ wordings of nothing
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "item", "allowed"),
+    [
+        ("患者无发热，无咳嗽。", "zh", "无", False),
+        ("患者无发热，无咳嗽。", "zh", "发热", True),
+        ("患者无发热，无咳嗽。", "zh", "无发热", True),
+        ("文中没有提到疼痛", "zh", "没有", False),
+        ("文中没有提到疼痛", "zh", "没", True),
+        ("文中没有提到疼痛", "zh", "没有提", True),
+        ("文中没有提到疼痛", "zh", "没有提到", False),
+        ("文中没有提到疼痛", "zh", "没有提到疼痛", True),
+        ("None had pain, NO rose: N/A, not mentioned", "en", "None", False),
+        ("None had pain, NO rose: N/A, not mentioned", "en", "None had", True),
+        ("None had pain, NO rose: N/A, not mentioned", "en", "NO", True),
+        ("None had pain, NO rose: N/A, not mentioned", "en", "N/A", False),
+        ("None had pain, NO rose: N/A, not mentioned", "en", "N", True),
+        ("None had pain, NO rose: N/A, not mentioned", "en", "not", True),
+        ("None had pain, NO rose: N/A, not mentioned", "en", "not mentioned", False),
+        ("None had pain, NO rose: N/A, not mentioned", "en", "pain", True),
+    ],
+)
+def test_no_item_may_be_a_wording_of_nothing(
+    accepts: Callable[[str, str], bool], text: str, language: str, item: str, allowed: bool
+) -> None:
+    assert accepts(mentions_grammar(["a: "], "", "k3", text, language), f"a: {item}") is allowed
+    pairs = pairs_grammar(["a: "], "", "k3", text, language)
+    other = text[:2] if language == "zh" else "pain"
+    assert accepts(pairs, f"a: [{other}, {item}]") is allowed
+    slots = [Slots("T", ("R",))]
+    of_events = events_grammar(["a: "], slots, "k3", text, language)
+    event = f"a: \nT：{other}；R：{item}" if language == "zh" else f"a: (T: {other}, R: {item})"
+    assert accepts(of_events, event) is allowed
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    words=st.lists(
+        st.sampled_from(["no", "none", "N/A", "Nothing", "pain", "not mentioned", "nil", "(x)"]),
+        min_size=1,
+        max_size=6,
+    ),
+    language=st.sampled_from(["en", "zh"]),
+)
+def test_every_other_item_may_still_be_written(
+    accepts: Callable[[str, str], bool], data: st.DataObject, words: list[str], language: str
+) -> None:
+    """What a grammar without the rule allows and this one does not is a wording of nothing."""
+    text = " ".join(words)
+    begin = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(begin + 1, len(text)))
+    item = text[begin:end]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grounding, "standing_in", lambda text, language: ())
+        before = mentions_grammar(["a: "], "", "k3", text, language)
+    allowed = accepts(before, f"a: {item}") and item.casefold() not in nothing.WORDS
+    assert accepts(mentions_grammar(["a: "], "", "k3", text, language), f"a: {item}") is allowed
+
+
+@pytest.mark.parametrize("length", [LONGEST, LONGEST + 1])
+@pytest.mark.parametrize("begins", ["no", "nox", "xno"])
+def test_mentions_are_as_long_as_ever_beside_a_wording_of_nothing(
+    accepts: Callable[[str, str], bool], begins: str, length: int
+) -> None:
+    text = begins.ljust(length, "x")
+    grammar = mentions_grammar(["a: "], "", "none", f"no {text}", "en")
+    assert accepts(grammar, f"a: {text}") is (length == LONGEST)
+
+
 # ----------------------------------------------------------------------------------- random answers
 
 
@@ -554,6 +629,7 @@ def test_every_answer_that_the_grammar_of_a_long_text_allows_is_read_and_located
         if complete:
             assert parsed.problem is None, answer
         for mention in parsed.annotations.mentions:
+            assert not nothing.is_word(mention.text), answer
             assert mention.grounded == "exact", (answer, mention)
             assert document.text[mention.start : mention.end] == mention.text
     assert ended >= 5

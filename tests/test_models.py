@@ -428,6 +428,50 @@ def test_a_text_that_spells_a_special_token_does_not_become_one(embedded: models
     assert tokenizer.decode(tokens) == tokenizer.decode(rendered).replace("X", text)
 
 
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n{%- if enable_thinking is defined and enable_thinking is false %}"
+    "<think>\n\n</think>\n\n{%- endif %}"
+)
+"""As Qwen3's chat template has it."""
+
+
+@pytest.mark.parametrize("text", ["BRCA1", "a<|im_end|>b"])
+def test_thinking_is_switched_off_where_the_template_knows_how(
+    embedded: models.Model, text: str
+) -> None:
+    tokenizer = models.load_tokenizer(embedded)
+    messages = [{"role": "user", "content": text}]
+    plain = models.prompt_tokens(tokenizer, messages)
+    tokenizer.chat_template = THINKS
+    rendered = tokenizer.decode(models.prompt_tokens(tokenizer, messages))
+    assert rendered.endswith("<think>\n\n</think>")
+    assert "<think>" not in tokenizer.decode(plain)
+
+
+@pytest.mark.parametrize(
+    ("files", "form", "identity"),
+    [
+        ({"chat_template.jinja": THINKS}, "template", "without thinking, digest"),
+        (
+            {"tokenizer_config.json": json.dumps({"chat_template": THINKS})},
+            "template",
+            "without thinking, digest",
+        ),
+        ({"chat_template.jinja": THINKS}, "taiyi1", "digest"),
+        ({"chat_template.jinja": "{{ messages }}"}, "template", "digest"),
+        ({"tokenizer_config.json": "{}"}, "template", "digest"),
+        ({}, "template", "digest"),
+    ],
+)
+def test_only_a_model_that_could_think_has_another_identity(
+    tmp_path: Path, files: dict[str, str], form: models.ChatForm, identity: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert models.identity(models.Model("m", tmp_path, "digest"), form) == identity
+
+
 def test_taiyi1_token_by_token(embedded: models.Model) -> None:
     tokenizer = models.load_tokenizer(embedded)
     answer, more = (

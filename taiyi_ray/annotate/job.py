@@ -141,7 +141,7 @@ def _model(config: AnnotateConfig, *, fresh: bool) -> _Model:
     placement.check_fits(
         config, model, models.settled_context(model.name, config.context_limit, reach)
     )
-    return _Model(model.name, model.digest, reach, model.digest)
+    return _Model(model.name, models.identity(model, config.chat), reach, model.digest)
 
 
 def _settled(config: AnnotateConfig, model: _Model) -> AnnotateConfig:

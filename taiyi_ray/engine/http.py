@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -24,6 +24,7 @@ from taiyi_ray.engine import DECODING, Completion, FinishReason, Prompt, scores_
 from taiyi_ray.engine.pace import Pace
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError, nearest
 from taiyi_ray.grounding import mentions_grammar
+from taiyi_ray.models import THINKING
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Message, Question
 
@@ -40,6 +41,9 @@ _OF_A_QUESTION = (400, 413, 422)
 _SEPARATOR = "<|endoftext|>"  # of the prompt form taiyi1
 _SPECIAL = re.compile("<(?=[|｜])")
 """Begins the special tokens of most chat forms; with a blank behind it, it is only text."""
+
+_TEMPLATE_SETTINGS = "chat_template_kwargs"
+"""The field of a request in which vLLM takes settings for the chat template."""
 
 _MARGIN = 1.25
 """Prompts are counted by their characters, and one may take more tokens than the samples do."""
@@ -78,6 +82,7 @@ class Server:
         reach: tokens of a prompt and its answer together, if it says so.
         form: how its requests are written and its answers read.
         rate: tokens of a prompt without text, of an ASCII character, and of another one.
+        quiet: whether our requests have the model not think before it answers.
     """
 
     model: str
@@ -85,11 +90,13 @@ class Server:
     reach: int | None
     form: Form
     rate: tuple[int, float, float]
+    quiet: bool
 
     @property
     def identity(self) -> str:
         """What stands for the model in the fingerprint: the digest of its files is unknown."""
-        return f"served as {self.model}" + (f" from {self.root}" if self.root else "")
+        served = f"served as {self.model}" + (f" from {self.root}" if self.root else "")
+        return f"without thinking, {served}" if self.quiet else served
 
     def tokens(self, text: str) -> int:
         """How many tokens a prompt of this text takes: an estimate that is seldom too low."""
@@ -211,7 +218,7 @@ def key_of_environment() -> SecretStr | None:
 
 
 def probe(config: AnnotateConfig, key: SecretStr | None) -> Server:
-    """Find out what the server at `--url` is and can do, by some six small requests.
+    """Find out what the server at `--url` is and can do, by some seven small requests.
 
     Raises:
         ConfigError: the address, the key, the model or an engine argument is wrong, or the server
@@ -229,6 +236,9 @@ def probe(config: AnnotateConfig, key: SecretStr | None) -> Server:
         try:
             model = _model(config, url, client.get("/models", cast_to=object))
             form, answers = _form(config, arguments, model["id"], client)
+            quiet = _quiet(form, client, answers[0])
+            if quiet:
+                form, answers = quiet, _sampled(quiet, client)
             if config.grounding == "grammar":
                 _check_grammar(form, client, url)
         except openai.APIError as error:
@@ -238,7 +248,7 @@ def probe(config: AnnotateConfig, key: SecretStr | None) -> Server:
     if config.scores and answers[0].scores is None:
         raise ConfigError(f"{url}: gives no log-probabilities of tokens; leave out --scores")
     reach = model.get("max_model_len")
-    return Server(model["id"], model.get("root"), reach, form, _rate(answers))
+    return Server(model["id"], model.get("root"), reach, form, _rate(answers), bool(quiet))
 
 
 def _arguments(values: Mapping[str, JsonValue]) -> Arguments:
@@ -313,12 +323,40 @@ def _form(
     for extras in (ours, {}):
         form = Form(model, config.chat, config.scores, {**extras, **arguments.extra_body})
         try:
-            return form, [_asked(form, client, text, 1) for text in ("", *_SAMPLES)]
+            return form, _sampled(form, client)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             refusal = _message(error)
         except QuestionError as error:
             refusal = str(error)
     raise ConfigError(f"{config.url}: does not answer a plain question: {refusal}")
+
+
+def _sampled(form: Form, client: openai.OpenAI) -> list[Completion]:
+    """The answers to a blank and to the samples."""
+    return [_asked(form, client, text, 1) for text in ("", *_SAMPLES)]
+
+
+def _quiet(form: Form, client: openai.OpenAI, plain: Completion) -> Form | None:
+    """The form that has the model not think, if its chat template knows how.
+
+    That shows in the length of the prompt. Who set it in `extra_body` has decided.
+
+    Args:
+        plain: the answer to a blank in the usual form.
+    """
+    given = form.extras.get(_TEMPLATE_SETTINGS) or {}
+    knows_ours = "repetition_detection" in form.extras
+    if form.chat != "template" or not knows_ours or not isinstance(given, dict):
+        return None
+    if THINKING in given:
+        return None
+    settings = {_TEMPLATE_SETTINGS: {THINKING: False, **given}}
+    quiet = replace(form, extras=form.extras | settings)
+    try:
+        answer = _asked(quiet, client, "", 1)
+    except (openai.BadRequestError, openai.UnprocessableEntityError, QuestionError):
+        return None
+    return quiet if answer.prompt_tokens != plain.prompt_tokens else None
 
 
 def _asked(

@@ -72,7 +72,7 @@ class OpenAI:
         from vllm.entrypoints.openai.models.serving import OpenAIServingModels
         from vllm.renderers.online_renderer import OnlineRenderer
 
-        self._config, self._model = config, model
+        self._config, self._identity = config, models.identity(model, config.chat)
         client = engine.client
         template = TAIYI1 if config.chat == "taiyi1" else None
         self._serving = OpenAIServingModels(
@@ -120,14 +120,14 @@ class OpenAI:
         return dict(found)
 
     async def find(self, name: str | None) -> tuple[Any, str]:
-        """The adapter that a model's name stands for, loaded, and the digest of model and adapter.
+        """The adapter that a model's name stands for, loaded, and what stands for both of them.
 
         Raises:
             Problem: there is no such model (404), or its adapter cannot be loaded (503).
         """
         base = self._config.name
         if name in (None, base):
-            return None, self._model.digest
+            return None, self._identity
         assert name is not None
         place = self._config.adapters.get(name.removeprefix(f"{base}:"))
         if place is None or not name.startswith(f"{base}:"):
@@ -136,7 +136,7 @@ class OpenAI:
         async with self._loading[name]:
             if name not in self._serving.lora_requests:
                 await self._load(name, place)
-        return self._serving.lora_requests[name], f"{self._model.digest}+{self._digests[name]}"
+        return self._serving.lora_requests[name], f"{self._identity}+{self._digests[name]}"
 
     async def _load(self, name: str, place: str) -> None:
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse

@@ -43,7 +43,7 @@ _LONGEST_NAME = 200
 """Bytes of a file's name in an archive; file systems know 255, endings included."""
 
 FindModel = Callable[[str | None], Awaitable[tuple[Any, str]]]
-"""The adapter that a model's name stands for (None: the base model), and the digest of both."""
+"""The adapter that a model's name stands for (None: the base model), and what stands for both."""
 
 MEDIA_TYPES = {
     "application/bioc+xml": "bioc-xml",

@@ -192,13 +192,13 @@ def score(predicted: Annotations, gold: Annotations) -> Counts:
 
 TASK = Task(
     name="qa",
-    version=1,
+    version=2,
     summary="question answering: free, yes / no / maybe, or multiple choice",
     results="`texts` (free) or `labels`, as `qa` or `qa:NAME` of a given question",
     template="qa.v1",
     options=Options,
     questions=questions,
-    parse=parse,
+    read=parse,
     target=target,
     score=score,
 )

@@ -79,13 +79,13 @@ def target(question: Question, gold: Annotations) -> str:
 
 TASK = Task(
     name="tc",
-    version=1,
+    version=2,
     summary="text classification: one or several of the given labels",
     results="`labels`",
     template="tc.v1",
     options=Options,
     questions=questions,
-    parse=parse,
+    read=parse,
     target=target,
     score=labels.score,
 )

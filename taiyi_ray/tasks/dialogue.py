@@ -81,13 +81,13 @@ def _messages(roles: Sequence[str], said: Sequence[str]) -> list[Message]:
 
 TASK = Task(
     name="dialogue",
-    version=1,
+    version=2,
     summary="the doctor's next turn of a dialogue",
     results="`texts`",
     template="dialogue.v1",
     options=TaskOptions,
     questions=questions,
-    parse=texts.parse,
+    read=texts.parse,
     target=texts.target,
     score=texts.score,
 )

@@ -20,10 +20,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from taiyi_ray import nothing
 from taiyi_ray.forms import running
 from taiyi_ray.grounding import LONGEST, Slots, events_grammar
 from taiyi_ray.records import Annotations, Argument, Document, Event, Grounded, Mention, Span
-from taiyi_ray.tasks import lines
+from taiyi_ray.tasks import items, lines
 from taiyi_ray.tasks.options import HEAD, TaskOptions, term_of, terms_of
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
@@ -32,8 +33,8 @@ from taiyi_ray.tasks.task import (
     Parsed,
     Question,
     Task,
+    finder,
     located,
-    locator,
     shown,
 )
 from taiyi_ray.tasks.vocabulary import Term
@@ -124,7 +125,8 @@ def questions(
 
 # ---------------------------------------------------------------------------------------- reading
 
-_BETWEEN_EVENTS = re.compile(r"[)\]]\s*;\s*[(\[]")
+_OPENING, _CLOSING = "([（【", ")]）】"
+_BETWEEN_EVENTS = re.compile(rf"[{re.escape(_CLOSING)}]\s*[;；]\s*[{re.escape(_OPENING)}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +137,19 @@ class _Read:
     slots: list[tuple[Term, Piece]]
 
 
-def _slots(body: Piece, type_: EventType, language: str) -> list[tuple[Term, Piece]] | None:
+def _slots(
+    body: Piece, type_: EventType, language: str, stands: items.Stands
+) -> list[tuple[Term, Piece]] | None:
     """Cut an event at the names of its slots, without empty ones; None when it names no slot."""
     by_label = {slot.label(language).casefold(): slot for slot in type_.slots}
     names = "|".join(re.escape(label) for label in sorted(by_label, key=len, reverse=True))
-    found = list(re.finditer(rf"(?:^|[,，;；])\s*({names})\s*[:：]", body.text, re.IGNORECASE))
+    found = list(
+        re.finditer(
+            rf"(?:^|[,，;；])\s*(?:\*\*)?({names})(?:\*\*)?\s*[:：](?:\*\*)?",
+            body.text,
+            re.IGNORECASE,
+        )
+    )
     if not found:
         return None
     ends = [match.start() for match in found[1:]] + [len(body.text)]
@@ -148,33 +158,42 @@ def _slots(body: Piece, type_: EventType, language: str) -> list[tuple[Term, Pie
         # Some characters change their length when case is ignored: then the name is not known.
         slot = by_label.get(match.group(1).casefold())
         value = Piece(body.text[match.end() : end], body.start + match.end())
-        for piece in value.split("，") if language == "zh" else [value]:
-            if slot and piece.strip().text:
-                read.append((slot, piece.strip()))
+        parts = value.split("，") if language == "zh" else [value]
+        words = [word for part in parts for word in items.listed(part.strip(), stands)]
+        if slot and not all(nothing.is_word(word.text) for word in words):
+            read += [(slot, word) for word in words]
     return read
 
 
 def _bodies(text: str, question: Question) -> Iterator[tuple[EventType | None, Piece]]:
     """The events of an answer, each as a piece with its type; None: a line of no known type."""
     types: Sequence[Any] = question.types
-    heads = _heads(types, question.language)
-    current = types[0] if len(types) == 1 else None
+    language = question.language
+    labels = [type_.label(language) for type_ in types]
+    heads = lines.Heads(labels, _heads(types, language))
+    only = types[0] if len(types) == 1 else None
+    current = only
     for raw in Piece(text, 0).split("\n"):
         line = raw.strip()
-        head = next((n for n, h in enumerate(heads) if line.text.startswith(h.strip())), None)
-        if head is not None:
-            current = types[head]
-            line = line.after(len(heads[head].strip()))
-        if not line.text or line.text.casefold() in lines.NONE.values():
+        if not line.text or lines.is_fence(line):
             continue
-        if question.language == "zh":
-            yield current, line
+        if head := heads.of(line):
+            current, line = types[head[0]], head[1]
+            known = True
+        else:
+            item = items.unlisted(line)
+            known = language == "zh" or item is not line or line.text[0] in _OPENING
+            line = item
+        if not line.text or nothing.is_said(line.text, labels):
             continue
-        inner = line.text.rstrip(")]").lstrip("([")
+        type_ = current if known else only
+        if language == "zh":
+            yield type_, line
+            continue
+        inner = line.text.rstrip(_CLOSING).lstrip(_OPENING)
         at = line.start + line.text.find(inner)
         for begin, end in _between(inner):
-            yield current, Piece(inner[begin:end], at + begin)
-        current = types[0] if len(types) == 1 else None
+            yield type_, Piece(inner[begin:end], at + begin)
 
 
 def _between(text: str) -> Iterator[tuple[int, int]]:
@@ -199,12 +218,12 @@ def parse(
     which its arguments are nearest, and of theirs the nearest to it.
     """
     if cut:
-        text = lines.whole(text, "\n") if question.language == "zh" else lines.whole(text, ")")
+        text = lines.whole(text, *("\n" if question.language == "zh" else ")）"))
     problem = None if text.strip() else "invalid"
     places = _Places(document, question, scores)
     events: dict[tuple[str, ...], Event] = {}
     for type_, body in _bodies(text, question):
-        slots = _slots(body, type_, question.language) if type_ else None
+        slots = _slots(body, type_, question.language, places.stands) if type_ else None
         if not type_ or slots is None:
             problem = "invalid"
         if not type_ or not slots:
@@ -231,13 +250,13 @@ class _Places:
 
     def __init__(self, document: Document, question: Question, scores: Scores | None) -> None:
         self._document, self._scores = document, scores
-        self._locator = locator(question)
+        self._found, self.stands = finder(question)
         self._ids: dict[tuple[str | None, int | None, str], int] = {}
         self.mentions: list[Mention] = []
 
     def event(self, read: _Read) -> Event:
         """The event, its mentions where they are nearest to each other."""
-        found = {piece.text: self._locator.find(piece.text) for _, piece in read.slots}
+        found = {piece.text: self._found(piece.text) for _, piece in read.slots}
         trigger = next((p for slot, p in read.slots if slot is read.type.trigger), None)
         players = [(slot, p) for slot, p in read.slots if slot is not read.type.trigger]
         centre = trigger or players[0][1]
@@ -366,7 +385,7 @@ TASK = Task(
     template="ee.v1",
     options=Options,
     questions=questions,
-    parse=parse,
+    read=parse,
     target=target,
     score=score,
 )

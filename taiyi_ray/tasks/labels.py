@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from taiyi_ray import nothing
 from taiyi_ray.grounding import labels_grammar
 from taiyi_ray.records import Annotations, Label
-from taiyi_ray.tasks import lines
+from taiyi_ray.tasks import items, lines
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import Counts, Parsed, Question
 from taiyi_ray.tasks.vocabulary import Term
@@ -32,27 +33,29 @@ def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores
     for term in question.types:
         for label in (term.name, term.en, term.zh):
             known.setdefault(label, term)
+    labels = tuple(known)
     folded = {label.casefold(): term for label, term in reversed(known.items())}
 
     def named(label: str) -> Term | None:
         bare = label.strip(_AROUND)
         return known.get(label) or folded.get(label.casefold()) or folded.get(bare.casefold())
 
-    answer = Piece(lines.whole(text, ";", "\n") if cut else text, 0).strip()
+    def is_label(text: str) -> bool:
+        return named(text) is not None
+
+    answer = Piece(text, 0).strip()
+    end = items.end_of(text) if cut else None
     if head and answer.text.startswith(head.strip()):
         answer = answer.after(len(head.strip()))
-    elif not named(answer.text) and (colon := _COLON.search(answer.text)):
+    elif not is_label(_first_line(answer, is_label)) and (colon := _COLON.search(answer.text)):
         answer = answer.after(colon.end())
     found: dict[str, Piece] = {}
     problem = None if answer.text else "invalid"
-    for part in (p for line in answer.split("\n") for p in line.split(";")):
-        piece = part.strip()
-        if not piece.text:
-            continue
-        true = named(piece.text)
+    for part in _parts(answer, is_label, end):
+        true = named(part.text)
         if true:
-            found.setdefault(true.name, piece)
-        elif not (question.several and piece.text.casefold() in lines.NONE.values()):
+            found.setdefault(true.name, part)
+        elif not (question.several and nothing.is_said(part.text, labels)):
             problem = "invalid"
     if not question.several and len(found) > 1:
         problem = "invalid"
@@ -66,6 +69,20 @@ def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores
         ),
         problem,
     )
+
+
+def _first_line(answer: Piece, is_label: items.Stands) -> str:
+    first, *_ = answer.split("\n")
+    return items.bare(first, is_label).text
+
+
+def _parts(answer: Piece, is_label: items.Stands, end: int | None) -> Iterator[Piece]:
+    """What stands for a label each; of an answer that was cut at `end`, without the last."""
+    for line in (line.strip() for line in answer.split("\n")):
+        if not line.text or lines.is_fence(line):
+            continue
+        parts = [p for part in line.split(";") for p in items.listed(part.strip(), is_label)]
+        yield from parts[:-1] if line.end == end else parts
 
 
 def target(question: Question, gold: Annotations, head: str) -> str:

@@ -22,7 +22,7 @@ from pydantic import Field
 from taiyi_ray.forms import running
 from taiyi_ray.grounding import longest, mentions_grammar
 from taiyi_ray.records import Annotations, Document, Mention
-from taiyi_ray.tasks import lines
+from taiyi_ray.tasks import items, lines
 from taiyi_ray.tasks.options import HEAD, TaskOptions, named
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import (
@@ -31,8 +31,8 @@ from taiyi_ray.tasks.task import (
     Parsed,
     Question,
     Task,
+    finder,
     located,
-    locator,
     shown,
 )
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term, hints
@@ -99,14 +99,13 @@ def parse(
     """Read the lines of the answer and locate every mention wherever it occurs in the window."""
     language = question.language
     labels = [term.label(language) for term in question.types]
-    items, problem = lines.read(
-        lines.whole(text, ";", "\n") if cut else text, labels, heads(question.types, language)
-    )
-    where = locator(question)
+    lists, problem = lines.read(text, labels, heads(question.types, language))
+    find, stands = finder(question)
+    end = items.end_of(text) if cut else None
     annotations = Annotations()
-    for term, of_type in zip(question.types, items, strict=True):
-        pieces = {piece.text: piece for piece in lines.mentions(of_type)}
-        places = {surface: where.find(surface) for surface in pieces}
+    for term, of_type in zip(question.types, lists, strict=True):
+        pieces = {piece.text: piece for piece in items.mentions(of_type, labels, stands, end)}
+        places = {surface: find(surface) for surface in pieces}
         spans = longest({surface: found for surface, (found, _) in places.items()})
         mentions: dict[tuple[int | None, int | None, str], Mention] = {}
         for surface, (_, how) in places.items():
@@ -162,7 +161,7 @@ TASK = Task(
     template="ner.v2",
     options=Options,
     questions=questions,
-    parse=parse,
+    read=parse,
     target=target,
     score=score,
 )

@@ -106,26 +106,26 @@ def target(question: Question, gold: Annotations) -> str:
 
 SIMILARITY_TASK = Task(
     name="similarity",
-    version=1,
+    version=2,
     summary="whether two texts say the same",
     results="`labels`",
     template="similarity.v1",
     options=SimilarityOptions,
     questions=questions,
-    parse=parse,
+    read=parse,
     target=target,
     score=labels.score,
 )
 
 ENTAILMENT_TASK = Task(
     name="entailment",
-    version=1,
+    version=2,
     summary="whether the first of two texts entails or contradicts the second",
     results="`labels`",
     template="entailment.v1",
     options=EntailmentOptions,
     questions=questions,
-    parse=parse,
+    read=parse,
     target=target,
     score=labels.score,
 )

@@ -15,10 +15,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from taiyi_ray import nothing
 from taiyi_ray.forms import running
 from taiyi_ray.grounding import pairs_grammar
 from taiyi_ray.records import Annotations, Document, Relation
-from taiyi_ray.tasks import lines
+from taiyi_ray.tasks import items, lines
 from taiyi_ray.tasks.options import HEAD, TaskOptions, named
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
@@ -27,8 +28,8 @@ from taiyi_ray.tasks.task import (
     Parsed,
     Question,
     Task,
+    finder,
     located,
-    locator,
     shown,
 )
 from taiyi_ray.tasks.vocabulary import RELATION_TYPES, Term, hints
@@ -80,10 +81,10 @@ def parse(
     """Read the pairs; each head and tail becomes mentions (without a type) wherever it occurs in
     the window."""
     labels = [term.label(question.language) for term in question.types]
-    items, problem = lines.read(
-        lines.whole(text, "]") if cut else text, labels, heads(question.types, question.language)
-    )
-    where = locator(question)
+    if cut:
+        text = lines.whole(text, *"])）】")
+    lists, problem = lines.read(text, labels, heads(question.types, question.language))
+    find, stands = finder(question)
     annotations = Annotations()
     ids: dict[str, list[int]] = {}
 
@@ -91,7 +92,7 @@ def parse(
         surface = piece.text
         if surface not in ids:
             first = len(annotations.mentions)
-            spans, how = where.find(surface)
+            spans, how = find(surface)
             score = scores.of(piece) if scores else None
             annotations.mentions.extend(located(document, None, surface, spans, how, score))
             ids[surface] = list(range(first, len(annotations.mentions)))
@@ -99,11 +100,14 @@ def parse(
                 annotations.mentions[number].id = number
         return list(ids[surface])
 
-    for term, of_type in zip(question.types, items, strict=True):
-        pairs = lines.pairs(of_type)
-        if not pairs and any(piece.text for piece in of_type):
+    for term, of_type in zip(question.types, lists, strict=True):
+        told = items.said(of_type, labels, stands)
+        pairs = items.pairs(told, stands)
+        if told and not pairs:
             problem = problem or "invalid"
         for head, tail in pairs:
+            if nothing.is_word(head.text) or nothing.is_word(tail.text):
+                continue
             annotations.relations.append(
                 Relation(
                     len(annotations.relations), term.name, head.text, tail.text,
@@ -156,7 +160,7 @@ TASK = Task(
     template="re.v1",
     options=Options,
     questions=questions,
-    parse=parse,
+    read=parse,
     target=target,
     score=score,
 )

@@ -15,12 +15,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from taiyi_ray import nothing
 from taiyi_ray.grounding import sections_grammar
 from taiyi_ray.records import Annotations, Document, Text
 from taiyi_ray.tasks import lines, texts
 from taiyi_ray.tasks.dialogue import ROLES
 from taiyi_ray.tasks.options import HEAD, TaskOptions, named
-from taiyi_ray.tasks.scores import Scores
+from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import Assignment, Parsed, Question, Task, Window, shown
 from taiyi_ray.tasks.vocabulary import Term
 
@@ -96,24 +97,27 @@ def parse(
     written: dict[str, list[str]] = {}
     problem = None if text.strip() else "empty"
     current: list[str] | None = None
-    heads = dict(zip(_heads(question), question.types, strict=True))
-    for line in text.strip().removeprefix(_LEAD_IN[question.language]).splitlines():
-        said = line.strip()
-        head = next((h for h in heads if said.startswith(h.strip())), None)
-        if head is not None:
-            current = written.setdefault(heads[head].name, [])
-            said = said[len(head.strip()) :].strip()
-        elif current is None and said:
+    labels = [term.label(question.language) for term in question.types]
+    heads = lines.Heads(labels, _heads(question))
+    body = text.strip().removeprefix(_LEAD_IN[question.language])
+    for line in (Piece(line, 0).strip() for line in body.splitlines()):
+        if lines.is_fence(line):
+            continue
+        said = line
+        if line.text and (head := heads.of(line)):
+            number, said = head
+            current = written.setdefault(question.types[number].name, [])
+        elif current is None and line.text:
             problem = "invalid"
-        if said and current is not None:
-            current.append(said)
+        if said.text and current is not None:
+            current.append(said.text)
     found = {name: "\n".join(parts) for name, parts in written.items()}
     return Parsed(
         Annotations(
             texts=[
                 Text(f"{question.key}:{name}", section)
                 for name, section in found.items()
-                if section and section.casefold() not in lines.NONE.values()
+                if section and not nothing.is_said(section, labels)
             ]
         ),
         problem or (None if written else "invalid"),
@@ -132,13 +136,13 @@ def target(question: Question, gold: Annotations) -> str:
 
 TASK = Task(
     name="report",
-    version=1,
+    version=2,
     summary="a report by sections on a consultation or case",
     results="`texts`, as `report:SECTION`",
     template="report.v1",
     options=Options,
     questions=questions,
-    parse=parse,
+    read=parse,
     target=target,
     score=texts.score,
 )

@@ -48,6 +48,12 @@ class Scores:
     starts: Sequence[int]
     logprobs: Sequence[float]
 
+    def part(self, start: int, end: int) -> Scores:
+        """The scores of a part of the answer, by its own places: those of its whole tokens."""
+        first, last = bisect_left(self.starts, start), bisect_left(self.starts, end)
+        starts = [at - start for at in self.starts[first:last]]
+        return Scores(self.text[start:end], starts, self.logprobs[first:last])
+
     def of(self, *pieces: Piece) -> float | None:
         """The geometric mean of the probabilities of the tokens of these pieces, 0 to 1.
 

@@ -6,13 +6,13 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 from taiyi_ray.forms import Running
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mention, Span
-from taiyi_ray.tasks import template
+from taiyi_ray.tasks import items, template, thinking
 from taiyi_ray.tasks.options import TaskOptions
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.vocabulary import Term
@@ -108,8 +108,8 @@ class Counts:
         return cls(len(mine & true), len(mine - true), len(true - mine))
 
 
-class Parse(Protocol):
-    """Read an answer.
+class Read(Protocol):
+    """Reads an answer; never raises.
 
     `cut` says that it ended before its end, so its last item is dropped; with `scores` what is
     found carries how sure the model was of it.
@@ -137,7 +137,7 @@ class Task:
         options: what a run may choose for it.
         questions: (document, assignment, limit) -> the questions; windows hold at most `limit`
             characters, or a whole language's text when it is None. Raises NotApplicable.
-        parse: (answer, question, document) -> annotations of the document; never raises.
+        read: (answer, question, document) -> annotations of the document.
         target: (question, gold) -> the answer that states the gold annotations, such that `parse`
             gives them back.
         score: (predicted, gold) -> counts, exact match.
@@ -150,9 +150,23 @@ class Task:
     template: str
     options: type[TaskOptions]
     questions: Callable[[Document, Assignment, int | None], list[Question]]
-    parse: Parse
+    read: Read
     target: Callable[[Question, Annotations], str]
     score: Callable[[Annotations, Annotations], Counts]
+
+    def parse(
+        self,
+        text: str,
+        question: Question,
+        document: Document,
+        *,
+        cut: bool = False,
+        scores: Scores | None = None,
+    ) -> Parsed:
+        """Read an answer, but not what the model thought before it; a grammar lets it not think."""
+        if question.grammar is None:
+            text, scores = thinking.answer(text, scores)
+        return self.read(text, question, document, cut=cut, scores=scores)
 
     @property
     def wordings(self) -> int:
@@ -331,6 +345,14 @@ def locator(question: Question) -> Locator:
     A model that answers freely also gets its surfaces folded; under the grammar they are exact.
     """
     return Locator(question.window.running, question.language, fold=question.grammar is None)
+
+
+def finder(question: Question) -> tuple[Callable[[str], tuple[list[Span], Grounded]], items.Stands]:
+    """Finds surfaces, each once, and tells whether one stands in the window."""
+    find = cache(locator(question).find)
+    if question.grammar is not None:
+        return find, items.as_written
+    return find, lambda surface: bool(surface and find(surface)[0])
 
 
 def located(

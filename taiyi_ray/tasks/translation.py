@@ -41,13 +41,13 @@ def questions(
 
 TASK = Task(
     name="mt",
-    version=1,
+    version=2,
     summary="machine translation between English and Chinese",
     results="`texts`, as `mt:en` and `mt:zh`",
     template="mt.v1",
     options=Options,
     questions=questions,
-    parse=texts.parse,
+    read=texts.parse,
     target=texts.target,
     score=texts.score,
 )

@@ -44,26 +44,26 @@ def summary_questions(
 
 TITLE = Task(
     name="title",
-    version=1,
+    version=2,
     summary="a title for the text, which is shown without the one it has",
     results="`texts`",
     template="title.v1",
     options=TaskOptions,
     questions=title_questions,
-    parse=texts.parse,
+    read=texts.parse,
     target=texts.target,
     score=texts.score,
 )
 
 SUMMARY = Task(
     name="summary",
-    version=1,
+    version=2,
     summary="a summary of the text",
     results="`texts`",
     template="summary.v1",
     options=SummaryOptions,
     questions=summary_questions,
-    parse=texts.parse,
+    read=texts.parse,
     target=texts.target,
     score=texts.score,
 )

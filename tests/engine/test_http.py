@@ -139,6 +139,59 @@ def test_the_probe_finds_out_what_the_server_is(play):
     assert (found.identity, found.reach) == ("served as b", None)
 
 
+def thinking(body: Body) -> Reply:
+    """A server whose chat template adds an empty thought when it is told to."""
+    settings = body.get("chat_template_kwargs") or {}
+    more = 4 if settings.get("enable_thinking") is False else 0
+    usage = {"prompt_tokens": 10 + more + len(text_of(body)) // 4}
+    return completion(body, obedient(body), **usage)
+
+
+def test_thinking_is_switched_off_where_the_server_s_template_knows_how(play):
+    server = play(thinking)
+    found = probe(config(server.url), None)
+    assert found.identity == "without thinking, served as m from there/m"
+    assert found.form.extras["chat_template_kwargs"] == {"enable_thinking": False}
+    assert found.rate[0] == 14
+    ask(server.url, question())
+    assert server.asked[-1][1]["chat_template_kwargs"] == {"enable_thinking": False}
+    found = probe(config(server.url, chat="taiyi1"), None)
+    assert (found.identity, "chat_template_kwargs" in found.form.extras) == (
+        "served as m from there/m",
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "sent", "identity"),
+    [
+        ({"enable_thinking": True}, {"enable_thinking": True}, "served as m from there/m"),
+        (
+            {"other": 1},
+            {"other": 1, "enable_thinking": False},
+            "without thinking, served as m from there/m",
+        ),
+    ],
+)
+def test_who_sets_thinking_has_decided(play, given, sent, identity):
+    server = play(thinking)
+    arguments = {"extra_body": {"chat_template_kwargs": given}}
+    found = probe(config(server.url, engine_args=arguments), None)
+    assert (found.form.extras["chat_template_kwargs"], found.identity) == (sent, identity)
+
+
+@pytest.mark.parametrize("refused", ["chat_template_kwargs", "repetition_detection"])
+def test_a_server_that_knows_no_template_settings_gets_none(play, refused):
+    def strict(body: Body) -> Reply:
+        return refusal(400, f"unknown field {refused}") if refused in body else thinking(body)
+
+    found = probe(config(play(strict).url), None)
+    assert (found.identity, "chat_template_kwargs" in found.form.extras) == (
+        "served as m from there/m",
+        False,
+    )
+
+
 @pytest.mark.parametrize(
     ("models", "asked", "line"),
     [

@@ -80,6 +80,23 @@ def test_chinese_form_is_that_of_taiyi_with_empty_slots() -> None:
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        "上述句子中的临床发现事件如下：\n1. 主体词：咳嗽；发生状态：无；描述词：反复，剧烈",
+        "**上述句子中的临床发现事件如下：**\n- **主体词**：咳嗽；描述词：反复、剧烈",
+        "临床发现：主体词：咳嗽；描述词：反复、 剧烈。",
+    ],
+)
+def test_chinese_events_as_chats_write_them(answer: str) -> None:
+    document = chinese("患者反复咳嗽，时而剧烈。")
+    parsed = events.parse(answer, ask(document, FINDING, grammar=False), document)
+    assert parsed.problem is None
+    assert told(parsed.annotations) == [
+        ("临床发现", ("咳嗽", 4), ("描述词", "反复", 2), ("描述词", "剧烈", 9))
+    ]
+
+
+@pytest.mark.parametrize(
     ("answer", "cut", "found", "problem"),
     [
         ("none", False, [], None),
@@ -87,8 +104,16 @@ def test_chinese_form_is_that_of_taiyi_with_empty_slots() -> None:
         ("nothing here", False, [], "invalid"),
         ("Expression: (Trigger: b, Theme: a)", False, ["b a"], None),
         ("Expression: (Trigger: b, Theme: a]", False, ["b a"], None),  # as Taiyi printed it
-        ("expression: (trigger: b, theme: a)", False, [], "invalid"),
+        ("expression: (trigger: b, theme: a)", False, ["b a"], None),
         ("Expression: (trigger: b, theme: a)", False, ["b a"], None),
+        ("**Expression:** (Trigger: b, Theme: a)", False, ["b a"], None),
+        ("Expression:\n- (Trigger: b, Theme: a)\n2. Trigger: a", False, ["b a", "a"], None),
+        ("### Expression\n（**Trigger**: b，Theme：a）；（Trigger: a）", False, ["b a", "a"], None),
+        ("Expression: (Trigger: b)\nOther: (Trigger: a)", False, ["b"], "invalid"),
+        ("Expression: none.", False, [], None),
+        ("Expression: (Trigger: None, Theme: N/A)", False, [], None),
+        ("Expression: (Trigger: b, Theme: none)", False, ["b"], None),
+        ("No events are mentioned in the text.", False, [], None),
         ("Expression: (Trigger: b, Theme: a); (Trigger: b, Theme: a)", False, ["b a"], None),
         ("Expression: (Trigger: b, Theme: a); (Trig", True, ["b a"], None),
         ("Expression: (Trigger: b, Theme: a)\nRegulation: (Trig", True, ["b a"], None),

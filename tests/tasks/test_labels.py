@@ -52,6 +52,22 @@ def gold_of(key: str, *names: str) -> Annotations:
         ("Result: Treatment; Treatment", True, ["Treatment"], None),
         ("Result: none", True, [], None),
         ("None", True, [], None),
+        ("Result: none.", True, [], None),
+        ("**Result:** N/A", True, [], None),
+        ("Result: None of the labels apply.", True, [], None),
+        ("No label is true of the text.", True, [], None),
+        ("Result: none.", False, [], "invalid"),
+        ("**Result:** Treatment", False, ["Treatment"], None),
+        ("Result:\n- Treatment\n- Risk: high", True, ["Treatment", "Risk: high"], None),
+        ("1. **Risk: high**\n2. Treatment.", True, ["Risk: high", "Treatment"], None),
+        ("Result: Treatment, Risk: high", True, ["Treatment", "Risk: high"], None),
+        (
+            "Result: Treatment、risk: low；Risk: high",
+            True,
+            ["Treatment", "risk: low", "Risk: high"],
+            None,
+        ),
+        ("```\nResult: Treatment\n```", True, ["Treatment"], None),
         ("Result: Treatment; Prognosis", True, ["Treatment"], "invalid"),
         ("Result: Treatment\nRisk: high", True, ["Treatment", "Risk: high"], None),
     ],
@@ -91,6 +107,17 @@ def test_labels_have_names_in_both_languages_and_scores() -> None:
     scores = Scores(answer, range(len(answer)), [-0.1] * 9 + [-1.0] * 2)
     (label,) = assignment.task.parse(answer, question, document, scores=scores).annotations.labels
     assert (label.label, round(label.score or 0, 3)) == ("treatment", 0.368)
+
+
+@pytest.mark.parametrize("name", ["None", "无", "N/A", "no"])
+def test_a_label_that_is_called_as_nothing_is_a_label(name: str) -> None:
+    assignment = asked("tc", labels=["Treatment", name], several=True)
+    document = english("text")
+    (question,) = assignment.questions(document)
+    for answer in (f"Result: {name}", f"result: {name.upper()}.", f"- Treatment\n- {name}"):
+        found = assignment.task.parse(answer, question, document)
+        assert found.problem is None
+        assert name in [label.label for label in found.annotations.labels]
 
 
 def test_a_label_counts_before_the_name_of_another() -> None:

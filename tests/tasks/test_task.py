@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taiyi_ray.records import Document, passages
+from taiyi_ray import nothing
+from taiyi_ray.records import Annotations, Document, Mention, passages
 from taiyi_ray.tasks import TASKS, ner, relations
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Task, windows
@@ -233,6 +236,147 @@ def test_any_answer_to_any_task_is_read_without_error_and_mentions_are_of_the_te
         assert parsed.problem in (None, "invalid", "empty", "not_in_text")
         if not answer.strip():
             assert parsed.problem in ("invalid", "empty")
+
+
+# ------------------------------------------------------------------- answers as models write them
+
+LISTS = {
+    "ner": [{"types": ["disease", "gene"]}, {"types": ["disease"]}],
+    "re": [{"relations": ["treatment", "drug_interaction"]}, {"relations": ["treatment"]}],
+    "ee": [
+        {"types": {"Binding": ["Theme"], "Growth": ["Site"]}},
+        {"types": {"Binding": ["Theme"]}},
+    ],
+    "tc": [{"labels": ["Treatment", "Prevention"], "several": True}],
+}
+"""The tasks whose answers are lists, asked about several types and about one."""
+
+LIST_HEADS: dict[str, dict[str, str]] = {
+    "ner": {"en": "disease: ", "zh": "疾病："},
+    "re": {"en": "treatment: ", "zh": "具有药物治疗关系的实体对如下："},
+    "ee": {"en": "Binding: ", "zh": "上述句子中的Binding事件如下："},
+    "tc": {"en": "Result: ", "zh": "上述文本被分类为："},
+}
+SENTENCES = [
+    "No entities are mentioned in the text",
+    "None of the above",
+    "There are no such relations or events",
+    "文中没有提到相关实体",
+    "未提及符合条件的内容",
+]
+
+
+@pytest.mark.parametrize("name", LISTS)
+@settings(max_examples=150)
+@given(data=st.data())
+def test_a_wording_of_nothing_is_nothing_in_every_list(name: str, data: st.DataObject) -> None:
+    def draw(choices: Iterable[Any]) -> Any:
+        return data.draw(st.sampled_from(list(choices)))
+
+    grammar, language = data.draw(st.booleans()), draw(["en", "zh"])
+    text = "None had pain, no N/A, nil."
+    document = english(text) if language == "en" else chinese("患者无发热，没有咳嗽，未提及其他。")
+    (question,) = asked(name, grammar=grammar, **draw(LISTS[name])).questions(document)
+    wording = draw([*nothing.WORDS, *([] if grammar else SENTENCES)])
+    wording = draw([wording, wording.capitalize(), "N/A" if wording == "no" else wording.upper()])
+    around = draw(["{}", "**{}**", "({})", "（{}）", "[{}]", "`{}`", '"{}"', "“{}”"])
+    wording = around.format(wording)
+    wording += draw(["", ".", "。", "!", " ", "\n"])
+    head = LIST_HEADS[name][language]
+    label = head.strip(" :：")
+    heads = ["", head, head.upper(), f"**{label}**: ", f"**{label}：**", f"- {head}", f"{head}\n- "]
+    answer = draw(heads) + wording
+    parsed = TASKS[name].parse(answer, question, document)
+    assert (parsed.annotations, parsed.problem) == (Annotations(), None), answer
+
+
+@pytest.mark.parametrize("grammar", [True, False])
+def test_what_is_nothing_of_one_type_leaves_the_other(grammar: bool) -> None:
+    document = english("No pain: NO and aspirin helped. None died.")
+    (question,) = asked("ner", "disease,chemical", grammar=grammar).questions(document)
+
+    def found(answer: str) -> list[tuple[str | None, str]]:
+        parsed = ner.TASK.parse(answer, question, document)
+        return [(m.type, m.text) for m in parsed.annotations.mentions]
+
+    assert found("disease: none\nchemical: aspirin") == [("chemical", "aspirin")]
+    assert found("disease: None.\nchemical: NO") == [("chemical", "NO")]
+    assert found("disease: pain; None") == [("disease", "pain"), ("disease", "None")]
+
+
+EN_MENTIONS = ["aspirin", "2,4-D", "breast cancer", "head, neck and chest pain", "IL-2 (mild)", "x"]
+ZH_MENTIONS = ["乳腺癌", "甲、乙型肝炎", "头痛", "2，3-二醇", "发热", "IL-2阳性"]
+
+
+def inline(surfaces: list[str], language: str, draw: Callable[[list[str]], str]) -> str:
+    """Items in a line, as chats separate, quote and bracket them."""
+    around = draw(["{}", "**{}**", "`{}`", '"{}"', "“{}”"])
+    between = draw(["；", "、", "，", ",", "; "] if language == "zh" else [", ", "; ", "；", ",  "])
+    written = between.join(around.format(surface) for surface in surfaces)
+    return draw(["{}", "[{}]", "{}。" if language == "zh" else "{}."]).format(written)
+
+
+def below(surfaces: list[str], draw: Callable[[list[str]], str]) -> str:
+    """Items in lines of their own, as chats begin them."""
+    bullet = draw(["- ", "* ", "• ", "{}. ", "{}) ", "（{}） ", "{}、", "+ "])
+    around = draw(["{}", "**{}**", "`{}`"])
+    rows = [bullet.format(n) + around.format(s) for n, s in enumerate(surfaces, 1)]
+    return "\n" + draw(["", "\n"]) + "\n".join(rows)
+
+
+@settings(max_examples=150)
+@given(data=st.data(), language=st.sampled_from(["en", "zh"]), single=st.booleans())
+def test_lists_as_chats_write_them_are_read_as_the_answer_form_is(
+    data: st.DataObject, language: str, single: bool
+) -> None:
+    def draw(choices: list[str]) -> str:
+        return data.draw(st.sampled_from(choices))
+
+    known = EN_MENTIONS if language == "en" else ZH_MENTIONS
+    document = (english if language == "en" else chinese)(" | ".join(known) + " |")
+    names = "disease" if single else "disease,chemical"
+    (question,) = asked("ner", names, grammar=False).questions(document)
+    gold, blocks = Annotations(), []
+    for term in question.types:
+        of_type = st.lists(st.sampled_from(known), min_size=1, max_size=4, unique=True)
+        surfaces = data.draw(of_type)
+        for surface in surfaces:
+            start = document.text.index(surface)
+            number = len(gold.mentions)
+            gold.mentions.append(Mention(number, term.name, surface, start, start + len(surface)))
+        label = term.label(language)
+        colon = draw([":", "："])
+        head = draw(["{}{}", "**{}{}**", "**{}**{}", "- **{}**{}", "{}{}"]).format(label, colon)
+        in_line = data.draw(st.booleans())
+        rest = f" {inline(surfaces, language, draw)}" if in_line else below(surfaces, draw)
+        blocks.append(head + rest)
+    answer = draw(["{}", "```\n{}\n```"]).format(draw(["\n", "\n\n"]).join(blocks))
+    written, meant = (
+        ner.TASK.parse(text, question, document)
+        for text in (answer, ner.TASK.target(question, gold))
+    )
+    assert written.problem is None, answer
+    key = lambda m: (m.type or "", m.start or 0)  # noqa: E731
+    assert [(m.type, m.text, m.start) for m in sorted(written.annotations.mentions, key=key)] == [
+        (m.type, m.text, m.start) for m in sorted(meant.annotations.mentions, key=key)
+    ], answer
+
+
+COMMAS, BULLETS = st.sampled_from([", ", "，", ","]), st.sampled_from(["- ", "1. ", ""])
+
+
+@given(data=st.data(), comma=COMMAS, bullet=BULLETS)
+def test_pairs_as_chats_write_them_are_read_as_the_answer_form_is(
+    data: st.DataObject, comma: str, bullet: str
+) -> None:
+    document = english(" | ".join(EN_MENTIONS[:3]))
+    (question,) = asked("re", "treatment,drug_interaction", grammar=False).questions(document)
+    surface = st.sampled_from(EN_MENTIONS[:3])
+    pairs = data.draw(st.lists(st.tuples(surface, surface), min_size=1, max_size=3, unique=True))
+    rows = "\n".join(f"{bullet}[{head}{comma}{tail}]" for head, tail in pairs)
+    parsed = relations.TASK.parse(f"**Treatment:**\n{rows}", question, document)
+    assert parsed.problem is None
+    assert [(r.head_text, r.tail_text) for r in parsed.annotations.relations] == pairs
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -1,0 +1,25 @@
+"""What a model thinks before it answers (`<think>...</think>`): no part of the answer."""
+
+from __future__ import annotations
+
+import re
+
+from taiyi_ray.tasks.scores import Scores
+
+_NAME = "think|thinking|thought|reasoning"
+_BEGINS = re.compile(rf"<(?:{_NAME})>|\[THINK\]", re.IGNORECASE)
+_ENDS = re.compile(rf"</(?:{_NAME})>|\[/THINK\]", re.IGNORECASE)
+
+
+def answer(text: str, scores: Scores | None) -> tuple[str, Scores | None]:
+    """What follows the last thought, and the scores of that part.
+
+    Some chat templates write the beginning, so that only the end is in the text. A thought without
+    an end was cut: all behind its beginning is thought.
+    """
+    start = max((match.end() for match in _ENDS.finditer(text)), default=0)
+    begins = _BEGINS.search(text, start)
+    end = begins.start() if begins else len(text)
+    if (start, end) == (0, len(text)):
+        return text, scores
+    return text[start:end], scores.part(start, end) if scores else None
