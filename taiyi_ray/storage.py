@@ -182,11 +182,11 @@ def open_read(path: str) -> BinaryIO:
     return cast(BinaryIO, file)
 
 
-def read(path: str) -> bytes | None:
-    """Return a whole object, or None when there is none."""
+def read(path: str, most: int = -1) -> bytes | None:
+    """Return a whole object, or its first `most` bytes; None when there is none."""
     try:
         with open_read(path) as file:
-            return file.read()
+            return file.read(most)
     except StorageError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None
