@@ -36,6 +36,8 @@ _MARK = re.compile(rb'"|[}\]]|(?::[ \t\r\n]*+)?[{\[]')
 # Where documents stand, the next byte that is anything.
 _ITEM = re.compile(rb"[^ \t\r\n,]")
 _ATOM = re.compile(rb'[^ \t\r\n,\[\]{}"]*+')
+# What no key of a collection is in: to the next bracket, with its colon, or the end of the view.
+_REST = re.compile(rb'(?:[^"{}\[\]:]++|"(?:[^"\\\n]++|\\[^\n])*+"|:(?![ \t\r\n]*+(?:[{\[]|\Z)))*+')
 _INSIDE = re.compile(rb'(?:[^"\\\n]++|\\[^\n])*+')
 _LINE = re.compile(rb"\n[ \t]*+\Z")
 _BLANKS: Final = b" \t\r\n"
@@ -90,6 +92,8 @@ class _Scanner:
             pass
         self._at = len(codecs.BOM_UTF8) * self._data.startswith(codecs.BOM_UTF8)
         while not self._stopped and (mark := self._next()):
+            if self._is_inner(mark):
+                continue
             for record in self._step(mark):
                 found = True
                 yield record
@@ -102,6 +106,19 @@ class _Scanner:
             yield RawRecord.broken("not_bioc", message)
 
     # --------------------------------------------------------------------------------- structure
+
+    def _is_inner(self, mark: bytes) -> bool:
+        """Follow a bracket well inside a record, as nearly all are; return whether it is one."""
+        if self._base is None or self._damaged or self._deeper or len(self._open) < self._base + 3:
+            return False
+        kind, last = mark[0], self._open[-1]
+        if kind == last:
+            self._open.pop()
+            return True
+        if mark in (b"{", b"[") and (last == _OBJECT) == self._colon and len(self._open) < _DEEPEST:
+            self._open.append(kind + 2)  # { is two before }, and [ before ]
+            return True
+        return mark == b'"'
 
     def _step(self, mark: bytes) -> Iterator[RawRecord]:
         """Take in what was found; yield what it ends."""
@@ -200,6 +217,8 @@ class _Scanner:
         values = self._base is None and len(self._open) == (self._list or 0)
         pattern = _ITEM if values else _MARK
         self._colon = False
+        if len(self._open) > 2 and not values and (rest := _REST.match(self._data, self._at)):
+            self._at = rest.end()
         while (mark := pattern.search(self._data, self._at)) is None:
             tail = self._data[self._at :].rstrip(_BLANKS)
             self._colon = tail.endswith(b":") if tail else self._colon

@@ -18,6 +18,7 @@ from datetime import date, datetime, time
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from taiyi_ray.errors import FormatError
@@ -25,17 +26,19 @@ from taiyi_ray.formats import json_lines
 from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord
 
 _BATCH: Final = 64
-_BATCH_BYTES: Final = 8 * MAX_RECORD_BYTES
-"""What a batch may come to; a row alone may be as large, before it is refused."""
+_BATCH_BYTES: Final = 4 * MAX_RECORD_BYTES
+"""What a batch may come to, or one row before it is refused, or one column of a row group in which
+the file may hold a single value."""
 
-_COLUMN_BYTES: Final = 4 * MAX_RECORD_BYTES
 _RATIO: Final = 100
-"""A column of a row group that is larger than _COLUMN_BYTES must not be packed more than so much:
-it may be one value, and text is packed ten times at most."""
+"""A column of a row group may be larger, packed at most so much: text is packed some ten times."""
+
+_TOTAL_RATIO: Final = 1000
+"""All rows together may be so many times as large as the file: as much as gzip can pack."""
 
 _VALUES: Final = 1 << 20
-"""A column of a row group may have so many values, or as many as the file has bytes. (In a few
-bytes there can be 2**31 of nothing.)"""
+"""A file may have so many rows, or a column of a row group so many values, or as many as the file
+has bytes: in a few bytes there can be 2**31 of nothing."""
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
@@ -43,13 +46,17 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
     if not hasattr(stream, "seek"):
         yield RawRecord.broken("compressed", "Parquet in gzip: it is compressed inside, unpack it")
         return
-    rows = 0
+    size = stream.seek(0, io.SEEK_END)
+    rows = total = 0
     try:
-        with pq.ParquetFile(stream) as file:
-            for batch in _batches(file, stream):
-                for record in _records(batch):
-                    yield record
-                    rows += 1
+        for batch in _batches(stream, size):
+            for record in _records(batch):
+                total += record.size
+                if total > max(_BATCH_BYTES, _TOTAL_RATIO * size):
+                    message = f"the rows are more than {total:,} bytes in a file of {size:,}"
+                    raise FormatError("too_large", message)
+                yield record
+                rows += 1
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the place, not of Arrow
@@ -59,24 +66,38 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
         yield RawRecord.broken("empty", "the file has no rows")
 
 
-def _batches(file: pq.ParquetFile, stream: BinaryIO) -> Iterator[pa.RecordBatch]:
+def _batches(stream: BinaryIO, size: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows in batches of at most _BATCH_BYTES, or of one row.
 
     Raises:
-        FormatError: `too_large`, a column that could fill the memory by itself.
+        FormatError: `too_large`, what could fill the memory by itself.
     """
-    size = stream.seek(0, io.SEEK_END)
-    # Bytes are left out: they need not be read.
-    binary = {f.name for f in file.schema_arrow if _is_binary(f.type)}
-    columns = [name for name in file.schema_arrow.names if name not in binary] or None
-    for number in range(file.num_row_groups):
-        group = file.metadata.row_group(number)
-        row = 1
-        for column in map(group.column, range(group.num_columns)):
-            if column.path_in_schema not in binary:
-                row += _largest_value(column, stream, size)
-        rows = max(1, min(_BATCH, _BATCH_BYTES // row))
-        yield from file.iter_batches(rows, row_groups=[number], columns=columns)
+    with pq.ParquetFile(stream) as file:
+        # Bytes are left out: they need not be read.
+        binary = {field.name for field in file.schema_arrow if _is_binary(field.type)}
+        columns = [name for name in file.schema_arrow.names if name not in binary] or None
+        if file.metadata.num_rows > max(_VALUES, size):
+            message = f"{file.metadata.num_rows:,} rows in a file of {size:,} bytes"
+            raise FormatError("too_large", message)
+        rows: list[int] = []
+        by_number: set[str] = set()
+        for number in range(file.num_row_groups):
+            group = file.metadata.row_group(number)
+            row = 1
+            for at in range(group.num_columns):
+                column = group.column(at)
+                if column.path_in_schema in binary:
+                    continue
+                largest = _largest_value(column, stream, size)
+                row += largest
+                in_list = file.schema.column(at).max_repetition_level > 0
+                if in_list and largest * column.num_values > _BATCH_BYTES:
+                    by_number.add(column.path_in_schema)
+            rows.append(max(1, min(_BATCH, _BATCH_BYTES // row)))
+    # A list in one row may name a long value again and again: such values stay in their dictionary.
+    with pq.ParquetFile(stream, read_dictionary=sorted(by_number)) as file:
+        for number, most in enumerate(rows):
+            yield from file.iter_batches(most, row_groups=[number], columns=columns)
 
 
 def _is_binary(type_: pa.DataType) -> bool:
@@ -89,7 +110,7 @@ def _largest_value(column: pq.ColumnChunkMetaData, stream: BinaryIO, size: int) 
     """What one of a column's values can come to beyond what its pages hold."""
     name, unpacked = column.path_in_schema, column.total_uncompressed_size
     packed = column.total_compressed_size
-    if unpacked > max(_COLUMN_BYTES, _RATIO * packed):
+    if unpacked > max(_BATCH_BYTES, _RATIO * packed):
         message = f"column {name!r} is {unpacked:,} bytes, packed in {packed:,}"
         raise FormatError("too_large", message)
     if column.num_values > max(_VALUES, size):
@@ -125,7 +146,7 @@ def _dictionary_size(column: pq.ColumnChunkMetaData, stream: BinaryIO) -> int:
 
 def _records(batch: pa.RecordBatch) -> Iterator[RawRecord]:
     """Yield the rows of a batch; one with a value that Python does not know fails alone."""
-    if len(batch) > 1 and batch.nbytes <= _BATCH_BYTES:
+    if len(batch) > 1 and sum(map(_text_bytes, batch.columns)) <= _BATCH_BYTES:
         try:
             rows = batch.to_pylist(maps_as_pydicts="lossy")
         except (ValueError, OverflowError):  # a date, or bytes that are not UTF-8: of which row?
@@ -135,7 +156,7 @@ def _records(batch: pa.RecordBatch) -> Iterator[RawRecord]:
             return
     for number in range(len(batch)):
         row = batch.slice(number, 1)
-        if row.nbytes > _BATCH_BYTES:
+        if sum(map(_text_bytes, row.columns)) > MAX_RECORD_BYTES:
             yield _too_large()
             continue
         try:
@@ -144,6 +165,24 @@ def _records(batch: pa.RecordBatch) -> Iterator[RawRecord]:
             yield RawRecord.broken("invalid_record", f"a value that cannot be read: {error}")
         else:
             yield _record(values)
+
+
+def _text_bytes(array: pa.Array) -> int:
+    """The bytes of all strings in an array, as often as they are there."""
+    types, type_ = pa.types, array.type
+    if types.is_dictionary(type_):
+        if not types.is_string(type_.value_type) and not types.is_large_string(type_.value_type):
+            return 0
+        lengths = pc.binary_length(array.dictionary).cast(pa.int64()).take(array.indices)
+        return pc.sum(lengths).as_py() or 0
+    if types.is_string(type_) or types.is_large_string(type_):
+        return pc.sum(pc.binary_length(array).cast(pa.int64())).as_py() or 0
+    if types.is_struct(type_):
+        return sum(map(_text_bytes, array.flatten()))
+    if types.is_map(type_):
+        first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        return sum(_text_bytes(e.slice(first, last - first)) for e in (array.keys, array.items))
+    return _text_bytes(array.flatten()) if types.is_nested(type_) else 0  # lists of all kinds
 
 
 def _too_large() -> RawRecord:
