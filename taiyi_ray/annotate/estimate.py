@@ -193,7 +193,7 @@ def _sample(
         format_ = recognised(file.stored.path, whole)
         assert format_ is not None
         stream = whole if first_bytes is None else cast(BinaryIO, _Beginning(whole, first_bytes))
-        records = raw_records(stream, file.stored.path, format_, storage.read)
+        records = raw_records(stream, file.stored.path, format_, sources.read_beside)
         if first_bytes is not None:
             records = (one for one, _ in pairwise(records))  # not the last one
         for record in records:

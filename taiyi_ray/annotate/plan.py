@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.sources import SourceFile, check_unchanged, digest
+from taiyi_ray.annotate.sources import SourceFile, check_unchanged, digest, read_beside
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import raw_records, recognised
 from taiyi_ray.units import Unit, cut
@@ -134,7 +134,7 @@ def record_sizes(path: str, first: int = 0, most: int | None = None) -> Scanned:
     with storage.open_read(path) as stream:
         format_ = recognised(path, stream)
         assert format_ is not None
-        for position, record in enumerate(raw_records(stream, path, format_, storage.read)):
+        for position, record in enumerate(raw_records(stream, path, format_, read_beside)):
             if position < first:
                 continue
             if most is not None and len(sizes) >= most:

@@ -20,7 +20,7 @@ from taiyi_ray import models, storage
 from taiyi_ray.annotate.metrics import Metrics
 from taiyi_ray.annotate.output import Output
 from taiyi_ray.annotate.plan import PlannedSource
-from taiyi_ray.annotate.sources import check_unchanged
+from taiyi_ray.annotate.sources import check_unchanged, read_beside
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Engine, engine_of, logged_error
@@ -98,7 +98,7 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 units[0].source,
                 units[0].first,
                 units[-1].last,
-                read=storage.read,
+                read=read_beside,
                 columns=json.loads(source["columns"]),
             )
         except (TaiyiError, OSError) as fault:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
+from taiyi_ray.formats.format import MAX_RECORD_BYTES
 from taiyi_ray.grounding import Folded
 from taiyi_ray.records import (
     Argument,
@@ -38,6 +39,9 @@ _NUMBER = re.compile(r"[A-Za-z]*([0-9]{1,9})")
 _PREFIXED = re.compile(r"([A-Za-z][\w .-]*):(?! )([^:;|,]+)")
 _SEVERAL = re.compile("[,;|+]")
 _NOTHING = frozenset({"", "-", "-1", "none", "null"})
+
+_MOST_UNSAID = MAX_RECORD_BYTES
+"""Characters of all mentions whose text the source does not say: each could be the whole text."""
 
 _FAR = 8
 """Characters that a mention may be off."""
@@ -112,6 +116,7 @@ class Gold:
         self._lost: list[str] = []
         self._missing: list[str] = []
         self._left_out: Counter[str] = Counter()
+        self._unsaid = 0
 
     # -------------------------------------------------------------------------------- collecting
 
@@ -143,6 +148,11 @@ class Gold:
         if text is None and not ranges:
             self.leave_out("annotations without text and place")
             return
+        if text is None:
+            self._unsaid += sum(max(0, min(end, len(self._text)) - start) for start, end in ranges)
+            if self._unsaid > _MOST_UNSAID:
+                self.leave_out("annotations without text, too long together")
+                return
         spans, how = self._placed(text, ranges, home) if ranges else ([], "none")
         mention = Mention(0, type_, text or "", None, None, score=score, concept=concept)
         mention.grounded = "folded" if spans and grounded == "folded" else how

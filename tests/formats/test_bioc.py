@@ -334,6 +334,34 @@ def test_every_item_of_the_list_is_a_record_however_it_is_laid_out(
         assert [record.fault for record in records] == ["not_bioc"]
 
 
+def test_sentences_far_apart_do_not_become_a_text_of_blanks() -> None:
+    sentences = [{"offset": at, "text": "A."} for at in (0, 5, 100_000_000)]
+    record = {"id": "1", "passages": [{"offset": 0, "sentences": sentences[:2]}]}
+    far = {"id": "2", "passages": [{"offset": 0, "sentences": sentences}]}
+    near, failed = read(bioc_json.FORMAT, collection(record, far))
+    assert near.text == "A.   A."
+    assert (failed.status, failed.errors[0].kind) == ("failed", "too_large")
+    (from_line,) = read(json_lines.FORMAT, json.dumps(far))
+    (from_xml,) = read(bioc_xml.FORMAT, xml(far))
+    assert from_line.errors[0].kind == from_xml.errors[0].kind == "too_large"
+
+
+def test_infons_of_any_depth_are_metadata() -> None:
+    deep = "[" * 100_000
+    relation = {"id": "R", "infons": {"arguments": deep}, "nodes": [{"refid": "1", "role": "a"}]}
+    record = {"id": "1", "infons": {"labels": deep, "texts": '[{"a": 1}]'}, "passages": []}
+    (document,) = read(bioc_json.FORMAT, collection({**record, "relations": [relation]}))
+    assert document.status == "ok"
+    assert document.metadata == {"labels": deep, "texts": '[{"a": 1}]'}
+
+
+def test_infons_of_one_key_are_joined() -> None:
+    infons = "".join(f'<infon key="a">{n}</infon>' for n in range(5))
+    data = f"<collection><document><id>1</id>{infons}</document></collection>"
+    (document,) = read(bioc_xml.FORMAT, data)
+    assert document.metadata == {"a": "0; 1; 2; 3; 4"}
+
+
 def test_a_document_that_is_too_large_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bioc_json, "MAX_RECORD_BYTES", 200)
     large = {"id": "1", "passages": [{"offset": 0, "text": "x" * 300}]}
