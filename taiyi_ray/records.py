@@ -20,6 +20,14 @@ Grounded = Literal["exact", "folded", "none"]
 
 SEPARATOR = "\n"
 
+LONGEST_MESSAGE = 1000
+"""Characters of a message about a document: what is longer quotes the document, and is cut."""
+
+
+def brief(message: str) -> str:
+    """Cut a message to LONGEST_MESSAGE."""
+    return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 1] + "…"
+
 
 @dataclass(slots=True)
 class Passage:
@@ -42,6 +50,9 @@ class Failure:
     kind: str
     where: str
     message: str
+
+    def __post_init__(self) -> None:
+        self.message = brief(self.message)
 
 
 @dataclass(slots=True)

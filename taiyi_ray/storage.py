@@ -273,10 +273,10 @@ def read_with(path: str, take: Callable[[BinaryIO], T]) -> T:
     raise AssertionError("the last try returns or raises")
 
 
-def read(path: str) -> bytes | None:
-    """Return a whole object, or None when there is none."""
+def read(path: str, most: int = -1) -> bytes | None:
+    """Return a whole object, or its first `most` bytes; None when there is none."""
     try:
-        return read_with(path, lambda file: file.read())
+        return read_with(path, lambda file: file.read(most))
     except StorageError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None

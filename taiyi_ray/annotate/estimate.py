@@ -15,8 +15,8 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, BinaryIO, cast
 
@@ -28,8 +28,8 @@ from taiyi_ray.annotate.sources import SourceFile
 from taiyi_ray.annotator import Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Completion, Prompt
-from taiyi_ray.errors import ConfigError, FormatError, nearest
-from taiyi_ray.formats import raw_records, recognised
+from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.formats import document_of, raw_records, recognised
 from taiyi_ray.formats.format import Format, RawRecord
 from taiyi_ray.placement import GPUS, check_fits
 from taiyi_ray.records import Document
@@ -193,7 +193,7 @@ def _sample(
         format_ = recognised(file.stored.path, whole)
         assert format_ is not None
         stream = whole if first_bytes is None else cast(BinaryIO, _Beginning(whole, first_bytes))
-        records = raw_records(stream, file.stored.path, format_, storage.read)
+        records = raw_records(stream, file.stored.path, format_, sources.read_beside)
         if first_bytes is not None:
             records = (one for one, _ in pairwise(records))  # not the last one
         for record in records:
@@ -205,13 +205,6 @@ def _sample(
     return number, [(format_, record) for record in drawn]
 
 
-def _document(format_: Format, record: RawRecord, columns: Mapping[Any, str]) -> Document | None:
-    try:
-        return None if record.fault else format_.parse(replace(record, columns=columns))
-    except FormatError:
-        return None  # a `failed` row, which asks nothing
-
-
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
     """Tokens that two prompts share at their beginning, in whole blocks of the cache."""
     both = min(len(one), len(other))
@@ -219,10 +212,10 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return same // _BLOCK * _BLOCK
 
 
-def _ask(annotator: Annotator, document: Document | None, before: list[Any]) -> _Asked:
+def _ask(annotator: Annotator, document: Document, before: list[Any]) -> _Asked:
     """What a document asks; `before` holds a prompt of the document before it, then one of this."""
     asked = _Asked()
-    if document is None or document.status != "ok":
+    if document.status != "ok":
         return asked
     questions, _ = annotator.asked(document)
     known = list(before)
@@ -315,12 +308,15 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
     counter = _Counter(model, config)
     annotator = Annotator(counter, assignments, config.max_tokens)
     chosen = sorted(random_.sample(range(len(corpus)), min(_SOURCES, len(corpus))))
+    columns = {str(key): name for key, name in config.columns.items()}
     scanned = []
     before: list[Any] = []
     for number in chosen:
         file = corpus[number]
         records, size, drawn = _scan(file, -(-SAMPLE // len(chosen)), random_)
-        found = [_document(format_, record, config.columns) for format_, record in drawn]
+        found = [
+            document_of(record, format_, file.stored.path, columns) for format_, record in drawn
+        ]
         scanned.append(
             _Scanned(records, size, [_ask(annotator, document, before) for document in found])
         )

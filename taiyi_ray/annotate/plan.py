@@ -13,7 +13,13 @@ from pydantic import BaseModel
 
 from taiyi_ray import storage
 from taiyi_ray.annotate.output import JOB
-from taiyi_ray.annotate.sources import KnownFile, SourceFile, check_unchanged, known_file
+from taiyi_ray.annotate.sources import (
+    KnownFile,
+    SourceFile,
+    check_unchanged,
+    known_file,
+    read_beside,
+)
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import named, raw_records, recognised
 from taiyi_ray.units import Unit, cut
@@ -146,7 +152,7 @@ def record_sizes(path: str, first: int = 0, most: int | None = None) -> Scanned:
     with storage.open_read(path) as stream:
         format_ = recognised(path, stream)
         assert format_ is not None
-        for position, record in enumerate(raw_records(stream, path, format_, storage.read)):
+        for position, record in enumerate(raw_records(stream, path, format_, read_beside)):
             if position < first:
                 continue
             if most is not None and len(sizes) >= most:

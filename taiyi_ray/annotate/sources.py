@@ -18,6 +18,7 @@ from taiyi_ray import storage
 from taiyi_ray.annotate.output import JOB, OUTPUT_PARTS, is_output
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import FORMATS, beside, format_of
+from taiyi_ray.formats.format import MAX_RECORD_BYTES
 
 _LONGEST_NAME = 150
 
@@ -226,6 +227,11 @@ def source_name(path: str, root: str) -> str:
         below = f"%{ord(below[0]):02X}{below[1:]}"
     digits = hashlib.sha256(path.encode()).hexdigest()[:8]
     return f"{below}-{digits}"
+
+
+def read_beside(path: str) -> bytes | None:
+    """Read a file that belongs to a source, no more of it than shows that it is too large."""
+    return storage.read(path, MAX_RECORD_BYTES + 1)
 
 
 def digest(path: str) -> str | None:

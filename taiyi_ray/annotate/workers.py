@@ -20,7 +20,7 @@ from taiyi_ray import models, storage
 from taiyi_ray.annotate.metrics import Metrics
 from taiyi_ray.annotate.output import Output, Totals
 from taiyi_ray.annotate.plan import PlannedSource
-from taiyi_ray.annotate.sources import check_unchanged_there
+from taiyi_ray.annotate.sources import check_unchanged_there, read_beside
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Engine, engine_of, logged_error
@@ -103,7 +103,7 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 units[0].source,
                 units[0].first,
                 units[-1].last,
-                read=storage.read,
+                read=read_beside,
                 columns=json.loads(row["units"][0]["columns"]),
             )
         except (TaiyiError, OSError) as fault:

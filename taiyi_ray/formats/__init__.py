@@ -5,15 +5,16 @@ Adding a format: one module with `scan` and `parse`, one line in FORMATS, tests 
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import io
+import logging
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import BinaryIO, Final, cast
 
-from taiyi_ray.errors import ConfigError, FormatError, nearest
+from taiyi_ray.errors import ConfigError, FormatError, TaiyiError, nearest
 from taiyi_ray.formats import (
     bioc_json,
     bioc_xml,
@@ -25,10 +26,12 @@ from taiyi_ray.formats import (
     pubmed,
     pubtator,
 )
-from taiyi_ray.formats.format import Format, RawRecord
+from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord, whole
 from taiyi_ray.formats.gunzip import Gunzip
 from taiyi_ray.formats.unmarked import unmarked
-from taiyi_ray.records import Document, Failure
+from taiyi_ray.records import Document, Failure, brief
+
+_log = logging.getLogger(__name__)
 
 FORMATS: tuple[Format, ...] = (
     pubmed.FORMAT,
@@ -49,7 +52,17 @@ _HEAD = 1 << 16
 """So many bytes of a file show of which format it is, where several share an ending."""
 
 Read = Callable[[str], bytes | None]
-"""Returns a whole object by its path, or None where there is none."""
+"""Returns an object by its path, or None where there is none; of one that is larger than
+MAX_RECORD_BYTES it need not return more than shows that."""
+
+UNREADABLE: Final = "unreadable"
+"""The kind of a failure that no reader expected: there is a bug of ours in it, or a library's."""
+
+_FRAMES: Final = 20
+"""Of the call stack, in the log of such a failure."""
+
+_logged: set[tuple[str, str]] = set()
+"""Such failures that were logged by this process: format and name of the exception."""
 
 
 def named(name: str) -> Format:
@@ -83,9 +96,17 @@ def recognised(path: str, stream: BinaryIO) -> Format | None:
         head = _head(unmarked(_unzipped(stream, path)))
         stream.seek(0)
         for candidate in candidates:
-            if candidate.recognises is not None and candidate.recognises(head):
+            if candidate.recognises is not None and _recognises(candidate, head, path):
                 return candidate
     return format_of(path)
+
+
+def _recognises(format_: Format, head: bytes, path: str) -> bool:
+    try:
+        return format_.recognises is not None and format_.recognises(head)
+    except Exception as error:
+        _unexpected(error, format_, path)
+        return False
 
 
 def _head(stream: BinaryIO) -> bytes:
@@ -107,8 +128,12 @@ def beside(path: str) -> set[str]:
     return found
 
 
+def _name(path: str) -> str:
+    return PurePosixPath(path).name
+
+
 def _plain_name(path: str) -> str:
-    name = PurePosixPath(path).name
+    name = _name(path)
     return name[:-3] if name.lower().endswith(".gz") else name
 
 
@@ -121,14 +146,14 @@ def raw_records(
 ) -> Iterator[RawRecord]:
     """Yield the raw records of an open source; `.gz` is uncompressed on the way.
 
-    Where compressed data is damaged or ends early, the record there is a `truncated` one. `read`
-    gets the files that lie beside the source.
+    Where compressed data is damaged or ends early, the record there is a `truncated` one; whatever
+    else ends the scan is one record too, the last. `read` gets the files that lie beside the
+    source. Raises only what says that the source cannot be had: TaiyiError, OSError, MemoryError.
     """
     unzipped = _unzipped(stream, path)
-    records = format_.scan(unzipped)
+    records = _scanned(unzipped, path, format_)
     if format_.beside and read is not None:
-        files = _beside(path, read)
-        records = (record if record.fault else replace(record, beside=files) for record in records)
+        records = _with_beside(records, path, read)
     if not isinstance(unzipped, Gunzip):
         yield from records
         return
@@ -144,19 +169,46 @@ def raw_records(
         yield last
 
 
-def _beside(path: str, read: Read) -> dict[str, bytes]:
-    """The files that belong to a source, by their endings; a damaged one is as if it was absent."""
-    files = {}
+def _scanned(stream: BinaryIO, path: str, format_: Format) -> Iterator[RawRecord]:
+    try:
+        yield from format_.scan(stream)
+    except FormatError as error:
+        yield RawRecord.broken(error.kind, str(error))
+    except (TaiyiError, OSError, MemoryError):
+        raise  # of the place or of this machine: the records behind it may be had another time
+    except Exception as error:
+        yield RawRecord.broken(UNREADABLE, _unexpected(error, format_, path))
+
+
+def _unexpected(error: Exception, format_: Format, where: str) -> str:
+    """Say what nobody expected; the first of each kind is logged with where in the code it was."""
+    message = brief(f"{type(error).__name__}: {error}")
+    if (format_.name, type(error).__name__) not in _logged:
+        _logged.add((format_.name, type(error).__name__))
+        frames = "".join(traceback.format_tb(error.__traceback__)[-_FRAMES:])
+        _log.error(
+            "%s: an error that no reader of %s expects (more of its kind are not logged)\n%s%s",
+            where, format_.name, frames, message,
+        )  # fmt: skip
+    return message
+
+
+def _with_beside(records: Iterator[RawRecord], path: str, read: Read) -> Iterator[RawRecord]:
+    """Give the records the files that lie beside their source, or the fault of these."""
+    files, fault = {}, None
     for other in sorted(beside(path)):
-        data = read(other)
-        if data is not None and other.lower().endswith(".gz"):
-            try:
-                data = gzip.decompress(data)
-            except (EOFError, zlib.error, gzip.BadGzipFile):
-                data = None
-        if data is not None:
-            files[PurePosixPath(_plain_name(other)).suffix.lower()] = data
-    return files
+        packed = read(other)
+        if packed is None:
+            continue
+        unzipped = _unzipped(io.BytesIO(packed), other)
+        record = whole(unzipped, "")
+        if record.fault or len(packed) > MAX_RECORD_BYTES:
+            message = f"{_name(other)} beside it is larger than {MAX_RECORD_BYTES >> 20} MiB"
+            fault = RawRecord.broken("too_large", message)
+        elif not isinstance(unzipped, Gunzip) or not unzipped.damage:  # damaged: as if absent
+            files[PurePosixPath(_plain_name(other)).suffix.lower()] = record.data
+    for record in records:
+        yield record if record.fault else fault or replace(record, beside=files)
 
 
 def documents(
@@ -185,16 +237,36 @@ def documents(
     """
     records = islice(raw_records(stream, path, format_, read), first, last + 1)
     for position, record in enumerate(records, first):
-        try:
-            if record.fault is not None:
-                raise FormatError(record.fault, record.data.decode())
-            document = format_.parse(replace(record, columns=columns) if columns else record)
+        document = document_of(record, format_, f"{path}, record {position}", columns)
+        if document.status != "failed":
             document.document_id = document.document_id or _stem(path, format_)
-        except FormatError as error:
-            failure = Failure(error.kind, f"{path}, record {position}", str(error))
-            document = Document(None, status="failed", errors=[failure])
         document.source, document.position = source, position
         yield document
+
+
+def document_of(
+    record: RawRecord, format_: Format, where: str, columns: Mapping[str, str] | None = None
+) -> Document:
+    """Turn a record into a Document: a `failed` one, whatever is wrong with it.
+
+    Args:
+        record: what `raw_records` yielded.
+        where: what its failure says about its place.
+        columns: what the source calls keys of a document, where it does not by their names.
+    """
+    try:
+        if record.fault is not None:
+            raise FormatError(record.fault, record.data.decode())
+        document = format_.parse(replace(record, columns=columns) if columns else record)
+        if sum(len(passage.text) for passage in document.passages) > record.size:
+            raise FormatError("too_large", "the text would be longer than the record")
+    except FormatError as error:
+        failure = Failure(error.kind, where, str(error))
+    except Exception as error:
+        failure = Failure(UNREADABLE, where, _unexpected(error, format_, where))
+    else:
+        return document
+    return Document(None, status="failed", errors=[failure])
 
 
 def _stem(path: str, format_: Format) -> str:

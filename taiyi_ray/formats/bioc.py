@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, cast, get_args
 
 from taiyi_ray.errors import FormatError
-from taiyi_ray.formats import language
+from taiyi_ray.formats import json_value, language
 from taiyi_ray.formats.concepts import concept_of
 from taiyi_ray.formats.gold import Gold, in_order, said, whole
 from taiyi_ray.records import (
@@ -63,17 +63,21 @@ _FOUND: Final = ("labels", "texts")
 # --------------------------------------------------------------------------------------- reading
 
 
-def document_of(record: object) -> Document:
+def document_of(record: object, size: int) -> Document:
     """Turn a BioC document into a Document with its gold annotations.
 
+    Args:
+        record: the document as the JSON form has it.
+        size: bytes that it was written in.
+
     Raises:
-        FormatError: `invalid_record` or `no_document_id`.
+        FormatError: `invalid_record`, `no_document_id` or `too_large`.
     """
     record = _object(record, "the document")
     document_id = record.get("id")
     if document_id in (None, ""):
         raise FormatError("no_document_id", "the document has no id")
-    own = _Passages()
+    own = _Passages(size)
     for number, passage in enumerate(_list(record, "passages")):
         own.add(_object(passage, f"passages[{number}]"))
     infons = _infons(record)
@@ -102,9 +106,14 @@ def document_of(record: object) -> Document:
 
 
 class _Passages:
-    """The passages of a document, and what holds annotations in them."""
+    """The passages of a document, and what holds annotations in them.
 
-    def __init__(self) -> None:
+    Args:
+        most_blanks: between sentences, in all passages together.
+    """
+
+    def __init__(self, most_blanks: int) -> None:
+        self._blanks = most_blanks
         self.bases: list[int] = []
         self.holders: list[tuple[int, Values]] = []
         self.metadata: dict[str, str] = {}
@@ -119,23 +128,32 @@ class _Passages:
         base = _whole(passage, "offset")
         text = _string(passage, "text") or ""
         self.holders.append((len(self.bases), passage))
-        for sentence in map(_sentence, _list(passage, "sentences")):
-            self.holders.append((len(self.bases), sentence))
-            if not _string(passage, "text"):
-                at = _whole(sentence, "offset") - base
-                text = text.ljust(at) + (_string(sentence, "text") or "")
+        sentences = [_object(one, "a sentence") for one in _list(passage, "sentences")]
+        self.holders += ((len(self.bases), sentence) for sentence in sentences)
+        if not text:
+            text = "".join(self._joined(sentences, base))
         self.bases.append(base)
         self._parts.append((type_, stated, text))
+
+    def _joined(self, sentences: Sequence[Values], base: int) -> Iterator[str]:
+        """Yield the texts of sentences, and the blanks that put each at its place."""
+        length = 0
+        for sentence in sentences:
+            at, text = _whole(sentence, "offset"), _string(sentence, "text") or ""
+            blanks = max(0, at - base - length)
+            self._blanks -= blanks
+            if self._blanks < 0:
+                message = f"a sentence at {at}: the text would be longer than its record"
+                raise FormatError("too_large", message)
+            yield " " * blanks
+            yield text
+            length += blanks + len(text)
 
     def parts(self, stated: str | None) -> list[tuple[str, str, str]]:
         return [
             (type_, language.normalised(own) if own else stated or language.of_text(text), text)
             for type_, own, text in self._parts
         ]
-
-
-def _sentence(sentence: object) -> Values:
-    return _object(sentence, "a sentence")
 
 
 def _annotations(gold: Gold, holders: Sequence[tuple[int | None, Values]]) -> None:
@@ -242,7 +260,7 @@ def _role(value: object) -> tuple[str | None, str]:
 def _own_arguments(infons: dict[str, str]) -> list[tuple[str, str | None, str]]:
     """The arguments as our own writer puts them: some have a text and no annotation."""
     try:
-        listed = json.loads(infons.get("arguments", "[]"))
+        listed = json_value.loads(infons.get("arguments", "[]"))
         return [(role, key, text) for role, key, text in listed]
     except (ValueError, TypeError):
         return []
@@ -261,8 +279,8 @@ def _labels_and_texts(document: Document, found: dict[str, str | None]) -> None:
         if value is None:
             continue
         try:
-            read = annotations_from_row({name: json.loads(value)})
-        except (ValueError, TypeError):
+            read = annotations_from_row({name: json_value.loads(value)})
+        except (AttributeError, KeyError, TypeError, ValueError):
             document.metadata[name] = value
             continue
         document.gold.labels += read.labels

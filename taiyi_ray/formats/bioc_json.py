@@ -7,116 +7,281 @@ and in `{"PubTator3": [...]}` (PubTator's). Lines of BioC documents are JSON lin
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from typing import BinaryIO, Final
 
-import ijson
-
 from taiyi_ray.formats import bioc
 from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord, Writer, Written
 from taiyi_ray.formats.json_lines import json_object
-from taiyi_ray.formats.unmarked import unmarked
 from taiyi_ray.records import Annotations, Document
 
-_HOLDERS: Final = frozenset({"documents", "PubTator3"})
-_DEEPEST = 100
-_BRACKETS: Final = {"start_map": "{", "end_map": "}", "start_array": "[", "end_array": "]"}
-_ARRAY: Final = "[]"
+_HOLDERS: Final = frozenset({b"documents", b"PubTator3"})
+
+_CHUNK: Final = 1 << 16
+_BEHIND: Final = 256
+"""Bytes that stay in view behind the place that is looked at: a key, the beginning of a line."""
+_LONGEST_KEY: Final = 32
+_DEEPEST: Final = 1 << 16
+"""Brackets whose kinds are remembered; what is open inside so many is only counted."""
+
+_OBJECT, _ARRAY = ord("}"), ord("]")
+_VALUE: Final = b"x"
+"""Stands for a string, number or word where a document may stand, or outside the root."""
+
+# Outside strings the next bracket or string. A colon before a bracket says that it is of a value.
+_MARK = re.compile(rb'"|[}\]]|(?::[ \t\r\n]*+)?[{\[]')
+# Where documents stand, the next byte that is anything.
+_ITEM = re.compile(rb"[^ \t\r\n,]")
+_ATOM = re.compile(rb'[^ \t\r\n,\[\]{}"]*+')
+# What no key of a collection is in: to the next bracket, with its colon, or the end of the view.
+_REST = re.compile(rb'(?:[^"{}\[\]:]++|"(?:[^"\\\n]++|\\[^\n])*+"|:(?![ \t\r\n]*+(?:[{\[]|\Z)))*+')
+_INSIDE = re.compile(rb'(?:[^"\\\n]++|\\[^\n])*+')
+_LINE = re.compile(rb"\n[ \t]*+\Z")
+_BLANKS: Final = b" \t\r\n"
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
-    """Yield the documents, each within the limit, as JSON; behind a fault no more is found."""
-    found = False
-    try:
-        for record in _documents(stream):
-            found = True
-            yield record
-    except (ijson.JSONError, ValueError) as error:
-        reason = str(error).partition("\n")[0].partition("\\n")[0]
-        kind = "truncated" if "premature EOF" in reason else "not_json"
-        yield RawRecord.broken(kind, f"not JSON, or its end is missing: {reason}")
-    else:
-        if not found:
+    """Yield the documents as they are written, each within the limit; in constant memory."""
+    return _Scanner(unmarked(stream)).records()
+
+
+class _Scanner:
+    """A walk over brackets and strings: what else there is, the parser of a document reads.
+
+    So whatever is wrong between the brackets fails the document that it is in, and no other. Where
+    the brackets themselves are wrong, which must be certain first, a closing bracket closes what is
+    open inside its own; and the next document begins where an object stands in place of a key of a
+    document, or where a line begins with an object as the line of the first document did.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._data, self._at = b"", 0
+        self._mark = 0
+        """Where the bracket, string or value begins that was found last."""
+        self._colon = False
+        """Whether a colon stands before it."""
+        self._string = b""
+        """The last string, if it is as short as a key."""
+        self._open = bytearray()
+        """The brackets that would close what is open, the innermost last."""
+        self._deeper = 0
+        self._rooted = False
+        self._list: int | None = None
+        """How many brackets are open in the list of documents; None outside one."""
+        self._last_list = b""
+        self._line: bytes | None = None
+        """How the line of the first document begins; None where that is not the first in a line."""
+        self._listed = False
+        self._damaged = False
+        """The brackets are wrong since the beginning of the last document."""
+        self._base: int | None = None
+        """How many brackets are open outside the record that is being taken; None without one."""
+        self._begin, self._oversize = 0, False
+        self._alone, self._has_passages = False, False
+        """The record is the root of the data, and has passages."""
+        self._stopped = False
+
+    def records(self) -> Iterator[RawRecord]:
+        """Yield the documents, and a fault where something is wrong outside them."""
+        found = False
+        while not self._stopped and (mark := self._next()):
+            if self._is_inner(mark):
+                continue
+            for record in self._step(mark):
+                found = True
+                yield record
+        if self._stopped:
+            return
+        if self._open or not self._rooted:
+            yield RawRecord.broken("truncated", "not JSON, or its end is missing")
+        elif not found:
             message = "no list `documents`, and no document with `passages`"
             yield RawRecord.broken("not_bioc", message)
 
+    # --------------------------------------------------------------------------------- structure
 
-def _documents(stream: BinaryIO) -> Iterator[RawRecord]:
-    """Follow the parser's events; take each object in a list of documents, or the only one."""
-    path: list[str] = []
-    taken: _Taken | None = None
-    for event, value in ijson.basic_parse(unmarked(stream), use_float=True):
-        if event == "map_key":
-            path[-1] = value
-            if len(path) == 1 and value in _HOLDERS:
-                taken = None
-        elif event in ("start_map", "start_array"):
-            if _holds_documents(path) or (not path and event == "start_map"):
-                taken = _Taken(depth=len(path))
-            path.append(_ARRAY if event == "start_array" else "")
-            if len(path) > _DEEPEST:
-                raise ValueError(f"nested more than {_DEEPEST} deep")
-        elif event in ("end_map", "end_array"):
-            path.pop()
-        elif _holds_documents(path):  # no document, and no other record will say so
-            yield RawRecord("document", json.dumps(value).encode())
-        if taken is not None:
-            taken.add(event, value, len(path))
-            if event.startswith("end_") and len(path) == taken.depth:
-                yield from taken.record()
-                taken = None
+    def _is_inner(self, mark: bytes) -> bool:
+        """Follow a bracket well inside a record, as nearly all are; return whether it is one."""
+        if self._base is None or self._damaged or self._deeper or len(self._open) < self._base + 3:
+            return False
+        kind, last = mark[0], self._open[-1]
+        if kind == last:
+            self._open.pop()
+            return True
+        if mark in (b"{", b"[") and (last == _OBJECT) == self._colon and len(self._open) < _DEEPEST:
+            self._open.append(kind + 2)  # { is two before }, and [ before ]
+            return True
+        return mark == b'"'
 
-
-def _holds_documents(path: list[str]) -> bool:
-    """Tell whether what begins here is an item of a list of documents: a collection's, or of one
-    in a list of collections."""
-    holder = path[1:] if path[:1] == [_ARRAY] else path
-    return len(holder) == 2 and holder[0] in _HOLDERS and holder[1] == _ARRAY
-
-
-class _Taken:
-    """An object that is written again from the parser's events, up to the limit."""
-
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
-        self._pieces: list[str] = []
-        self._size = 0
-        self._comma = ""
-        self._has_passages = False
-
-    def add(self, event: str, value: object, depth: int) -> None:
-        """Take in an event; `depth` is that of the innermost object or list behind it."""
-        if event == "map_key":
-            self._has_passages |= value == "passages" and depth == self.depth + 1
-            piece = f"{self._comma}{json.dumps(value, ensure_ascii=False)}:"
-            self._comma = ""
-        elif event.startswith("end_"):
-            piece, self._comma = _BRACKETS[event], ","
-        elif event.startswith("start_"):
-            piece, self._comma = self._comma + _BRACKETS[event], ""
+    def _step(self, mark: bytes) -> Iterator[RawRecord]:
+        """Take in what was found; yield what it ends."""
+        if mark == b'"':
+            return
+        if mark == b"{" and self._begins_as_documents_do():
+            if self._base is not None:
+                yield self._taken(self._mark)
+            self._open, self._deeper = bytearray(self._last_list), 0
+            self._list = len(self._open)
+        if mark == _VALUE and self._base is not None:
+            yield self._taken(self._at)
+        elif not self._open and (self._rooted or mark not in (b"{", b"[")):
+            if not (self._damaged and self._line):
+                place = "after the end" if self._rooted else "at the beginning"
+                yield RawRecord.broken("not_json", f"not JSON: there is text {place}")
+                self._stopped = True
+        elif mark in (b"{", b"["):
+            yield from self._opened(mark)
         else:
-            piece = self._comma + json.dumps(value, ensure_ascii=False)
-            self._comma = ","
-        self._size += len(piece.encode("utf-8", "surrogatepass"))
-        if self._size > MAX_RECORD_BYTES:
-            self._pieces.clear()
-        else:
-            self._pieces.append(piece)
+            yield from self._closed(mark[0])
 
-    def record(self) -> Iterator[RawRecord]:
-        """The record of the object, none of one that is alone and has no passages."""
-        if self._size > MAX_RECORD_BYTES:
+    def _begins_as_documents_do(self) -> bool:
+        if not self._damaged or self._line is None:
+            return False
+        return self._data[max(0, self._mark - len(self._line)) : self._mark] == self._line
+
+    def _opened(self, bracket: bytes) -> Iterator[RawRecord]:
+        depth = len(self._open)
+        if not depth:
+            self._rooted = True
+            if bracket == b"{":
+                self._take()
+                self._alone = True
+        elif self._list == depth and self._base is None:
+            self._take()
+        elif not self._deeper and (self._open[-1] == _OBJECT) != self._colon:
+            self._damaged = True
+            if bracket == b"{" and self._list == depth - 1:
+                yield self._taken(self._mark)  # it has no end: here stands the next one
+                self._open.pop()
+                self._take()
+        elif bracket == b"[" and depth == 1 + (self._open[0] == _ARRAY):
+            if self._string in _HOLDERS and (self._base is None or self._alone):
+                self._base, self._alone = None, False
+                self._last_list = bytes(self._open) + b"]"
+                self._list = len(self._last_list)
+            self._has_passages |= self._string == b"passages"
+        if self._deeper or len(self._open) == _DEEPEST:
+            self._deeper += 1
+        else:
+            self._open.append(_OBJECT if bracket == b"{" else _ARRAY)
+
+    def _closed(self, closer: int) -> Iterator[RawRecord]:
+        if self._deeper:
+            self._deeper -= 1
+            return
+        if self._open[-1] == closer:
+            self._open.pop()
+        else:
+            opened = self._open.rfind(closer, self._base or 0)
+            if self._list == len(self._open) and self._base is None:
+                if not self._damaged:
+                    yield RawRecord.broken("not_json", "not JSON: a bracket between documents")
+            elif opened >= 0:
+                del self._open[opened:]
+            self._damaged = True
+        if self._base == len(self._open):
+            if not self._alone or self._has_passages:
+                yield self._taken(self._at)
+            self._base = None
+        if self._list is not None and len(self._open) < self._list:
+            self._list = None
+
+    def _take(self) -> None:
+        """Take what begins at the mark as a record."""
+        if self._list is not None and not self._listed:
+            self._listed = True
+            line = _LINE.search(self._data[max(0, self._mark - _BEHIND) : self._mark])
+            self._line = line and line[0]
+        self._begin, self._oversize, self._base = self._mark, False, len(self._open)
+        self._alone = self._has_passages = self._damaged = False
+
+    def _taken(self, end: int) -> RawRecord:
+        """The record that ends here."""
+        self._base = None
+        if self._oversize or end - self._begin > MAX_RECORD_BYTES:
             message = f"a document is larger than {MAX_RECORD_BYTES >> 20} MiB"
-            yield RawRecord.broken("too_large", message)
-        elif self.depth or self._has_passages:
-            yield RawRecord("document", "".join(self._pieces).encode())
+            return RawRecord.broken("too_large", message)
+        return RawRecord("document", self._data[self._begin : end])
+
+    # ------------------------------------------------------------------------------------- bytes
+
+    def _next(self) -> bytes:
+        """Step behind the next bracket, string or value, and say what it is; nothing at the end."""
+        values = self._base is None and len(self._open) == (self._list or 0)
+        pattern = _ITEM if values else _MARK
+        self._colon = False
+        if len(self._open) > 2 and not values and (rest := _REST.match(self._data, self._at)):
+            self._at = rest.end()
+        while (mark := pattern.search(self._data, self._at)) is None:
+            tail = self._data[self._at :].rstrip(_BLANKS)
+            self._colon = tail.endswith(b":") if tail else self._colon
+            self._at = len(self._data)
+            if not self._read_on():
+                return b""
+        if self._colon:
+            self._colon = not self._data[self._at : mark.start()].strip(_BLANKS)
+        self._colon |= len(mark[0]) > 1
+        self._mark, self._at = mark.end() - 1, mark.end()
+        found = self._data[self._mark : self._at]
+        if found in (b"{", b"[", b"}", b"]"):
+            return found
+        if values and self._list is not None:
+            self._take()
+        if found == b'"':
+            self._pass_string()
+        else:
+            self._pass_atom()
+        if values:
+            return _VALUE
+        length = self._at - self._mark - 2
+        self._string = self._data[self._mark + 1 : self._at - 1] if length <= _LONGEST_KEY else b""
+        return b'"'
+
+    def _pass_string(self) -> None:
+        """Step behind the end of a string; or to that of its line, where documents begin lines."""
+        while True:
+            inside = _INSIDE.match(self._data, self._at)
+            self._at = inside.end() if inside else self._at
+            rest = self._data[self._at : self._at + 2]
+            if rest[:1] == b'"':
+                self._at += 1
+                return
+            if rest[:1] == b"\n" or rest == b"\\\n":  # never in a string that is JSON
+                if self._line is not None:
+                    self._damaged = True
+                    self._at += rest[:1] == b"\\"
+                    return
+                self._at += 1
+            elif not self._read_on():
+                self._at = len(self._data)
+                return
+
+    def _pass_atom(self) -> None:
+        while True:
+            atom = _ATOM.match(self._data, self._at)
+            self._at = atom.end() if atom else self._at
+            if self._at < len(self._data) or not self._read_on():
+                return
+
+    def _read_on(self) -> bool:
+        """Take in a chunk and forget what was passed; return whether there was one."""
+        if self._base is not None and self._at - self._begin > MAX_RECORD_BYTES:
+            self._oversize = True
+        kept = self._at if self._base is None or self._oversize else self._begin
+        kept = max(0, min(kept, self._at - _BEHIND))
+        chunk = self._stream.read(max(_CHUNK, len(self._data) - kept))
+        self._data = self._data[kept:] + chunk
+        self._at, self._mark, self._begin = self._at - kept, self._mark - kept, self._begin - kept
+        return bool(chunk)
 
 
 def parse(raw: RawRecord) -> Document:
     """Turn a document that `scan` yielded into a Document; raises FormatError for a broken one."""
-    return bioc.document_of(json_object(raw.data))
+    return bioc.document_of(json_object(raw.data), raw.size)
 
 
 def write(document: Document, annotations: Annotations) -> Written:

@@ -54,22 +54,23 @@ def parse(raw: RawRecord) -> Document:
     element = xml_elements.parsed(raw.data)
     if local_name(element) == "collection":  # wrapped, for the namespaces
         element = element[0]
-    return bioc.document_of(_values(element))
+    return bioc.document_of(_values(element), raw.size)
 
 
 def _values(element: Element) -> dict[str, Any]:
     """The element as bioc.py has it: attributes and texts by name, infons and lists apart."""
     values: dict[str, Any] = dict(element.attrib)
+    infons: dict[str, list[str]] = {}
     for child in element:
         name = local_name(child)
         if name == "infon":
-            infons = values.setdefault("infons", {})
-            key, text = child.get("key", ""), child.text or ""
-            infons[key] = f"{infons[key]}; {text}" if key in infons else text
+            infons.setdefault(child.get("key", ""), []).append(child.text or "")
         elif name in _LISTS:
             values.setdefault(_LISTS[name], []).append(_values(child))
         else:
             values[name] = "".join(child.itertext())
+    if infons:
+        values["infons"] = {key: "; ".join(texts) for key, texts in infons.items()}
     return values
 
 

@@ -13,10 +13,12 @@ from datetime import date
 from typing import BinaryIO
 
 from taiyi_ray.errors import FormatError
-from taiyi_ray.records import Annotations, Document
+from taiyi_ray.records import Annotations, Document, brief
 
 MAX_RECORD_BYTES = 16 << 20
-"""A larger record becomes a `failed` row: it would not fit a unit (DESIGN: 16 MB of text)."""
+"""A larger record becomes a `failed` row: it would not fit a unit. This is what bounds the text of
+a document too, for it is never longer than its record, and what reading one may take: a format in
+which a few bytes can stand for much text refuses that before it makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class RawRecord:
 
     @classmethod
     def broken(cls, fault: str, message: str) -> RawRecord:
-        return cls("fault", message.encode(), fault)
+        return cls("fault", brief(message).encode(), fault)
 
     @property
     def size(self) -> int:
@@ -83,7 +85,8 @@ class Format:
         name: as in messages, in plans and on the command line.
         suffixes: file name endings, lower case, without `.gz`.
         scan: yields the raw records of an uncompressed binary stream, in order, in constant memory.
-        parse: turns one raw record into a Document; raises FormatError for a broken one.
+        parse: turns one raw record into a Document, whose text is not longer than the record;
+            raises FormatError for a broken one.
         records: what a record is, and where its text and annotations come from, for documentation.
         recognises: tells from the first bytes of a file whether it is of this format, where several
             formats share an ending; the one without it is what a file is otherwise.
@@ -115,7 +118,7 @@ def decoded(data: bytes, what: str) -> str:
 
 
 def whole(stream: BinaryIO, kind: str) -> RawRecord:
-    """Take all of a stream as one record; only what is within the limit is held in memory."""
+    """Take all of a stream as one record; no more than the limit is read or held in memory."""
     parts: list[bytes] = []
     room = MAX_RECORD_BYTES + 1
     while room > 0 and (part := stream.read(room)):

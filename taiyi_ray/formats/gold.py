@@ -24,6 +24,7 @@ from functools import cached_property
 from itertools import accumulate
 
 from taiyi_ray.formats.concepts import ByConcept
+from taiyi_ray.formats.format import MAX_RECORD_BYTES
 from taiyi_ray.forms import Folded
 from taiyi_ray.records import (
     Argument,
@@ -43,6 +44,9 @@ _WHOLE = re.compile(r"\s*([0-9]{1,10})(?:\.0+)?\s*")
 # Roles of the head and the tail; of numbered ones (`Arg1`, `Arg2`) the numbers decide.
 _NUMBERED = re.compile("([^0-9]*)([0-9]{1,9})")
 _ENDS = frozenset({("head", "tail"), ("subject", "object"), ("source", "target")})
+
+_MOST_UNSAID = MAX_RECORD_BYTES
+"""Characters of all mentions whose text the source does not say: each could be the whole text."""
 
 _FAR = 8
 """Characters that a mention may be off."""
@@ -145,6 +149,7 @@ class Gold:
         self._missing: list[str] = []
         self._left_out: Counter[str] = Counter()
         self._ends = 0
+        self._unsaid = 0
 
     # -------------------------------------------------------------------------------- collecting
 
@@ -178,6 +183,11 @@ class Gold:
         if text is None and not ranges:
             self.leave_out("annotations without text and place")
             return
+        if text is None:
+            self._unsaid += sum(max(0, min(end, len(self._text)) - start) for start, end in ranges)
+            if self._unsaid > _MOST_UNSAID:
+                self.leave_out("annotations without text, too long together")
+                return
         spans, how = self._placed(text, ranges, home) if ranges else ([], "none")
         mention = Mention(0, type_, text or "", None, None, score=score, concept=concept)
         mention.grounded = "folded" if spans and grounded == "folded" else how

@@ -26,7 +26,7 @@ class Gunzip:
 
     def read(self, size: int = -1) -> bytes:
         """Return some of the data; nothing at its end."""
-        while self.damage is None and size != 0:  # ijson asks for no bytes, to see of what type
+        while self.damage is None and size != 0:
             packed = self._packed or self._stream.read(_CHUNK)
             if self._member is not None:
                 if data := self._uncompressed(self._member, packed, max(size, 0)):

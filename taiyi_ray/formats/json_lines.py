@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Final
 
 from taiyi_ray.errors import FormatError
-from taiyi_ray.formats import bioc, language
+from taiyi_ray.formats import bioc, json_value, language
 from taiyi_ray.formats.format import (
     MAX_RECORD_BYTES,
     Format,
@@ -94,7 +94,7 @@ def parse(raw: RawRecord) -> Document:
     """Turn one line into a Document; raises FormatError that names what is wrong with it."""
     record = _renamed(json_object(raw.data), raw.columns)
     if "document_id" not in record and "id" in record and "passages" in record:
-        return bioc.document_of(record)
+        return bioc.document_of(record, raw.size)
     found = {key: record.pop(key) for key in _FOUND if _are_objects(record.get(key))}
     document_id = _document_id(record.get("document_id"))
     version = record.get("version")
@@ -182,8 +182,8 @@ def json_object(line: bytes) -> dict[str, Any]:
     """Read a record as a JSON object of valid Unicode strings; raises FormatError."""
     text = decoded(line, "line")
     try:
-        record = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        record = json_value.loads(text)
+    except ValueError as error:
         raise FormatError("not_json", f"not a line of JSON: {error}") from None
     if not isinstance(record, dict):
         raise FormatError("invalid_record", f"expected an object, found {_named(record)}")
@@ -195,10 +195,6 @@ def json_object(line: bytes) -> dict[str, Any]:
             message = "a string holds a lone surrogate (\\ud800 to \\udfff): not valid Unicode"
             raise FormatError("invalid_record", message) from None
     return record
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _document_id(value: object) -> str:

@@ -22,6 +22,10 @@ _CODES = """
 _TWO_LETTERS = dict(pair.split("-") for pair in _CODES.split())
 _NAMES = {"english": "en", "英文": "en", "chinese": "zh", "中文": "zh", "汉语": "zh"}
 
+_LONGEST = 35
+"""Characters of a code or tag (RFC 5646, 4.4.1). Each passage names its language: a name as long as
+a text would be there as often as there are passages."""
+
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -30,8 +34,8 @@ _CHINESE_SHARE = 0.2
 
 
 def two_letter(code: str) -> str:
-    """Return the ISO 639-1 code of an ISO 639-2 code, or the code itself where there is none."""
-    return _TWO_LETTERS.get(code, code)
+    """Return the ISO 639-1 code of an ISO 639-2 code, or the code itself, cut to _LONGEST."""
+    return _TWO_LETTERS.get(code, code[:_LONGEST])
 
 
 def normalised(name: str) -> str:

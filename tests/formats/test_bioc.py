@@ -215,7 +215,9 @@ def test_broken_documents_fail_alone(record: object, kind: str | None, words: st
         (bioc_json.FORMAT, "[1, 2]", ["not_bioc"]),
         (bioc_json.FORMAT, '{"documents": [{"id": "1"}, {"id": "2"', [None, "truncated"]),
         (bioc_json.FORMAT, '{"documents": [{"id": "1"}, nul]}', [None, "not_json"]),
-        (bioc_json.FORMAT, '{"documents": [{"id": "1", "x": ' + "[" * 200, ["not_json"]),
+        (bioc_json.FORMAT, '{"documents": [{"id": "1", "x": ' + "[" * 200, ["truncated"]),
+        (bioc_json.FORMAT, '{"documents": [{"id": "1"}, {"id": "2"}', [None, None, "truncated"]),
+        (bioc_json.FORMAT, "no JSON", ["not_json"]),
         (bioc_json.FORMAT, collection(RECORD) + " x", [None, "not_json"]),
         (bioc_xml.FORMAT, "", ["empty"]),
         (bioc_xml.FORMAT, "<html/>", ["not_bioc"]),
@@ -236,6 +238,127 @@ def test_broken_documents_fail_alone(record: object, kind: str | None, words: st
 def test_broken_files(format_: Format, data: str, kinds: list[str | None]) -> None:
     found = read(format_, data)
     assert [d.errors[0].kind if d.status == "failed" else None for d in found] == kinds
+
+
+LAYOUTS = {
+    "one line": lambda docs: '{"documents": [' + ", ".join(docs) + '], "key": "a"}',
+    "a line each": lambda docs: '{"documents": [\n' + ",\n".join(docs) + "\n]}\n",
+    "indented": lambda docs: '{\n "documents": [\n  ' + ",\n  ".join(docs) + "\n ]\n}",
+    "collections": lambda docs: '[{"documents": [' + ']},{"documents": ['.join(docs) + "]}]",
+}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '{"id": "b", "x": nul}',
+        '{"id": "b", "x": NaN}',
+        '{"id": "b" "x": 1}',
+        '{"id": "b", "x": [1,, 2]}',
+        '{"id": "b", "x": 1,}',
+        '{"id": "b", "x": "\\ud800"}',
+        '{"id": "b", "x": "\\q"}',
+        '{"id": "b", "x": "a \x01"}',
+        '{"id": "b", "x": "a\nb"}',
+        '{"id": "b", "x": "he said "no" twice"}',
+        '{"id": "b", "x": ' + "[" * 600 + "]" * 600 + "}",
+        '{"id": "b", "x": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"id": "b", "passages": [{"offset": ' + "9" * 5000 + "}]}",
+        '{"id": "b", "x": ' + "9" * 5000 + "}",
+        '{"id": "b", "passages": [{"offset": 0, "text": "x"]}',  # a bracket is missing
+        '{"id": "b", "passages": [{"offset": 0, "text": "x"}}',
+        '{"id": "b", "passages": []',
+        '{"id": "b", "passages": []], "x": 1}',  # or too many
+        "nul",
+        '"}, {"',
+    ],
+)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_wrong_with_one_document_hides_no_other(layout: str, bad: str) -> None:
+    good = [json.dumps({"id": str(n), "passages": [{"offset": 0, "text": '{"]'}]}) for n in (1, 2)]
+    data = LAYOUTS[layout]([good[0], bad, good[1]])
+    if layout == "collections" and bad.count("{") > bad.count("}"):
+        return  # what is open is closed by the collection's own brackets: they could be anybody's
+    found = read(bioc_json.FORMAT, data)
+    assert [d.document_id for d in found if d.status == "ok"] == ["1", "2"]
+    assert [d.status for d in found] == ["ok", "failed", "ok"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '{"id": "b", "passages": [{"offset": 0}}], "x": 1}',  # which bracket is too many?
+        '{"id": "b", "x": "no end}',
+        '{"id": "b", x": "no beginning"}',
+        '{"id": "b"}}',
+    ],
+)
+@pytest.mark.parametrize("layout", ["a line each", "indented"])
+def test_lines_of_documents_are_found_behind_any_damage(layout: str, bad: str) -> None:
+    good = [json.dumps({"id": str(n), "passages": []}) for n in (1, 2, 3)]
+    data = LAYOUTS[layout]([good[0], bad, good[1], good[2]])
+    found = read(bioc_json.FORMAT, data)
+    good_ones = [d.document_id for d in found if d.status == "ok" and d.document_id != "b"]
+    assert good_ones == ["1", "2", "3"]
+    assert any(d.status == "failed" for d in found)
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(st.sampled_from('a"\\{}[],:\n 中')),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["documents", "passages", "}", "a"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    documents=st.lists(JSON, max_size=4),
+    around=st.dictionaries(st.sampled_from(["key", "infons"]), JSON),
+    indent=st.sampled_from([None, 0, 2]),
+    before=st.booleans(),
+)
+def test_every_item_of_the_list_is_a_record_however_it_is_laid_out(
+    documents: list[object], around: dict[str, object], indent: int | None, before: bool
+) -> None:
+    one = {"documents": documents}
+    data = json.dumps(around | one if before else one | around, indent=indent)
+    records = list(bioc_json.scan(io.BytesIO(data.encode())))
+    if documents:
+        assert [record.fault for record in records] == [None] * len(documents)
+        assert [json.loads(record.data) for record in records] == documents
+    else:
+        assert [record.fault for record in records] == ["not_bioc"]
+
+
+def test_sentences_far_apart_do_not_become_a_text_of_blanks() -> None:
+    sentences = [{"offset": at, "text": "A."} for at in (0, 5, 100_000_000)]
+    record = {"id": "1", "passages": [{"offset": 0, "sentences": sentences[:2]}]}
+    far = {"id": "2", "passages": [{"offset": 0, "sentences": sentences}]}
+    near, failed = read(bioc_json.FORMAT, collection(record, far))
+    assert near.text == "A.   A."
+    assert (failed.status, failed.errors[0].kind) == ("failed", "too_large")
+    (from_line,) = read(json_lines.FORMAT, json.dumps(far))
+    (from_xml,) = read(bioc_xml.FORMAT, xml(far))
+    assert from_line.errors[0].kind == from_xml.errors[0].kind == "too_large"
+
+
+def test_infons_of_any_depth_are_metadata() -> None:
+    deep = "[" * 100_000
+    relation = {"id": "R", "infons": {"arguments": deep}, "nodes": [{"refid": "1", "role": "a"}]}
+    record = {"id": "1", "infons": {"labels": deep, "texts": '[{"a": 1}]'}, "passages": []}
+    (document,) = read(bioc_json.FORMAT, collection({**record, "relations": [relation]}))
+    assert document.status == "ok"
+    assert document.metadata == {"labels": deep, "texts": '[{"a": 1}]'}
+
+
+def test_infons_of_one_key_are_joined() -> None:
+    infons = "".join(f'<infon key="a">{n}</infon>' for n in range(5))
+    data = f"<collection><document><id>1</id>{infons}</document></collection>"
+    (document,) = read(bioc_xml.FORMAT, data)
+    assert document.metadata == {"a": "0; 1; 2; 3; 4"}
 
 
 def test_a_document_that_is_too_large_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:

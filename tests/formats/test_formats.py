@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import FORMATS, beside, format_of, markdown, named, recognised
+from taiyi_ray.errors import ConfigError, StorageGone
+from taiyi_ray.formats import (
+    FORMATS,
+    beside,
+    documents,
+    format_of,
+    markdown,
+    named,
+    raw_records,
+    recognised,
+)
 from taiyi_ray.formats.format import Format
-from taiyi_ray.records import Annotations, Document, Mention, passages
+from taiyi_ray.records import LONGEST_MESSAGE, Annotations, Document, Mention, passages
 from tests.formats.annotated import (
     annotated,
     check_contracts,
@@ -214,6 +227,72 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 def test_a_document_without_a_text_is_written_and_read(format_):
     back = read_back(format_, Document("1", passages([("title", "en", "")])), Annotations())
     assert (back.passages, back.gold, back.errors) == ([], Annotations(), [])
+
+
+def fail(*_: object) -> NoReturn:
+    raise ZeroDivisionError("x" * 5000)
+
+
+def test_an_error_that_nobody_expects_is_a_failed_row_and_is_logged_once(caplog):
+    jsonl = named("jsonl")
+    parsing = replace(jsonl, name="parsing", parse=fail)
+    found = read(parsing, '{"document_id": "1", "text": "x"}\n' * 3)
+    assert [d.status for d in found] == ["failed"] * 3
+    assert {(d.errors[0].kind, d.errors[0].where) for d in found} == {
+        ("unreadable", f"a.jsonl, record {n}") for n in range(3)
+    }
+    assert found[0].errors[0].message.startswith("ZeroDivisionError: xxx")
+    assert len(found[0].errors[0].message) == LONGEST_MESSAGE
+
+    def scan(stream):
+        yield from islice(jsonl.scan(stream), 2)
+        fail()
+
+    scanning = replace(jsonl, name="scanning", scan=scan)
+    found = read(scanning, '{"document_id": "1", "text": "x"}\n' * 3)
+    assert [d.errors[0].kind if d.errors else d.status for d in found] == [
+        *("ok", "ok", "unreadable")
+    ]
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 2
+    assert all("ZeroDivisionError" in text and "in fail" in text for text in logged)
+
+
+@pytest.mark.parametrize("error", [StorageGone("gone"), OSError(5, "disk"), MemoryError()])
+def test_what_the_place_cannot_give_is_no_record(error):
+    class Gone(io.BytesIO):
+        def read(self, *_):
+            raise error
+
+    for format_ in FORMATS:
+        with pytest.raises(type(error)):
+            list(raw_records(Gone(b"x" * 100), f"a{format_.suffixes[0]}", format_))
+
+
+def test_a_name_of_a_language_is_no_longer_than_a_tag():
+    text = {"text": "a"}
+    line = {"document_id": "1", "language": "x" * 100_000, "passages": [text] * 3}
+    (document,) = read(named("jsonl"), json.dumps(line))
+    assert {passage.language for passage in document.passages} == {"x" * 35}
+
+
+@pytest.mark.parametrize("ending", ["txt", "txt.gz"])
+def test_a_file_beside_is_bounded_as_any_other(ending):
+    packed = gzip.compress(bytes(17 << 20)) if ending == "txt.gz" else bytes(17 << 20)
+    name = "a.ann.gz" if ending == "txt.gz" else "a.ann"
+    data = gzip.compress(b"T1\tX 0 1\ta\n") if ending == "txt.gz" else b"T1\tX 0 1\ta\n"
+    (document,) = documents(
+        io.BytesIO(data), name, named("brat"), "s", 0, 9, read={f"a.{ending}": packed}.get
+    )
+    assert (document.status, document.errors[0].kind) == ("failed", "too_large")
+
+
+def test_mentions_that_say_no_text_are_not_the_whole_text_each():
+    whole = {"id": 0, "type": "x", "text": None, "start": 0, "end": 1 << 16}
+    line = {"document_id": "1", "text": "a" * (1 << 16), "mentions": [whole] * 1000}
+    (document,) = read(named("jsonl"), json.dumps(line))
+    assert len(document.gold.mentions) == (16 << 20) // (1 << 16)
+    assert "744 annotations without text" in document.errors[-1].message
 
 
 def test_the_documentation_has_the_table_of_formats():

@@ -13,12 +13,15 @@ from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from taiyi_ray.formats import documents, format_of, raw_records
-from taiyi_ray.records import DOCUMENT_SCHEMA, document_row
+from taiyi_ray.formats import FORMATS, documents, format_of, raw_records
+from taiyi_ray.formats.format import Format
+from taiyi_ray.records import DOCUMENT_SCHEMA, LONGEST_MESSAGE, document_row
+from tests.formats.annotated import check_contracts
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECONDS = 10
@@ -35,7 +38,9 @@ PIECES = [
     *("<!--", "-->", "<![CDATA[", "<?", "?>", "<!DOCTYPE", '"', "'", "\0", "\ufeff", "\udcff"),
     *("<i>", "</i>", "<i>" * 300, "<math>", "</AbstractText>", "<PubmedArticle>", "</PMID>"),
     *("</PubmedArticleSet>", "<DeleteCitation><PMID>1</PMID>", "9" * 400, "x" * 5000),
-    *("{", "}", "[" * 3000, '"text": ', "null", "1e999", "-0", "\\ud800", "\\u0000", "\n", "\r"),
+    *("{", "}", "[", "]", ",", ":", "\\", "|", "\t", "[" * 100_000, "[" * 600 + "]" * 600),
+    *("9" * 5000, "-1", "1e400", "99999999", "\n\n", '"offset": 99999999', "T1\tX 0 9;0 9\ta\n"),
+    *('"text": ', "null", "1e999", "-0", "\\ud800", "\\u0000", "\n", "\r"),
     f"<!DOCTYPE PubmedArticleSet [{BOMB}]>",
     '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
 ]
@@ -92,17 +97,17 @@ class Hang(BaseException):
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
+def bounded(memory: int = MEMORY, seconds: int = SECONDS) -> Iterator[None]:
     """Limit what one input may take."""
 
     def hang(*_: object) -> None:
-        raise Hang(f"an input took more than {SECONDS} seconds of the processor")
+        raise Hang(f"an input took more than {seconds} seconds of the processor")
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = signal.signal(signal.SIGVTALRM, hang)
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, limits[1]))
-    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + memory, limits[1]))
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
@@ -150,6 +155,86 @@ def fuzz(name: str, examples: int) -> int:
 
     one()
     return broken
+
+
+def packed(rows: list[dict[str, object]]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+BIOC = """{"id": "%s", "infons": {"labels": "[]"}, "passages": [{"offset": 0, "infons":
+{"type": "title"}, "text": "TNF in mice", "annotations": [{"id": "1", "infons": {"type": "Gene",
+"identifier": "7124"}, "text": "TNF", "locations": [{"offset": 0, "length": 3}]}]}, {"offset": 12,
+"sentences": [{"offset": 12, "text": "A one."}, {"offset": 20, "text": "B two."}]}],
+"relations": [{"id": "R1", "infons": {"type": "x", "arguments": "[]"}, "nodes": [{"refid": "1",
+"role": "a"}]}]}"""
+WHOLE: dict[str, bytes] = {
+    "pubmed": b"".join(samples("pubmed-sample.xml")[:1]),
+    "jats": b"""<article xml:lang="en"><front><article-meta><article-id pub-id-type="pmid">1
+</article-id><title-group><article-title>T <i>x</i></article-title></title-group><abstract><p>An
+abstract.</p></abstract></article-meta></front><body><sec><title>Results</title><p>A <math><mi>x
+</mi></math>.</p><table-wrap><table><tr><td>a</td></tr></table></table-wrap></sec></body>
+</article>""",
+    "bioc-xml": b"""<collection><document><id>1</id><infon key="a">b</infon><passage><infon
+key="type">title</infon><offset>0</offset><text>TNF in mice</text><annotation id="1"><infon
+key="type">Gene</infon><location offset="0" length="3"/><text>TNF</text></annotation></passage>
+<relation id="R1"><node refid="1" role="a"/><node refid="1" role="b"/></relation></document>
+<document><id>2</id></document></collection>""",
+    "bioc-json": f'{{"documents": [\n{BIOC % 1},\n{BIOC % 2}\n]}}'.encode(),
+    "pubtator": b"1|t|TNF in mice\n1|a|A\n1\t0\t3\tTNF\tGene\t7124\n1\tx\t7124\t7124\n\n2|t|x\n",
+    "brat": b"T1\tGene 0 3;4 6\tTNF in\nE1\tX:T1 A:T1\nR1\tx Arg1:T1 Arg2:T1\nN1\tR T1 a:b\tc\n",
+    "jsonl": b"".join(samples("chinese-sample.jsonl")[:1]),
+    "parquet": packed([{"document_id": n, "text": "a" * n, "tags": ["x"]} for n in range(9)]),
+    "text": "TNF in mice 中\n".encode(),
+}
+
+
+@pytest.mark.parametrize("format_", FORMATS, ids=lambda format_: format_.name)
+def test_whatever_the_bytes_each_record_is_a_row_and_a_failed_one_says_why(format_: Format) -> None:
+    path = f"a{format_.suffixes[0]}"
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        st.just(WHOLE[format_.name]) | st.binary(max_size=300),
+        st.lists(MUTATION, max_size=5),
+        st.sampled_from([b"TNF in mice", b"\xff\0", b"", "中".encode() * 5000]),
+    )
+    def one(data: bytes, mutations: list[tuple[str, float, int | str]], text: bytes) -> None:
+        for mutation in mutations:
+            data = mutate(data, mutation)
+        files = {"a.txt": text}
+        # Arrow takes address space that it does not use.
+        with bounded(4 << 30 if format_.name == "parquet" else MEMORY):
+            records = list(raw_records(io.BytesIO(data), path, format_, files.get))
+            found = list(
+                documents(io.BytesIO(data), path, format_, "s", 0, 1 << 40, read=files.get)
+            )
+            pa.Table.from_pylist([document_row(d) for d in found], DOCUMENT_SCHEMA)
+        assert [document.position for document in found] == list(range(len(records)))
+        for record, document in zip(records, found, strict=True):
+            assert document.status in ("ok", "deleted", "failed")
+            assert len(document.text) <= record.size + 1
+            if document.status == "failed":
+                (error,) = document.errors
+                assert error.kind and 0 < len(error.message) <= LONGEST_MESSAGE
+            else:
+                check_contracts(document)
+
+    one()
+
+
+REPEATED = ["\n", "{", "[", "<", "1|t|\n", '{"a":', "T1\t", '"', "[[],", "x\n"]
+
+
+@pytest.mark.parametrize("format_", FORMATS, ids=lambda format_: format_.name)
+def test_a_long_run_of_anything_takes_little_memory(format_: Format) -> None:
+    path = f"a{format_.suffixes[0]}"
+    for piece in REPEATED:
+        data = piece.encode() * ((1 << 18) // len(piece))
+        with bounded(4 << 30 if format_.name == "parquet" else MEMORY):
+            for _ in documents(io.BytesIO(data), path, format_, "s", 0, 99):
+                pass
 
 
 NAMES = ["pubmed-sample.xml", "chinese-sample.jsonl"]

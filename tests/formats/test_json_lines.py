@@ -113,7 +113,7 @@ def test_a_line_that_is_too_long(chunk: int, monkeypatch: pytest.MonkeyPatch) ->
         (b"{", "not_json", "line 1 column 2"),
         (b'{"a": NaN}', "not_json", "NaN is not a JSON number"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not_json", "4300"),
-        (b'{"a": ' + b"[" * 100_000, "not_json", "recursion"),
+        (b'{"a": ' + b"[" * 100_000, "not_json", "nested more than 100 deep"),
         (b"[]", "invalid_record", "expected an object, found a list"),
         (b"null", "invalid_record", "found null"),
         (b'{"text": "x"}', "no_document_id", "no document_id"),

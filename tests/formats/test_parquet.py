@@ -122,6 +122,72 @@ def test_broken_files(data: bytes, kinds: list[str]) -> None:
     assert all(d.gold == Annotations() for d in found)
 
 
+FAR = pa.array([1, 2**31 - 1, 2], pa.date32())
+NOT_UTF8 = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
+
+
+@pytest.mark.parametrize(("name", "values"), [("when", FAR), ("note", NOT_UTF8)])
+def test_a_value_that_cannot_be_read_fails_its_row_alone(name: str, values: pa.Array) -> None:
+    buffer = io.BytesIO()
+    table = pa.table({"document_id": ["1", "2", "3"], "text": ["a", "b", "c"], name: values})
+    pq.write_table(table, buffer)
+    found = read(parquet.FORMAT, buffer.getvalue())
+    assert [(d.document_id, d.status) for d in found] == [
+        *(("1", "ok"), (None, "failed"), ("3", "ok"))
+    ]
+    assert found[1].errors[0].kind == "invalid_record"
+
+
+def again(value: str, times: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * times, pa.int32()), pa.array([value]))
+
+
+LONG = 12 << 20
+IDS = [str(n) for n in range(64)]
+NAMED_AGAIN = pa.ListArray.from_arrays(pa.array([0, 500, 501], pa.int32()), again("x" * LONG, 501))
+NOTHING = pa.ListArray.from_arrays(pa.array([0, 2 << 20], pa.int32()), pa.nulls(2 << 20, pa.int8()))
+SMALL_AND_HUGE: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "one value of 70 MB": ({"document_id": ["1"], "text": ["x" * (70 << 20)]}, {}, ["too_large"]),
+    "the same text in each row": (
+        {"document_id": IDS, "text": again("x" * LONG, 64)}, {}, ["ok"] * 5 + ["too_large"],
+    ),
+    "a text as long as the one before": (
+        {"document_id": IDS, "text": ["x" * LONG] * 64},
+        {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}},
+        ["ok"] * 5 + ["too_large"],
+    ),
+    "a long value named again in a list": (
+        {"document_id": ["1", "2"], "text": ["a", "b"], "tags": NAMED_AGAIN}, {},
+        ["too_large", "ok"],
+    ),
+    "a list of two million nothings": (
+        {"document_id": ["1"], "text": ["a"], "tags": NOTHING}, {}, ["too_large"],
+    ),
+    "two million rows of nothing": ({"x": pa.nulls(2 << 20, pa.int8())}, {}, ["too_large"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL_AND_HUGE)
+def test_a_small_file_does_not_become_huge(name: str) -> None:
+    columns, options, expected = SMALL_AND_HUGE[name]
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd", **options)
+    assert len(buffer.getvalue()) < 30_000
+    before = pa.total_allocated_bytes()
+    pool = pa.default_memory_pool()
+    found, most = [], 0
+    for document in documents(buffer, "a.parquet", parquet.FORMAT, "s", 0, 1 << 40):
+        found.append("ok" if document.status == "ok" else document.errors[0].kind)
+        most = max(most, pool.bytes_allocated() - before)
+    assert found == expected
+    assert most < 4 * (16 << 20) + (16 << 20)
+
+
+def test_bytes_are_not_even_read() -> None:
+    data = file_of([{"document_id": n, "text": "x", "scan": bytes(1 << 20)} for n in range(80)])
+    assert [d.status for d in read(parquet.FORMAT, data)] == ["ok"] * 80
+
+
 def test_gzip_around_it_is_refused_by_name() -> None:
     data = gzip.compress(file_of([{"document_id": "1", "text": "x"}]))
     (document,) = read(parquet.FORMAT, data, "a.parquet.gz")
