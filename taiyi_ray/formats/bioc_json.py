@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 from taiyi_ray.formats import bioc
 from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord, Writer, Written
 from taiyi_ray.formats.json_lines import json_object
+from taiyi_ray.formats.unmarked import unmarked
 from taiyi_ray.records import Annotations, Document
 
 _HOLDERS: Final = frozenset({b"documents", b"PubTator3"})
