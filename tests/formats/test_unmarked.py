@@ -13,7 +13,8 @@ from tests.formats.test_formats import Trickle
 
 
 @given(
-    st.text(max_size=12).filter(lambda text: not text.startswith("\ufeff")),
+    # UTF-16 with its mark and a NUL first begins as UTF-32 does.
+    st.text(max_size=12).filter(lambda text: not text.startswith(("\ufeff", "\0"))),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]),
     st.integers(1, 9),
     st.integers(1, 9),
