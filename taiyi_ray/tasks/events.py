@@ -184,7 +184,7 @@ def _bodies(text: str, question: Question) -> Iterator[tuple[EventType | None, P
             item = items.unlisted(line)
             known = language == "zh" or item is not line or line.text[0] in _OPENING
             line = item
-        if not line.text or nothing.is_said(line.text, labels):
+        if not line.text or lines.says_nothing(line.text, labels):
             continue
         type_ = current if known else only
         if language == "zh":

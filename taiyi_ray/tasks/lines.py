@@ -138,9 +138,20 @@ def read(
             items[current].append(item)
         elif single and not _COLON.search(line.text):
             items[0].append(line)
-        elif not nothing.is_said(line.text, labels):
+        elif not says_nothing(line.text, labels):
             problem = "invalid"
     return items, problem
+
+
+def says_nothing(text: str, labels: Sequence[str]) -> bool:
+    """Whether a line names no item, also behind a head of the model's own: `Result: none.`
+
+    Args:
+        labels: what was asked for.
+    """
+    colon = _COLON.search(text)
+    behind = text[colon.end() :] if colon else ""
+    return nothing.is_said(text, labels) or nothing.is_said(behind, labels)
 
 
 def _introduced(line: Piece, label: str) -> Piece | None:

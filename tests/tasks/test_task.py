@@ -285,6 +285,7 @@ def test_a_wording_of_nothing_is_nothing_in_every_list(name: str, data: st.DataO
     head = LIST_HEADS[name][language]
     label = head.strip(" :：")
     heads = ["", head, head.upper(), f"**{label}**: ", f"**{label}：**", f"- {head}", f"{head}\n- "]
+    heads += ["Result: ", "结果："]  # of the model's own
     answer = draw(heads) + wording
     parsed = TASKS[name].parse(answer, question, document)
     assert (parsed.annotations, parsed.problem) == (Annotations(), None), answer
