@@ -218,6 +218,7 @@ def test_whatever_the_bytes_each_record_is_a_row_and_a_failed_one_says_why(forma
             if document.status == "failed":
                 (error,) = document.errors
                 assert error.kind and 0 < len(error.message) <= LONGEST_MESSAGE
+                assert error.kind != "unreadable", error.message  # a fault of ours
             else:
                 check_contracts(document)
 
