@@ -42,6 +42,7 @@ _CLOSING = " \t.,:;。，、：；!！"
 _CERTAIN = re.compile(r"\s*[；、]\s*")
 _LIKELY = re.compile(
     r"\s*[；、，]\s*(?:and\s+|or\s+)?|\s*,\s+(?:and\s+|or\s+)?|,(?=[*_`\"“'‘「『\u3400-\u9fff])"
+    r"|(?<=[\u3400-\u9fff]),"
 )
 _COMMA = re.compile("[,，]")
 _BETWEEN = (", ", "，", ",")
