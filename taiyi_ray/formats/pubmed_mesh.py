@@ -2,7 +2,8 @@
 
 A third of a citation is its MeshHeadingList, and most of what stands in there stands in others too:
 Humans, Female, Adult, drug therapy. So the list is cut at the ends of its DescriptorNames and
-QualifierNames, and what a piece comes to is remembered.
+QualifierNames, and what a piece comes to is remembered. Like `pubmed_short`, which says what the
+two are worth, this module is here for speed alone.
 """
 
 from __future__ import annotations

@@ -364,17 +364,22 @@ def accepted(header: str | None) -> str:
         Problem: 406, none of those that it names is known.
     """
     known = ["application/json", *MEDIA_TYPES]
-    wanted: list[tuple[float, str]] = []
-    for part in (header or "*/*").split(","):
-        media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    liked: dict[str, tuple[float, int]] = {}
+    for order, part in enumerate((header or "*/*").split(",")):
+        media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
         stated = next((p[2:] for p in parameters if p.startswith("q=")), "1")
         with suppress(ValueError):
-            wanted.append((float(stated), media_type))
-    for quality, media_type in sorted(wanted, key=lambda w: -w[0]):
-        if quality > 0 and media_type in ("*/*", "application/*"):
-            return known[0]
-        if quality > 0 and media_type in known:
-            return media_type
+            if float(stated) >= 0:  # not for `nan`
+                liked.setdefault(media_range, (float(stated), -order))
+
+    def quality(media_type: str) -> tuple[float, int]:
+        """What the narrowest range that holds it says; of equal ones the first is meant."""
+        ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+        return next((liked[one] for one in ranges if one in liked), (0, 0))
+
+    best = max(known, key=quality)
+    if quality(best)[0] > 0:
+        return best
     raise Problem(406, f"the answer can be any of {', '.join(known)}")
 
 

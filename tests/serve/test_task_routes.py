@@ -508,6 +508,15 @@ def test_every_format_that_is_written_can_be_asked_for():
         ("application/json;q=0.1, application/bioc+xml;q=0.9", "application/bioc+xml"),
         ("APPLICATION/JSON", "application/json"),
         ("application/jsonl;q=0, application/json", "application/json"),
+        ("application/jsonl;q=0.5, */*", "application/json"),
+        ("text/x-pubtator, application/json, */*", "text/x-pubtator"),
+        ("application/json, text/plain, */*", "application/json"),
+        ("application/json; charset=utf-8", "application/json"),
+        ("text/*, application/json;q=0.1", "text/x-pubtator"),
+        ("*/*, application/json;q=0", "application/bioc+xml"),
+        ("application/json;q=0, application/*;q=0.3", "application/bioc+xml"),
+        ("application/json;q=nan, text/x-pubtator;q=0.1", "text/x-pubtator"),
+        ("application/json;q=x, text/x-pubtator;q=0.1", "text/x-pubtator"),
     ],
 )
 def test_the_answer_has_the_form_that_is_liked_best(header, expected):
