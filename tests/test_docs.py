@@ -108,3 +108,15 @@ def test_headings_are_named_as_github_names_them() -> None:
 
 def test_readme_fits_on_three_screens() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, ahead = set(), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        for token in tokens(page.read_text(encoding="utf-8")):
+            target = (page.parent / str(token.attrGet("href") or "").partition("#")[0]).resolve()
+            if target.suffix == ".md" and target in PAGES and target not in reached:
+                ahead.append(target)
+    assert set(PAGES) - reached == set()
