@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import runpy
 import shlex
@@ -18,6 +19,7 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = runpy.run_path(str(ROOT / "docs" / "tables.py"))
+PICTURE = runpy.run_path(str(ROOT / "docs" / "picture.py"))
 COMMANDS = runpy.run_path(str(ROOT / "docs" / "cli.py"))
 PAGES = [
     ROOT / name
@@ -63,6 +65,19 @@ def test_every_option_stands_on_the_page_of_commands_with_its_default(name: str)
         assert option.help in line
         # Most defaults are those of the settings, and stand in the help.
         assert option.default in (None, False) or f"default: {option.default}" in line
+
+
+def test_the_picture_of_the_readme_shows_answers_that_are_read_as_they_say() -> None:
+    for shown in asyncio.run(PICTURE["annotated"]()):
+        assert (shown.status, shown.errors) == ("ok", [])
+        text = shown.document.text
+        answered = "\n".join(answer.raw for answer in shown.answers)
+        assert len(shown.annotations.relations) == 2
+        for mention in shown.annotations.mentions:
+            assert mention.text == text[mention.start : mention.end]
+            assert mention.text in answered
+    assert "Relations" in PICTURE["page"]()
+    assert (ROOT / "docs" / "report.png").stat().st_size < 300_000
 
 
 def tokens(text: str) -> Iterator[Token]:
