@@ -19,7 +19,6 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = runpy.run_path(str(ROOT / "docs" / "tables.py"))
-PICTURE = runpy.run_path(str(ROOT / "docs" / "picture.py"))
 COMMANDS = runpy.run_path(str(ROOT / "docs" / "cli.py"))
 PAGES = [
     ROOT / name
@@ -68,7 +67,8 @@ def test_every_option_stands_on_the_page_of_commands_with_its_default(name: str)
 
 
 def test_the_picture_of_the_readme_shows_answers_that_are_read_as_they_say() -> None:
-    for shown in asyncio.run(PICTURE["annotated"]()):
+    picture = runpy.run_path(str(ROOT / "docs" / "picture.py"))
+    for shown in asyncio.run(picture["annotated"]()):
         assert (shown.status, shown.errors) == ("ok", [])
         text = shown.document.text
         answered = "\n".join(answer.raw for answer in shown.answers)
@@ -76,7 +76,7 @@ def test_the_picture_of_the_readme_shows_answers_that_are_read_as_they_say() -> 
         for mention in shown.annotations.mentions:
             assert mention.text == text[mention.start : mention.end]
             assert mention.text in answered
-    assert "Relations" in PICTURE["page"]()
+    assert "Relations" in picture["page"]()
     assert (ROOT / "docs" / "report.png").stat().st_size < 300_000
 
 
