@@ -122,6 +122,7 @@ docs: $(INSTALLED_DEV)  ## write the parts of docs/ that come from the code and 
 	  > docs/columns.md
 	$(BIN)/python -c 'from taiyi_ray.tasks.manual import manual as m; print(m(), end="")' \
 	  > docs/tasks.md
+	$(BIN)/python docs/cli.py > docs/cli.md
 	$(BIN)/python docs/licences.py > docs/licences.md
 	$(BIN)/python docs/tables.py
 

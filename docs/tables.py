@@ -1,4 +1,4 @@
-"""Write the tables that come from the code into the pages that show them (`make docs`)."""
+"""Write the parts that come from elsewhere into the pages that show them (`make docs`)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,44 @@ from collections.abc import Callable
 from pathlib import Path
 
 from taiyi_ray import formats
-from taiyi_ray.tasks import manual
+from taiyi_ray.engine import http
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "formats.md")
-TABLES: dict[str, Callable[[], str]] = {"formats": formats.markdown, "tasks": manual.table}
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("annotate", "formats", "sql"))
 
-_PLACE = re.compile(r"(<!-- ([a-z]+): begin -->\n).*?(<!-- \2: end -->)", re.DOTALL)
+_MARKED = re.compile(r"(<!-- ([a-z]+): begin -->\n).*?(<!-- \2: end -->)", re.DOTALL)
+
+
+def _questions() -> str:
+    """The statements of examples/questions.sql, without the comment on the file itself."""
+    text = (ROOT / "examples" / "questions.sql").read_text(encoding="utf-8")
+    return f"```sql\n{text.partition(chr(10) * 2)[2].rstrip()}\n```\n"
+
+
+def _http() -> str:
+    """The arguments of the engine that asks a server."""
+    rows = [
+        f"| `{name}` | {field.default or ''} | {field.description} |"
+        for name, field in http.Arguments.model_fields.items()
+    ]
+    return "\n".join(["| Argument | Default | Meaning |", "|---|---|---|", *rows, ""])
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "formats": formats.markdown,
+    "http": _http,
+    "questions": _questions,
+}
 
 
 def filled(text: str) -> str:
-    """The text of a page with every table as the code says."""
-    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}{place[3]}", text)
+    """The text of a page with every marked part as its origin has it."""
+    return _MARKED.sub(lambda part: f"{part[1]}{PARTS[part[2]]()}{part[3]}", text)
+
+
+def emptied(text: str) -> str:
+    """The text of a page with nothing in its marked parts."""
+    return _MARKED.sub(r"\1\3", text)
 
 
 if __name__ == "__main__":

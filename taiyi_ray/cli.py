@@ -114,8 +114,8 @@ _EngineArg = Annotated[
     typer.Option(
         "--engine-arg",
         metavar="NAME=VALUE",
-        help="further argument of the engine (vLLM's AsyncEngineArgs; see README for http), "
-        "may be repeated",
+        help="further argument of the engine (vLLM's AsyncEngineArgs; docs/annotate.md has "
+        "those of http), may be repeated",
     ),
 ]
 _Config = Annotated[
@@ -220,6 +220,8 @@ def plan(
     kind of GPU (--gpu) is such a one.
 
     Example: taiyi-ray plan pubmed/ --model path/to/model --run out/run.json --price 1.86
+
+    Exit codes: 0 shown, 2 something to change, 4 the store does not answer: run it again.
     """
     import json
 
@@ -258,7 +260,8 @@ def status(
 
     Example: taiyi-ray status s3://bucket/out --watch
 
-    Exit codes: 0 shown (of a job that does not exist yet, too), 2 something to change.
+    Exit codes: 0 shown (of a job that does not exist yet, too), 2 something to change,
+    4 the store does not answer: run it again, 130 interrupted.
     """
     import json
 
@@ -300,6 +303,8 @@ def export(
     Example: taiyi-ray export out --format bioc-json --to exported
 
     Documents that failed or were deleted are left out; what the format cannot hold is counted.
+
+    Exit codes: 0 written, 2 something to change, 4 the store does not answer: run it again.
     """
     from taiyi_ray.annotate.export import export as write
 

@@ -231,11 +231,6 @@ def test_questions(database: duckdb.DuckDBPyConnection) -> None:
     ]
 
 
-def test_the_readme_shows_the_questions_as_they_are() -> None:
-    questions = (EXAMPLES / "questions.sql").read_text("utf-8").partition("\n\n")[2].rstrip()
-    assert f"```sql\n{questions}\n```" in (EXAMPLES.parent / "README.md").read_text("utf-8")
-
-
 def test_the_views_follow_the_variable_and_have_a_default(
     database: duckdb.DuckDBPyConnection, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

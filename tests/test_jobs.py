@@ -67,7 +67,9 @@ def test_every_script_says_how_it_is_submitted(script):
     line = command(script)
     assert line.startswith("ray job submit --runtime-env jobs/runtime_env.yaml -- python jobs/")
     assert f"python jobs/{script.name} " in line
-    assert line in " ".join((ROOT / "README.md").read_text().replace("\\\n", " ").split())
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    shown = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    assert line in " ".join(shown.replace("\\\n", " ").split())
 
 
 def test_a_job_carries_the_package_and_nothing_else(head, bucket, line):

@@ -66,9 +66,16 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    most_in_flight: int = Field(256, ge=1, le=1000)
+    most_in_flight: int = Field(
+        256, ge=1, le=1000, description="questions that each engine asks at once, at most"
+    )
     timeout: float = Field(240.0, gt=0, description="seconds until an answer is given up")
-    retries: int = Field(12, ge=0, description="of one question; twelve take about a minute")
+    retries: int = Field(
+        12,
+        ge=0,
+        description="how often a question is asked again: 12 take about a minute, 60 some seven "
+        "minutes, in which a server can restart",
+    )
     extra_body: dict[str, JsonValue] = Field({}, description="further fields of each request")
 
 

@@ -277,7 +277,7 @@ def _stem(path: str, format_: Format) -> str:
 
 
 def markdown() -> str:
-    """The formats as a table: for README.md and docs/formats.md, which a test keeps equal to it."""
+    """The formats as a table: for docs/formats.md, which a test keeps equal to it."""
     lines = ["| Format | Endings | A record | Written | Lost in writing |", "|---|---|---|---|---|"]
     for format_ in FORMATS:
         endings = " ".join(f"`{suffix}`" for suffix in format_.suffixes)
