@@ -27,13 +27,6 @@ FAKE = ("--engine", "fake")
 RAY = ("ray::", "raylet", "gcs_server")
 
 
-@pytest.fixture
-def joined(ray_cluster, monkeypatch):
-    """The commands of this test join the tests' cluster: it starts faster than one of their own."""
-    for name, value in ray_cluster.items():
-        monkeypatch.setenv(name, value)
-
-
 def wait_for_units(output: Path, number: int, process, seconds: float = 150) -> None:
     until = time.monotonic() + seconds
     while len(unit_files(output)) < number:

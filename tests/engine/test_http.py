@@ -570,12 +570,6 @@ def test_as_many_are_in_flight_as_the_server_answers_well(play):
 # ----------------------------------------------------------------------------------- the corpus job
 
 
-@pytest.fixture
-def joined(ray_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in ray_cluster.items():
-        monkeypatch.setenv(name, value)
-
-
 def test_an_outage_blames_no_document_and_the_same_command_goes_on(
     joined, play, tmp_path, monkeypatch
 ):
