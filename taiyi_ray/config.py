@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, nearest
 
 Key = Literal["document_id", "text", "passages", "title", "language", "version", "metadata"]
@@ -331,6 +332,31 @@ def _texts(value: dict[str, str] | list[str] | str | None) -> list[str]:
     return [value] if isinstance(value, str) else value or []
 
 
+def read_yaml(option: str, path: str) -> Any:
+    """Read the YAML file that an option names, here or at an s3:// address.
+
+    Args:
+        option: as it is written on the command line, for the errors.
+
+    Raises:
+        ConfigError: it is not there, cannot be read, or is no YAML in UTF-8.
+        StorageError: the store of its address cannot be read.
+    """
+    address = storage.absolute(path)
+    try:
+        # Not `storage.read`, to which a pipe, as in `--config <(make-it)`, is no file.
+        here = storage.is_local(address)
+        data = Path(address).read_bytes() if here else storage.read(address)
+        if data is None:
+            raise ConfigError(f"{option} {path}: no such file")
+        return yaml.safe_load(data.decode())
+    except OSError as error:
+        raise ConfigError(f"{option} {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{option} {path}: not YAML in UTF-8: {reason}") from error
+
+
 def load(kind: type[Config], path: str | None, flags: dict[str, Any]) -> Config:
     """Build a configuration: the YAML file's values, then the flags that were given.
 
@@ -339,13 +365,7 @@ def load(kind: type[Config], path: str | None, flags: dict[str, Any]) -> Config:
     """
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"--config {path}: {error.strerror}") from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"--config {path}: not YAML in UTF-8: {reason}") from error
+        loaded = read_yaml("--config", path)
         if not isinstance(loaded, dict):
             raise ConfigError(f"--config {path}: expected keys and values, as in `tasks: [ner]`")
         values = loaded
