@@ -16,6 +16,7 @@ from taiyi_ray.engine import Completion, Engine, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.forms import running
 from taiyi_ray.records import (
+    NOT_APPLICABLE,
     SEPARATOR,
     Annotations,
     Answer,
@@ -54,9 +55,6 @@ _INSTRUCTION = 1000
 """Characters, more or less, of an instruction around a document's own question."""
 _CHARACTERS_A_TOKEN = {"en": 3, "zh": 1}
 """The fewest that are usual; prompts are measured by it where none is made."""
-
-NOT_APPLICABLE = "not_applicable"
-"""The kind of the entries in `errors` that say why a task had nothing to ask: nothing failed."""
 
 
 @dataclass(slots=True)

@@ -23,10 +23,10 @@ from typing import Any, BinaryIO, cast
 from rich.table import Table
 
 from taiyi_ray import models, storage
-from taiyi_ray.annotate import sources
-from taiyi_ray.annotate.sources import SourceFile
 from taiyi_ray.annotator import Annotator
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus import sources
+from taiyi_ray.corpus.sources import SourceFile
 from taiyi_ray.engine import Completion, Prompt
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats import document_of, raw_records, recognised

@@ -14,13 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import Output, day_of
-from taiyi_ray.annotate.plan import Plan, load_job, load_plan
+from taiyi_ray.corpus.output import Output, day_of
+from taiyi_ray.corpus.plan import Plan, load_job, load_plan
+from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats import WRITTEN
 from taiyi_ray.formats.format import Writer, Written
 from taiyi_ray.records import annotations_from_row, document_from_row
-from taiyi_ray.units import Unit
 
 _LONGEST_NAME = 150
 

@@ -21,10 +21,16 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from taiyi_ray import cluster, models, placement, storage
-from taiyi_ray.annotate import sources
 from taiyi_ray.annotate.interrupts import Watchdog, terminable
-from taiyi_ray.annotate.output import Output, Totals, UnitFile, new_run_id, verify
-from taiyi_ray.annotate.plan import (
+from taiyi_ray.annotate.output import JobOutput
+from taiyi_ray.annotate.progress import JobProgress, summary
+from taiyi_ray.annotate.report import sample_rows, write_report
+from taiyi_ray.annotate.status import BEAT
+from taiyi_ray.annotate.workers import COUNTED, unit_row
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus import sources
+from taiyi_ray.corpus.output import Totals, UnitFile, new_run_id, verify
+from taiyi_ray.corpus.plan import (
     Job,
     Plan,
     Scanned,
@@ -36,16 +42,11 @@ from taiyi_ray.annotate.plan import (
     put_job,
     record_sizes,
 )
-from taiyi_ray.annotate.progress import JobProgress, summary
-from taiyi_ray.annotate.report import sample_rows, write_report
-from taiyi_ray.annotate.status import BEAT
-from taiyi_ray.annotate.workers import COUNTED, unit_row
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
 from taiyi_ray.fingerprint import differences, fingerprint, identity
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Assignment
-from taiyi_ray.units import Unit
 
 EXECUTION_UNITS = 1000
 """Units of one Ray Data execution: its driver's memory grows with its blocks."""
@@ -77,7 +78,7 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     corpus = sources.find(config.inputs, config.output)
     for note in corpus.notes():
         console.print(f"note: {note}")
-    output = Output(config.output)
+    output = JobOutput(config.output)
     if not dry_run:
         storage.probe(output.place)
     model = _model(config, fresh=config.retry_failed or load_job(output.place) is None)
@@ -156,7 +157,7 @@ def _settled(config: AnnotateConfig, model: _Model) -> AnnotateConfig:
 
 def _planned(
     config: AnnotateConfig,
-    output: Output,
+    output: JobOutput,
     values: dict[str, Any],
     corpus: sources.Corpus,
     *,
@@ -222,7 +223,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _print_plan(console: Console, config: AnnotateConfig, plan: Plan, output: Output) -> None:
+def _print_plan(console: Console, config: AnnotateConfig, plan: Plan, output: JobOutput) -> None:
     sys.stdout.write(config.model_dump_json(indent=1) + "\n")
     units = list(plan.units())
     there = output.committed()
@@ -242,7 +243,7 @@ class _Run:
     config: AnnotateConfig
     assignments: Sequence[Assignment]
     model: _Model
-    output: Output
+    output: JobOutput
     plan: Plan
     fingerprint: str
     console: Console

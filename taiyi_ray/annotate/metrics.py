@@ -11,7 +11,7 @@ import time
 from collections.abc import Sized
 from typing import Any
 
-from taiyi_ray.annotate.output import Totals
+from taiyi_ray.corpus.output import Totals
 
 METRICS = {
     "taiyi_ray_units_total": "units committed",

@@ -16,13 +16,14 @@ from typing import Any, NoReturn
 import pyarrow as pa
 from pydantic import SecretStr
 
-from taiyi_ray import models, storage
+from taiyi_ray import models
 from taiyi_ray.annotate.metrics import Metrics
-from taiyi_ray.annotate.output import Output, Totals
-from taiyi_ray.annotate.plan import PlannedSource
-from taiyi_ray.annotate.sources import check_unchanged_there, read_beside
+from taiyi_ray.annotate.output import JobOutput
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus.output import Totals
+from taiyi_ray.corpus.plan import PlannedSource, opened
+from taiyi_ray.corpus.units import Unit
 from taiyi_ray.engine import Engine, engine_of, logged_error
 from taiyi_ray.errors import (
     ConfigError,
@@ -33,7 +34,6 @@ from taiyi_ray.errors import (
     StorageGone,
     TaiyiError,
 )
-from taiyi_ray.formats import documents, named
 from taiyi_ray.records import (
     DOCUMENT_SCHEMA,
     Document,
@@ -43,7 +43,6 @@ from taiyi_ray.records import (
     document_row,
 )
 from taiyi_ray.tasks.task import Assignment
-from taiyi_ray.units import Unit
 
 _log = logging.getLogger(__name__)
 
@@ -95,16 +94,9 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     with ExitStack() as stack:
         found: Iterator[Document] = iter(())
         try:
-            check_unchanged_there(planned)
-            found = documents(
-                stack.enter_context(storage.open_read(planned.path)),
-                planned.path,
-                named(planned.format),
-                units[0].source,
-                units[0].first,
-                units[-1].last,
-                read=read_beside,
-                columns=json.loads(row["units"][0]["columns"]),
+            columns = json.loads(row["units"][0]["columns"])
+            found = stack.enter_context(
+                opened(planned, units[0].first, units[-1].last, columns=columns)
             )
         except (TaiyiError, OSError) as fault:
             error, gone = str(fault), isinstance(fault, StorageGone)
@@ -213,7 +205,7 @@ class AnnotateUnits:
             return
         self._ready = time.time()
         self._annotator = Annotator(self._engine, assignments, config.max_tokens)
-        self._output = Output(config.output)
+        self._output = JobOutput(config.output)
         self._marks: dict[str, list[str]] | None = None
         """Listed once: an actor leaves marks only as its last deed, for those after it."""
         self._provenance = {"run_id": run_id, "fingerprint": fingerprint}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taiyi_ray.annotate.sources import find
+from taiyi_ray.corpus.sources import find
 from taiyi_ray.records import SCHEMA
 from taiyi_ray.tasks import TASKS
 from tests.annotate.jobs import (

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import Output, Totals, verify
+from taiyi_ray.annotate.output import JobOutput
 from taiyi_ray.annotate.report import sample_rows, write_report
 from taiyi_ray.annotator import Annotated
+from taiyi_ray.corpus.output import Totals, verify
+from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import (
     SCHEMA,
@@ -30,7 +32,6 @@ from taiyi_ray.records import (
     Text,
     passages,
 )
-from taiyi_ray.units import Unit
 
 SOURCE = "a%2F病历.jsonl-01234567"
 
@@ -79,15 +80,15 @@ def rows(of: Unit, run_id: str = "run-1") -> list[dict[str, Any]]:
 
 
 @pytest.fixture(params=["local", "s3"])
-def output(request: pytest.FixtureRequest, tmp_path: Path) -> Output:
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> JobOutput:
     if request.param == "s3":
-        return Output(f"{request.getfixturevalue('bucket')}/out")
-    return Output(str(tmp_path / "out"))
+        return JobOutput(f"{request.getfixturevalue('bucket')}/out")
+    return JobOutput(str(tmp_path / "out"))
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Output:
-    return Output(str(tmp_path / "out"))
+def local(tmp_path: Path) -> JobOutput:
+    return JobOutput(str(tmp_path / "out"))
 
 
 # ----------------------------------------------------------------------------------------- commit
@@ -144,7 +145,7 @@ def test_the_first_commit_stands(output):
 
 
 def test_a_commit_whose_answer_was_lost_is_known_as_ones_own(faulty, faulty_bucket):
-    output, of = Output(f"{faulty_bucket}/out"), unit(0, 3)
+    output, of = JobOutput(f"{faulty_bucket}/out"), unit(0, 3)
     faulty.inflict("lost", "PUT")
     assert output.commit(of, rows(of), "run-1").stands
     assert not output.commit(of, rows(of), "run-1").stands  # another attempt, not ours
@@ -214,7 +215,7 @@ def test_a_file_that_is_being_written_is_not_committed(local):
 # ----------------------------------------------------------------------------------------- verify
 
 
-def commit_as(output: Output, of: Unit, held: Unit) -> None:
+def commit_as(output: JobOutput, of: Unit, held: Unit) -> None:
     """Put the rows of `held` where `of` belongs."""
     output.commit(held, rows(held), "run-1")
     Path(output.path(held)).rename(output.path(of))
