@@ -183,10 +183,11 @@ def job(corpus: Corpus, engine: VllmEngine) -> dict[str, float]:
             )
             for assignment in assigned(config)[0]
         ]
-        stack.enter_context(patch.object(workers, "engine_of", lambda *_: engine))
+        stack.enter_context(patch.object(workers, "model_here", lambda *_: None))
+        stack.enter_context(patch.object(workers, "start", lambda *_: engine))
         with steps.step("count"):
             planned = _plan(corpus)
-        actor = workers.AnnotateUnits(config, assignments, None, "run", "print")
+        actor = workers.AnnotateUnits(config, assignments, "", "run", "print")
 
         async def annotate(row: dict[str, Any]) -> None:
             with steps.step("read"):

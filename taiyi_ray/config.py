@@ -27,6 +27,10 @@ from taiyi_ray.errors import ConfigError, nearest
 Key = Literal["document_id", "text", "passages", "title", "language", "version", "metadata"]
 """What a record of JSON lines or Parquet says of its document."""
 
+EngineName = Literal["vllm", "http", "fake"]
+CLIENTS = frozenset({"http"})
+"""The engines that ask a server which runs already: they want its url, and the service has none."""
+
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -55,9 +59,7 @@ class EngineConfig(BaseModel):
         description="local folder, Hugging Face id or s3:// address",
     )
     chat: Literal["template", "taiyi1"] = Field("template", description="form of the prompt")
-    engine: Literal["vllm", "http", "fake"] = Field(
-        "vllm", description="what answers the questions"
-    )
+    engine: EngineName = Field("vllm", description="what answers the questions")
     engines: str = Field(
         "1",
         description="engines side by side, one an actor; MIN:MAX lets their number follow the work",
@@ -187,9 +189,11 @@ class AnnotateConfig(EngineConfig):
     @classmethod
     def _url_of_http_only(cls, url: str | None, info: ValidationInfo) -> str | None:
         engine = info.data.get("engine")
-        if engine == "http" and url is None:
-            raise ValueError("the engine http wants the server's, as in http://host:8000/v1")
-        if engine in ("vllm", "fake") and url is not None:
+        if engine is None:  # which one it is was wrong
+            return url
+        if engine in CLIENTS and url is None:
+            raise ValueError(f"the engine {engine} wants the server's, as in http://host:8000/v1")
+        if engine not in CLIENTS and url is not None:
             raise ValueError(f"the engine {engine} has none; leave it out or give --engine http")
         return url
 
@@ -247,7 +251,7 @@ class ServeConfig(EngineConfig):
     @field_validator("engine", mode="after")
     @classmethod
     def _own_engine(cls, engine: str) -> str:
-        if engine == "http":
+        if engine in CLIENTS:
             raise ValueError("the service runs the model itself; ask that server directly")
         return engine
 

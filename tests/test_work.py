@@ -17,7 +17,7 @@ from taiyi_ray import grounding
 from taiyi_ray.annotate import workers
 from taiyi_ray.annotator import Annotator
 from taiyi_ray.corpus import plan as plan_module
-from taiyi_ray.engine import Completion, Prompt
+from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of, pubmed
 from taiyi_ray.formats import gold as gold_module

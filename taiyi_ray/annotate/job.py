@@ -17,10 +17,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pydantic import SecretStr
 from rich.console import Console
 
-from taiyi_ray import cluster, models, placement, storage
+from taiyi_ray import cluster, storage
 from taiyi_ray.annotate.interrupts import Watchdog, terminable
 from taiyi_ray.annotate.output import JobOutput
 from taiyi_ray.annotate.progress import JobProgress, summary
@@ -43,6 +42,8 @@ from taiyi_ray.corpus.plan import (
     record_sizes,
 )
 from taiyi_ray.corpus.units import Unit
+from taiyi_ray.engine import Answering
+from taiyi_ray.engine.prepare import prepare
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
 from taiyi_ray.fingerprint import differences, fingerprint, identity
 from taiyi_ray.tasks import assigned
@@ -81,14 +82,15 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     output = JobOutput(config.output)
     if not dry_run:
         storage.probe(output.place)
-    model = _model(config, fresh=config.retry_failed or load_job(output.place) is None)
-    config = _settled(config, model)
-    values = identity(config, assignments, model.identity, config.columns)
+    begun = load_job(output.place) is not None and not config.retry_failed
+    prepared = prepare(config, known=begun)
+    config, answering = prepared.config, prepared.answering
+    values = identity(config, assignments, answering.identity, config.columns)
     plan = _planned(config, output, values, corpus, write=not dry_run)
     if dry_run:
         _print_plan(console, config, plan, output)
         return EXIT_DONE
-    this = _Run(config, assignments, model, output, plan, fingerprint(values), console)
+    this = _Run(config, assignments, answering, output, plan, fingerprint(values), console)
     pending = this.pending()
     for name in {unit.source for unit in pending}:
         check_read_alike(plan.sources[name])
@@ -99,57 +101,6 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
         console.print(f"nothing to do: all {plan.records:,} documents are in {config.output}")
         return this.exit_code(totals)
     return this.finish()  # also for a run that was killed after its last unit
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What answers the questions.
-
-    Attributes:
-        identity: what stands for it in the fingerprint.
-        reach: tokens of a prompt and its answer together, if that is known.
-        digest: of its folder, for an engine that wants one: each node finds its own.
-        key: for its server, if it has one that wants it.
-    """
-
-    name: str
-    identity: str
-    reach: int | None = None
-    digest: str | None = None
-    key: SecretStr | None = None
-
-
-def _model(config: AnnotateConfig, *, fresh: bool) -> _Model:
-    """Find what answers, and see that it can: before anything is written.
-
-    Args:
-        fresh: of an output that has rows of it, the model's tokenizer was checked already.
-    """
-    if config.engine == "fake":
-        return _Model("fake", "fake")
-    if config.engine == "http":
-        from taiyi_ray.engine import http
-
-        key = http.key_of_environment()
-        server = http.probe(config, key)
-        return _Model(server.model, server.identity, server.reach, key=key)
-    model = models.resolve(config.model, config.adapter)
-    if fresh:
-        tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
-        if config.grounding == "grammar":
-            models.check_grammar(tokenizer)
-    reach = models.context_length(model)
-    placement.check_fits(
-        config, model, models.settled_context(model.name, config.context_limit, reach)
-    )
-    return _Model(model.name, models.identity(model, config.chat), reach, model.digest)
-
-
-def _settled(config: AnnotateConfig, model: _Model) -> AnnotateConfig:
-    """Settle what the model decides: the context limit, and a server's name for it."""
-    settled: dict[str, Any] = {"model": model.name} if config.engine == "http" else {}
-    settled["context_limit"] = models.settled_context(model.name, config.context_limit, model.reach)
-    return config.model_copy(update=settled)
 
 
 # ------------------------------------------------------------------------------------- planning
@@ -242,7 +193,7 @@ class _Run:
 
     config: AnnotateConfig
     assignments: Sequence[Assignment]
-    model: _Model
+    answering: Answering
     output: JobOutput
     plan: Plan
     fingerprint: str
@@ -308,8 +259,8 @@ class _Run:
         from taiyi_ray.annotate import execution
 
         constructor = (
-            self.config, self.assignments, self.model.digest, self.run_id, self.fingerprint,
-            self.model.key,
+            self.config, self.assignments, self.answering.digest, self.run_id, self.fingerprint,
+            self.answering.key,
         )  # fmt: skip
         idle = unwritten = 0
         while pending:
@@ -439,7 +390,7 @@ class _Run:
                 f"{name}_per_second": round(self.done[name] / seconds, 2)
                 for name in ("documents", "prompt_tokens", "output_tokens")
             },
-            "model": self.model.name,
+            "model": self.answering.name,
             "tasks": self.config.tasks,
             "fingerprint": self.fingerprint,
             "output": self.config.output,

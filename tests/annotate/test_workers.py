@@ -27,7 +27,7 @@ from taiyi_ray.corpus import plan as plan_module
 from taiyi_ray.corpus.plan import PlannedSource
 from taiyi_ray.corpus.sources import known_file
 from taiyi_ray.corpus.units import Unit
-from taiyi_ray.engine import Completion
+from taiyi_ray.engine.engine import Completion
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import SCHEMA, Document, Failure, Label, Mention

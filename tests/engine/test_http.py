@@ -18,7 +18,7 @@ import pytest
 from taiyi_ray.annotate import run
 from taiyi_ray.annotator import Annotator
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.engine import Completion, Engine
+from taiyi_ray.engine.engine import Completion, Engine
 from taiyi_ray.engine.http import HttpEngine, key_of_environment, probe
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError
 from taiyi_ray.formats import documents, format_of
