@@ -295,7 +295,7 @@ class Job:
 
     def do(self, *rows: dict[str, Any], run_id: str = "run-1") -> list[dict[str, Any]]:
         """Annotate these units with one actor, all at once; return the receipts."""
-        actor = AnnotateUnits(self.config, ASSIGNMENTS, None, run_id, "fingerprint")
+        actor = AnnotateUnits(self.config, ASSIGNMENTS, "fake", run_id, "fingerprint")
 
         async def one(row: dict[str, Any]) -> dict[str, Any]:
             batch = pa.Table.from_pylist([read_unit(row)])

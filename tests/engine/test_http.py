@@ -127,7 +127,7 @@ def one_of(server: Played, reply: Callable[[Body], Reply]) -> None:
 def test_the_probe_finds_out_what_the_server_is(play):
     server = play()
     found = probe(config(server.url), None)
-    assert (found.model, found.root, found.reach) == ("m", "there/m", 2048)
+    assert (found.model, found.root, found.context_length) == ("m", "there/m", 2048)
     assert found.identity == "served as m from there/m"
     assert found.form.extras["repetition_detection"] == {
         "min_pattern_size": 1,
@@ -136,7 +136,7 @@ def test_the_probe_finds_out_what_the_server_is(play):
     }
     server.models = [{"id": "a"}, {"id": "b"}]
     found = probe(config(server.url + "/", model="b"), None)
-    assert (found.identity, found.reach) == ("served as b", None)
+    assert (found.identity, found.context_length) == ("served as b", None)
 
 
 def thinking(body: Body) -> Reply:
@@ -635,7 +635,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class TestRealServer:
     def test_it_takes_our_grammars_as_it_comes(self, real):
         found = probe(config(real, scores=True), None)
-        assert (found.model, found.reach) == ("small", 2048)
+        assert (found.model, found.context_length) == ("small", 2048)
         assert "repetition_detection" in found.form.extras
 
     @pytest.mark.parametrize("chat", ["template", "taiyi1"])
