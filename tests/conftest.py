@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from taiyi_ray import models
+from taiyi_ray.annotate.output import JobOutput
 from tests.faults import FaultyProxy
 
 if TYPE_CHECKING:
@@ -253,6 +254,20 @@ def _bucket(server: str, address: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield "s3://bucket"
     direct.rm("bucket", recursive=True)
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(params=["local", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> JobOutput:
+    """An empty output, on a disk and in a bucket."""
+    if request.param == "s3":
+        return JobOutput(f"{request.getfixturevalue('bucket')}/out")
+    return JobOutput(str(tmp_path / "out"))
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> JobOutput:
+    """An empty output on a disk."""
+    return JobOutput(str(tmp_path / "out"))
 
 
 @pytest.fixture(scope="module")
