@@ -18,10 +18,9 @@ from taiyi_ray.annotate.sources import (
     SourceFile,
     check_unchanged,
     known_file,
-    read_beside,
 )
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import named, raw_records, recognised
+from taiyi_ray.formats import named, raw_records, read_beside, recognised
 from taiyi_ray.units import Unit, cut
 
 UNIT_RECORDS = 1000

@@ -20,7 +20,7 @@ from taiyi_ray import models, storage
 from taiyi_ray.annotate.metrics import Metrics
 from taiyi_ray.annotate.output import Output, Totals
 from taiyi_ray.annotate.plan import PlannedSource
-from taiyi_ray.annotate.sources import check_unchanged_there, read_beside
+from taiyi_ray.annotate.sources import check_unchanged_there
 from taiyi_ray.annotator import Annotated, Annotator, failed
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import Engine, engine_of, logged_error
@@ -33,7 +33,7 @@ from taiyi_ray.errors import (
     StorageGone,
     TaiyiError,
 )
-from taiyi_ray.formats import documents, named
+from taiyi_ray.formats import documents, named, read_beside
 from taiyi_ray.records import (
     DOCUMENT_SCHEMA,
     Document,

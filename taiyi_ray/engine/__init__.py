@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, cast
 
 from pydantic import SecretStr
 
-from taiyi_ray.config import AnnotateConfig, EngineConfig
+from taiyi_ray.config import AskConfig, EngineConfig
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
@@ -118,7 +118,7 @@ def engine_of(config: EngineConfig, model_path: str | None, key: SecretStr | Non
     if config.engine == "http":
         from taiyi_ray.engine.http import HttpEngine
 
-        assert isinstance(config, AnnotateConfig), "only the corpus job asks a server"
+        assert isinstance(config, AskConfig), "the service asks no server"
         return HttpEngine(config, key)
     return shared_engine_of(config, model_path)
 

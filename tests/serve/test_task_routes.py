@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from taiyi_ray import annotator
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.engine.fake import FakeEngine
-from taiyi_ray.formats import WRITTEN, documents
+from taiyi_ray.formats import WRITTEN, document_from_value, documents
 from taiyi_ray.formats.format import Written
 from taiyi_ray.records import Annotations, Document
 from taiyi_ray.serve import task_routes
@@ -259,7 +259,7 @@ def test_what_prompts_are_measured_at_is_what_they_have(service, task):
         record["passages"] = [dict(passage) for passage in given]
         record["passages"][0]["text"] *= 2000 // len(record["passages"][0]["text"]) * 20
     for number, record in enumerate([*records, *long]):
-        document = task_routes._document({"document_id": "1", **record}, number)
+        document = document_from_value(record, number, "here")
         asked, _ = measuring.asked(document)
         have = sum(len(m["content"]) for _, question, _ in asked for m in question.messages)
         size = measuring.size(document)
