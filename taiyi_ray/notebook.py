@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import threading
 import warnings
 import weakref
@@ -216,23 +217,26 @@ def _documents(given: Given | Iterable[Given]) -> list[Document]:
     """The documents that a caller gave in one of many ways; a broken one is a `failed` one.
 
     Raises:
-        ConfigError: a table was given, which is a list of its columns' names or of columns.
+        ConfigError: a table was given (going through one gives its columns), or no documents.
     """
     if isinstance(given, str | Document | Mapping):
         given = [given]
-    if hasattr(given, "columns"):
+    if len(getattr(given, "shape", ())) > 1:
         raise ConfigError(
             "a table was given; give a column of its texts, or its rows as dictionaries "
             "(frame.to_dict('records'), table.to_pylist())"
         )
     if not isinstance(given, Iterable):
         raise ConfigError(f"expected texts or documents, got {type(given).__name__}")
-    return [
-        one
-        if isinstance(one, Document)
-        else document_from_value(one, number, f"documents[{number}]")
-        for number, one in enumerate(given)
-    ]
+    return [_document(one, number) for number, one in enumerate(given)]
+
+
+def _document(one: object, number: int) -> Document:
+    if isinstance(one, Document):
+        return one
+    if isinstance(one, Mapping):  # a row of a data frame has NaN where it has nothing
+        one = {k: v for k, v in one.items() if not (isinstance(v, float) and math.isnan(v))}
+    return document_from_value(one, number, f"documents[{number}]")
 
 
 # ---------------------------------------------------------------------------------- the engine

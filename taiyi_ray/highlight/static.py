@@ -35,7 +35,7 @@ Values = Mapping[str, Any]
 @cache
 def _style() -> Markup:
     """The style sheet of the pages, of which what is about a page is about our element here."""
-    own = _PAGE.sub(r"\1&", highlight.style(__package__, "static"))
+    own = _PAGE.sub(r"\1&", str(highlight.style(__package__, "static")))  # no Markup: "&" stays
     return Markup(f".taiyi-ray {{\n{own}\n}}")
 
 
