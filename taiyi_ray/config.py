@@ -199,7 +199,7 @@ class AnnotateConfig(AskConfig):
 
 
 class NotebookConfig(AskConfig):
-    """What `taiyi_ray.annotate` takes besides documents: one engine, in this process."""
+    """What `ty.annotate` takes besides documents: one engine, in this process."""
 
     engines: Literal["1"] = Field("1", description="one, in this process")
     gpu: None = Field(None, description="the ones of this process")

@@ -20,7 +20,7 @@ import math
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
@@ -147,16 +147,16 @@ class NotebookAnnotator:
         start = _prepared(config)
         values = identity(start.config, assignments, start.identity)
         self._fingerprint = fingerprint(values)
-        loop = _Loop()
-        try:
-            engine = loop.run(start())
-        except BaseException:
-            loop.close()
-            raise
-        self._loop = loop
-        self._annotator = Annotator(engine, assignments, config.max_tokens)
+        self._loop = _Loop()
+        started: list[Engine] = []
         # It ends as well when nothing refers to this any more, and when the program ends.
-        self._ended = weakref.finalize(self, _end, loop, engine)
+        self._ended = weakref.finalize(self, _end, self._loop, started)
+        try:
+            self._loop.run(start(started))
+        except BaseException:
+            self.close()
+            raise
+        self._annotator = Annotator(started[0], assignments, config.max_tokens)
 
     def close(self) -> None:
         """End the engine; a second time does nothing."""
@@ -243,13 +243,13 @@ def _document(one: object, number: int) -> Document:
 
 
 class _Loop:
-    """An asyncio loop in a thread of its own."""
+    """An asyncio loop in a thread of its own; `thread` is that."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
-        self._thread = threading.Thread(target=self._work, name="taiyi_ray", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._work, name="taiyi_ray", daemon=True)
+        self.thread.start()
 
     def _work(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -276,18 +276,20 @@ class _Loop:
     def close(self) -> None:
         """End the loop and its thread."""
         self._loop.call_soon_threadsafe(self._closing.set)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        if threading.current_thread() is not self.thread:
+            self.thread.join()
 
 
-def _end(loop: _Loop, engine: Engine) -> None:
+def _end(loop: _Loop, started: Sequence[Engine]) -> None:
+    """End what has started, in its loop: behind the start itself, where that was given up."""
+
     async def end() -> None:
-        engine.close()
+        for engine in started:
+            engine.close()
 
-    if threading.current_thread() is loop._thread:
-        engine.close()
-    else:
-        loop.run(end())
+    ending = loop.submit(end())
+    if threading.current_thread() is not loop.thread:
+        ending.result()
     loop.close()
 
 
@@ -300,9 +302,10 @@ class _Start:
         self.config, self.identity = config, identity
         self._path, self._key = path, key
 
-    async def __call__(self) -> Engine:
+    async def __call__(self, started: list[Engine]) -> None:
+        """Start it, in the loop that it will live in, and add it to what has started."""
         try:
-            return engine_of(self.config, self._path, self._key)
+            started.append(engine_of(self.config, self._path, self._key))
         except TaiyiError:
             raise
         except Exception as error:

@@ -6,7 +6,6 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +59,7 @@ def mention(number: int, start: int, end: int) -> dict[str, Any]:
 RANGES = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 12)), max_size=9)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example([(0, 30), (0, 30), (2, 9), (5, 9), (5, 5)])
 @given(RANGES)
 def test_every_character_stands_below_the_mentions_that_hold_it(ranges) -> None:
@@ -173,7 +172,7 @@ def test_the_styles_are_the_report_s_and_touch_nothing_else(browser: Any, tmp_pa
 
 def test_the_style_sheet_of_the_report_is_in_it_as_it_is() -> None:
     html = cards([])
-    own = [line for line in highlight.style("taiyi_ray.highlight", "static").splitlines()]
+    own = highlight.style("taiyi_ray.highlight", "static").splitlines()
     page = re.compile(r"^\s*(:root|body) \{")
     assert all(line in html for line in own if not page.match(line))
     assert not page.search(html)

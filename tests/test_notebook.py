@@ -270,6 +270,25 @@ def test_who_interrupts_a_cell_ends_what_it_asked_and_the_engine_stays() -> None
         assert opened.annotate(MIGRAINE)[0].status == "ok"
 
 
+def test_an_engine_whose_start_was_given_up_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[FakeEngine] = []
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def slow(self: FakeEngine, *given: Any, **named: Any) -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+        whole(self, *given, **named)
+        started.append(self)
+        time.sleep(0.2)
+
+    whole = FakeEngine.__init__
+    monkeypatch.setattr(FakeEngine, "__init__", slow)
+    with pytest.raises(KeyboardInterrupt):
+        annotator(engine="fake")
+    assert [engine.alive for engine in started] == [False]
+    assert threads() == 0
+
+
 def test_a_coroutine_that_is_cancelled_ends_what_it_asked() -> None:
     async def cell(opened: NotebookAnnotator) -> None:
         await asyncio.wait_for(opened.annotate_async(MIGRAINE), 0.2)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from jinja2 import Template
 from markupsafe import Markup, escape
 
 from taiyi_ray import highlight
@@ -39,6 +40,11 @@ def _style() -> Markup:
     return Markup(f".taiyi-ray {{\n{own}\n}}")
 
 
+@cache
+def _template() -> Template:
+    return highlight.template(__package__, "static", type=_type, spaced=_spaced)
+
+
 def cards(rows: Sequence[Values]) -> str:
     """Draw rows as HTML to be shown within another page.
 
@@ -48,8 +54,7 @@ def cards(rows: Sequence[Values]) -> str:
     shown = rows[:MOST]
     types = Counter(_type(mention) for row in shown for mention in row["mentions"])
     colours = highlight.colours(types)
-    template = highlight.template(__package__, "static", type=_type, spaced=_spaced)
-    return template.render(
+    return _template().render(
         style=_style(),
         types=types,
         cards=[_Card(row, colours) for row in shown],
