@@ -20,7 +20,7 @@ import math
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
@@ -147,20 +147,20 @@ class NotebookAnnotator:
         start = _prepared(config)
         values = identity(start.config, assignments, start.identity)
         self._fingerprint = fingerprint(values)
-        self._loop = _Loop()
-        started: list[Engine] = []
+        self._kept = kept = _Kept()
         # It ends as well when nothing refers to this any more, and when the program ends.
-        self._ended = weakref.finalize(self, _end, self._loop, started)
+        self._end = weakref.finalize(self, kept.end)
         try:
-            self._loop.run(start(started))
+            kept.start(start)
         except BaseException:
             self.close()
             raise
-        self._annotator = Annotator(started[0], assignments, config.max_tokens)
+        assert kept.engine is not None
+        kept.annotator = Annotator(kept.engine, assignments, config.max_tokens)
 
     def close(self) -> None:
         """End the engine; a second time does nothing."""
-        self._ended()
+        self._end()
 
     def annotate(self, documents: Given | Iterable[Given]) -> Rows:
         """Annotate texts or documents, one or many; return a row for each, in order.
@@ -169,7 +169,7 @@ class NotebookAnnotator:
             ConfigError: it is closed.
             EngineDied, ServerGone: the engine ended at work.
         """
-        return self._open().run(self._rows(_documents(documents)))
+        return self._kept.loop.run(self._rows(self._open(), _documents(documents)))
 
     async def annotate_async(self, documents: Given | Iterable[Given]) -> Rows:
         """Annotate as `annotate` does, while the caller's loop goes on with other things.
@@ -177,31 +177,23 @@ class NotebookAnnotator:
         Raises:
             ConfigError, EngineDied, ServerGone: as `annotate`.
         """
+        annotator = self._open()
         found = await asyncio.to_thread(_documents, documents)
-        return await asyncio.wrap_future(self._open().submit(self._rows(found)))
+        return await asyncio.wrap_future(self._kept.loop.submit(self._rows(annotator, found)))
 
-    def _open(self) -> _Loop:
-        if not self._ended.alive:
+    def _open(self) -> Annotator:
+        if self._kept.annotator is None:
             raise ConfigError("this annotator was closed; start another with annotator(...)")
-        return self._loop
+        return self._kept.annotator
 
-    async def _rows(self, documents: Iterable[Document]) -> Rows:
-        tasks = [asyncio.ensure_future(self._one(document)) for document in documents]
+    async def _rows(self, annotator: Annotator, documents: Iterable[Document]) -> Rows:
+        tasks = [asyncio.ensure_future(_annotated(annotator, one)) for one in documents]
         try:
             annotated = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
         return await asyncio.to_thread(lambda: Rows(map(self._row, annotated)))
-
-    async def _one(self, document: Document) -> Annotated:
-        try:
-            return await self._annotator.annotate(document)
-        except TaiyiError:
-            raise  # no document is to blame
-        except Exception as error:
-            _log.exception("document %r", document.document_id)
-            return failed(document, "internal_error", f"{type(error).__name__}: {error}")
 
     def _row(self, annotated: Annotated) -> Row:
         return Row(annotated.row(unit="", run_id="", fingerprint=self._fingerprint))
@@ -211,6 +203,17 @@ class NotebookAnnotator:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+async def _annotated(annotator: Annotator, document: Document) -> Annotated:
+    """Annotate a document; a fault of ours is in its row, as in the corpus job."""
+    try:
+        return await annotator.annotate(document)
+    except TaiyiError:
+        raise  # no document is to blame
+    except Exception as error:
+        _log.exception("document %r", document.document_id)
+        return failed(document, "internal_error", f"{type(error).__name__}: {error}")
 
 
 def _documents(given: Given | Iterable[Given]) -> list[Document]:
@@ -280,17 +283,34 @@ class _Loop:
             self.thread.join()
 
 
-def _end(loop: _Loop, started: Sequence[Engine]) -> None:
-    """End what has started, in its loop: behind the start itself, where that was given up."""
+class _Kept:
+    """What is there until the end, and not longer: vLLM's engine must not outlive its modules."""
 
-    async def end() -> None:
-        for engine in started:
-            engine.close()
+    def __init__(self) -> None:
+        self.loop = _Loop()
+        self.engine: Engine | None = None
+        self.annotator: Annotator | None = None
 
-    ending = loop.submit(end())
-    if threading.current_thread() is not loop.thread:
-        ending.result()
-    loop.close()
+    def start(self, start: Callable[[], Engine]) -> None:
+        """Start an engine in the loop that it will live in."""
+
+        async def begin() -> None:
+            self.engine = start()
+
+        self.loop.run(begin())
+
+    def end(self) -> None:
+        """End what has started: behind the start itself, where that was given up."""
+
+        async def end() -> None:
+            if self.engine is not None:
+                self.engine.close()
+            self.engine = self.annotator = None
+
+        ending = self.loop.submit(end())
+        if threading.current_thread() is not self.loop.thread:
+            ending.result()
+        self.loop.close()
 
 
 class _Start:
@@ -302,10 +322,14 @@ class _Start:
         self.config, self.identity = config, identity
         self._path, self._key = path, key
 
-    async def __call__(self, started: list[Engine]) -> None:
-        """Start it, in the loop that it will live in, and add it to what has started."""
+    def __call__(self) -> Engine:
+        """Start it.
+
+        Raises:
+            TaiyiError: it cannot be started.
+        """
         try:
-            started.append(engine_of(self.config, self._path, self._key))
+            return engine_of(self.config, self._path, self._key)
         except TaiyiError:
             raise
         except Exception as error:

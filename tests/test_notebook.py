@@ -255,7 +255,7 @@ def test_who_interrupts_a_cell_ends_what_it_asked_and_the_engine_stays() -> None
     main = threading.main_thread().ident
     assert main is not None
     with annotator(engine="fake", engine_args={"latency": 600}) as opened:
-        engine = opened._annotator._engine
+        engine = opened._kept.engine
         assert isinstance(engine, FakeEngine)
 
         def interrupt() -> None:
@@ -294,7 +294,7 @@ def test_a_coroutine_that_is_cancelled_ends_what_it_asked() -> None:
         await asyncio.wait_for(opened.annotate_async(MIGRAINE), 0.2)
 
     with annotator(engine="fake", engine_args={"latency": 600}) as opened:
-        engine = opened._annotator._engine
+        engine = opened._kept.engine
         assert isinstance(engine, FakeEngine)
         with pytest.raises(TimeoutError):
             asyncio.run(cell(opened))
@@ -306,7 +306,7 @@ def test_a_dead_engine_is_said_and_the_others_are_asked_no_more() -> None:
     with annotator(engine="fake", engine_args={"die_on": "boom"}) as opened:
         with pytest.raises(EngineDied):
             opened.annotate(given)
-        assert not opened._annotator._engine.alive  # type: ignore[attr-defined]
+        assert not opened._kept.engine.alive  # type: ignore[union-attr]
 
 
 def test_a_fault_of_ours_costs_one_document(monkeypatch: pytest.MonkeyPatch) -> None:
