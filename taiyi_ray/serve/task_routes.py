@@ -307,7 +307,7 @@ def _documents(request: AnnotateRequest, most: int) -> list[Document]:
     """The documents of a request; a broken one is a `failed` one."""
     if (request.text is None) == (request.documents is None):
         raise Problem(422, "give either text or documents", param="text")
-    records: Sequence[object] = request.documents or [request.text]
+    records: list[Any] = [request.text] if request.documents is None else request.documents
     if len(records) > most:
         raise Problem(
             413, f"{len(records)} documents are more than {most}, which is the limit here"
