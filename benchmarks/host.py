@@ -29,10 +29,11 @@ from benchmarks import corpora
 from benchmarks.bare import VLLM
 from benchmarks.measure import Row, say, write
 from taiyi_ray import models
-from taiyi_ray.annotate import plan, sources, workers
-from taiyi_ray.annotate.output import Output
+from taiyi_ray.annotate import workers
+from taiyi_ray.annotate.output import JobOutput
 from taiyi_ray.annotator import Annotated
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus import plan, sources
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.engine.vllm import VllmEngine, sampling_parameters
 from taiyi_ray.grounding import Locator
@@ -166,7 +167,7 @@ def job(corpus: Corpus, engine: VllmEngine) -> dict[str, float]:
             ("locate", Locator, "__init__"),
             ("locate", Locator, "find"),
             ("make the row", Annotated, "row"),
-            ("write", Output, "commit"),
+            ("write", JobOutput, "commit"),
         ):
             timed = steps.timed(step, getattr(owner, name))
             stack.enter_context(patch.object(owner, name, timed))
@@ -182,10 +183,11 @@ def job(corpus: Corpus, engine: VllmEngine) -> dict[str, float]:
             )
             for assignment in assigned(config)[0]
         ]
-        stack.enter_context(patch.object(workers, "engine_of", lambda *_: engine))
+        stack.enter_context(patch.object(workers, "model_here", lambda *_: None))
+        stack.enter_context(patch.object(workers, "start", lambda *_: engine))
         with steps.step("count"):
             planned = _plan(corpus)
-        actor = workers.AnnotateUnits(config, assignments, None, "run", "print")
+        actor = workers.AnnotateUnits(config, assignments, "", "run", "print")
 
         async def annotate(row: dict[str, Any]) -> None:
             with steps.step("read"):

@@ -18,9 +18,9 @@ from typing import Any
 from benchmarks import corpora
 from benchmarks.bare import VLLM, Answered
 from benchmarks.measure import ROOT, Row, in_turn, write
-from taiyi_ray.annotate.output import Output
-from taiyi_ray.annotate.plan import load_job, load_plan
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus.output import Output
+from taiyi_ray.corpus.plan import load_job, load_plan
 
 DOCUMENTS = 64
 ROUNDS = 2

@@ -6,16 +6,18 @@ The corpus job, the endpoint and the evaluation all annotate through this module
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from taiyi_ray.engine import Completion, Engine, Prompt
-from taiyi_ray.errors import EngineDied, QuestionError
+from taiyi_ray.engine.engine import Completion, Engine, Prompt
+from taiyi_ray.errors import ConfigError, EngineDied, QuestionError, ServerGone
 from taiyi_ray.forms import running
 from taiyi_ray.records import (
+    NOT_APPLICABLE,
     SEPARATOR,
     Annotations,
     Answer,
@@ -34,6 +36,8 @@ from taiyi_ray.records import (
 )
 from taiyi_ray.tasks.answering import OWN_QUESTION
 from taiyi_ray.tasks.task import LANGUAGES, Assignment, NotApplicable, Parsed, Question, Task
+
+_log = logging.getLogger(__name__)
 
 SECOND_CHANCE = 2
 """An answer that was cut is asked for once more, with so many times the tokens."""
@@ -54,9 +58,6 @@ _INSTRUCTION = 1000
 """Characters, more or less, of an instruction around a document's own question."""
 _CHARACTERS_A_TOKEN = {"en": 3, "zh": 1}
 """The fewest that are usual; prompts are measured by it where none is made."""
-
-NOT_APPLICABLE = "not_applicable"
-"""The kind of the entries in `errors` that say why a task had nothing to ask: nothing failed."""
 
 
 @dataclass(slots=True)
@@ -88,6 +89,27 @@ def failed(document: Document, kind: str, message: str) -> Annotated:
     """A document that could not be annotated at all."""
     failure = Failure(kind, document.document_id or f"record {document.position}", message)
     return Annotated(document, status="failed", errors=[*document.errors, failure])
+
+
+def internal_error(document: Document, error: Exception) -> Annotated:
+    """A document that met a fault of ours: `failed`; the log has the whole of the fault."""
+    where = document.source or "a request"
+    _log.error("document %s of %s", document.position, where, exc_info=error)
+    return failed(document, "internal_error", f"{type(error).__name__}: {error}")
+
+
+async def guarded(annotator: Annotator, document: Document) -> Annotated:
+    """Annotate one document; a fault of ours is a `failed` row as well, so that the others go on.
+
+    Raises:
+        EngineDied, ServerGone, ConfigError: no document is to blame.
+    """
+    try:
+        return await annotator.annotate(document)
+    except (EngineDied, ServerGone, ConfigError):
+        raise
+    except Exception as error:
+        return internal_error(document, error)
 
 
 @dataclass(slots=True)

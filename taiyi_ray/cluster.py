@@ -17,9 +17,10 @@ from typing import Any
 
 import psutil
 
-from taiyi_ray import placement
 from taiyi_ray.config import EngineConfig
+from taiyi_ray.engine import ENGINES
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.placement import Resources
 
 _LOCAL_STORE = 512 << 20
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -67,9 +68,10 @@ def connected(config: EngineConfig) -> Iterator[None]:
                 **quiet,
             )
     try:
-        if not joins and not _nodes_for(placement.of_engine(config)):
+        wanted = ENGINES[config.engine].resources(config)
+        if not joins and not _nodes_for(wanted):
             raise ConfigError(
-                f"an engine takes {placement.of_engine(config)}, which this machine has not; "
+                f"an engine takes {wanted}, which this machine has not; "
                 "join a cluster that has (RAY_ADDRESS), or install the extra cpu"
             )
         # Ray prints its notes on what it retries to the standard output; ours go to stderr.
@@ -83,11 +85,11 @@ def connected(config: EngineConfig) -> Iterator[None]:
 
 def _logical_cpus(config: EngineConfig) -> int:
     """So many that engines, reading tasks and Ray's own need not wait for one another."""
-    engines = config.engine_range[1] * placement.of_engine(config).cpus
+    engines = config.engine_range[1] * ENGINES[config.engine].resources(config).cpus
     return max(os.cpu_count() or 1, 3 + math.ceil(engines))
 
 
-def _nodes_for(resources: placement.Resources) -> list[dict[str, Any]]:
+def _nodes_for(resources: Resources) -> list[dict[str, Any]]:
     """The living nodes that are large enough for these resources, be they free or not."""
     import ray
 
@@ -111,7 +113,7 @@ def situation(config: EngineConfig) -> str:
     """
     import ray
 
-    wanted = placement.of_engine(config)
+    wanted = ENGINES[config.engine].resources(config)
     try:
         alive = [node for node in ray.nodes() if node["Alive"]]
         total, free = ray.cluster_resources(), ray.available_resources()

@@ -21,10 +21,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, nearest
 
 Key = Literal["document_id", "text", "passages", "title", "language", "version", "metadata"]
 """What a record of JSON lines or Parquet says of its document."""
+
+EngineName = Literal["vllm", "http", "fake"]
+CLIENTS = frozenset({"http"})
+"""The engines that ask a server which runs already: they want its url, and the service has none."""
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 
@@ -54,9 +59,7 @@ class EngineConfig(BaseModel):
         description="local folder, Hugging Face id or s3:// address",
     )
     chat: Literal["template", "taiyi1"] = Field("template", description="form of the prompt")
-    engine: Literal["vllm", "http", "fake"] = Field(
-        "vllm", description="what answers the questions"
-    )
+    engine: EngineName = Field("vllm", description="what answers the questions")
     engines: str = Field(
         "1",
         description="engines side by side, one an actor; MIN:MAX lets their number follow the work",
@@ -174,9 +177,11 @@ class AskConfig(EngineConfig):
     @classmethod
     def _url_of_http_only(cls, url: str | None, info: ValidationInfo) -> str | None:
         engine = info.data.get("engine")
-        if engine == "http" and url is None:
-            raise ValueError("the engine http wants the server's, as in http://host:8000/v1")
-        if engine in ("vllm", "fake") and url is not None:
+        if engine is None:  # which one it is was wrong
+            return url
+        if engine in CLIENTS and url is None:
+            raise ValueError(f"the engine {engine} wants the server's, as in http://host:8000/v1")
+        if engine not in CLIENTS and url is not None:
             raise ValueError(f"the engine {engine} has none; leave it out or give --engine http")
         return url
 
@@ -261,7 +266,7 @@ class ServeConfig(EngineConfig):
     @field_validator("engine", mode="after")
     @classmethod
     def _own_engine(cls, engine: str) -> str:
-        if engine == "http":
+        if engine in CLIENTS:
             raise ValueError("the service runs the model itself; ask that server directly")
         return engine
 
@@ -346,6 +351,31 @@ def _texts(value: dict[str, str] | list[str] | str | None) -> list[str]:
     return [value] if isinstance(value, str) else value or []
 
 
+def read_yaml(option: str, path: str) -> Any:
+    """Read the YAML file that an option names, here or at an s3:// address.
+
+    Args:
+        option: as it is written on the command line, for the errors.
+
+    Raises:
+        ConfigError: it is not there, cannot be read, or is no YAML in UTF-8.
+        StorageError: the store of its address cannot be read.
+    """
+    address = storage.absolute(path)
+    try:
+        # Not `storage.read`, to which a pipe, as in `--config <(make-it)`, is no file.
+        here = storage.is_local(address)
+        data = Path(address).read_bytes() if here else storage.read(address)
+        if data is None:
+            raise ConfigError(f"{option} {path}: no such file")
+        return yaml.safe_load(data.decode())
+    except OSError as error:
+        raise ConfigError(f"{option} {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{option} {path}: not YAML in UTF-8: {reason}") from error
+
+
 def load(kind: type[Config], path: str | None, flags: dict[str, Any]) -> Config:
     """Build a configuration: the YAML file's values, then the flags that were given.
 
@@ -354,13 +384,7 @@ def load(kind: type[Config], path: str | None, flags: dict[str, Any]) -> Config:
     """
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"--config {path}: {error.strerror}") from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"--config {path}: not YAML in UTF-8: {reason}") from error
+        loaded = read_yaml("--config", path)
         if not isinstance(loaded, dict):
             raise ConfigError(f"--config {path}: expected keys and values, as in `tasks: [ner]`")
         values = loaded

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taiyi_ray.config import EngineConfig
-from taiyi_ray.engine import ANSWER_ARGUMENTS, DECODING
+from taiyi_ray.engine import ENGINES
+from taiyi_ray.engine.engine import DECODING
 from taiyi_ray.grounding import GRAMMAR
 from taiyi_ray.tasks.task import WINDOWS, Assignment
 
@@ -30,8 +31,9 @@ def identity(
     Args:
         columns: what sources call keys of a document (`--column`).
     """
+    kind = ENGINES[config.engine]
     values: dict[str, Any] = {
-        "engine": "fake" if config.engine == "fake" else "model",
+        "engine": kind.answers_as,
         "model": model_digest,
         "chat": config.chat,
         "grounding": config.grounding,
@@ -40,7 +42,7 @@ def identity(
         "decoding": DECODING,
         "arguments": {
             name: config.engine_args[name]
-            for name in ANSWER_ARGUMENTS[config.engine]
+            for name in kind.answer_arguments
             if name in config.engine_args
         },
         "document_first": any(assignment.document_first for assignment in assignments),

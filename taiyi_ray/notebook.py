@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import math
 import threading
 import warnings
@@ -24,17 +23,17 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
-from taiyi_ray.annotator import Annotated, Annotator, failed
+from taiyi_ray.annotator import Annotated, Annotator, guarded
 from taiyi_ray.config import NotebookConfig, load
-from taiyi_ray.engine import Engine, engine_of, logged_error
+from taiyi_ray.engine.engine import Engine
+from taiyi_ray.engine.prepare import Prepared, prepare
+from taiyi_ray.engine.start import NOT_STARTED, start, why_not_started
 from taiyi_ray.errors import ConfigError, ModelError, TaiyiError
 from taiyi_ray.fingerprint import fingerprint, identity
 from taiyi_ray.formats import document_from_value
 from taiyi_ray.records import Document
 from taiyi_ray.rows import Row, Rows
 from taiyi_ray.tasks import assigned
-
-_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -144,14 +143,14 @@ class NotebookAnnotator:
         assignments, notes = assigned(config, config.options)
         for note in notes:
             warnings.warn(note, stacklevel=3)
-        start = _prepared(config)
-        values = identity(start.config, assignments, start.identity)
+        prepared = prepare(config)
+        values = identity(prepared.config, assignments, prepared.answering.identity)
         self._fingerprint = fingerprint(values)
         self._kept = kept = _Kept()
         # It ends as well when nothing refers to this any more, and when the program ends.
         self._end = weakref.finalize(self, kept.end)
         try:
-            kept.start(start)
+            kept.start(prepared)
         except BaseException:
             self.close()
             raise
@@ -187,7 +186,7 @@ class NotebookAnnotator:
         return self._kept.annotator
 
     async def _rows(self, annotator: Annotator, documents: Iterable[Document]) -> Rows:
-        tasks = [asyncio.ensure_future(_annotated(annotator, one)) for one in documents]
+        tasks = [asyncio.ensure_future(guarded(annotator, one)) for one in documents]
         try:
             annotated = await asyncio.gather(*tasks)
         finally:
@@ -203,17 +202,6 @@ class NotebookAnnotator:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-async def _annotated(annotator: Annotator, document: Document) -> Annotated:
-    """Annotate a document; a fault of ours is in its row, as in the corpus job."""
-    try:
-        return await annotator.annotate(document)
-    except TaiyiError:
-        raise  # no document is to blame
-    except Exception as error:
-        _log.exception("document %r", document.document_id)
-        return failed(document, "internal_error", f"{type(error).__name__}: {error}")
 
 
 def _documents(given: Given | Iterable[Given]) -> list[Document]:
@@ -291,11 +279,21 @@ class _Kept:
         self.engine: Engine | None = None
         self.annotator: Annotator | None = None
 
-    def start(self, start: Callable[[], Engine]) -> None:
-        """Start an engine in the loop that it will live in."""
+    def start(self, prepared: Prepared[NotebookConfig]) -> None:
+        """Start an engine in the loop that it will live in.
+
+        Raises:
+            TaiyiError: it cannot be started.
+        """
+        model, key = prepared.answering.model, prepared.answering.key
 
         async def begin() -> None:
-            self.engine = start()
+            try:
+                self.engine = start(prepared.config, model, key)
+            except TaiyiError:
+                raise
+            except Exception as error:
+                raise ModelError(f"{NOT_STARTED}: {why_not_started(error)}") from error
 
         self.loop.run(begin())
 
@@ -311,51 +309,3 @@ class _Kept:
         if threading.current_thread() is not self.loop.thread:
             ending.result()
         self.loop.close()
-
-
-class _Start:
-    """How an engine starts, and what stands for its model in the fingerprint."""
-
-    def __init__(
-        self, config: NotebookConfig, identity: str, path: str | None = None, key: Any = None
-    ) -> None:
-        self.config, self.identity = config, identity
-        self._path, self._key = path, key
-
-    def __call__(self) -> Engine:
-        """Start it.
-
-        Raises:
-            TaiyiError: it cannot be started.
-        """
-        try:
-            return engine_of(self.config, self._path, self._key)
-        except TaiyiError:
-            raise
-        except Exception as error:
-            raise ModelError(f"no engine could be started: {logged_error() or error}") from error
-
-
-def _prepared(config: NotebookConfig) -> _Start:
-    """Find the model, see that it can be used, and settle what it decides: before it is loaded."""
-    from taiyi_ray import models
-
-    def settled(name: str, reach: int | None, **more: Any) -> NotebookConfig:
-        limit = models.settled_context(name, config.context_limit, reach)
-        return config.model_copy(update={"context_limit": limit, **more})
-
-    if config.engine == "fake":
-        return _Start(settled("fake", None), "fake")
-    if config.engine == "http":
-        from taiyi_ray.engine import http
-
-        key = http.key_of_environment()
-        server = http.probe(config, key)
-        own = settled(server.model, server.reach, model=server.model)
-        return _Start(own, server.identity, key=key)
-    model = models.resolve(config.model, config.adapter)
-    tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
-    if config.grounding == "grammar":
-        models.check_grammar(tokenizer)
-    own = settled(model.name, models.context_length(model))
-    return _Start(own, models.identity(model, config.chat), str(model.path))

@@ -58,18 +58,34 @@ class Resources:
         return " and ".join(f"{n:g} {name}{'s' * (n != 1)}" for n, name in asked if n)
 
 
-def of_engine(config: EngineConfig) -> Resources:
-    """What an engine of this run asks for.
+def of_model(config: EngineConfig) -> Resources:
+    """What an engine asks for that runs a model here.
 
     The installed vLLM decides whether that takes GPUs, not the cluster: its nodes with GPUs may not
-    have been started yet. The fake engine takes them where `--gpu` names a kind: a rehearsal. With
-    GPUs an engine gets a CPU for itself and one for each of its workers, so that reading cannot
-    take a node's last ones.
+    have been started yet.
     """
-    if config.engine == "http":
-        return Resources(0.25, 0)  # it mostly waits
-    if config.gpu is None and (config.engine == "fake" or _is_cpu_build()):
-        return Resources(1, 0)
+    return _on_cpu() if config.gpu is None and _is_cpu_build() else _on_gpus(config)
+
+
+def of_rehearsal(config: EngineConfig) -> Resources:
+    """What the fake engine asks for: GPUs where `--gpu` names a kind."""
+    return _on_cpu() if config.gpu is None else _on_gpus(config)
+
+
+def of_client(_: EngineConfig) -> Resources:
+    """What an engine asks for that asks a server: it mostly waits."""
+    return Resources(0.25, 0)
+
+
+def _on_cpu() -> Resources:
+    return Resources(1, 0)
+
+
+def _on_gpus(config: EngineConfig) -> Resources:
+    """GPUs, a CPU for the engine and one for each of its workers.
+
+    So reading cannot take a node's last CPUs.
+    """
     gpus = _gpus(config)
     return Resources(1 + gpus, gpus, config.gpu)
 
@@ -98,7 +114,7 @@ def check_fits(config: EngineConfig, model: models.Model, context_limit: int) ->
         ConfigError: with the arithmetic.
     """
     gpu = GPUS.get(config.gpu or "")
-    if config.engine != "vllm" or gpu is None:
+    if gpu is None:
         return
     gpus, memory = _gpus(config), gpu.memory / 1e9
     share = cast(float, config.engine_args.get("gpu_memory_utilization", _UTILISATION))

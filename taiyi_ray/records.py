@@ -43,6 +43,10 @@ class Passage:
         return self.offset + len(self.text)
 
 
+NOT_APPLICABLE = "not_applicable"
+"""The kind of the entries in `errors` that say why a task had nothing to ask: nothing failed."""
+
+
 @dataclass(slots=True)
 class Failure:
     """What went wrong, where (`source`, a task and window, ...) and in words."""

@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taiyi_ray import storage
+from taiyi_ray.corpus.output import JOB
+from taiyi_ray.corpus.units import Units
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.highlight.static import cards
 from taiyi_ray.records import (
@@ -37,7 +39,6 @@ from taiyi_ray.records import (
     document_from_row,
     rows_of,
 )
-from taiyi_ray.units import Units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,7 +226,7 @@ def read_rows(output: str | PathLike[str]) -> Iterator[Row]:
         StorageError: it cannot be read.
     """
     place = storage.absolute(fspath(output))
-    if not storage.exists(storage.join(place, "job.json")):
+    if not storage.exists(storage.join(place, JOB)):
         raise ConfigError(f"{output}: no output of `taiyi-ray annotate` is there (no job.json)")
     units = Units(storage.join(place, "annotations"), ".parquet")
     paths = [storage.join(units.place, name + units.ending) for name in sorted(units.committed())]

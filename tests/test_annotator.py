@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taiyi_ray.annotator import Annotated, Annotator, failed, merge
-from taiyi_ray.engine import Completion, Prompt
+from taiyi_ray.annotator import Annotated, Annotator, failed, guarded, merge
+from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.engine.fake import FakeEngine
-from taiyi_ray.errors import EngineDied, QuestionError
+from taiyi_ray.errors import ConfigError, EngineDied, QuestionError, ServerGone
 from taiyi_ray.records import (
     SCHEMA,
     Annotations,
@@ -273,6 +273,26 @@ def test_failed_names_the_document() -> None:
     annotated = failed(Document(None, position=7), "internal_error", "KeyError: 'x'")
     assert annotated.errors == [Failure("internal_error", "record 7", "KeyError: 'x'")]
     assert row(annotated)["status"] == "failed"
+
+
+def guarded_with(error: Exception) -> Annotated:
+    annotator = Annotator(Scripted(lambda *_: error), every("ner"), 100)
+    document = english("Aspirin for pain.")
+    document.source, document.position = "a.jsonl-01234567", 3
+    return asyncio.run(guarded(annotator, document))
+
+
+def test_a_fault_of_ours_at_one_document_is_its_failed_row_and_is_logged(caplog: Any) -> None:
+    annotated = guarded_with(KeyError("x"))
+    assert row(annotated)["status"] == "failed"
+    assert [(e.kind, e.message) for e in annotated.errors] == [("internal_error", "KeyError: 'x'")]
+    assert "document 3 of a.jsonl-01234567" in caplog.text and "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [EngineDied, ServerGone, ConfigError])
+def test_what_no_document_is_to_blame_for_is_no_row(kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        guarded_with(kind("gone"))
 
 
 # ----------------------------------------------------------------------------- context and windows

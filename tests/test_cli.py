@@ -69,7 +69,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run plans and writes its job, and then ends as if nothing was left to do."""
     monkeypatch.setattr(job._Run, "pending", lambda _: [])
     monkeypatch.setattr(job._Run, "verified", lambda _: (job.Totals(), []))
-    monkeypatch.setattr(job.Output, "reported", lambda _: ANY)
+    monkeypatch.setattr(job.JobOutput, "reported", lambda _: ANY)
 
 
 def refused(ran: Ran) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from taiyi_ray import storage
 from taiyi_ray.config import AnnotateConfig, load
 from taiyi_ray.errors import ConfigError
 
@@ -124,6 +125,20 @@ def test_a_file_that_cannot_be_read(tmp_path):
     assert message(path, NEEDED) == f"--config {path}: No such file or directory"
     (tmp_path / "no.yaml").write_bytes("types: [疾病]".encode("gb18030"))
     assert message(path, NEEDED).startswith(f"--config {path}: not YAML in UTF-8: ")
+
+
+def test_settings_may_lie_in_s3(bucket):
+    storage.put_if_absent(f"{bucket}/settings.yaml", "types: [疾病]".encode())
+    assert load(AnnotateConfig, f"{bucket}/settings.yaml", NEEDED).types == ["疾病"]
+    assert message(f"{bucket}/no.yaml", NEEDED) == f"--config {bucket}/no.yaml: no such file"
+
+
+def test_settings_may_come_through_a_pipe():
+    reading, writing = os.pipe()
+    os.write(writing, b"types: [disease]")
+    os.close(writing)
+    assert load(AnnotateConfig, f"/dev/fd/{reading}", NEEDED).types == ["disease"]
+    os.close(reading)
 
 
 def test_a_value_that_json_does_not_have(tmp_path):

@@ -14,6 +14,7 @@ from ray.autoscaler.v2.utils import ResourceRequestUtil
 
 from taiyi_ray import placement
 from taiyi_ray.config import AnnotateConfig, load
+from taiyi_ray.engine import ENGINES
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -25,7 +26,7 @@ def engine(**settings: Any) -> dict[str, float]:
     config = load(
         AnnotateConfig, None, {"inputs": ["in"], "output": "out", "engine": "fake", **settings}
     )
-    wanted = placement.of_engine(config)
+    wanted = ENGINES[config.engine].resources(config)
     kind = {f"accelerator_type:{wanted.accelerator}": 0.001} if wanted.accelerator else {}
     return {"CPU": wanted.cpus, "GPU": wanted.gpus, **kind}
 

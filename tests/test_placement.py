@@ -9,9 +9,10 @@ import pytest
 
 from taiyi_ray import placement
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.engine import ENGINES
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.models import Model
-from taiyi_ray.placement import Resources, check_fits, of_engine
+from taiyi_ray.placement import Resources, check_fits
 
 LLAMA_8B = {
     "num_hidden_layers": 32,
@@ -56,7 +57,8 @@ def model(folder: Path, gigabytes: float, settings: dict[str, int] = LLAMA_8B) -
 )
 def test_what_an_engine_takes(settings, cpu_build, resources, monkeypatch):
     monkeypatch.setattr(placement, "_is_cpu_build", lambda: cpu_build)
-    assert of_engine(config(**settings)) == resources
+    asked = config(**settings)
+    assert ENGINES[asked.engine].resources(asked) == resources
 
 
 def test_the_installed_build_is_known():
@@ -93,7 +95,6 @@ def test_a_model_too_large_for_the_gpu_is_refused_with_arithmetic(tmp_path):
         {"gpu": "T4", "engine_args": {"pipeline_parallel_size": 2}},
         {"gpu": "a kind of next year"},
         {},
-        {"gpu": "T4", "engine": "fake"},
     ],
 )
 def test_what_fits_or_cannot_be_known_is_taken(settings, tmp_path):

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import Output
+from taiyi_ray.annotate.output import JobOutput
+from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, StorageError
 from taiyi_ray.notebook import annotate
 from taiyi_ray.records import SCHEMA, Answer, Label, Mention
 from taiyi_ray.rows import Row, Rows, read_rows
-from taiyi_ray.units import Unit
 
 TEXT = "Aspirin eased headache in patients with migraine. It raised expression of COX-2."
 
@@ -113,7 +113,7 @@ def test_rows_are_a_sequence(rows: Rows) -> None:
 def output(place: str, rows: Rows, sources: int = 2) -> str:
     """An output with these rows as the unit of each of so many sources."""
     storage.put_if_absent(storage.join(place, "job.json"), b"{}")
-    written = Output(place)
+    written = JobOutput(place)
     for number in range(sources):
         unit = Unit(source=f"{number}.jsonl", path="", first=0, last=len(rows) - 1)
         values = [{**row.to_dict(), "position": n, "unit": unit.name} for n, row in enumerate(rows)]

@@ -16,7 +16,8 @@ import pytest
 from taiyi_ray import grounding
 from taiyi_ray.annotate import workers
 from taiyi_ray.annotator import Annotator
-from taiyi_ray.engine import Completion, Prompt
+from taiyi_ray.corpus import plan as plan_module
+from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of, pubmed
 from taiyi_ray.formats import gold as gold_module
@@ -137,7 +138,7 @@ def test_each_record_is_parsed_once(tmp_path, monkeypatch):
         parsed.append(record)
         return format_.parse(record)
 
-    monkeypatch.setattr(workers, "named", lambda name: replace(format_, parse=parse))
+    monkeypatch.setattr(plan_module, "named", lambda name: replace(format_, parse=parse))
     units = {"units": [planned(path, 0, 4), planned(path, 5, 11)]}
     assert [read["error"] for read in workers.read_units(units)] == ["", ""]
     assert len(parsed) == 12

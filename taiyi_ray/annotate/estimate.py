@@ -23,15 +23,17 @@ from typing import Any, BinaryIO, cast
 from rich.table import Table
 
 from taiyi_ray import models, storage
-from taiyi_ray.annotate import sources
-from taiyi_ray.annotate.sources import SourceFile
 from taiyi_ray.annotator import Annotator
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.engine import Completion, Prompt
+from taiyi_ray.corpus import sources
+from taiyi_ray.corpus.sources import SourceFile
+from taiyi_ray.engine import ENGINES
+from taiyi_ray.engine.engine import Completion, Prompt
+from taiyi_ray.engine.prepare import Prepared, prepare
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats import document_of, raw_records, read_beside, recognised
 from taiyi_ray.formats.format import Format, RawRecord
-from taiyi_ray.placement import GPUS, check_fits
+from taiyi_ray.placement import GPUS
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Question
@@ -140,12 +142,10 @@ class _Counter:
 
     most_in_flight = 1
 
-    def __init__(self, model: models.Model, config: AnnotateConfig) -> None:
-        self._tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
-        self._chat = config.chat
-        reach = models.context_length(model)
-        asked = config.context_limit and min(config.context_limit, reach)
-        self.context_limit = models.settled_context(model.name, asked, reach)
+    def __init__(self, prepared: Prepared[AnnotateConfig]) -> None:
+        assert prepared.tokenizer is not None
+        self._tokenizer, self._chat = prepared.tokenizer, prepared.config.chat
+        self.context_limit = prepared.context_limit
 
     def prompt(self, question: Question) -> Prompt:
         tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)
@@ -304,9 +304,10 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
     assignments, _ = assigned(config)
     config = config.model_copy(update={"tasks": [a.task.name for a in assignments]})
     corpus = sources.find(config.inputs).files
-    model = models.resolve(config.model, config.adapter)
-    counter = _Counter(model, config)
-    annotator = Annotator(counter, assignments, config.max_tokens)
+    prepared = prepare(config, kind=ENGINES["vllm"])
+    model = prepared.answering.model
+    assert model is not None
+    annotator = Annotator(_Counter(prepared), assignments, config.max_tokens)
     chosen = sorted(random_.sample(range(len(corpus)), min(_SOURCES, len(corpus))))
     columns = {str(key): name for key, name in config.columns.items()}
     scanned = []
@@ -325,7 +326,6 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
         raise ConfigError(f"{', '.join(config.inputs)}: holds no records")
     total = sum(file.stored.size for file in corpus)
     whole = sum(source.bytes for source in scanned) == total
-    check_fits(config, model, counter.context_limit)
     seconds = _seconds(model, config.gpu, measured)
     draw = _Draw(scanned, total, whole, config, measured, seconds)
     value = draw.totals(None)

@@ -13,9 +13,10 @@ from operator import itemgetter
 from typing import Any
 
 from taiyi_ray import placement
-from taiyi_ray.annotate.plan import Scanned, record_sizes
 from taiyi_ray.annotate.workers import AnnotateUnits, read_units
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus.plan import Scanned, record_sizes
+from taiyi_ray.engine import ENGINES
 
 UNITS_OPEN = 2
 """Units that an engine works on at once, at least: the next one fills the tail of the first."""
@@ -90,7 +91,7 @@ def execute(
             compute=pool,
             max_restarts=-1,
             max_task_retries=_RETRIES,
-            **placement.of_engine(config).as_options(),
+            **ENGINES[config.engine].resources(config).as_options(),
         )
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # Ray sets it when a dataset is made
     # Nothing is fetched ahead: a receipt would wait here for the next one.

@@ -14,13 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import Output, day_of
-from taiyi_ray.annotate.plan import Plan, load_job, load_plan
+from taiyi_ray.corpus.output import Output, day_of
+from taiyi_ray.corpus.plan import Plan, load_job, load_plan
+from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats import WRITTEN
-from taiyi_ray.formats.format import Writer, Written
+from taiyi_ray.formats.format import UNWRITTEN, Writer, Written
 from taiyi_ray.records import annotations_from_row, document_from_row
-from taiyi_ray.units import Unit
 
 _LONGEST_NAME = 150
 
@@ -97,7 +97,7 @@ def _written(
 ) -> Iterator[tuple[dict[str, Any], Written]]:
     """Turn rows into records of the format; what is left out and lost is counted."""
     for row in rows:
-        if row["status"] in ("failed", "deleted"):
+        if row["status"] in UNWRITTEN:
             exported.left_out[f"{row['status']} documents"] += 1
             continue
         written = writer.write(document_from_row(row), annotations_from_row(row))
@@ -125,11 +125,9 @@ def _write_files(
         rest = islice(records, None if most is None else most - 1)
         part = "" if most is None else f"-{number:06d}"
         with storage.written(f"{stem}{part}{ending}") as file:
-            between = writer.head(day_of(first[0]["run_id"]))
-            for _, written in chain([first], rest):
-                file.write(between + written.parts[ending])
-                between = writer.between
-            file.write(writer.tail)
+            parts = (written.parts[ending] for _, written in chain([first], rest))
+            for piece in writer.file(parts, day_of(first[0]["run_id"])):
+                file.write(piece)
         exported.files += 1
 
 

@@ -17,14 +17,19 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pydantic import SecretStr
 from rich.console import Console
 
-from taiyi_ray import cluster, models, placement, storage
-from taiyi_ray.annotate import sources
+from taiyi_ray import cluster, storage
 from taiyi_ray.annotate.interrupts import Watchdog, terminable
-from taiyi_ray.annotate.output import Output, Totals, UnitFile, new_run_id, verify
-from taiyi_ray.annotate.plan import (
+from taiyi_ray.annotate.output import JobOutput
+from taiyi_ray.annotate.progress import JobProgress, summary
+from taiyi_ray.annotate.report import sample_rows, write_report
+from taiyi_ray.annotate.status import BEAT
+from taiyi_ray.annotate.workers import COUNTED, unit_row
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus import sources
+from taiyi_ray.corpus.output import Totals, UnitFile, new_run_id, verify
+from taiyi_ray.corpus.plan import (
     Job,
     Plan,
     Scanned,
@@ -36,16 +41,13 @@ from taiyi_ray.annotate.plan import (
     put_job,
     record_sizes,
 )
-from taiyi_ray.annotate.progress import JobProgress, summary
-from taiyi_ray.annotate.report import sample_rows, write_report
-from taiyi_ray.annotate.status import BEAT
-from taiyi_ray.annotate.workers import COUNTED, unit_row
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus.units import Unit
+from taiyi_ray.engine import Answering
+from taiyi_ray.engine.prepare import prepare
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
 from taiyi_ray.fingerprint import differences, fingerprint, identity
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Assignment
-from taiyi_ray.units import Unit
 
 EXECUTION_UNITS = 1000
 """Units of one Ray Data execution: its driver's memory grows with its blocks."""
@@ -77,17 +79,18 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     corpus = sources.find(config.inputs, config.output)
     for note in corpus.notes():
         console.print(f"note: {note}")
-    output = Output(config.output)
+    output = JobOutput(config.output)
     if not dry_run:
         storage.probe(output.place)
-    model = _model(config, fresh=config.retry_failed or load_job(output.place) is None)
-    config = _settled(config, model)
-    values = identity(config, assignments, model.identity, config.columns)
+    begun = load_job(output.place) is not None and not config.retry_failed
+    prepared = prepare(config, known=begun)
+    config, answering = prepared.config, prepared.answering
+    values = identity(config, assignments, answering.identity, config.columns)
     plan = _planned(config, output, values, corpus, write=not dry_run)
     if dry_run:
         _print_plan(console, config, plan, output)
         return EXIT_DONE
-    this = _Run(config, assignments, model, output, plan, fingerprint(values), console)
+    this = _Run(config, assignments, answering, output, plan, fingerprint(values), console)
     pending = this.pending()
     for name in {unit.source for unit in pending}:
         check_read_alike(plan.sources[name])
@@ -100,63 +103,12 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     return this.finish()  # also for a run that was killed after its last unit
 
 
-@dataclass(frozen=True)
-class _Model:
-    """What answers the questions.
-
-    Attributes:
-        identity: what stands for it in the fingerprint.
-        reach: tokens of a prompt and its answer together, if that is known.
-        digest: of its folder, for an engine that wants one: each node finds its own.
-        key: for its server, if it has one that wants it.
-    """
-
-    name: str
-    identity: str
-    reach: int | None = None
-    digest: str | None = None
-    key: SecretStr | None = None
-
-
-def _model(config: AnnotateConfig, *, fresh: bool) -> _Model:
-    """Find what answers, and see that it can: before anything is written.
-
-    Args:
-        fresh: of an output that has rows of it, the model's tokenizer was checked already.
-    """
-    if config.engine == "fake":
-        return _Model("fake", "fake")
-    if config.engine == "http":
-        from taiyi_ray.engine import http
-
-        key = http.key_of_environment()
-        server = http.probe(config, key)
-        return _Model(server.model, server.identity, server.reach, key=key)
-    model = models.resolve(config.model, config.adapter)
-    if fresh:
-        tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
-        if config.grounding == "grammar":
-            models.check_grammar(tokenizer)
-    reach = models.context_length(model)
-    placement.check_fits(
-        config, model, models.settled_context(model.name, config.context_limit, reach)
-    )
-    return _Model(model.name, models.identity(model, config.chat), reach, model.digest)
-
-
-def _settled(config: AnnotateConfig, model: _Model) -> AnnotateConfig:
-    """Settle what the model decides: the context limit, and a server's name for it."""
-    settled: dict[str, Any] = {"model": model.name} if config.engine == "http" else {}
-    settled["context_limit"] = models.settled_context(model.name, config.context_limit, model.reach)
-    return config.model_copy(update=settled)
-
-
 # ------------------------------------------------------------------------------------- planning
 
 
 def _planned(
     config: AnnotateConfig,
-    output: Output,
+    output: JobOutput,
     values: dict[str, Any],
     corpus: sources.Corpus,
     *,
@@ -222,7 +174,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _print_plan(console: Console, config: AnnotateConfig, plan: Plan, output: Output) -> None:
+def _print_plan(console: Console, config: AnnotateConfig, plan: Plan, output: JobOutput) -> None:
     sys.stdout.write(config.model_dump_json(indent=1) + "\n")
     units = list(plan.units())
     there = output.committed()
@@ -241,8 +193,8 @@ class _Run:
 
     config: AnnotateConfig
     assignments: Sequence[Assignment]
-    model: _Model
-    output: Output
+    answering: Answering
+    output: JobOutput
     plan: Plan
     fingerprint: str
     console: Console
@@ -307,8 +259,8 @@ class _Run:
         from taiyi_ray.annotate import execution
 
         constructor = (
-            self.config, self.assignments, self.model.digest, self.run_id, self.fingerprint,
-            self.model.key,
+            self.config, self.assignments, self.answering.digest, self.run_id, self.fingerprint,
+            self.answering.key,
         )  # fmt: skip
         idle = unwritten = 0
         while pending:
@@ -438,7 +390,7 @@ class _Run:
                 f"{name}_per_second": round(self.done[name] / seconds, 2)
                 for name in ("documents", "prompt_tokens", "output_tokens")
             },
-            "model": self.model.name,
+            "model": self.answering.name,
             "tasks": self.config.tasks,
             "fingerprint": self.fingerprint,
             "output": self.config.output,

@@ -1,7 +1,7 @@
 """What an engine's actor counts for Prometheus, through Ray's metrics (exported as `ray_<name>`).
 
-Counters are of the process: `rate()` and `increase()` see a restart. Output and cost of a whole job
-are in its footers (`taiyi-ray status`), which nothing that vanishes takes along.
+Output and cost of a whole job are in its footers (`taiyi-ray status`), which nothing that vanishes
+takes along.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sized
-from typing import Any
 
-from taiyi_ray.annotate.output import Totals
+from taiyi_ray.corpus.output import Totals
+from taiyi_ray.counters import Counters
 
 METRICS = {
     "taiyi_ray_units_total": "units committed",
@@ -45,39 +45,28 @@ class Metrics:
     """
 
     def __init__(self, in_flight: Sized, most_in_flight: int, price: float | None) -> None:
-        from ray.util.metrics import Counter, Gauge
-
-        self._metrics: dict[str, Any] = {
-            name: (Counter if name.endswith("_total") else Gauge)(
-                name, description=meaning, tag_keys=_TAGS.get(name, ())
-            )
-            for name, meaning in METRICS.items()
-        }
+        self._counters = Counters(METRICS, _TAGS)
         self._in_flight, self._price = in_flight, price
-        self._metrics["taiyi_ray_documents_most_in_flight"].set(most_in_flight)
+        self._counters.state("taiyi_ray_documents_most_in_flight", most_in_flight)
         threading.Thread(target=self._look, name="metrics", daemon=True).start()
 
     def count(self, totals: Totals) -> None:
         """Count a committed unit."""
-        self._metrics["taiyi_ray_units_total"].inc(1)
+        self._counters.add("taiyi_ray_units_total")
         for status, documents in totals.documents.items():
-            self._add("taiyi_ray_documents_total", documents, status=status)
+            self._counters.add("taiyi_ray_documents_total", documents, status=status)
         for kind, failures in totals.failures.items():
-            self._add("taiyi_ray_failures_total", failures, kind=kind)
+            self._counters.add("taiyi_ray_failures_total", failures, kind=kind)
         for kind in ("prompt", "cached", "output"):
-            self._add("taiyi_ray_tokens_total", totals.tokens[f"{kind}_tokens"], kind=kind)
-
-    def _add(self, name: str, number: float, **tags: str) -> None:
-        if number:  # Ray refuses to add nothing
-            self._metrics[name].inc(number, tags=tags)
+            self._counters.add("taiyi_ray_tokens_total", totals.tokens[f"{kind}_tokens"], kind=kind)
 
     def _look(self) -> None:
         """Watch the engine: in a thread, for the actor's loop may be busy."""
         before = time.monotonic()
         while True:
-            self._metrics["taiyi_ray_documents_in_flight"].set(len(self._in_flight))
+            self._counters.state("taiyi_ray_documents_in_flight", len(self._in_flight))
             time.sleep(_EVERY)
             now = time.monotonic()
-            self._add("taiyi_ray_engine_seconds_total", now - before)
-            self._add("taiyi_ray_cost_total", (now - before) / 3600 * (self._price or 0))
+            self._counters.add("taiyi_ray_engine_seconds_total", now - before)
+            self._counters.add("taiyi_ray_cost_total", (now - before) / 3600 * (self._price or 0))
             before = now

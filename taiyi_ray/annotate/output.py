@@ -1,158 +1,24 @@
-"""The output of a corpus job: committing a unit, what the footers say, and what lies where:
+"""What only the job writes into an output: units, marks of dead engines, runs and the report.
 
-    OUT/job.json, OUT/plan/<n>.json                      what it is, and the units
-    OUT/annotations/<source>/<first>-<last>.parquet      a unit; that it exists is its commit
-    OUT/died/<source>/<first>-<last>/<attempt>.json      an engine died on this unit
-    OUT/runs/<run_id>.json, OUT/run.json                 what a run did; the newest complete one
-    OUT/report.html
-    OUT/.probe                                           on S3: what `storage.probe` leaves
-
-A unit is written whole, never in part.
+A unit is written whole, never in part. `corpus/output.py` says what lies where, and reads it.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import re
-import secrets
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from taiyi_ray import storage
-from taiyi_ray.annotator import NOT_APPLICABLE
-from taiyi_ray.errors import StorageError
-from taiyi_ray.records import SCHEMA, Annotations, Failure, as_table, as_values, rows_of
-from taiyi_ray.units import Unit, Units
-
-JOB = "job.json"
-OUTPUT_PARTS = (JOB, "run.json", "annotations", "plan", "runs", "died")
-"""Names below an output of what could pass for input."""
-
-_JOB_BEGINS = re.compile(rb'\s*\{\s*"format": \d+,\s*"fingerprint": "')
-
-_FOOTER = b"taiyi_ray"
-_READERS = 16
-
-_BEGUN = "%Y%m%dT%H%M%S"
-"""How the id of a run begins: with the time when it began."""
-
-
-def new_run_id() -> str:
-    """An id for a run that begins now."""
-    return f"{datetime.now(UTC):{_BEGUN}}-{secrets.token_hex(3)}"
-
-
-def day_of(run_id: str) -> date:
-    """The day on which a run began."""
-    return datetime.strptime(run_id.partition("-")[0], _BEGUN).date()
-
-
-_MOST_LABELS = 200
-OTHERS = "(others)"
-"""What labels beyond the most frequent ones are counted as: a footer stays small."""
-
-
-@dataclass(slots=True)
-class Totals:
-    """Counts over rows: of one unit in its footer, of the whole output when added up.
-
-    Attributes:
-        documents: by status.
-        mentions, relations, events: by type.
-        labels: by task and label, `tc: Treatment`.
-        texts: by task.
-        questions: by task; one that was asked twice is one.
-        wrong: answers with an error, by task.
-        not_applicable: documents that a task had nothing to ask about, by task.
-        failures: by kind.
-        tokens: `questions` (each time they were asked), and tokens of prompts and answers.
-        answers: of their lengths in tokens the sums `<task>.tokens` and `<task>.squares`: mean and
-            spread, for `taiyi-ray plan`.
-    """
-
-    documents: Counter[str] = field(default_factory=Counter)
-    mentions: Counter[str] = field(default_factory=Counter)
-    relations: Counter[str] = field(default_factory=Counter)
-    events: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-    texts: Counter[str] = field(default_factory=Counter)
-    questions: Counter[str] = field(default_factory=Counter)
-    wrong: Counter[str] = field(default_factory=Counter)
-    not_applicable: Counter[str] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
-    tokens: Counter[str] = field(default_factory=Counter)
-    answers: Counter[str] = field(default_factory=Counter)
-
-    @classmethod
-    def of(cls, rows: Iterable[dict[str, Any]]) -> Totals:
-        totals = cls()
-        for row in rows:
-            totals.documents[row["status"]] += 1
-            totals.mentions.update(m["type"] or "(untyped)" for m in row["mentions"])
-            totals.relations.update(r["type"] for r in row["relations"])
-            totals.events.update(e["type"] for e in row["events"])
-            totals.labels.update(f"{label['task']}: {label['label']}" for label in row["labels"])
-            totals.texts.update(text["task"] for text in row["texts"])
-            for error in row["errors"]:
-                if error["kind"] == NOT_APPLICABLE:
-                    totals.not_applicable[error["where"]] += 1
-                else:
-                    totals.failures[error["kind"]] += 1
-            for answer in row["answers"]:
-                task = answer["task"].partition(":")[0]
-                totals.questions[task] += answer["attempt"] == 0
-                totals.wrong.update([task] if answer["error"] else [])
-                totals.tokens["questions"] += 1
-                for name in ("prompt_tokens", "cached_tokens", "output_tokens"):
-                    totals.tokens[name] += answer[name] or 0  # of an older program
-                length = answer["output_tokens"] or 0
-                totals.answers[f"{task}.tokens"] += length
-                totals.answers[f"{task}.squares"] += length**2
-        totals.labels = _bounded(totals.labels)
-        return totals
-
-    def add(self, other: Totals) -> None:
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.labels = _bounded(self.labels)
-
-    def as_dict(self) -> dict[str, dict[str, int]]:
-        return {name: dict(getattr(self, name).most_common()) for name in self.__slots__}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, dict[str, int]]) -> Totals:
-        """Read what `as_dict` gave; counts that it did not know yet are empty."""
-        return cls(**{name: Counter(counts) for name, counts in values.items()})
-
-
-def _bounded(labels: Counter[str]) -> Counter[str]:
-    if len(labels) <= _MOST_LABELS:
-        return labels
-    others = labels.pop(OTHERS, 0)
-    kept = Counter(dict(labels.most_common(_MOST_LABELS - 1)))
-    kept[OTHERS] = others + labels.total() - kept.total()
-    return kept
-
-
-@dataclass(frozen=True, slots=True)
-class Footer:
-    """What a unit's Parquet footer says of it."""
-
-    rows: int
-    first: int | None
-    last: int | None
-    unit: str
-    attempt: str
-    run_id: str
-    totals: Totals
+from taiyi_ray.corpus.output import FOOTER, Output, Totals
+from taiyi_ray.corpus.units import Unit
+from taiyi_ray.records import SCHEMA, Annotations, Failure, as_table, as_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,38 +29,8 @@ class Committed:
     totals: Totals
 
 
-@dataclass(frozen=True, slots=True)
-class UnitFile:
-    """A committed unit: where it is, how many rows it holds, and how many of them failed."""
-
-    path: str
-    rows: int
-    failed: int
-
-
-def is_output(place: str) -> bool:
-    """Whether a folder is an output of this program: it has a job.json as we write it."""
-    path = storage.join(place, JOB)
-    if not storage.exists(path):
-        return False
-    return bool(_JOB_BEGINS.match(storage.read_with(path, lambda file: file.read(64))))
-
-
-class Output:
-    """One output folder."""
-
-    def __init__(self, place: str) -> None:
-        self.place = storage.absolute(place)
-        self._units = Units(storage.join(self.place, "annotations"), ".parquet")
-
-    def path(self, unit: Unit) -> str:
-        return self._units.path(unit)
-
-    def committed(self) -> dict[str, str]:
-        """Names of the units that are there, and the tags of their objects: one listing."""
-        return self._units.committed()
-
-    # ------------------------------------------------------------------------------- one unit
+class JobOutput(Output):
+    """An output that the job works on."""
 
     def commit(
         self, unit: Unit, rows: Sequence[dict[str, Any]], run_id: str, *, replaces: str = ""
@@ -215,26 +51,11 @@ class Output:
             "run_id": run_id,
             "totals": totals.as_dict(),
         }
-        table = table.replace_schema_metadata({_FOOTER: json.dumps(footer, ensure_ascii=False)})
+        table = table.replace_schema_metadata({FOOTER: json.dumps(footer, ensure_ascii=False)})
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
-        stands = self._units.commit(unit, buffer.getvalue(), replaces=replaces)
+        stands = self.units.commit(unit, buffer.getvalue(), replaces=replaces)
         return Committed(stands, totals)
-
-    def footer(self, unit: Unit) -> Footer:
-        """Read a committed unit's footer; raises StorageError when the file is something else."""
-        path = self.path(unit)
-        return storage.read_with(path, lambda file: _footer(path, file))
-
-    def footers(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, Footer]]:
-        """Read the footers of committed units, several at a time, in order."""
-        with ThreadPoolExecutor(_READERS) as pool:
-            for chunk in _chunks(units, 64 * _READERS):
-                yield from zip(chunk, pool.map(self.footer, chunk), strict=True)
-
-    def rows(self, unit: Unit) -> list[dict[str, Any]]:
-        """Read a committed unit's rows; what an older program left out is null or empty."""
-        return rows_of(storage.read_with(self.path(unit), pq.read_table))
 
     # ------------------------------------------------------------------------------ died marks
 
@@ -290,34 +111,8 @@ class Output:
         if complete:
             storage.replace(storage.join(self.place, "run.json"), data)
 
-    def reported(self) -> int | None:
-        """Number of records that the newest complete run found in the output; None without one."""
-        data = storage.read(storage.join(self.place, "run.json"))
-        return json.loads(data).get("records") if data else None
-
     def write_report(self, html: str) -> None:
         storage.replace(storage.join(self.place, "report.html"), html.encode())
-
-
-def _footer(path: str, file: BinaryIO) -> Footer:
-    try:
-        metadata = pq.read_metadata(file)
-        values = json.loads(metadata.metadata[_FOOTER])
-        groups = [_positions(metadata.row_group(n)) for n in range(metadata.num_row_groups)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(
-            f"{path}: is not a file of this program, or a damaged one; delete it and run the same "
-            "command again"
-        ) from error
-    return Footer(
-        rows=metadata.num_rows,
-        first=min((low for low, _ in groups), default=None),
-        last=max((high for _, high in groups), default=None),
-        unit=values["unit"],
-        attempt=values["attempt"],
-        run_id=values["run_id"],
-        totals=Totals.from_dict(values["totals"]),
-    )
 
 
 def _refused(row: dict[str, Any], reason: str) -> dict[str, Any]:
@@ -333,42 +128,3 @@ def _refused(row: dict[str, Any], reason: str) -> dict[str, Any]:
         "status": "failed",
         "errors": [*row["errors"], as_values(failure)],
     }
-
-
-def _positions(group: Any) -> tuple[int, int]:
-    for n in range(group.num_columns):
-        column = group.column(n)
-        if column.path_in_schema == "position" and column.statistics:
-            return column.statistics.min, column.statistics.max
-    raise KeyError("position")
-
-
-def _chunks(units: Iterable[Unit], size: int) -> Iterator[list[Unit]]:
-    chunk: list[Unit] = []
-    for unit in units:
-        chunk.append(unit)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def verify(output: Output, units: Iterable[Unit]) -> tuple[Totals, list[UnitFile], list[str]]:
-    """Check every committed unit against the plan; return totals, the units, and what is wrong.
-
-    Each unit must hold exactly its planned records: as many rows, from its first to its last.
-    """
-    totals, files, wrong = Totals(), [], []
-    for unit, footer in output.footers(units):
-        path = output.path(unit)
-        if (footer.unit, footer.rows, footer.first, footer.last) != (
-            unit.name, unit.records, unit.first, unit.last,
-        ):  # fmt: skip
-            wrong.append(
-                f"{path}: holds {footer.rows} rows, {footer.first} to {footer.last}, of unit "
-                f"{footer.unit!r}"
-            )
-        totals.add(footer.totals)
-        files.append(UnitFile(path, footer.rows, footer.totals.documents["failed"]))
-    return totals, files, wrong

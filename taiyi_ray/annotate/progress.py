@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from taiyi_ray.annotate.output import Totals
+from taiyi_ray.corpus.output import Totals
 
 _EVERY = 15.0
 """Seconds between lines when the output is no terminal."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taiyi_ray import highlight
-from taiyi_ray.annotate.output import UnitFile
+from taiyi_ray.corpus.output import UnitFile
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import SCHEMA, rows_of
 

@@ -17,9 +17,9 @@ from typing import Any, Literal
 from rich.table import Table
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import Output, Totals
-from taiyi_ray.annotate.plan import Job, load_job, load_plan
-from taiyi_ray.units import Unit
+from taiyi_ray.corpus.output import Output, Totals
+from taiyi_ray.corpus.plan import Job, load_job, load_plan
+from taiyi_ray.corpus.units import Unit
 
 BEAT = 30.0
 """Seconds between two writes of a running job's runs/<run_id>.json."""

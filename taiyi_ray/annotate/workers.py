@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import logging
 import os
 import platform
 import time
@@ -16,24 +15,23 @@ from typing import Any, NoReturn
 import pyarrow as pa
 from pydantic import SecretStr
 
-from taiyi_ray import models, storage
 from taiyi_ray.annotate.metrics import Metrics
-from taiyi_ray.annotate.output import Output, Totals
-from taiyi_ray.annotate.plan import PlannedSource
-from taiyi_ray.annotate.sources import check_unchanged_there
-from taiyi_ray.annotator import Annotated, Annotator, failed
+from taiyi_ray.annotate.output import JobOutput
+from taiyi_ray.annotator import Annotated, Annotator, failed, guarded
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.engine import Engine, engine_of, logged_error
+from taiyi_ray.corpus.output import Totals
+from taiyi_ray.corpus.plan import PlannedSource, opened
+from taiyi_ray.corpus.units import Unit
+from taiyi_ray.engine.engine import Engine
+from taiyi_ray.engine.start import NOT_STARTED, model_here, start, why_not_started
 from taiyi_ray.errors import (
     ConfigError,
     EngineDied,
     ModelError,
-    ServerGone,
     StorageError,
     StorageGone,
     TaiyiError,
 )
-from taiyi_ray.formats import documents, named, read_beside
 from taiyi_ray.records import (
     DOCUMENT_SCHEMA,
     Document,
@@ -43,9 +41,6 @@ from taiyi_ray.records import (
     document_row,
 )
 from taiyi_ray.tasks.task import Assignment
-from taiyi_ray.units import Unit
-
-_log = logging.getLogger(__name__)
 
 COUNTED = ("documents", "failed", "prompt_tokens", "output_tokens")
 """What a receipt counts of its unit."""
@@ -95,16 +90,9 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     with ExitStack() as stack:
         found: Iterator[Document] = iter(())
         try:
-            check_unchanged_there(planned)
-            found = documents(
-                stack.enter_context(storage.open_read(planned.path)),
-                planned.path,
-                named(planned.format),
-                units[0].source,
-                units[0].first,
-                units[-1].last,
-                read=read_beside,
-                columns=json.loads(row["units"][0]["columns"]),
+            columns = json.loads(row["units"][0]["columns"])
+            found = stack.enter_context(
+                opened(planned, units[0].first, units[-1].last, columns=columns)
             )
         except (TaiyiError, OSError) as fault:
             error, gone = str(fault), isinstance(fault, StorageGone)
@@ -190,7 +178,7 @@ class AnnotateUnits:
         self,
         config: AnnotateConfig,
         assignments: Sequence[Assignment],
-        model_digest: str | None,
+        model_digest: str,
         run_id: str,
         fingerprint: str,
         key: SecretStr | None = None,
@@ -200,20 +188,16 @@ class AnnotateUnits:
         self._name = f"{platform.node()}:{os.getpid()}"
         self._ready = 0.0
         try:
-            path = None
-            if model_digest:
-                path = str(models.resolve(config.model, config.adapter, model_digest).path)
-            self._engine = engine_of(config, path, key)
+            self._engine = start(config, model_here(config, model_digest), key)
         except Exception as error:
             # Raised here it would make Ray start actor after actor; as the answer to a unit it
             # tells the job the reason.
-            why = error if isinstance(error, TaiyiError) else logged_error() or error
-            self._no_engine = f"no engine could be started ({self._name}): {why}"
+            self._no_engine = f"{NOT_STARTED} ({self._name}): {why_not_started(error)}"
             self._to_be_changed = isinstance(error, (ConfigError, ModelError))
             return
         self._ready = time.time()
         self._annotator = Annotator(self._engine, assignments, config.max_tokens)
-        self._output = Output(config.output)
+        self._output = JobOutput(config.output)
         self._marks: dict[str, list[str]] | None = None
         """Listed once: an actor leaves marks only as its last deed, for those after it."""
         self._provenance = {"run_id": run_id, "fingerprint": fingerprint}
@@ -310,14 +294,9 @@ class AnnotateUnits:
 
     async def _one(self, document: Document) -> Annotated:
         try:
-            return await self._annotator.annotate(document)
+            return await guarded(self._annotator, document)
         except EngineDied:
             self._die()
-        except (ConfigError, ServerGone):
-            raise  # no document is to blame: the unit is left to another run
-        except Exception as error:
-            _log.exception("document %s of %s", document.position, document.source)
-            return failed(document, "internal_error", f"{type(error).__name__}: {error}")
 
     def _die(self) -> NoReturn:
         """Leave marks for what was in flight and end the process: Ray replaces the actor.

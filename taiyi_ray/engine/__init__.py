@@ -1,173 +1,192 @@
 """Engines answer questions: `vllm` runs a model, `http` asks a server, `fake` plays by a script.
 
-An engine lives in one asyncio loop and answers many questions at once: it does its own batching.
+`engine.py` is their interface, `prepare.py` the way from settings to a model that one can run, and
+`start.py` starts one. ENGINES says all that is known of an engine before: a new one is a module
+and an entry there.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
 
 from pydantic import SecretStr
 
+from taiyi_ray import models, placement
 from taiyi_ray.config import AskConfig, EngineConfig
-from taiyi_ray.tasks.scores import Scores
-from taiyi_ray.tasks.task import Question
-
-DECODING = {"temperature": 0.0, "repetition": {"min_size": 1, "max_size": 12, "min_count": 3}}
-"""Greedy; an answer that repeats an n-gram of 1 to 12 tokens three times in a row is ended."""
-
-_LOG_TAIL = 50_000
+from taiyi_ray.engine.engine import Engine
+from taiyi_ray.models import Model
+from taiyi_ray.placement import Resources
 
 MAX_NUM_SEQS = 64
 """Answers that vLLM writes at once, unless its argument of this name says otherwise."""
 
-ANSWER_ARGUMENTS = {
-    "vllm": ("dtype", "quantization", "kv_cache_dtype", "hf_overrides", "rope_scaling", "revision"),
-    "http": ("extra_body",),
-    "fake": ("garbage", "cut", "repeat", "refuse"),
-}
-"""The engine arguments that can change an answer, and so belong to the fingerprint."""
 
-FinishReason = Literal["stop", "length", "repetition"]
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """What answers the questions.
+
+    Attributes:
+        name: how it is called in what a person reads.
+        identity: what stands for it in the fingerprint.
+        digest: of its model, or what stands for it: each node finds the same one by it.
+        context_length: the most tokens of a prompt and its answer together, if that is known.
+        model: its folder, for an engine that runs one.
+        key: of its server, if it wants one.
+        settings: those that it decides, by their names.
+    """
+
+    name: str
+    identity: str
+    digest: str
+    context_length: int | None = None
+    model: Model | None = None
+    key: SecretStr | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """A question rendered and tokenised once: `content` is for its engine, `tokens` its length."""
+class EngineKind:
+    """One kind of engine.
 
-    content: Any
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What an engine wrote; `length` means cut at its token limit, `repetition` in a loop.
-
-    `scores` are there when the engine was started to give them.
+    Attributes:
+        runs_model: whether it loads a model's folder, which each node finds itself.
+        answers_as: what the fingerprint says of who answers.
+        answer_arguments: the engine arguments that can change an answer: of the fingerprint, too.
+        most_in_flight: how many documents one takes at once, by its settings.
+        resources: what one takes of a Ray cluster.
+        probe: finds out what answers, and sees that it is there.
+        start: starts one; takes up to a minute for a real one. The model is that of an engine that
+            runs one, the key that of a server; with metrics it counts what it can, for Ray.
     """
 
-    text: str
-    finish_reason: FinishReason
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    scores: Scores | None = None
+    runs_model: bool
+    answers_as: Literal["model", "fake"]
+    answer_arguments: tuple[str, ...]
+    most_in_flight: Callable[[EngineConfig], int]
+    resources: Callable[[EngineConfig], Resources]
+    probe: Callable[[EngineConfig], Answering]
+    start: Callable[[EngineConfig, Model | None, SecretStr | None, bool], Engine]
 
 
-class Engine(Protocol):
-    """Answers questions. `context_limit` counts the tokens of a prompt and its answer together.
-
-    `complete` raises QuestionError when this question cannot be answered; when none can any more,
-    EngineDied for an engine of ours, ServerGone or ConfigError for a server. Cancelled, it ends the
-    answer in the engine, too.
-    """
-
-    context_limit: int
-    most_in_flight: int
-
-    def prompt(self, question: Question) -> Prompt: ...
-
-    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion: ...
-
-    def close(self) -> None: ...
+def adapter_of(config: EngineConfig) -> str | None:
+    """The adapter that is merged into the model; the service has its adapters beside it."""
+    return config.adapter if isinstance(config, AskConfig) else None
 
 
-class SharedEngine(Engine, Protocol):
-    """An engine of ours that requests with different wishes share."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still answers."""
-        ...
-
-    @property
-    def unanswered(self) -> int:
-        """Questions that it works on or that wait in it."""
-        ...
-
-    def variant(self, *, scores: bool, adapter: Any = None) -> SharedEngine:
-        """The same engine, answering with scores or without, and with an adapter (LoRA) or none."""
-        ...
+# -------------------------------------------------------------------------------------------- vllm
 
 
-def scores_of(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> Scores | None:
-    """Where each token begins in an answer.
-
-    A token that only begins a character (bytes of a Chinese one) has no text; the token that ends
-    it has it all. The closing special token is no text of the answer either. None for a tokenizer
-    whose tokens, decoded one by one, do not make the text.
-    """
-    if not "".join(tokens).startswith(text):
-        return None
-    starts = list(itertools.accumulate((len(token) for token in tokens), initial=0))[:-1]
-    return Scores(text, starts, logprobs)
+def _vllm_most_in_flight(config: EngineConfig) -> int:
+    return 2 * int(cast(int, config.engine_args.get("max_num_seqs", MAX_NUM_SEQS)))
 
 
-def engine_of(config: EngineConfig, model_path: str | None, key: SecretStr | None = None) -> Engine:
-    """Start the engine that the configuration asks for; takes up to a minute for a real one.
-
-    Args:
-        model_path: the folder of the model that vLLM runs.
-        key: for the server of the engine http, if it wants one.
-    """
-    if config.engine == "http":
-        from taiyi_ray.engine.http import HttpEngine
-
-        assert isinstance(config, AskConfig), "the service asks no server"
-        return HttpEngine(config, key)
-    return shared_engine_of(config, model_path)
+def _vllm_probe(config: EngineConfig) -> Answering:
+    model = models.resolve(config.model, adapter_of(config))
+    return Answering(
+        name=model.name,
+        identity=models.identity(model, config.chat),
+        digest=model.digest,
+        context_length=models.context_length(model),
+        model=model,
+    )
 
 
-def shared_engine_of(
-    config: EngineConfig, model_path: str | None, *, metrics: bool = False
-) -> SharedEngine:
-    """Start an engine of ours.
-
-    Args:
-        model_path: the folder of the model that vLLM runs.
-        metrics: count what vLLM counts of itself, as metrics of Ray.
-    """
-    options: dict[str, Any] = dict(config.engine_args)
-    assert config.context_limit is not None, "it is settled before engines start"
-    if config.engine == "fake":
-        from taiyi_ray.engine.fake import FakeEngine
-
-        return FakeEngine(config.context_limit, scores=config.scores, **options)
+def _vllm_start(
+    config: EngineConfig, model: Model | None, _: SecretStr | None, metrics: bool
+) -> Engine:
     from taiyi_ray.engine.vllm import VllmEngine
 
-    assert model_path is not None
+    assert model is not None and config.context_limit is not None
     return VllmEngine(
-        model_path,
+        str(model.path),
         chat=config.chat,
         context_limit=config.context_limit,
         trust_remote_code=config.trust_remote_code,
         scores=config.scores,
-        arguments=options,
+        arguments=dict(config.engine_args),
         metrics=metrics,
     )
 
 
-def most_in_flight(config: EngineConfig) -> int:
-    """Return how many documents an engine of ours takes at once, without starting it."""
-    if config.engine == "fake":
-        return int(cast(int, config.engine_args.get("most_in_flight", MAX_NUM_SEQS)))
-    return 2 * int(cast(int, config.engine_args.get("max_num_seqs", MAX_NUM_SEQS)))
+# -------------------------------------------------------------------------------------------- http
 
 
-def logged_error() -> str:
-    """The last exception in this process's log: vLLM names its cause only there, in a child."""
-    try:
-        log = Path("/proc/self/fd/2").resolve(strict=True)
-        if not log.is_file():  # a terminal, which would be waited for
-            return ""
-        lines = log.read_text(errors="replace")[-_LOG_TAIL:].splitlines()
-    except OSError:
-        return ""
-    named = [line for line in lines if re.search(r"\b\w+(Error|Exception): ", line)]
-    causes = [line for line in named if "Engine core initialization failed" not in line]
-    return re.sub(r"^.*?(?=\b\w+(Error|Exception): )", "", causes[-1]) if causes else ""
+def _http_most_in_flight(config: EngineConfig) -> int:
+    from taiyi_ray.engine import http
+
+    return http.arguments_of(config.engine_args).most_in_flight
+
+
+def _http_probe(config: EngineConfig) -> Answering:
+    from taiyi_ray.engine import http
+
+    assert isinstance(config, AskConfig), "the service asks no server"
+    key = http.key_of_environment()
+    server = http.probe(config, key)
+    return Answering(
+        name=server.model,
+        identity=server.identity,
+        digest=server.identity,
+        context_length=server.context_length,
+        key=key,
+        settings={"model": server.model},
+    )
+
+
+def _http_start(config: EngineConfig, _: Model | None, key: SecretStr | None, __: bool) -> Engine:
+    from taiyi_ray.engine.http import HttpEngine
+
+    assert isinstance(config, AskConfig), "the service asks no server"
+    return HttpEngine(config, key)
+
+
+# -------------------------------------------------------------------------------------------- fake
+
+
+def _fake_most_in_flight(config: EngineConfig) -> int:
+    return int(cast(int, config.engine_args.get("most_in_flight", MAX_NUM_SEQS)))
+
+
+def _fake_start(config: EngineConfig, _: Model | None, __: SecretStr | None, ___: bool) -> Engine:
+    from taiyi_ray.engine.fake import FakeEngine
+
+    options: dict[str, Any] = dict(config.engine_args)
+    assert config.context_limit is not None
+    return FakeEngine(config.context_limit, scores=config.scores, **options)
+
+
+ENGINES: dict[str, EngineKind] = {
+    "vllm": EngineKind(
+        runs_model=True,
+        answers_as="model",
+        answer_arguments=(
+            *("dtype", "quantization", "kv_cache_dtype"),
+            *("hf_overrides", "rope_scaling", "revision"),
+        ),
+        most_in_flight=_vllm_most_in_flight,
+        resources=placement.of_model,
+        probe=_vllm_probe,
+        start=_vllm_start,
+    ),
+    "http": EngineKind(
+        runs_model=False,
+        answers_as="model",
+        answer_arguments=("extra_body",),
+        most_in_flight=_http_most_in_flight,
+        resources=placement.of_client,
+        probe=_http_probe,
+        start=_http_start,
+    ),
+    "fake": EngineKind(
+        runs_model=False,
+        answers_as="fake",
+        answer_arguments=("garbage", "cut", "repeat", "refuse"),
+        most_in_flight=_fake_most_in_flight,
+        resources=placement.of_rehearsal,
+        probe=lambda _: Answering(name="fake", identity="fake", digest="fake"),
+        start=_fake_start,
+    ),
+}
+"""The engines, by the names that `--engine` knows (`config.EngineName`)."""

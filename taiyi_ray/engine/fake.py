@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from taiyi_ray.engine import Completion, Prompt
+from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.grounding import is_han
 from taiyi_ray.records import Annotations, Argument, Event, Label, Mention, Relation, Text

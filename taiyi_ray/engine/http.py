@@ -20,11 +20,11 @@ import openai
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, ValidationError
 
 from taiyi_ray.config import AskConfig, explain
-from taiyi_ray.engine import DECODING, Completion, FinishReason, Prompt, scores_of
+from taiyi_ray.engine.engine import DECODING, Completion, FinishReason, Prompt, scores_of
 from taiyi_ray.engine.pace import Pace
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError, nearest
 from taiyi_ray.grounding import mentions_grammar
-from taiyi_ray.models import THINKING
+from taiyi_ray.models.chat import THINKING
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Message, Question
 
@@ -79,7 +79,7 @@ class Server:
     Attributes:
         model: the name that its requests carry.
         root: where the server has that model from, if it says so.
-        reach: tokens of a prompt and its answer together, if it says so.
+        context_length: tokens of a prompt and its answer together, if it says so.
         form: how its requests are written and its answers read.
         rate: tokens of a prompt without text, of an ASCII character, and of another one.
         quiet: whether our requests have the model not think before it answers.
@@ -87,7 +87,7 @@ class Server:
 
     model: str
     root: str | None
-    reach: int | None
+    context_length: int | None
     form: Form
     rate: tuple[int, float, float]
     quiet: bool
@@ -225,7 +225,7 @@ def probe(config: AskConfig, key: SecretStr | None) -> Server:
             cannot do what is asked for.
         ServerGone: nothing answers there.
     """
-    arguments = _arguments(config.engine_args)
+    arguments = arguments_of(config.engine_args)
     url = _url(config)
     with openai.OpenAI(
         base_url=url,
@@ -247,11 +247,12 @@ def probe(config: AskConfig, key: SecretStr | None) -> Server:
             raise _no_server(url) from error
     if config.scores and answers[0].scores is None:
         raise ConfigError(f"{url}: gives no log-probabilities of tokens; leave out --scores")
-    reach = model.get("max_model_len")
-    return Server(model["id"], model.get("root"), reach, form, _rate(answers), bool(quiet))
+    length = model.get("max_model_len")
+    return Server(model["id"], model.get("root"), length, form, _rate(answers), bool(quiet))
 
 
-def _arguments(values: Mapping[str, JsonValue]) -> Arguments:
+def arguments_of(values: Mapping[str, JsonValue]) -> Arguments:
+    """Return the engine arguments; raises ConfigError for what is none of this engine."""
     try:
         return Arguments.model_validate(values)
     except ValidationError as error:
@@ -475,7 +476,7 @@ class HttpEngine:
 
     def __init__(self, config: AskConfig, key: SecretStr | None) -> None:
         assert config.context_limit is not None and config.url is not None
-        arguments = _arguments(config.engine_args)
+        arguments = arguments_of(config.engine_args)
         self._url = config.url
         self._server = probe(config, key)
         self._form = self._server.form

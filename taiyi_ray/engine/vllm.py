@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from taiyi_ray import models
-from taiyi_ray.engine import DECODING, MAX_NUM_SEQS, Completion, FinishReason, Prompt, scores_of
+from taiyi_ray.engine import MAX_NUM_SEQS
+from taiyi_ray.engine.engine import DECODING, Completion, FinishReason, Prompt, scores_of
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question

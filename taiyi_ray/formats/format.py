@@ -7,7 +7,7 @@ disagree. A format that is also written has a Writer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import BinaryIO
@@ -75,6 +75,22 @@ class Writer:
     tail: bytes = b""
     apart: bool = False
     losses: str = "nothing"
+
+    def file(self, records: Iterable[bytes], day: date) -> Iterator[bytes]:
+        """Yield the pieces of a file of these records.
+
+        Args:
+            records: what `write` made, for the one ending that such a format has.
+            day: of the file.
+        """
+        yield self.head(day)
+        for number, record in enumerate(records):
+            yield self.between + record if number else record
+        yield self.tail
+
+
+UNWRITTEN = ("failed", "deleted")
+"""Documents of these statuses are in no file that is written: nothing can be said of them."""
 
 
 @dataclass(frozen=True, slots=True)

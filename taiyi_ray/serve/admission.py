@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from taiyi_ray.config import ServeConfig
-from taiyi_ray.engine import most_in_flight
+from taiyi_ray.engine import ENGINES
 from taiyi_ray.serve.problems import Problem
 
 _COME_AGAIN = 2.0
@@ -20,7 +20,7 @@ _COME_AGAIN = 2.0
 
 def places(config: ServeConfig) -> int:
     """The places of an engine."""
-    return config.max_in_flight or most_in_flight(config)
+    return config.max_in_flight or ENGINES[config.engine].most_in_flight(config)
 
 
 def places_of_batches(config: ServeConfig) -> int:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from taiyi_ray import __version__
-from taiyi_ray.engine import SharedEngine
+from taiyi_ray.engine.engine import SharedEngine
 from taiyi_ray.serve import page
 from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Counts, Gate

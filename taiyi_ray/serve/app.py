@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 import platformdirs
 from rich.console import Console
 
-from taiyi_ray import cluster, models, placement, storage
+from taiyi_ray import cluster, storage
 from taiyi_ray.config import ServeConfig, load
+from taiyi_ray.engine import ENGINES
+from taiyi_ray.engine.prepare import prepare
+from taiyi_ray.engine.start import NOT_STARTED
 from taiyi_ray.errors import ConfigError, TaiyiError, Unfinished
 from taiyi_ray.serve.admission import places
 from taiyi_ray.serve.batches.deployment import Batches
 from taiyi_ray.serve.keys import Keys
-from taiyi_ray.serve.replica import NOT_STARTED
 from taiyi_ray.serve.service import Service
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def application(config: ServeConfig) -> Application:
     deployment: Any = serve.deployment(
         serve.ingress()(Service),
         name="Service",
-        ray_actor_options=placement.of_engine(config).as_options(),
+        ray_actor_options=ENGINES[config.engine].resources(config).as_options(),
         # A replica refuses by itself what it has no place for; Serve must not hold it back before.
         max_ongoing_requests=most_places + _QUEUED,
         max_queued_requests=_QUEUED,
@@ -112,31 +114,24 @@ def application(config: ServeConfig) -> Application:
     )
     return cast(
         "Application",
-        deployment.bind(config, digest, batches.bind(config, digest or "fake", APPLICATION)),
+        deployment.bind(config, digest, batches.bind(config, digest, APPLICATION)),
     )
 
 
-def _settled(config: ServeConfig) -> tuple[ServeConfig, str | None]:
+def _settled(config: ServeConfig) -> tuple[ServeConfig, str]:
     """Settle what the model decides, and see that all can be used: before anything starts."""
     Keys(config.api_keys_file)
     place = config.batches or str(platformdirs.user_data_path("taiyi_ray") / "batches")
     storage.probe(storage.absolute(place))
     config = config.model_copy(update={"batches": storage.absolute(place)})
-    if config.engine == "fake":
-        limit = models.settled_context("fake", config.context_limit, None)
-        return config.model_copy(update={"context_limit": limit}), None
-    from taiyi_ray.serve.openai import adapter_arguments
+    prepared = prepare(config)
+    config = prepared.config
+    if ENGINES[config.engine].runs_model:
+        from taiyi_ray.serve.openai import adapter_arguments
 
-    model = models.resolve(config.model)
-    tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
-    if config.grounding == "grammar":
-        models.check_grammar(tokenizer)
-    reach = models.context_length(model)
-    limit = models.settled_context(model.name, config.context_limit, reach)
-    placement.check_fits(config, model, limit)
-    arguments = adapter_arguments(config) | config.engine_args
-    settled = {"context_limit": limit, "engine_args": arguments}
-    return config.model_copy(update=settled), model.digest
+        arguments = adapter_arguments(config) | config.engine_args
+        config = config.model_copy(update={"engine_args": arguments})
+    return config, prepared.answering.digest
 
 
 def run(config: ServeConfig) -> int:

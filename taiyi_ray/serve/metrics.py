@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from taiyi_ray.counters import Counters
+
 METRICS = {
     "taiyi_ray_requests_total": "requests answered, by route and status",
     "taiyi_ray_request_seconds": "seconds from a request to the end of its answer, by route",
@@ -39,38 +41,25 @@ class Metrics:
     """The metrics of one replica."""
 
     def __init__(self) -> None:
-        from ray.util.metrics import Counter, Gauge, Histogram
-
-        self._metrics: dict[str, Any] = {}
-        for name, meaning in METRICS.items():
-            tags = _TAGS.get(name, ())
-            if name.endswith("_total"):
-                self._metrics[name] = Counter(name, meaning, tags)
-            elif name.endswith("_seconds"):
-                self._metrics[name] = Histogram(name, meaning, _BOUNDARIES, tags)
-            else:
-                self._metrics[name] = Gauge(name, meaning, tags)
+        self._counters = Counters(METRICS, _TAGS, _BOUNDARIES)
 
     def request(self, route: str, status: int, first_byte: float | None, seconds: float) -> None:
         """Count a request that is over."""
-        self._metrics["taiyi_ray_requests_total"].inc(
-            1, tags={"route": route, "status": str(status)}
-        )
-        self._metrics["taiyi_ray_request_seconds"].observe(seconds, tags={"route": route})
+        self._counters.add("taiyi_ray_requests_total", route=route, status=str(status))
+        self._counters.observe("taiyi_ray_request_seconds", seconds, route=route)
         if first_byte is not None:
-            self._metrics["taiyi_ray_first_byte_seconds"].observe(first_byte, tags={"route": route})
+            self._counters.observe("taiyi_ray_first_byte_seconds", first_byte, route=route)
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Count an annotated document."""
-        self._metrics["taiyi_ray_served_documents_total"].inc(1, tags={"status": row["status"]})
+        self._counters.add("taiyi_ray_served_documents_total", status=row["status"])
         for error in row["errors"]:
-            self._metrics["taiyi_ray_served_failures_total"].inc(1, tags={"kind": error["kind"]})
+            self._counters.add("taiyi_ray_served_failures_total", kind=error["kind"])
         for kind in ("prompt", "cached", "output"):
             tokens = sum(answer[f"{kind}_tokens"] for answer in row["answers"])
-            if tokens:  # Ray refuses to add nothing
-                self._metrics["taiyi_ray_served_tokens_total"].inc(tokens, tags={"kind": kind})
+            self._counters.add("taiyi_ray_served_tokens_total", tokens, kind=kind)
 
     def places(self, taken: int, most: int) -> None:
         """State what is at work."""
-        self._metrics["taiyi_ray_places_taken"].set(taken)
-        self._metrics["taiyi_ray_places"].set(most)
+        self._counters.state("taiyi_ray_places_taken", taken)
+        self._counters.state("taiyi_ray_places", most)

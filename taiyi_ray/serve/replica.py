@@ -6,8 +6,7 @@ import importlib
 import logging
 from typing import Any
 
-NOT_STARTED = "no engine could be started"
-"""How the reason begins that a process cannot work; Serve tells it among much else."""
+from taiyi_ray.engine.start import NOT_STARTED
 
 
 def prepare() -> None:

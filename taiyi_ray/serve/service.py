@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI
 
-from taiyi_ray import models
 from taiyi_ray.config import ServeConfig
-from taiyi_ray.engine import SharedEngine, logged_error, shared_engine_of
-from taiyi_ray.errors import EngineDied, TaiyiError
+from taiyi_ray.engine.engine import SharedEngine
+from taiyi_ray.engine.start import NOT_STARTED, model_here, start, why_not_started
+from taiyi_ray.errors import EngineDied
+from taiyi_ray.models import Model
 from taiyi_ray.serve import api, problems, task_routes
 from taiyi_ray.serve.admission import Admission, Share, places, places_of_batches
 from taiyi_ray.serve.batches import routes
@@ -20,18 +21,20 @@ from taiyi_ray.serve.gate import Asked
 from taiyi_ray.serve.keys import Caller, Keys
 from taiyi_ray.serve.metrics import Metrics
 from taiyi_ray.serve.problems import Problem
-from taiyi_ray.serve.replica import NOT_STARTED, prepare
+from taiyi_ray.serve.replica import prepare
 
 _EVERY = 5.0
 """Seconds between two looks at the places, for the metrics."""
 
 
-def _started(config: ServeConfig, model_path: str | None) -> SharedEngine:
+def _started(config: ServeConfig, digest: str) -> tuple[SharedEngine, Model | None]:
+    """Start the engine; return the model that it runs, too, if it runs one."""
     try:
-        return shared_engine_of(config, model_path, metrics=True)
+        model = model_here(config, digest)
+        # The settings know only engines for the service that requests can share.
+        return cast(SharedEngine, start(config, model, metrics=True)), model
     except Exception as error:
-        why = error if isinstance(error, TaiyiError) else logged_error() or error
-        raise RuntimeError(f"{NOT_STARTED}: {why}") from error
+        raise RuntimeError(f"{NOT_STARTED}: {why_not_started(error)}") from error
 
 
 class Service:
@@ -43,13 +46,10 @@ class Service:
         batches: the handle of the deployment that runs batches; without it there are none.
     """
 
-    def __init__(self, config: ServeConfig, digest: str | None, batches: Any = None) -> None:
+    def __init__(self, config: ServeConfig, digest: str, batches: Any = None) -> None:
         prepare()
-        model = None
-        if config.engine == "vllm":
-            model = models.resolve(config.model, digest=digest)
         self._config, self._digest, self._batches = config, digest, batches
-        self._engine = _started(config, str(model.path) if model else None)
+        self._engine, model = _started(config, digest)
         self._metrics = Metrics()
         self._admission = Admission(places(config))
         self._openai = None
@@ -69,7 +69,7 @@ class Service:
             return await self._openai.find(name)
         if name not in (None, self._config.name):
             raise Problem(404, f"no model {name!r}; there is {self._config.name}", param="model")
-        return None, "fake"
+        return None, self._digest
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
@@ -78,7 +78,7 @@ class Service:
         self._inside = Inside(api.unguarded(self._answering(share)))
         if self._batches:
             assert config.batches is not None, "it is settled before"
-            store, digest = Store(config.batches), self._digest or "fake"
+            store, digest = Store(config.batches), self._digest
             tell = self._batches.look.remote
             routers.append(routes.router(store, self._endpoints, digest, tell))
         self._watching = asyncio.ensure_future(self._watch())

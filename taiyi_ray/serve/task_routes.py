@@ -18,13 +18,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from taiyi_ray.annotator import Annotated, Annotator, failed
+from taiyi_ray.annotator import Annotated, Annotator, guarded, internal_error
 from taiyi_ray.config import ServeConfig
-from taiyi_ray.engine import SharedEngine
+from taiyi_ray.engine.engine import SharedEngine
 from taiyi_ray.errors import ConfigError, EngineDied
 from taiyi_ray.fingerprint import fingerprint, identity
 from taiyi_ray.formats import WRITTEN, document_from_value
-from taiyi_ray.formats.format import Writer
+from taiyi_ray.formats.format import UNWRITTEN, Writer
 from taiyi_ray.records import Document
 from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Asked
@@ -176,19 +176,11 @@ def _places(annotator: Annotator, documents: Sequence[Document], most: int) -> i
 
 
 async def _annotated(annotator: Annotator, document: Document) -> Annotated:
-    """Annotate a document; a fault of ours is in its row, as in the corpus job."""
+    """Annotate a document; raises Problem (503) where the engine ends."""
     try:
-        return await annotator.annotate(document)
+        return await guarded(annotator, document)
     except EngineDied as error:
         raise engine_ended() from error
-    except Exception as error:
-        return _fault(document, error)
-
-
-def _fault(document: Document, error: Exception) -> Annotated:
-    """A document that met a fault of ours."""
-    _log.error("document %d of a request", document.position, exc_info=error)
-    return failed(document, "internal_error", f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +203,7 @@ class _Told:
         try:
             return told(annotated)
         except Exception as error:
-            return told(_fault(Document(None, position=annotated.document.position), error))
+            return told(internal_error(Document(None, position=annotated.document.position), error))
 
 
 def _json(value: object) -> bytes:
@@ -257,7 +249,7 @@ class _Result:
         lost: Counter[str] = Counter()
         files: list[tuple[str, dict[str, bytes]]] = []
         for number, one in enumerate(told.annotated for told in self._told):
-            if one.status in ("failed", "deleted"):
+            if one.status in UNWRITTEN:
                 lost[f"{one.status} documents"] += 1
                 continue
             try:
@@ -276,8 +268,7 @@ class _Result:
 
 def _joined(files: Iterable[tuple[str, dict[str, bytes]]], writer: Writer) -> bytes:
     (ending,) = writer.endings
-    records = [parts[ending] for _, parts in files]
-    return writer.head(datetime.now(UTC).date()) + writer.between.join(records) + writer.tail
+    return b"".join(writer.file((parts[ending] for _, parts in files), datetime.now(UTC).date()))
 
 
 def _zipped(files: Iterable[tuple[str, dict[str, bytes]]]) -> bytes:
@@ -325,7 +316,7 @@ def _prompts(annotator: Annotator, document: Document) -> list[Prompted]:
     try:
         asked, _ = annotator.asked(document)
     except Exception as error:
-        _fault(document, error)
+        internal_error(document, error)
         return []
     return [
         Prompted(

@@ -9,13 +9,11 @@ A task file is YAML: names of tasks, and the options of each (examples in `examp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from taiyi_ray.config import explain
+from taiyi_ray.config import explain, read_yaml
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.tasks.vocabulary import Term, terms
 
@@ -94,13 +92,7 @@ def read_file(path: str) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, or is something else.
     """
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--task-file {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"--task-file {path}: not YAML in UTF-8: {reason}") from error
+    loaded = read_yaml("--task-file", path)
     if not isinstance(loaded, dict) or not loaded:
         raise ConfigError(
             f"--task-file {path}: expected tasks and their options, as in `mt: {{to: zh}}`"

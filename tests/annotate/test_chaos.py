@@ -18,7 +18,7 @@ import pytest
 import s3fs
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import Output
+from taiyi_ray.corpus.output import Output
 from tests.annotate.jobs import annotate, content, corpus, start, table
 from tests.faults import FaultyProxy
 

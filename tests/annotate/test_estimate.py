@@ -12,8 +12,8 @@ import pytest
 from taiyi_ray import models
 from taiyi_ray.annotate import estimate as module
 from taiyi_ray.annotate.estimate import Estimate, estimate
-from taiyi_ray.annotate.output import Totals
 from taiyi_ray.config import AnnotateConfig, load
+from taiyi_ray.corpus.output import Totals
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.placement import GPUS, Gpu

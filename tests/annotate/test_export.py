@@ -15,11 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taiyi_ray import storage
-from taiyi_ray.annotate import sources
 from taiyi_ray.annotate.export import export
-from taiyi_ray.annotate.output import Output, day_of, new_run_id
-from taiyi_ray.annotate.plan import Job, Part, PlannedSource, add_part, put_job
+from taiyi_ray.annotate.output import JobOutput
 from taiyi_ray.annotator import Annotated, failed
+from taiyi_ray.corpus import sources
+from taiyi_ray.corpus.output import Output, day_of, new_run_id
+from taiyi_ray.corpus.plan import Job, Part, PlannedSource, add_part, put_job
+from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import WRITTEN, documents, named, recognised
 from taiyi_ray.records import (
@@ -31,7 +33,6 @@ from taiyi_ray.records import (
     document_from_row,
     passages,
 )
-from taiyi_ray.units import Unit
 from tests.annotate.jobs import annotate, table
 from tests.formats.annotated import check_contracts, comparable
 
@@ -91,7 +92,7 @@ def an_output_of(
             if first == 2:
                 found[0] = failed(found[0].document, "test", "wrong")
             rows = [one.row(unit=unit.name, run_id=RUN, fingerprint="f") for one in found]
-            Output(output).commit(unit, rows, RUN)
+            JobOutput(output).commit(unit, rows, RUN)
     first_part, *others = (Part(sources=part) for part in planned)
     put_job(output, Job(fingerprint="f", identity={}, config={}, versions={}, part=first_part))
     for number, part_of_plan in enumerate(others, 1):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taiyi_ray.annotate.sources import find
+from taiyi_ray.corpus.sources import find
 from taiyi_ray.records import SCHEMA
 from taiyi_ray.tasks import TASKS
 from tests.annotate.jobs import (
@@ -25,13 +25,6 @@ from tests.annotate.jobs import (
 
 FAKE = ("--engine", "fake")
 RAY = ("ray::", "raylet", "gcs_server")
-
-
-@pytest.fixture
-def joined(ray_cluster, monkeypatch):
-    """The commands of this test join the tests' cluster: it starts faster than one of their own."""
-    for name, value in ray_cluster.items():
-        monkeypatch.setenv(name, value)
 
 
 def wait_for_units(output: Path, number: int, process, seconds: float = 150) -> None:

@@ -15,13 +15,14 @@ from rich.console import Console
 
 from taiyi_ray import storage
 from taiyi_ray.annotate import status as status_module
-from taiyi_ray.annotate.output import Output
-from taiyi_ray.annotate.plan import Job, Part, PlannedSource, put_job
+from taiyi_ray.annotate.output import JobOutput
 from taiyi_ray.annotate.status import Progress, Status, duration, table, watch
 from taiyi_ray.annotator import Annotated, failed
+from taiyi_ray.corpus.output import Output
+from taiyi_ray.corpus.plan import Job, Part, PlannedSource, put_job
+from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, StorageError
 from taiyi_ray.records import Answer, Document
-from taiyi_ray.units import Unit
 
 SOURCE = "a.jsonl-01234567"
 UNITS = [(0, 9), (10, 19), (20, 25)]
@@ -64,7 +65,7 @@ def commit(place: str, number: int, *, bad: int = 0, again: bool = False) -> Non
         annotated = failed(document, "too_long", "x") if n < bad else Annotated(document)
         annotated.answers = [Answer("ner", [], "en", 0, 0, "", 100, 60, 5, "stop", None)]
         rows.append(annotated.row(unit=of.name, run_id="r", fingerprint="f"))
-    output = Output(place)
+    output = JobOutput(place)
     output.commit(of, rows, "r", replaces=output.committed()[of.name] if again else "")
 
 
@@ -78,7 +79,7 @@ def run(place: str, state: str, *, ago: float = 0, rate: float = 2.0, at: str = 
         "seconds": 100.0,
         "documents_per_second": rate,
     }
-    Output(place).write_run(values, complete=state == "complete")
+    JobOutput(place).write_run(values, complete=state == "complete")
     return str(values["run_id"])
 
 
@@ -173,7 +174,7 @@ def test_a_unit_that_is_deleted_is_left_again(tmp_path):
     commit(place, 0)
     asked = Progress(place)
     assert asked.status().left == 16
-    Path(Output(place).path(unit(0))).unlink()
+    Path(JobOutput(place).path(unit(0))).unlink()
     assert asked.status().left == 26
 
 
@@ -202,7 +203,7 @@ def test_what_is_no_output_of_this_program_is_refused(tmp_path):
     place = str(tmp_path / "out")
     plan(place)
     commit(place, 0)
-    Path(Output(place).path(unit(0))).write_bytes(b"half")
+    Path(JobOutput(place).path(unit(0))).write_bytes(b"half")
     with pytest.raises(StorageError, match="a damaged one; delete it"):
         Progress(place).status()
 

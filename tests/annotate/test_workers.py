@@ -19,17 +19,18 @@ import pytest
 
 from taiyi_ray import storage
 from taiyi_ray.annotate import workers
-from taiyi_ray.annotate.output import Output
-from taiyi_ray.annotate.plan import PlannedSource
-from taiyi_ray.annotate.sources import known_file
+from taiyi_ray.annotate.output import JobOutput
 from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_units, unit_row
 from taiyi_ray.annotator import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.engine import Completion
+from taiyi_ray.corpus import plan as plan_module
+from taiyi_ray.corpus.plan import PlannedSource
+from taiyi_ray.corpus.sources import known_file
+from taiyi_ray.corpus.units import Unit
+from taiyi_ray.engine.engine import Completion
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.records import SCHEMA, Document, Failure, Label, Mention
-from taiyi_ray.units import Unit
 from tests.samples import asked
 
 TEXT = "Patients were treated with metformin, insulin and aspirin after stroke. "
@@ -203,7 +204,7 @@ def test_a_document_that_arrow_cannot_hold_is_a_failed_one(tmp_path, monkeypatch
                 document.version, document.title = 1 << 40, "\ud800"
             yield document
 
-    monkeypatch.setattr(workers, "documents", with_a_slip)
+    monkeypatch.setattr(plan_module, "documents", with_a_slip)
     rows = read_documents(planned(path, 0, 2))
     assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
     assert rows[1]["errors"][0]["kind"] == "not_arrow"
@@ -283,7 +284,7 @@ class Job:
     """An output, and actors of their own for each call."""
 
     def __init__(self, folder: Path, **engine_args: Any) -> None:
-        self.output = Output(str(folder / "out"))
+        self.output = JobOutput(str(folder / "out"))
         self.config = AnnotateConfig(
             inputs=["in"],
             output=self.output.place,
@@ -294,7 +295,7 @@ class Job:
 
     def do(self, *rows: dict[str, Any], run_id: str = "run-1") -> list[dict[str, Any]]:
         """Annotate these units with one actor, all at once; return the receipts."""
-        actor = AnnotateUnits(self.config, ASSIGNMENTS, None, run_id, "fingerprint")
+        actor = AnnotateUnits(self.config, ASSIGNMENTS, "fake", run_id, "fingerprint")
 
         async def one(row: dict[str, Any]) -> dict[str, Any]:
             batch = pa.Table.from_pylist([read_unit(row)])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taiyi_ray.engine import Completion
+from taiyi_ray.engine.engine import Completion
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.records import Document

@@ -18,7 +18,7 @@ import pytest
 from taiyi_ray.annotate import run
 from taiyi_ray.annotator import Annotator
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.engine import Completion, Engine
+from taiyi_ray.engine.engine import Completion, Engine
 from taiyi_ray.engine.http import HttpEngine, key_of_environment, probe
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError
 from taiyi_ray.formats import documents, format_of
@@ -127,7 +127,7 @@ def one_of(server: Played, reply: Callable[[Body], Reply]) -> None:
 def test_the_probe_finds_out_what_the_server_is(play):
     server = play()
     found = probe(config(server.url), None)
-    assert (found.model, found.root, found.reach) == ("m", "there/m", 2048)
+    assert (found.model, found.root, found.context_length) == ("m", "there/m", 2048)
     assert found.identity == "served as m from there/m"
     assert found.form.extras["repetition_detection"] == {
         "min_pattern_size": 1,
@@ -136,7 +136,7 @@ def test_the_probe_finds_out_what_the_server_is(play):
     }
     server.models = [{"id": "a"}, {"id": "b"}]
     found = probe(config(server.url + "/", model="b"), None)
-    assert (found.identity, found.reach) == ("served as b", None)
+    assert (found.identity, found.context_length) == ("served as b", None)
 
 
 def thinking(body: Body) -> Reply:
@@ -570,12 +570,6 @@ def test_as_many_are_in_flight_as_the_server_answers_well(play):
 # ----------------------------------------------------------------------------------- the corpus job
 
 
-@pytest.fixture
-def joined(ray_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in ray_cluster.items():
-        monkeypatch.setenv(name, value)
-
-
 def test_an_outage_blames_no_document_and_the_same_command_goes_on(
     joined, play, tmp_path, monkeypatch
 ):
@@ -641,7 +635,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class TestRealServer:
     def test_it_takes_our_grammars_as_it_comes(self, real):
         found = probe(config(real, scores=True), None)
-        assert (found.model, found.reach) == ("small", 2048)
+        assert (found.model, found.context_length) == ("small", 2048)
         assert "repetition_detection" in found.form.extras
 
     @pytest.mark.parametrize("chat", ["template", "taiyi1"])

@@ -16,7 +16,7 @@ import pytest
 
 from taiyi_ray import models
 from taiyi_ray.annotator import Annotated, Annotator
-from taiyi_ray.engine import Completion, Prompt
+from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.formats import documents, format_of

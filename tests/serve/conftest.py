@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from taiyi_ray import models
+from tests.models.tiny import make_adapter
 from tests.serve.live import SETTINGS, Live
 from tests.serve.serving import server
-from tests.test_models import make_adapter
 
 
 @pytest.fixture(scope="package")

@@ -309,7 +309,7 @@ def test_others_are_answered_while_one_is_worked_on_for_long(monkeypatch, step):
     pubtator = WRITTEN["pubtator"]
     assert pubtator.writer is not None
     writing = replace(pubtator, writer=replace(pubtator.writer, write=hold(pubtator.writer.write)))
-    parsing = replace(TASKS["ner"], parse=hold(TASKS["ner"].parse))
+    parsing = replace(TASKS["ner"], read=hold(TASKS["ner"].read))
     with monkeypatch.context() as patch, client() as service:
         if step == "parse":
             patch.setitem(TASKS, "ner", parsing)

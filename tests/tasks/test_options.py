@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.tasks import assign
 from taiyi_ray.tasks.options import named, read_file
@@ -22,6 +23,11 @@ def written(folder: Path, text: str) -> str:
 def test_a_task_file_names_tasks_and_their_options(tmp_path: Path) -> None:
     path = written(tmp_path, "tc: {labels: [A, B]}\ntitle:\nmt: {to: zh}\n")
     assert read_file(path) == {"tc": {"labels": ["A", "B"]}, "title": {}, "mt": {"to": "zh"}}
+
+
+def test_a_task_file_may_lie_in_s3(bucket: str) -> None:
+    storage.put_if_absent(f"{bucket}/tasks.yaml", b"mt: {to: zh}")
+    assert read_file(f"{bucket}/tasks.yaml") == {"mt": {"to": "zh"}}
 
 
 @pytest.mark.parametrize(

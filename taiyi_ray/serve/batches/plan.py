@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from taiyi_ray.corpus.units import cut
 from taiyi_ray.serve.batches.store import Order, Plan, Span
 from taiyi_ray.serve.problems import Problem
-from taiyi_ray.units import cut
 
 MOST_REQUESTS = 50_000
 """Of a batch, as at OpenAI."""

@@ -19,6 +19,7 @@ from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 from taiyi_ray import storage
+from taiyi_ray.corpus.units import Unit
 from taiyi_ray.serve.batches.plan import Request, planned, requests
 from taiyi_ray.serve.batches.store import (
     Ended,
@@ -30,7 +31,6 @@ from taiyi_ray.serve.batches.store import (
     derived_id,
     made_at,
 )
-from taiyi_ray.units import Unit
 
 _log = logging.getLogger(__name__)
 

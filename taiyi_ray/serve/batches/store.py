@@ -33,8 +33,8 @@ from openai.types.batch import Errors
 from pydantic import BaseModel
 
 from taiyi_ray import storage
+from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.serve.keys import Caller
-from taiyi_ray.units import Unit, Units
 
 WINDOW = 24 * 3600
 """Seconds in which a batch is answered: OpenAI's only `completion_window`."""

@@ -23,7 +23,7 @@ def served(act: Callable[[Service], Coroutine[Any, Any, None]], **settings: Any)
 
     async def inside() -> None:
         config = ServeConfig(engine="fake", context_limit=4096, **settings)
-        service = Service(config, None)
+        service = Service(config, "fake")
         service.__serve_build_asgi_app__()
         await act(service)
 

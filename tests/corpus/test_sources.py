@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.plan import Job, Part, put_job
-from taiyi_ray.annotate.sources import (
+from taiyi_ray.corpus.plan import Job, Part, put_job
+from taiyi_ray.corpus.sources import (
     Corpus,
     check_unchanged_there,
     digest,

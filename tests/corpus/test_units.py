@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taiyi_ray import storage
-from taiyi_ray.units import UNIT_BYTES, Unit, Units, cut
+from taiyi_ray.corpus.units import UNIT_BYTES, Unit, Units, cut
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -12,16 +13,18 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import JOB
-from taiyi_ray.annotate.sources import (
+from taiyi_ray.corpus.output import JOB
+from taiyi_ray.corpus.sources import (
     KnownFile,
     SourceFile,
     check_unchanged,
+    check_unchanged_there,
     known_file,
 )
+from taiyi_ray.corpus.units import Unit, cut
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import named, raw_records, read_beside, recognised
-from taiyi_ray.units import Unit, cut
+from taiyi_ray.formats import documents, named, raw_records, read_beside, recognised
+from taiyi_ray.records import Document
 
 UNIT_RECORDS = 1000
 UNITS_AN_ENGINE = 8
@@ -234,3 +237,30 @@ def _planned(file: SourceFile, first: int, scanned: Scanned, records: int) -> Pl
         complete=scanned.complete,
         units=cut(scanned.sizes, first, records),
     )
+
+
+# -------------------------------------------------------------------------------------- reading
+
+
+@contextmanager
+def opened(
+    source: PlannedSource, first: int, last: int, *, columns: Mapping[str, str] | None = None
+) -> Iterator[Iterator[Document]]:
+    """Open a source, and give its documents at positions first..last (inclusive), in order.
+
+    Args:
+        source: as it was planned.
+        first, last: positions.
+        columns: what the source calls keys of a document (`--column`).
+
+    Raises:
+        ConfigError: it changed since it was planned.
+        StorageError: it is gone, or cannot be read.
+    """
+    check_unchanged_there(source)
+    with storage.open_read(source.path) as stream:
+        format_ = named(source.format)
+        yield documents(
+            stream, source.path, format_, source.name, first, last,
+            read=read_beside, columns=columns,
+        )  # fmt: skip

@@ -13,8 +13,9 @@ import pytest
 
 from taiyi_ray import storage
 from taiyi_ray.annotate import job as job_module
-from taiyi_ray.annotate.output import Output
-from taiyi_ray.annotate.plan import (
+from taiyi_ray.annotate.output import JobOutput
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus.plan import (
     UNIT_RECORDS,
     Job,
     Part,
@@ -27,10 +28,9 @@ from taiyi_ray.annotate.plan import (
     put_job,
     record_sizes,
 )
-from taiyi_ray.annotate.sources import SourceFile, find
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus.sources import SourceFile, find
+from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.units import Unit
 
 Request = tuple[str, int, int | None]
 
@@ -287,7 +287,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path):
 @pytest.mark.parametrize("planned", [0, 1])
 def test_runs_that_plan_at_once_agree_on_one_plan(tmp_path, monkeypatch, planned):
     """With nothing planned they race for job.json, else for the next part."""
-    output = Output(str(tmp_path / "out"))
+    output = JobOutput(str(tmp_path / "out"))
     config = AnnotateConfig(inputs=["in"], output=output.place)
     paths = [lines(tmp_path, f"{n}.jsonl", 4) for n in range(3)]
 
@@ -325,7 +325,7 @@ def test_runs_that_plan_at_once_agree_on_one_plan(tmp_path, monkeypatch, planned
 
 
 def test_a_dry_run_shows_the_plan_as_it_would_be_and_writes_nothing(tmp_path):
-    output = Output(str(tmp_path / "out"))
+    output = JobOutput(str(tmp_path / "out"))
     config = AnnotateConfig(inputs=["in"], output=output.place)
     paths = [lines(tmp_path, f"{n}.jsonl", 4) for n in range(3)]
 

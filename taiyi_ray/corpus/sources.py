@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import JOB, OUTPUT_PARTS, is_output
+from taiyi_ray.corpus.output import JOB, OUTPUT_PARTS, is_output
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import beside, endings, format_of
 

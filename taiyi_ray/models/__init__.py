@@ -1,0 +1,65 @@
+"""Which model: its folder and digest, an adapter merged into it, its tokenizer and chat form.
+
+folder.py    where it comes from: a folder, the hub, S3, the embedded default; what its files say
+adapters.py  LoRA adapters, and merging one into its model
+chat.py      the tokenizer, and the tokens of a conversation
+embedded.py  the model that comes without asking
+"""
+
+from __future__ import annotations
+
+from taiyi_ray.config import EMBEDDED_MODEL
+from taiyi_ray.errors import ModelError
+from taiyi_ray.models.adapters import adapter_rank, find_adapter, merge_adapter
+from taiyi_ray.models.chat import (
+    ChatForm,
+    check_grammar,
+    identity,
+    load_tokenizer,
+    prompt_tokens,
+    stop_token_ids,
+)
+from taiyi_ray.models.folder import Model, cache_size, context_length, find, weights_size
+
+__all__ = [
+    "ChatForm",
+    "Model",
+    "adapter_rank",
+    "cache_size",
+    "check_grammar",
+    "context_length",
+    "find_adapter",
+    "identity",
+    "load_tokenizer",
+    "merge_adapter",
+    "prompt_tokens",
+    "resolve",
+    "stop_token_ids",
+    "weights_size",
+]
+
+
+def resolve(
+    name: str = EMBEDDED_MODEL, adapter: str | None = None, digest: str | None = None
+) -> Model:
+    """Find a model, fetching it into the cache where needed, and merge an adapter into it.
+
+    Args:
+        name: EMBEDDED_MODEL, a local folder, an `s3://bucket/prefix` address, or a Hugging Face id
+            `org/name`, with `@revision` or without.
+        adapter: a LoRA folder, local or `s3://`.
+        digest: what it must be, where each node finds the model itself.
+
+    Raises:
+        ModelError: when there is no such model or adapter, the two do not fit, or it is another.
+        StorageError: when the cache or the bucket cannot be used.
+    """
+    model = find(name)
+    if adapter:
+        model = merge_adapter(model, adapter)
+    if digest is not None and model.digest != digest:
+        raise ModelError(
+            f"{model.path}: is another model here than where the job was started; give the same "
+            "files to all nodes, or an s3:// address to all"
+        )
+    return model

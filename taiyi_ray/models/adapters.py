@@ -1,0 +1,107 @@
+"""LoRA adapters: found, and merged into their model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import warnings
+from fnmatch import fnmatch
+from pathlib import Path
+
+from taiyi_ray import cache, storage
+from taiyi_ray.errors import ModelError
+from taiyi_ray.models.folder import Model, address_of, digest_of, fetch_s3, matters, require
+
+logger = logging.getLogger(__name__)
+
+
+def find_adapter(adapter: str) -> Model:
+    """Return the folder of a LoRA adapter: a local one, or one at an s3:// address, fetched once.
+
+    Raises:
+        ModelError: when it is not there, or no LoRA adapter.
+        StorageError: when S3 cannot be read.
+    """
+    adapter = address_of(adapter)
+    source = fetch_s3(adapter) if adapter.startswith("s3://") else Path(adapter).expanduser()
+    if not source.is_dir():
+        raise ModelError(f"adapter {adapter}: no such folder; give a folder or an s3:// address")
+    require(source, "adapter_config.json", "a LoRA adapter")
+    if not any(source.glob("adapter_model.*")):
+        raise ModelError(f"{source}: has no adapter_model.safetensors, the weights of the adapter")
+    return Model(adapter, source, digest_of(source))
+
+
+def adapter_rank(adapter: str) -> int:
+    """Return the rank of a LoRA adapter, without fetching its weights.
+
+    Raises:
+        ModelError: when there is no adapter_config.json that says it.
+        StorageError: when the place cannot be read.
+    """
+    place = address_of(adapter)
+    if storage.is_local(place):
+        place = str(Path(place).expanduser())
+    data = storage.read(storage.join(place, "adapter_config.json"))
+    if data is None:
+        raise ModelError(
+            f"adapter {adapter}: has no adapter_config.json, so it is not a LoRA adapter"
+        )
+    try:
+        rank = json.loads(data)["r"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"adapter {adapter}: its adapter_config.json says no rank (r)") from error
+    return int(rank)
+
+
+def merge_adapter(model: Model, adapter: str) -> Model:
+    """Return `model` with a LoRA adapter merged into it (bfloat16), made once in the cache.
+
+    Raises:
+        ModelError: when `adapter` is not a LoRA folder, or does not fit the model.
+    """
+    found = find_adapter(adapter)
+    source = found.path
+    name = f"{model.digest[:16]}-{found.digest[:16]}"
+
+    def merge(folder: Path) -> None:
+        logger.info("merging %s into %s, once", adapter, model.name)
+        _merge(model, source, folder)
+
+    folder = cache.made_once(cache.folder() / "merged" / name, merge)
+    return Model(f"{model.name}+{adapter}", folder, digest_of(folder))
+
+
+def _merge(model: Model, adapter: Path, folder: Path) -> None:
+    import torch
+    from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
+    from transformers import AutoModelForCausalLM
+
+    try:
+        base = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.bfloat16)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adapted = PeftModel.from_pretrained(base, adapter, torch_device="cpu")
+        # peft at most warns of what finds no place, in file or model: that is no fit either.
+        given = {key for key in load_peft_weights(str(adapter), device="cpu") if "lora_" in key}
+        wanted = {key for key in get_peft_model_state_dict(adapted) if "lora_" in key}
+        if given != wanted:
+            raise ValueError(f"{len(given ^ wanted)} of its tensors have no counterpart")
+        merged = adapted.merge_and_unload()
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"adapter {adapter}: does not fit the model {model.name} ({_reason(error)}); give the "
+            "adapter's own base model with --model"
+        ) from error
+    merged.save_pretrained(folder)
+    for file in model.path.iterdir():
+        weights = fnmatch(file.name, "*.safetensors*") or fnmatch(file.name, "*.bin*")
+        if matters(file.name) and not weights and not (folder / file.name).exists():
+            shutil.copyfile(file, folder / file.name)
+
+
+def _reason(error: BaseException) -> str:
+    """One line of a message of torch, whose first line only names the class."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "size mismatch" in line), (lines or ["no reason"])[0])

@@ -1,0 +1,163 @@
+"""Chat forms: a model's tokenizer, and a conversation as the tokens that the model knows it by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, cast
+
+from taiyi_ray.errors import ModelError, first_line
+from taiyi_ray.models.folder import Model, settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+ChatForm = Literal["template", "taiyi1"]
+Message = Mapping[str, str]
+
+THINKING = "enable_thinking"
+"""What a chat template reads that can have its model think before it answers, or not."""
+
+_TAIYI1_SEPARATOR = "<|endoftext|>"  # begins, separates and ends the turns
+
+
+def load_tokenizer(model: Model, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer.
+
+    Raises:
+        ModelError: when it cannot be loaded, or the model brings code and that is not trusted.
+    """
+    if not trust_remote_code and any(
+        "auto_map" in settings(model, name) for name in ("config.json", "tokenizer_config.json")
+    ):
+        raise ModelError(
+            f"model {model.name}: it comes with Python code of its own; read it, then allow it to "
+            "run with --trust-remote-code"
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            model.path, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    except Exception as error:  # tokenizers raises a bare Exception for a broken file
+        raise ModelError(
+            f"model {model.name}: no usable tokenizer in {model.path} ({first_line(error)})"
+        ) from error
+
+
+def check_grammar(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check that answers of this tokenizer can be constrained by a grammar.
+
+    Raises:
+        ModelError: when the grammar backend cannot use it; it names `--grounding align`.
+    """
+    import llguidance.hf
+
+    try:
+        llguidance.hf.from_tokenizer(tokenizer)
+    except Exception as error:  # it raises whatever the tokenizer's conversion raises
+        raise ModelError(
+            f"the tokenizer ({type(tokenizer).__name__}) cannot be used to constrain answers "
+            f"({first_line(error)}); use --grounding align"
+        ) from error
+
+
+def identity(model: Model, form: ChatForm) -> str:
+    """Return what stands for a model in the fingerprint: its digest, and that it does not think.
+
+    Where its chat template knows how, thinking is switched off: its prompts are others for that.
+    """
+    file = model.path / "chat_template.jinja"
+    template = file.read_text("utf-8") if file.is_file() else None
+    template = template or settings(model, "tokenizer_config.json").get("chat_template")
+    quiet = form == "template" and THINKING in str(template)
+    return f"without thinking, {model.digest}" if quiet else model.digest
+
+
+def prompt_tokens(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], form: ChatForm = "template"
+) -> list[int]:
+    """Return the token ids of a conversation that the model is to answer.
+
+    `template` is the tokenizer's own chat template, with thinking switched off where it knows how
+    (`enable_thinking`, as Qwen3's does). `taiyi1` is how the first Taiyi was trained:
+    one token begins, separates and ends the turns, which have no roles:
+    `<|endoftext|>question<|endoftext|>answer<|endoftext|>question<|endoftext|>`.
+
+    Raises:
+        ModelError: when the tokenizer does not know the form.
+        ValueError: when a `taiyi1` conversation is not user and assistant in turn, ending in user.
+    """
+    if form == "template":
+        if not tokenizer.chat_template:
+            raise ModelError(
+                "the model has no chat template; use an instruction-tuned model, or --chat taiyi1 "
+                "for a model trained in that form"
+            )
+        return _templated(tokenizer, messages)
+    roles = [message["role"] for message in messages]
+    if len(roles) % 2 == 0 or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+        raise ValueError(f"the chat form taiyi1 has only user and assistant in turn, not {roles}")
+    separator = _separator_id(tokenizer)
+    tokens = [separator]
+    for message in messages:
+        # A text that spells a special token must not become one.
+        tokens += tokenizer.encode(
+            message["content"], add_special_tokens=False, split_special_tokens=True
+        )
+        tokens.append(separator)
+    return tokens
+
+
+def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    settings = {THINKING: False} if THINKING in str(tokenizer.chat_template) else {}
+    if not any(token in message["content"] for message in messages for token in special):
+        ids = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=False,
+            **settings,
+        )
+        return cast(list[int], ids)
+    # A text that spells a special token must not become one: the template is rendered around
+    # place holders (of private-use characters), and text and template are tokenised apart.
+    holders = {f"\ue000{n}\ue001": message["content"] for n, message in enumerate(messages)}
+    rendered = tokenizer.apply_chat_template(
+        [{**m, "content": holder} for m, holder in zip(messages, holders, strict=True)],
+        add_generation_prompt=True,
+        tokenize=False,
+        **settings,
+    )
+    tokens: list[int] = []
+    for piece in re.split("(\ue000\\d+\ue001)", cast(str, rendered)):
+        text = holders.get(piece)
+        tokens += tokenizer.encode(
+            piece if text is None else text,
+            add_special_tokens=False,
+            split_special_tokens=text is not None,
+        )
+    return tokens
+
+
+def stop_token_ids(tokenizer: PreTrainedTokenizerBase, form: ChatForm = "template") -> list[int]:
+    """Return the ids that end an answer, besides those that the model's generation config names.
+
+    Raises:
+        ModelError: when the tokenizer does not know the form.
+    """
+    if form == "taiyi1":
+        return [_separator_id(tokenizer)]
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+
+
+def _separator_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    number = tokenizer.get_vocab().get(_TAIYI1_SEPARATOR)
+    if number is None:
+        raise ModelError(
+            f"the tokenizer has no {_TAIYI1_SEPARATOR}, which --chat taiyi1 needs; "
+            "use --chat template"
+        )
+    return cast(int, number)

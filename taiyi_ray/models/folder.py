@@ -1,0 +1,226 @@
+"""Where a model comes from, as a folder: local, of S3, of the hub or embedded; what its files say.
+
+A model is a folder as Hugging Face lays it out. What is not such a folder yet becomes one, once, in
+the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, cast
+
+from taiyi_ray import cache, storage
+from taiyi_ray.config import EMBEDDED_MODEL as EMBEDDED
+from taiyi_ray.errors import ModelError, StorageError, first_line, nearest
+from taiyi_ray.models import embedded
+
+logger = logging.getLogger(__name__)
+
+# What of a folder is the model and gets fetched, hashed and copied; cards and pictures are not.
+_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py")
+# Of the hub's models that have these, most have safetensors too: not fetched from there.
+_OLD_WEIGHTS = ("pytorch_model*.bin", "adapter_model.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model ready to load: the name asked for, its folder, and a digest of its content."""
+
+    name: str
+    path: Path
+    digest: str
+
+
+# ------------------------------------------------------------------------------ finding the folder
+
+
+def find(name: str) -> Model:
+    """Find a model, fetching it into the cache where needed.
+
+    Args:
+        name: EMBEDDED, a local folder, an `s3://bucket/prefix` address, or a Hugging Face id
+            `org/name`, with `@revision` or without.
+
+    Raises:
+        ModelError: when there is no such model.
+        StorageError: when the cache or the bucket cannot be used.
+    """
+    folder = _model_folder(name)
+    require(folder, "config.json", "a model in Hugging Face's layout")
+    return Model(name, folder, digest_of(folder))
+
+
+def _model_folder(name: str) -> Path:
+    if name == EMBEDDED:
+        return cache.made_once(cache.folder() / EMBEDDED, _write_embedded)
+    name = address_of(name)
+    if name.startswith("s3://"):
+        return fetch_s3(name)
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return local.absolute()
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ModelError(
+            f"model {name}: no such folder{nearest(name, [EMBEDDED])}; give {EMBEDDED}, a folder, "
+            "an s3:// address or a Hugging Face id (org/name)"
+        )
+    return _fetch_hub(name)
+
+
+def _write_embedded(folder: Path) -> None:
+    logger.info("making %s, once: a download of 93 MB and about half a minute", EMBEDDED)
+    embedded.write(folder)
+
+
+def address_of(name: str) -> str:
+    """The one address of what a URL names; anything else (a path, a hub id) as it is."""
+    return storage.absolute(name) if "://" in name else name
+
+
+def fetch_s3(address: str) -> Path:
+    """Fetch a model or an adapter from an s3:// address into the cache; return its folder.
+
+    Raises:
+        ModelError: no object there belongs to one.
+        StorageError: the bucket or the cache cannot be used.
+    """
+    prefix = f"{address}/"
+    files = {stored.path.removeprefix(prefix): stored for stored in storage.walk(prefix)}
+    files = {name: stored for name, stored in files.items() if matters(name)}
+    if not files:
+        raise ModelError(f"{address}: no model there (no object that belongs to one)")
+    version = hashlib.sha256(address.encode())
+    for name, stored in sorted(files.items()):
+        version.update(f"\n{name} {stored.size} {stored.tag}".encode())
+
+    def fetch(folder: Path) -> None:
+        logger.info("fetching %s", address)
+        for name, stored in files.items():
+            with storage.open_read(stored.path) as source, (folder / name).open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 24)
+                size = target.tell()
+            if size != stored.size:
+                raise StorageError(f"{stored.path}: was replaced while it was fetched; try again")
+
+    return cache.made_once(cache.folder() / "s3" / version.hexdigest()[:32], fetch)
+
+
+def _fetch_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    repository, _, revision = name.partition("@")
+    try:
+        folder = snapshot_download(
+            repository, revision=revision or None, allow_patterns=list(_FILES)
+        )
+    except GatedRepoError as error:
+        raise ModelError(
+            f"model {name}: Hugging Face wants its terms accepted; accept them on the model's page "
+            "and set HF_TOKEN"
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise ModelError(
+            f"model {name}: neither a folder here nor known to Hugging Face; check the name "
+            "(a private model wants HF_TOKEN)"
+        ) from error
+    except OSError as error:  # no network, HF_HUB_OFFLINE, a full disk
+        raise ModelError(
+            f"model {name}: neither a folder here nor in the local cache of Hugging Face, and "
+            f"fetching it failed ({first_line(error)}); fetch it where there is a network "
+            f"(hf download {repository}) and give the folder with --model"
+        ) from error
+    found = Path(folder)
+    if not any(found.glob("*.safetensors")):
+        raise ModelError(f"model {name}: has no *.safetensors; convert its weights to that format")
+    return found
+
+
+def matters(name: str) -> bool:
+    """Whether a file of this name is part of a model; cards and pictures are not."""
+    return "/" not in name and any(fnmatch(name, p) for p in (*_FILES, *_OLD_WEIGHTS))
+
+
+def digest_of(folder: Path) -> str:
+    """Digest of a folder's content, kept in the cache: to read 20 GB takes a minute."""
+    files = [p for p in sorted(folder.iterdir()) if matters(p.name) and p.is_file()]
+    seen = [(str(p.absolute()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    name = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:32]
+
+    def read(made: Path) -> None:
+        digest = hashlib.sha256()
+        for path in files:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.name} {content}\n".encode())
+        (made / "sha256").write_text(digest.hexdigest())
+
+    return (cache.made_once(cache.folder() / "digests" / name, read) / "sha256").read_text()
+
+
+def require(folder: Path, name: str, what: str) -> None:
+    """Raise ModelError where a folder lacks a file, without which it is not `what`."""
+    if not (folder / name).is_file():
+        raise ModelError(f"{folder}: has no {name}, so it is not {what}; give a folder that has it")
+
+
+def context_length(model: Model) -> int:
+    """Return the most tokens that the model can see at once, as its config.json says.
+
+    Raises:
+        ModelError: when it does not say.
+    """
+    config = settings(model, "config.json")
+    names = ("max_position_embeddings", "seq_length", "n_positions", "model_max_length")
+    for part in (config, config.get("text_config") or {}):
+        for name in names:
+            if isinstance(part.get(name), int):
+                return cast(int, part[name])
+    raise ModelError(
+        f"{model.path / 'config.json'}: says no context length (none of {', '.join(names)})"
+    )
+
+
+def weights_size(model: Model) -> int:
+    """Return the bytes of the model's weights."""
+    return sum(file.stat().st_size for file in model.path.glob("*.safetensors"))
+
+
+def cache_size(model: Model, tokens: int) -> int:
+    """Return the bytes of keys and values (16 bits each) of a sequence of so many tokens.
+
+    0 for a model whose config.json does not have what it takes: layers, heads and their size, in
+    the names of Llama's or of ChatGLM's configuration.
+    """
+    config = settings(model, "config.json")
+    config = config.get("text_config") or config
+
+    def first(*names: str) -> int:
+        return next((config[name] for name in names if isinstance(config.get(name), int)), 0)
+
+    layers, heads = first("num_hidden_layers", "num_layers"), first("num_attention_heads")
+    groups = first("num_key_value_heads", "multi_query_group_num") or heads
+    size = first("head_dim", "kv_channels") or (first("hidden_size") // heads if heads else 0)
+    return 2 * 2 * layers * groups * size * tokens
+
+
+def settings(model: Model, name: str) -> dict[str, Any]:
+    """Return what a JSON file of the model's folder holds; nothing where there is no such file."""
+    path = model.path / name
+    try:
+        return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({first_line(error)})") from error
