@@ -23,7 +23,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 
-from taiyi_ray.annotator import Annotated, Annotator, guarded
+from taiyi_ray.annotation import Annotated, Annotator, guarded
 from taiyi_ray.config import NotebookConfig, load
 from taiyi_ray.engine.engine import Engine
 from taiyi_ray.engine.prepare import Prepared, prepare

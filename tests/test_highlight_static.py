@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from taiyi_ray import highlight
 from taiyi_ray.highlight.static import LONG, MOST, cards
-from tests.annotate.test_report import HOSTILE, located, row
+from tests.job.test_report import HOSTILE, located, row
 
 TEXT = "Aspirin <b>eased</b> pain & 🧬."
 

@@ -19,8 +19,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import taiyi_ray
 from taiyi_ray import notebook
-from taiyi_ray.annotator import Annotator
+from taiyi_ray.annotation import Annotator
 from taiyi_ray.config import NotebookConfig
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.errors import ConfigError, EngineDied, ModelError
@@ -370,3 +371,8 @@ def test_no_warning_is_given_where_there_is_nothing_to_warn_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         annotate(MIGRAINE, engine="fake")
+
+
+def test_no_name_that_the_package_offers_is_that_of_a_module_which_would_hide_it() -> None:
+    modules = {path.stem for path in Path(taiyi_ray.__path__[0]).iterdir()}
+    assert not modules & set(taiyi_ray.__all__)

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import JobOutput
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, StorageError
+from taiyi_ray.job.output import JobOutput
 from taiyi_ray.notebook import annotate
 from taiyi_ray.records import SCHEMA, Answer, Label, Mention
 from taiyi_ray.rows import Row, Rows, read_rows

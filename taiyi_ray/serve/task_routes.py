@@ -18,7 +18,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from taiyi_ray.annotator import Annotated, Annotator, guarded, internal_error
+from taiyi_ray.annotation import Annotated, Annotator, guarded, internal_error
 from taiyi_ray.config import ServeConfig
 from taiyi_ray.engine.engine import SharedEngine
 from taiyi_ray.errors import ConfigError, EngineDied

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, cast
 from rich.table import Table
 
 from taiyi_ray import models, storage
-from taiyi_ray.annotator import Annotator
+from taiyi_ray.annotation import Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus import sources
 from taiyi_ray.corpus.sources import SourceFile
