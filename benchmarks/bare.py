@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from benchmarks.corpora import questions
 from taiyi_ray import models
-from taiyi_ray.annotator import SECOND_CHANCE
+from taiyi_ray.annotation import SECOND_CHANCE
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine.vllm import engine_arguments, prepare_environment, sampling_parameters
 

@@ -25,7 +25,7 @@ from benchmarks.gold import TYPES, Form, held_out
 from benchmarks.measure import Row, say, write
 from benchmarks.tune import TUNED, tune
 from taiyi_ray import models
-from taiyi_ray.annotator import merge
+from taiyi_ray.annotation import merge
 from taiyi_ray.engine.engine import DECODING, Completion
 from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.grounding import MOST

@@ -29,14 +29,14 @@ from benchmarks import corpora
 from benchmarks.bare import VLLM
 from benchmarks.measure import Row, say, write
 from taiyi_ray import models
-from taiyi_ray.annotate import workers
-from taiyi_ray.annotate.output import JobOutput
-from taiyi_ray.annotator import Annotated
+from taiyi_ray.annotation import Annotated
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus import plan, sources
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.engine.vllm import VllmEngine, sampling_parameters
 from taiyi_ray.grounding import Locator
+from taiyi_ray.job import workers
+from taiyi_ray.job.output import JobOutput
 from taiyi_ray.records import Annotations, Document
 from taiyi_ray.tasks import TASKS, assigned, ner, relations
 from taiyi_ray.tasks.task import Question

@@ -20,7 +20,7 @@ from benchmarks import corpora
 from benchmarks.bare import VLLM
 from benchmarks.measure import Row, in_turn, write
 from taiyi_ray import models
-from taiyi_ray.annotator import Annotator
+from taiyi_ray.annotation import Annotator
 from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.records import Document

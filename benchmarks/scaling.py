@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Row, say, write
-from taiyi_ray.annotate import execution, job
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus.plan import UNITS_AN_ENGINE
+from taiyi_ray.job import execution, job
 
 ENGINES = (1, 2, 4, 8, 16)
 NODES = 4

@@ -177,7 +177,7 @@ def annotate(
     4 unfinished and 130 interrupted: run it again.
     """
     settings = _settings(AnnotateConfig, context)
-    from taiyi_ray.annotate import run  # slow to import: only when it is needed
+    from taiyi_ray.job import run  # slow to import: only when it is needed
 
     try:
         code = run(settings, dry_run=dry_run)
@@ -229,7 +229,7 @@ def plan(
 
     # The settings want an output; nothing is written.
     settings = _settings(AnnotateConfig, context, output="-")
-    from taiyi_ray.annotate import estimate  # slow to import: only when it is needed
+    from taiyi_ray.job import estimate  # slow to import: only when it is needed
 
     found = estimate.estimate(settings, runs=measured or ())
     if as_json:
@@ -267,7 +267,7 @@ def status(
 
     from rich.console import Console
 
-    from taiyi_ray.annotate import status as asked  # slow to import: only when it is needed
+    from taiyi_ray.job import status as asked  # slow to import: only when it is needed
 
     console = Console(highlight=False, markup=False)
     looks = asked.watch(output, every) if watch else [asked.Progress(output).status()]
@@ -306,7 +306,7 @@ def export(
 
     Exit codes: 0 written, 2 something to change, 4 the store does not answer: run it again.
     """
-    from taiyi_ray.annotate.export import export as write
+    from taiyi_ray.job.export import export as write
 
     print(write(output, format_, to, max_records_per_file).summary())
 

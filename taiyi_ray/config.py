@@ -143,14 +143,9 @@ class EngineConfig(BaseModel):
         return value
 
 
-class AnnotateConfig(EngineConfig):
-    """What `taiyi-ray annotate` does; the field descriptions are the command's help."""
+class AskConfig(EngineConfig):
+    """What is asked of documents, and what answers: what a corpus job and a notebook share."""
 
-    inputs: list[str] = Field(min_length=1, description="files, folders (recursive) or globs")
-    output: str = Field(min_length=1, description="folder of the output")
-    columns: dict[Key, str] = Field(
-        {}, description="what JSON lines and Parquet call a key of a document, as in text=abstract"
-    )
     tasks: list[str] | None = Field(
         None,
         min_length=1,
@@ -169,13 +164,6 @@ class AnnotateConfig(EngineConfig):
         validate_default=True,
         description="of an OpenAI-compatible server (engine http), where --model is the name it "
         "serves; its key is in the environment variable TAIYI_RAY_API_KEY",
-    )
-    limit: int | None = Field(None, ge=1, description="at most this many documents in the output")
-    max_failed: float = Field(0.05, ge=0, le=1, description="share of failed documents to accept")
-    stall_minutes: float = Field(60, gt=0, description="end when nothing was committed so long")
-    retry_failed: bool = Field(False, description="do the failed and partial documents again")
-    price: float | None = Field(
-        None, ge=0, description="of an hour of one engine, for the cost in metrics and plan"
     )
 
     @field_validator("tasks", "types", "relations", mode="after")
@@ -196,6 +184,33 @@ class AnnotateConfig(EngineConfig):
         if engine not in CLIENTS and url is not None:
             raise ValueError(f"the engine {engine} has none; leave it out or give --engine http")
         return url
+
+
+class AnnotateConfig(AskConfig):
+    """What `taiyi-ray annotate` does; the field descriptions are the command's help."""
+
+    inputs: list[str] = Field(min_length=1, description="files, folders (recursive) or globs")
+    output: str = Field(min_length=1, description="folder of the output")
+    columns: dict[Key, str] = Field(
+        {}, description="what JSON lines and Parquet call a key of a document, as in text=abstract"
+    )
+    limit: int | None = Field(None, ge=1, description="at most this many documents in the output")
+    max_failed: float = Field(0.05, ge=0, le=1, description="share of failed documents to accept")
+    stall_minutes: float = Field(60, gt=0, description="end when nothing was committed so long")
+    retry_failed: bool = Field(False, description="do the failed and partial documents again")
+    price: float | None = Field(
+        None, ge=0, description="of an hour of one engine, for the cost in metrics and plan"
+    )
+
+
+class NotebookConfig(AskConfig):
+    """What `ty.annotate` takes besides documents: one engine, in this process."""
+
+    engines: Literal["1"] = Field("1", description="one, in this process")
+    gpu: None = Field(None, description="the ones of this process")
+    options: dict[str, dict[str, Any]] = Field(
+        {}, description="options by task, as in a task file, which they win over"
+    )
 
 
 class ServeConfig(EngineConfig):

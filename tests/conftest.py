@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from taiyi_ray import models
-from taiyi_ray.annotate.output import JobOutput
+from taiyi_ray.job.output import JobOutput
 from tests.faults import FaultyProxy
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from taiyi_ray.annotator import merge
+from taiyi_ray.annotation import merge
 from taiyi_ray.records import Annotations, Document, Mention, Relation, passages
 from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.task import Assignment, NotApplicable, Question

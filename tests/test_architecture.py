@@ -42,7 +42,7 @@ def test_every_module_says_what_it_is_and_so_does_all_that_is_public_in_it(name)
 
 
 def test_what_a_package_offers_is_there():
-    from taiyi_ray.annotate import __all__ as offered
+    from taiyi_ray.job import __all__ as offered
 
     assert offered == ["run"]
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+)?", taiyi_ray.__version__)

@@ -15,10 +15,10 @@ from unittest.mock import ANY
 import pytest
 
 from taiyi_ray import __version__, cli
-from taiyi_ray.annotate import job
 from taiyi_ray.formats import WRITTEN
+from taiyi_ray.job import job
 from taiyi_ray.tasks import TASKS
-from tests.annotate.test_export import an_output
+from tests.job.test_export import an_output
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = (
@@ -433,7 +433,7 @@ def test_an_interrupt_is_130_and_a_bug_keeps_its_traceback(run, source, out, mon
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("taiyi_ray.annotate.run", fail)
+    monkeypatch.setattr("taiyi_ray.job.run", fail)
     arguments = ("annotate", source, "-o", out, "--engine", "fake")
     if error is KeyboardInterrupt:
         ran = run(*arguments)

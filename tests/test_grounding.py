@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taiyi_ray import grounding, nothing
-from taiyi_ray.annotator import merge
+from taiyi_ray.annotation import merge
 from taiyi_ray.forms import Folded, Running
 from taiyi_ray.grounding import (
     LONGEST,

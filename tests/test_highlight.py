@@ -9,7 +9,7 @@ import pytest
 
 from taiyi_ray import highlight
 
-PAGES = [("taiyi_ray.annotate", "report"), ("taiyi_ray.serve", "page")]
+PAGES = [("taiyi_ray.job", "report"), ("taiyi_ray.serve", "page")]
 
 
 def test_script_style_and_types_know_the_same_colours() -> None:

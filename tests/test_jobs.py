@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.status import Progress
-from tests.annotate.jobs import corpus
+from taiyi_ray.job.status import Progress
 from tests.conftest import Head
+from tests.job.jobs import corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "jobs").glob("*.py"))

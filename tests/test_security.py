@@ -13,9 +13,9 @@ import grpc
 import psutil
 import pytest
 
-from tests.annotate.jobs import corpus
 from tests.conftest import SECRET_OF_API, SECRET_OF_AWS, Head
 from tests.engine.served import Played
+from tests.job.jobs import corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,8 +14,7 @@ import jinja2
 import pytest
 
 from taiyi_ray import grounding
-from taiyi_ray.annotate import workers
-from taiyi_ray.annotator import Annotator
+from taiyi_ray.annotation import Annotator
 from taiyi_ray.corpus import plan as plan_module
 from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.engine.fake import FakeEngine
@@ -24,11 +23,12 @@ from taiyi_ray.formats import gold as gold_module
 from taiyi_ray.formats.format import RawRecord
 from taiyi_ray.formats.gold import Gold
 from taiyi_ray.grounding import Locator
+from taiyi_ray.job import workers
 from taiyi_ray.records import Document, Span, passages
 from taiyi_ray.tasks import task as task_module
 from taiyi_ray.tasks.task import Question
-from tests.annotate.jobs import annotate, corpus
-from tests.annotate.test_workers import planned
+from tests.job.jobs import annotate, corpus
+from tests.job.test_workers import planned
 from tests.samples import asked, every
 
 # As with any two questions.

@@ -7,7 +7,7 @@
     OUT/report.html
     OUT/.probe                                           on S3: what `storage.probe` leaves
 
-The corpus job writes it (`annotate/output.py`).
+The corpus job writes it (`job/output.py`).
 """
 
 from __future__ import annotations

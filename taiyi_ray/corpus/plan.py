@@ -20,11 +20,10 @@ from taiyi_ray.corpus.sources import (
     check_unchanged,
     check_unchanged_there,
     known_file,
-    read_beside,
 )
 from taiyi_ray.corpus.units import Unit, cut
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import documents, named, raw_records, recognised
+from taiyi_ray.formats import documents, named, raw_records, read_beside, recognised
 from taiyi_ray.records import Document
 
 UNIT_RECORDS = 1000

@@ -17,8 +17,7 @@ from pydantic import BaseModel
 from taiyi_ray import storage
 from taiyi_ray.corpus.output import JOB, OUTPUT_PARTS, is_output
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import FORMATS, beside, format_of
-from taiyi_ray.formats.format import MAX_RECORD_BYTES
+from taiyi_ray.formats import beside, endings, format_of
 
 _LONGEST_NAME = 150
 
@@ -113,10 +112,8 @@ def _nothing_to_read(expanded: _Expanded, inside: Sequence[str]) -> str:
             f"holds no file of a known format besides what taiyi-ray wrote in {', '.join(inside)}; "
             "to annotate the rows of another output, name its folder annotations"
         )
-    endings = dict.fromkeys(s for f in FORMATS for s in f.suffixes)
-    known = ", ".join(s + "[.gz]" for s in endings)
     what = "is not of a known format" if expanded.chosen else "holds no file of a known format"
-    return f"{what} (known: {known})"
+    return f"{what} (known: {endings()})"
 
 
 def _beside(
@@ -227,11 +224,6 @@ def source_name(path: str, root: str) -> str:
         below = f"%{ord(below[0]):02X}{below[1:]}"
     digits = hashlib.sha256(path.encode()).hexdigest()[:8]
     return f"{below}-{digits}"
-
-
-def read_beside(path: str) -> bytes | None:
-    """Read a file that belongs to a source, no more of it than shows that it is too large."""
-    return storage.read(path, MAX_RECORD_BYTES + 1)
 
 
 def digest(path: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 from pydantic import SecretStr
 
 from taiyi_ray import models, placement
-from taiyi_ray.config import AnnotateConfig, EngineConfig
+from taiyi_ray.config import AskConfig, EngineConfig
 from taiyi_ray.engine.engine import Engine
 from taiyi_ray.models import Model
 from taiyi_ray.placement import Resources
@@ -72,7 +72,7 @@ class EngineKind:
 
 def adapter_of(config: EngineConfig) -> str | None:
     """The adapter that is merged into the model; the service has its adapters beside it."""
-    return config.adapter if isinstance(config, AnnotateConfig) else None
+    return config.adapter if isinstance(config, AskConfig) else None
 
 
 # -------------------------------------------------------------------------------------------- vllm
@@ -122,7 +122,7 @@ def _http_most_in_flight(config: EngineConfig) -> int:
 def _http_probe(config: EngineConfig) -> Answering:
     from taiyi_ray.engine import http
 
-    assert isinstance(config, AnnotateConfig), "only the corpus job asks a server"
+    assert isinstance(config, AskConfig), "the service asks no server"
     key = http.key_of_environment()
     server = http.probe(config, key)
     return Answering(
@@ -138,7 +138,7 @@ def _http_probe(config: EngineConfig) -> Answering:
 def _http_start(config: EngineConfig, _: Model | None, key: SecretStr | None, __: bool) -> Engine:
     from taiyi_ray.engine.http import HttpEngine
 
-    assert isinstance(config, AnnotateConfig), "only the corpus job asks a server"
+    assert isinstance(config, AskConfig), "the service asks no server"
     return HttpEngine(config, key)
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import openai
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, ValidationError
 
-from taiyi_ray.config import AnnotateConfig, explain
+from taiyi_ray.config import AskConfig, explain
 from taiyi_ray.engine.engine import DECODING, Completion, FinishReason, Prompt, scores_of
 from taiyi_ray.engine.pace import Pace
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError, nearest
@@ -224,7 +224,7 @@ def key_of_environment() -> SecretStr | None:
     return None
 
 
-def probe(config: AnnotateConfig, key: SecretStr | None) -> Server:
+def probe(config: AskConfig, key: SecretStr | None) -> Server:
     """Find out what the server at `--url` is and can do, by some seven small requests.
 
     Raises:
@@ -266,7 +266,7 @@ def arguments_of(values: Mapping[str, JsonValue]) -> Arguments:
         raise ConfigError(f"--engine-arg of the engine http: {explain(error, Arguments)}") from None
 
 
-def _url(config: AnnotateConfig) -> str:
+def _url(config: AskConfig) -> str:
     url = (config.url or "").rstrip("/")
     if "@" in url or "?" in url:
         raise ConfigError(
@@ -289,7 +289,7 @@ def _key(key: SecretStr | None) -> str:
     return key.get_secret_value() if key else "none"  # the package insists on one
 
 
-def _model(config: AnnotateConfig, url: str, listed: Any) -> dict[str, Any]:
+def _model(config: AskConfig, url: str, listed: Any) -> dict[str, Any]:
     """The entry of the model that was asked for, or of the only one when none was."""
     try:
         models = {str(entry["id"]): cast(dict[str, Any], entry) for entry in listed["data"]}
@@ -308,7 +308,7 @@ def _model(config: AnnotateConfig, url: str, listed: Any) -> dict[str, Any]:
 
 
 def _form(
-    config: AnnotateConfig, arguments: Arguments, model: str, client: openai.OpenAI
+    config: AskConfig, arguments: Arguments, model: str, client: openai.OpenAI
 ) -> tuple[Form, list[Completion]]:
     """The form of requests that the server takes, and its answers to a blank and to the samples.
 
@@ -481,7 +481,7 @@ class HttpEngine:
         ConfigError, ServerGone: as `probe`.
     """
 
-    def __init__(self, config: AnnotateConfig, key: SecretStr | None) -> None:
+    def __init__(self, config: AskConfig, key: SecretStr | None) -> None:
         assert config.context_limit is not None and config.url is not None
         arguments = arguments_of(config.engine_args)
         self._url = config.url

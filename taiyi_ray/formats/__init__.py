@@ -1,5 +1,7 @@
 """File formats, one module each: the bytes of a source -> raw records -> Documents, and back.
 
+For people: `for document in formats.read("pubmed.xml.gz"): ...`
+
 Adding a format: one module with `scan` and `parse`, one line in FORMATS, tests beside the others.
 """
 
@@ -7,13 +9,16 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
+from os import PathLike, fspath
 from pathlib import PurePosixPath
 from typing import BinaryIO, Final, cast
 
+from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, FormatError, TaiyiError, nearest
 from taiyi_ray.formats import (
     bioc_json,
@@ -63,6 +68,11 @@ _FRAMES: Final = 20
 
 _logged: set[tuple[str, str]] = set()
 """Such failures that were logged by this process: format and name of the exception."""
+
+
+def endings() -> str:
+    """The endings of the names of files that can be read, for messages."""
+    return ", ".join(dict.fromkeys(f"{s}[.gz]" for f in FORMATS for s in f.suffixes))
 
 
 def named(name: str) -> Format:
@@ -211,6 +221,71 @@ def _with_beside(records: Iterator[RawRecord], path: str, read: Read) -> Iterato
         yield record if record.fault else fault or replace(record, beside=files)
 
 
+def read_beside(path: str) -> bytes | None:
+    """Read a file that belongs to a source, no more of it than shows that it is too large."""
+    return storage.read(path, MAX_RECORD_BYTES + 1)
+
+
+def read(address: str | PathLike[str], *, columns: Mapping[str, str] | None = None) -> Documents:
+    """Read a file of any of the formats, one document at a time.
+
+    Use:
+        for document in read("pubmed26n0001.xml.gz"):
+            print(document.document_id, document.title)
+
+    What is wrong with a record, or with the file behind it, is a document with the status `failed`
+    and the reason in its `errors`.
+
+    Args:
+        address: a path, or `s3://bucket/key`; `.gz` is uncompressed on the way. Its name tells the
+            format, and where several share an ending its first bytes do.
+        columns: what JSON lines or Parquet call a key of a document, as in `{"text": "abstract"}`.
+
+    Returns:
+        The documents, in order; each time they are asked for the file is read anew.
+
+    Raises:
+        ConfigError: a folder, or a file of no known format.
+        StorageError: it is not there, or cannot be read.
+    """
+    path = storage.absolute(fspath(address))
+    if storage.is_folder(path):
+        raise ConfigError(f"{address}: is a folder; name one of its files")
+    with storage.open_read(path) as stream:
+        format_ = recognised(path, stream)
+    if format_ is None:
+        raise ConfigError(f"{address}: is not of a known format (known: {endings()})")
+    return Documents(path, format_, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The documents of a file.
+
+    Attributes:
+        path: its address.
+        format: how it is read.
+        columns: what it calls keys of a document, where it does not by their names.
+    """
+
+    path: str
+    format: Format
+    columns: Mapping[str, str] | None = None
+
+    def __iter__(self) -> Iterator[Document]:
+        with storage.open_read(self.path) as stream:
+            yield from documents(
+                stream,
+                self.path,
+                self.format,
+                self.path,
+                0,
+                sys.maxsize - 1,
+                read=read_beside,
+                columns=self.columns,
+            )
+
+
 def documents(
     stream: BinaryIO,
     path: str,
@@ -254,18 +329,53 @@ def document_of(
         where: what its failure says about its place.
         columns: what the source calls keys of a document, where it does not by their names.
     """
-    try:
+
+    def parsed() -> Document:
         if record.fault is not None:
             raise FormatError(record.fault, record.data.decode())
         document = format_.parse(replace(record, columns=columns) if columns else record)
         if sum(len(passage.text) for passage in document.passages) > record.size:
             raise FormatError("too_large", "the text would be longer than the record")
+        return document
+
+    return _or_failed(parsed, format_, where)
+
+
+def document_from_value(
+    value: object, number: int, where: str, *, language: str | None = None
+) -> Document:
+    """Make a Document of a text, or of an object as a line of JSON lines has it.
+
+    What is no such thing becomes a `failed` one, as a broken record of a file does.
+
+    Args:
+        value: a string or a mapping.
+        number: its position; the id, too, of what has none.
+        where: what its failure says about its place.
+        language: of one that names none; without it, by script.
+    """
+
+    def made() -> Document:
+        if not isinstance(value, str | Mapping):
+            message = f"expected a text or an object, found {type(value).__name__}"
+            raise FormatError("invalid_record", message)
+        given = {"text": value} if isinstance(value, str) else dict(value)
+        stated = {"language": language} if language else {}
+        return json_lines.object_document({**stated, **given}, str(number))
+
+    document = _or_failed(made, json_lines.FORMAT, where)
+    document.position = number
+    return document
+
+
+def _or_failed(make: Callable[[], Document], format_: Format, where: str) -> Document:
+    """The Document that a reader makes: a `failed` one, whatever keeps it from doing so."""
+    try:
+        return make()
     except FormatError as error:
         failure = Failure(error.kind, where, str(error))
     except Exception as error:
         failure = Failure(UNREADABLE, where, _unexpected(error, format_, where))
-    else:
-        return document
     return Document(None, status="failed", errors=[failure])
 
 

@@ -48,6 +48,7 @@ _CHUNK = 1 << 20
 _KEYS: Final = frozenset(
     {"document_id", "text", "passages", "title", "language", "version", "metadata"}
 )
+_NO_UNICODE: Final = "a string holds a lone surrogate (\\ud800 to \\udfff): not valid Unicode"
 _FOUND: Final = ("mentions", "relations", "events", "labels", "texts")
 
 
@@ -92,9 +93,46 @@ def lines(stream: BinaryIO) -> Iterator[bytes | None]:
 
 def parse(raw: RawRecord) -> Document:
     """Turn one line into a Document; raises FormatError that names what is wrong with it."""
-    record = _renamed(json_object(raw.data), raw.columns)
-    if "document_id" not in record and "id" in record and "passages" in record:
-        return bioc.document_of(record, raw.size)
+    return document_of(_renamed(json_object(raw.data), raw.columns), raw.size)
+
+
+def object_document(record: Mapping[str, Any], default_id: str) -> Document:
+    """Turn an object, as a line holds one, into a Document.
+
+    Args:
+        record: what JSON can hold: dictionaries, lists, strings, numbers, True, False and None.
+        default_id: of the document, if the object names none.
+
+    Raises:
+        FormatError: that names what is wrong with it.
+    """
+    try:
+        size = json_value.size(record)
+    except UnicodeEncodeError:
+        raise FormatError("invalid_record", _NO_UNICODE) from None
+    except ValueError as error:
+        raise FormatError("not_json", str(error)) from None
+    if "document_id" not in record and not _is_bioc(record):
+        record = {"document_id": default_id, **record}
+    return document_of(dict(record), size)
+
+
+def _is_bioc(record: Mapping[str, Any]) -> bool:
+    return "document_id" not in record and "id" in record and "passages" in record
+
+
+def document_of(record: dict[str, Any], size: int) -> Document:
+    """Turn the object of a line into a Document.
+
+    Args:
+        record: the object, which is changed.
+        size: bytes that it was written in.
+
+    Raises:
+        FormatError: that names what is wrong with it.
+    """
+    if _is_bioc(record):
+        return bioc.document_of(record, size)
     found = {key: record.pop(key) for key in _FOUND if _are_objects(record.get(key))}
     document_id = _document_id(record.get("document_id"))
     version = record.get("version")
@@ -192,8 +230,7 @@ def json_object(line: bytes) -> dict[str, Any]:
         try:
             json.dumps(record, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
-            message = "a string holds a lone surrogate (\\ud800 to \\udfff): not valid Unicode"
-            raise FormatError("invalid_record", message) from None
+            raise FormatError("invalid_record", _NO_UNICODE) from None
     return record
 
 

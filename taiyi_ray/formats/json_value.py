@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
 DEEPEST: Final = 100
 """Objects and lists inside one another. Python's own limit depends on who calls: this one does not,
 so a record is as good or bad to the planner as to the reader."""
+
+
+_TOO_DEEP: Final = f"nested more than {DEEPEST} deep"
 
 
 def loads(text: str) -> Any:
@@ -18,13 +22,47 @@ def loads(text: str) -> Any:
         ValueError: it is not JSON, holds NaN or a number that has too many digits, or is nested
             more than DEEPEST deep.
     """
-    too_deep = f"nested more than {DEEPEST} deep"
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except RecursionError:
-        raise ValueError(too_deep) from None
+        raise ValueError(_TOO_DEEP) from None
     if text.count("[") + text.count("{") > DEEPEST and _is_too_deep(value):
-        raise ValueError(too_deep)
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+def size(value: object) -> int:
+    """See that a value of Python is one that `loads` gives; return the fewest bytes it takes there.
+
+    Raises:
+        ValueError: JSON has no such value, or it is nested more than DEEPEST deep.
+    """
+    found, level = 0, [value]
+    for depth in range(DEEPEST + 1):
+        inner: list[object] = []
+        for one in level:
+            if isinstance(one, str):
+                found += len(one.encode()) + 3  # two quotes, and what parts it from the next value
+                continue
+            found += 2
+            if isinstance(one, dict | list):
+                if depth == DEEPEST:
+                    raise ValueError(_TOO_DEEP)
+                inner += [*_keys(one), *one.values()] if isinstance(one, dict) else one
+            elif isinstance(one, float):
+                if not math.isfinite(one):
+                    _no_constant(str(one))
+            elif isinstance(one, int):
+                str(one)  # of too many digits it raises
+            elif one is not None:
+                raise ValueError(f"JSON has no values of the type {type(one).__name__}")
+        level = inner
+    return found
+
+
+def _keys(value: dict[Any, Any]) -> Iterable[str]:
+    if wrong := [key for key in value if not isinstance(key, str)]:
+        raise ValueError(f"the key {wrong[0]!r} is no string")
     return value
 
 

@@ -18,14 +18,14 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from taiyi_ray.annotator import Annotated, Annotator, guarded, internal_error
+from taiyi_ray.annotation import Annotated, Annotator, guarded, internal_error
 from taiyi_ray.config import ServeConfig
 from taiyi_ray.engine.engine import SharedEngine
-from taiyi_ray.errors import ConfigError, EngineDied, FormatError
+from taiyi_ray.errors import ConfigError, EngineDied
 from taiyi_ray.fingerprint import fingerprint, identity
-from taiyi_ray.formats import WRITTEN, json_lines
-from taiyi_ray.formats.format import UNWRITTEN, RawRecord, Writer
-from taiyi_ray.records import Document, Failure
+from taiyi_ray.formats import WRITTEN, document_from_value
+from taiyi_ray.formats.format import UNWRITTEN, Writer
+from taiyi_ray.records import Document
 from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Asked
 from taiyi_ray.serve.problems import ErrorBody, Problem, engine_ended
@@ -295,37 +295,19 @@ def _assignments(request: AnnotateRequest, *, grammar: bool) -> list[Assignment]
 
 
 def _documents(request: AnnotateRequest, most: int) -> list[Document]:
-    """The documents of a request, read as lines of JSON lines; a broken one is a `failed` one."""
+    """The documents of a request; a broken one is a `failed` one."""
     if (request.text is None) == (request.documents is None):
         raise Problem(422, "give either text or documents", param="text")
-    records = request.documents or [{"text": request.text}]
+    records: list[Any] = [request.text] if request.documents is None else request.documents
     if len(records) > most:
         raise Problem(
             413, f"{len(records)} documents are more than {most}, which is the limit here"
         )
-    language = {} if request.language == "auto" else {"language": request.language}
+    language = None if request.language == "auto" else request.language
     return [
-        _document({"document_id": str(number), **language, **record}, number)
+        document_from_value(record, number, f"request, record {number}", language=language)
         for number, record in enumerate(records)
     ]
-
-
-def _document(record: dict[str, Any], number: int) -> Document:
-    try:
-        line = json.dumps(record, ensure_ascii=False).encode()
-        document = json_lines.FORMAT.parse(RawRecord("line", line))
-    except Exception as error:
-        kind = error.kind if isinstance(error, FormatError) else "invalid_record"
-        message = str(error)
-        if isinstance(error, RecursionError):
-            message = "it is nested more deeply than can be read"
-        elif not isinstance(error, FormatError):
-            _log.exception("document %d of a request", number)
-            kind, message = "internal_error", f"{type(error).__name__}: {error}"
-        failure = Failure(kind, f"request, record {number}", message)
-        document = Document(None, status="failed", errors=[failure])
-    document.source, document.position = "", number
-    return document
 
 
 def _prompts(annotator: Annotator, document: Document) -> list[Prompted]:

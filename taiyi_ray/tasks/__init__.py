@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.config import AskConfig
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.records import Document, passages
 from taiyi_ray.tasks import (
@@ -91,25 +91,32 @@ def assign(
     return [replace(assignment, document_first=most > 1) for assignment in found]
 
 
-def assigned(config: AnnotateConfig) -> tuple[list[Assignment], list[str]]:
+def assigned(
+    config: AskConfig, more: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[list[Assignment], list[str]]:
     """The tasks as a configuration asks them, and notes on what it may not mean as it says it.
 
     `--tasks` chooses among the tasks of the task file, or adds to them; `--types`, `--relations`
     and `--ask` win over what the file says.
 
+    Args:
+        more: options by task; they win over what the file says.
+
     Raises:
         ConfigError: a task or an option is unknown, has a wrong value or is missing.
     """
     given = read_file(config.task_file) if config.task_file else {}
+    for name, options in (more or {}).items():
+        given[name] = {**given.get(name, {}), **options}
     select(list(given))  # an unknown name is a slip even where --tasks leaves it out
     names = config.tasks or list(given) or DEFAULT_TASKS
     place = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
-    options = with_shortcuts(names, given, config.types, config.relations, config.ask)
-    assignments = assign(names, options, grammar=config.grounding == "grammar", place=place)
+    asked = with_shortcuts(names, given, config.types, config.relations, config.ask)
+    assignments = assign(names, asked, grammar=config.grounding == "grammar", place=place)
     notes = [hint for assignment in assignments for hint in assignment.options.hints()]
     unused = [name for name in given if name not in names]
     if unused:
-        notes.append(f"{config.task_file}: --tasks leaves out {', '.join(unused)}")
+        notes.append(f"{config.task_file or 'options'}: --tasks leaves out {', '.join(unused)}")
     return assignments, notes
 
 

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import JobOutput
 from taiyi_ray.corpus.output import Totals, verify
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import StorageError
-from tests.annotate.outputs import row, rows, unit
+from taiyi_ray.job.output import JobOutput
+from tests.job.outputs import row, rows, unit
 
 
 def test_the_footer_counts_the_rows(output):

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate import job as job_module
-from taiyi_ray.annotate.output import JobOutput
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus.plan import (
     UNIT_RECORDS,
@@ -31,6 +29,8 @@ from taiyi_ray.corpus.plan import (
 from taiyi_ray.corpus.sources import SourceFile, find
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.job import job as job_module
+from taiyi_ray.job.output import JobOutput
 
 Request = tuple[str, int, int | None]
 

@@ -15,17 +15,16 @@ from typing import Any
 
 import pytest
 
-from taiyi_ray.annotate import run
-from taiyi_ray.annotator import Annotator
+from taiyi_ray.annotation import Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine.engine import Completion, Engine
 from taiyi_ray.engine.http import HttpEngine, key_of_environment, probe
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError
 from taiyi_ray.formats import documents, format_of
+from taiyi_ray.job import run
 from taiyi_ray.records import Document
 from taiyi_ray.tasks.task import Question
 from tests import samples
-from tests.annotate.jobs import annotate, corpus, processes, table
 from tests.engine.served import (
     Body,
     Played,
@@ -36,6 +35,7 @@ from tests.engine.served import (
     text_of,
     vllm_serve,
 )
+from tests.job.jobs import annotate, corpus, processes, table
 from tests.samples import chinese, english
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

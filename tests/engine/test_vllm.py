@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from taiyi_ray import models
-from taiyi_ray.annotator import Annotated, Annotator
+from taiyi_ray.annotation import Annotated, Annotator
 from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.errors import EngineDied, QuestionError
@@ -24,7 +24,7 @@ from taiyi_ray.records import SCHEMA, Document, passages
 from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.options import read_file
 from taiyi_ray.tasks.task import Assignment
-from tests.annotate.jobs import processes
+from tests.job.jobs import processes
 from tests.samples import asked
 
 # torch and vLLM warn of their own affairs while they are imported.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taiyi_ray.errors import FormatError
@@ -237,6 +238,35 @@ def test_keys_of_other_names() -> None:
     assert document.metadata == {"year": "1"}
 
 
+def made(record: object) -> Document:
+    return json_lines.object_document(record, "7")  # type: ignore[arg-type]
+
+
+def test_an_object_that_was_never_a_line_has_an_id_in_any_case() -> None:
+    assert made({"text": "x"}).document_id == "7"
+    assert made({"document_id": 3, "text": "x"}).document_id == "3"
+    bioc = {"id": "b", "passages": [{"offset": 0, "infons": {}, "text": "x"}]}
+    given = json.loads(json.dumps(bioc))
+    assert (made(given).document_id, made(given).text) == ("b", "x")
+    assert given == bioc
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        (float("nan"), "not_json", "nan is not a JSON number"),
+        pytest.param(10**4400, "not_json", "digits", id="long"),
+        ({1: "x"}, "not_json", "the key 1 is no string"),
+        (("a",), "not_json", "no values of the type tuple"),
+        ("\ud800", "invalid_record", "lone surrogate"),
+    ],
+)
+def test_an_object_with_a_value_that_no_line_can_hold_is_refused(value, kind, words) -> None:
+    with pytest.raises(FormatError, match=words) as caught:
+        made({"text": "x", "more": value})
+    assert caught.value.kind == kind
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda inner: (
@@ -274,3 +304,27 @@ def test_any_bytes_in_any_chunks(data: bytes, chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_lines, "_CHUNK", chunk)
         assert scan(data) == whole
+
+
+def outcome(make: Callable[[], Document]) -> object:
+    try:
+        return make()
+    except FormatError as error:
+        return error.kind
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@settings(max_examples=200, deadline=None)
+@example({"x": nested(98), "text": "a"})
+@example({"x": nested(99), "text": "a"})
+@example({"x": nested(100), "text": "a"})
+@given(st.dictionaries(KEYS | st.sampled_from(["id", "mentions"]), JSON, max_size=5))
+def test_an_object_is_the_document_that_its_line_is(record: dict[str, object]) -> None:
+    record = {"document_id": "7"} | record
+    assert outcome(lambda: made(record)) == outcome(lambda: parse(record))

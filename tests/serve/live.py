@@ -11,7 +11,7 @@ import httpx
 import openai
 import psutil
 
-from tests.annotate.jobs import processes
+from tests.job.jobs import processes
 
 QUESTION: Any = [{"role": "user", "content": "Name a drug for diabetes."}]
 SETTINGS = ("--engine-arg", "dtype=float32", "--context-limit", "1024")

@@ -13,8 +13,8 @@ import pytest
 
 from taiyi_ray import models
 from taiyi_ray.serve.openai import TAIYI1
-from tests.annotate.jobs import annotate as run_job
-from tests.annotate.jobs import table
+from tests.job.jobs import annotate as run_job
+from tests.job.jobs import table
 from tests.serve.live import QUESTION, SETTINGS, Live
 from tests.serve.serving import MIGRAINE, fuzz
 from tests.serve.test_metrics import asked_for

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from taiyi_ray import annotator
-from taiyi_ray.annotator import Annotated, Annotator
+from taiyi_ray import annotation
+from taiyi_ray.annotation import Annotated, Annotator
 from taiyi_ray.engine.fake import FakeEngine
-from taiyi_ray.formats import WRITTEN, documents
+from taiyi_ray.formats import WRITTEN, document_from_value, documents
 from taiyi_ray.formats.format import Written
 from taiyi_ray.records import Annotations, Document
 from taiyi_ray.serve import task_routes
@@ -30,8 +30,8 @@ from taiyi_ray.serve.requests import AnnotateRequest
 from taiyi_ray.serve.task_routes import MEDIA_TYPES, accepted
 from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.task import Assignment, Question
-from tests.annotate.jobs import annotate as run_job
-from tests.annotate.jobs import corpus, table
+from tests.job.jobs import annotate as run_job
+from tests.job.jobs import corpus, table
 from tests.serve.serving import MIGRAINE, client
 
 ITS_OWN = ("source", "position", "unit", "run_id")
@@ -259,7 +259,7 @@ def test_what_prompts_are_measured_at_is_what_they_have(service, task):
         record["passages"] = [dict(passage) for passage in given]
         record["passages"][0]["text"] *= 2000 // len(record["passages"][0]["text"]) * 20
     for number, record in enumerate([*records, *long]):
-        document = task_routes._document({"document_id": "1", **record}, number)
+        document = document_from_value(record, number, "here")
         asked, _ = measuring.asked(document)
         have = sum(len(m["content"]) for _, question, _ in asked for m in question.messages)
         size = measuring.size(document)
@@ -320,7 +320,7 @@ def test_others_are_answered_while_one_is_worked_on_for_long(monkeypatch, step):
                 "assign": (task_routes, "_assignments"),
                 "measure": (Annotator, "size"),
                 "ask": (Annotator, "asked"),
-                "join": (annotator, "merge"),
+                "join": (annotation, "merge"),
                 "row": (Annotated, "row"),
                 "answer": (task_routes._Result, "as_json"),
             }[step]

@@ -18,10 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate import workers
-from taiyi_ray.annotate.output import JobOutput
-from taiyi_ray.annotate.workers import AnnotateUnits, Turns, read_units, unit_row
-from taiyi_ray.annotator import Annotated, Annotator
+from taiyi_ray.annotation import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus import plan as plan_module
 from taiyi_ray.corpus.plan import PlannedSource
@@ -30,6 +27,9 @@ from taiyi_ray.corpus.units import Unit
 from taiyi_ray.engine.engine import Completion
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of
+from taiyi_ray.job import workers
+from taiyi_ray.job.output import JobOutput
+from taiyi_ray.job.workers import AnnotateUnits, Turns, read_units, unit_row
 from taiyi_ray.records import SCHEMA, Document, Failure, Label, Mention
 from tests.samples import asked
 
@@ -411,7 +411,7 @@ def test_the_reason_is_the_last_cause_in_the_log(tmp_path):
         "print('INFO all is well', file=sys.stderr)\n"
         "print('ERROR [core.py:1] ValueError: no memory for the cache', file=sys.stderr)\n"
         "print('RuntimeError: Engine core initialization failed.', file=sys.stderr, flush=True)\n"
-        "from tests.annotate.test_workers import Job, json_lines, planned\n"
+        "from tests.job.test_workers import Job, json_lines, planned\n"
         "from pathlib import Path\n"
         "folder = Path(sys.argv[1])\n"
         "row = planned(json_lines(folder / 'a.jsonl', ['x']), 0, 0)\n"

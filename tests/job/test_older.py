@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from taiyi_ray.annotate.export import export
-from taiyi_ray.annotate.status import Progress
-from tests.annotate.jobs import annotate, table, unit_files
+from taiyi_ray.job.export import export
+from taiyi_ray.job.status import Progress
+from tests.job.jobs import annotate, table, unit_files
 
 OLDER = Path(__file__).with_name("older")
 SETTINGS = {

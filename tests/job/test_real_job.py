@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.annotate.jobs import annotate, processes, start, table, unit_files
+from tests.job.jobs import annotate, processes, start, table, unit_files
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 

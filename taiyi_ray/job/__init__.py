@@ -1,5 +1,5 @@
 """The corpus job on Ray Data: plan, read, annotate, commit unit by unit, verify."""
 
-from taiyi_ray.annotate.job import run
+from taiyi_ray.job.job import run
 
 __all__ = ["run"]

@@ -19,8 +19,8 @@ import s3fs
 
 from taiyi_ray import storage
 from taiyi_ray.corpus.output import Output
-from tests.annotate.jobs import annotate, content, corpus, start, table
 from tests.faults import FaultyProxy
+from tests.job.jobs import annotate, content, corpus, start, table
 
 KILLS = ("driver", "worker", "node", "engine", "storage")
 DOCUMENTS = 20  # in each source, which is one unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taiyi_ray.annotator import Annotated
+from taiyi_ray.annotation import Annotated
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.records import (
     Annotations,

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, cast
 from rich.table import Table
 
 from taiyi_ray import models, storage
-from taiyi_ray.annotator import Annotator
+from taiyi_ray.annotation import Annotator
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus import sources
 from taiyi_ray.corpus.sources import SourceFile
@@ -31,7 +31,7 @@ from taiyi_ray.engine import ENGINES
 from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.engine.prepare import Prepared, prepare
 from taiyi_ray.errors import ConfigError, nearest
-from taiyi_ray.formats import document_of, raw_records, recognised
+from taiyi_ray.formats import document_of, raw_records, read_beside, recognised
 from taiyi_ray.formats.format import Format, RawRecord
 from taiyi_ray.placement import GPUS
 from taiyi_ray.records import Document
@@ -193,7 +193,7 @@ def _sample(
         format_ = recognised(file.stored.path, whole)
         assert format_ is not None
         stream = whole if first_bytes is None else cast(BinaryIO, _Beginning(whole, first_bytes))
-        records = raw_records(stream, file.stored.path, format_, sources.read_beside)
+        records = raw_records(stream, file.stored.path, format_, read_beside)
         if first_bytes is not None:
             records = (one for one, _ in pairwise(records))  # not the last one
         for record in records:

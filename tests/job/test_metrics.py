@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from taiyi_ray.annotate.metrics import METRICS
-from tests.annotate.jobs import corpus
+from taiyi_ray.job.metrics import METRICS
 from tests.conftest import Head
+from tests.job.jobs import corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = ROOT / "deploy/grafana/job.json"

@@ -13,10 +13,10 @@ from operator import itemgetter
 from typing import Any
 
 from taiyi_ray import placement
-from taiyi_ray.annotate.workers import AnnotateUnits, read_units
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus.plan import Scanned, record_sizes
 from taiyi_ray.engine import ENGINES
+from taiyi_ray.job.workers import AnnotateUnits, read_units
 
 UNITS_OPEN = 2
 """Units that an engine works on at once, at least: the next one fills the tail of the first."""

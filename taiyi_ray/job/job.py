@@ -20,12 +20,6 @@ from typing import Any
 from rich.console import Console
 
 from taiyi_ray import cluster, storage
-from taiyi_ray.annotate.interrupts import Watchdog, terminable
-from taiyi_ray.annotate.output import JobOutput
-from taiyi_ray.annotate.progress import JobProgress, summary
-from taiyi_ray.annotate.report import sample_rows, write_report
-from taiyi_ray.annotate.status import BEAT
-from taiyi_ray.annotate.workers import COUNTED, unit_row
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus import sources
 from taiyi_ray.corpus.output import Totals, UnitFile, new_run_id, verify
@@ -46,6 +40,12 @@ from taiyi_ray.engine import Answering
 from taiyi_ray.engine.prepare import prepare
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
 from taiyi_ray.fingerprint import differences, fingerprint, identity
+from taiyi_ray.job.interrupts import Watchdog, terminable
+from taiyi_ray.job.output import JobOutput
+from taiyi_ray.job.progress import JobProgress, summary
+from taiyi_ray.job.report import sample_rows, write_report
+from taiyi_ray.job.status import BEAT
+from taiyi_ray.job.workers import COUNTED, unit_row
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Assignment
 
@@ -128,7 +128,7 @@ def _planned(
         if size <= _SCAN_HERE:
             part = extend(plan, corpus.files, config.limit, config.engine_range[1], _scan_here)
         else:
-            from taiyi_ray.annotate import execution
+            from taiyi_ray.job import execution
 
             with cluster.connected(config):
                 part = extend(
@@ -256,7 +256,7 @@ class _Run:
                 self._write("unfinished", Totals())
 
     def _execute(self, pending: Sequence[Unit], dog: Watchdog, progress: JobProgress) -> None:
-        from taiyi_ray.annotate import execution
+        from taiyi_ray.job import execution
 
         constructor = (
             self.config, self.assignments, self.answering.digest, self.run_id, self.fingerprint,

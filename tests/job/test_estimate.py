@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from taiyi_ray import models
-from taiyi_ray.annotate import estimate as module
-from taiyi_ray.annotate.estimate import Estimate, estimate
 from taiyi_ray.config import AnnotateConfig, load
 from taiyi_ray.corpus.output import Totals
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import documents, format_of
+from taiyi_ray.job import estimate as module
+from taiyi_ray.job.estimate import Estimate, estimate
 from taiyi_ray.placement import GPUS, Gpu
 from taiyi_ray.tasks import assigned
-from tests.annotate.jobs import corpus
+from tests.job.jobs import corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "examples/pubmed-sample.xml"

@@ -15,15 +15,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.export import export
-from taiyi_ray.annotate.output import JobOutput
-from taiyi_ray.annotator import Annotated, failed
+from taiyi_ray.annotation import Annotated, failed
 from taiyi_ray.corpus import sources
 from taiyi_ray.corpus.output import Output, day_of, new_run_id
 from taiyi_ray.corpus.plan import Job, Part, PlannedSource, add_part, put_job
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import WRITTEN, documents, named, recognised
+from taiyi_ray.job.export import export
+from taiyi_ray.job.output import JobOutput
 from taiyi_ray.records import (
     Annotations,
     Concept,
@@ -33,8 +33,8 @@ from taiyi_ray.records import (
     document_from_row,
     passages,
 )
-from tests.annotate.jobs import annotate, table
 from tests.formats.annotated import check_contracts, comparable
+from tests.job.jobs import annotate, table
 
 RUN = "20260301T120000-abcdef"
 

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.annotate.jobs import annotate, content, corpus, start, unit_files
 from tests.conftest import free_port
+from tests.job.jobs import annotate, content, corpus, start, unit_files
 
 GPU_NODE = {"CPU": 2, "GPU": 1, "accelerator_type:L4": 1, "object_store_memory": 100_000_000}
 CLUSTER: dict[str, Any] = {

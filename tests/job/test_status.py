@@ -14,14 +14,14 @@ import pytest
 from rich.console import Console
 
 from taiyi_ray import storage
-from taiyi_ray.annotate import status as status_module
-from taiyi_ray.annotate.output import JobOutput
-from taiyi_ray.annotate.status import Progress, Status, duration, table, watch
-from taiyi_ray.annotator import Annotated, failed
+from taiyi_ray.annotation import Annotated, failed
 from taiyi_ray.corpus.output import Output
 from taiyi_ray.corpus.plan import Job, Part, PlannedSource, put_job
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, StorageError
+from taiyi_ray.job import status as status_module
+from taiyi_ray.job.output import JobOutput
+from taiyi_ray.job.status import Progress, Status, duration, table, watch
 from taiyi_ray.records import Answer, Document
 
 SOURCE = "a.jsonl-01234567"

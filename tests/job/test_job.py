@@ -13,7 +13,7 @@ import pytest
 from taiyi_ray.corpus.sources import find
 from taiyi_ray.records import SCHEMA
 from taiyi_ray.tasks import TASKS
-from tests.annotate.jobs import (
+from tests.job.jobs import (
     annotate,
     content,
     corpus,

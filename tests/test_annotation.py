@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taiyi_ray.annotator import Annotated, Annotator, failed, guarded, merge
+from taiyi_ray.annotation import Annotated, Annotator, failed, guarded, merge
 from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError, ServerGone

@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.annotate.output import JobOutput
-from taiyi_ray.annotate.report import sample_rows, write_report
-from taiyi_ray.annotator import Annotated
+from taiyi_ray.annotation import Annotated
 from taiyi_ray.corpus.output import verify
+from taiyi_ray.job.output import JobOutput
+from taiyi_ray.job.report import sample_rows, write_report
 from taiyi_ray.records import (
     SCHEMA,
     Document,
 )
-from tests.annotate.outputs import SOURCE, row, rows, unit
+from tests.job.outputs import SOURCE, row, rows, unit
 
 
 def test_a_unit_holds_its_rows_in_the_schema_of_the_contract(output):

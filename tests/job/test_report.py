@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from taiyi_ray.annotate.report import MOST_BYTES, sample_rows, write_report
 from taiyi_ray.corpus.output import UnitFile
 from taiyi_ray.errors import StorageError
+from taiyi_ray.job.report import MOST_BYTES, sample_rows, write_report
 from taiyi_ray.records import SCHEMA, passages
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><!-- &lt; \u2028 {{ 7 * 7 }}"

@@ -15,9 +15,7 @@ from typing import Any, NoReturn
 import pyarrow as pa
 from pydantic import SecretStr
 
-from taiyi_ray.annotate.metrics import Metrics
-from taiyi_ray.annotate.output import JobOutput
-from taiyi_ray.annotator import Annotated, Annotator, failed, guarded
+from taiyi_ray.annotation import Annotated, Annotator, failed, guarded
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus.output import Totals
 from taiyi_ray.corpus.plan import PlannedSource, opened
@@ -32,6 +30,8 @@ from taiyi_ray.errors import (
     StorageGone,
     TaiyiError,
 )
+from taiyi_ray.job.metrics import Metrics
+from taiyi_ray.job.output import JobOutput
 from taiyi_ray.records import (
     DOCUMENT_SCHEMA,
     Document,

@@ -1,0 +1,179 @@
+"""Rows drawn without a script, for notebooks: the report's styles, kept to what is drawn here.
+
+A notebook's page is not ours: the style sheet is nested below one class, so that it touches nothing
+else, and what is shown is bounded.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jinja2 import Template
+from markupsafe import Markup, escape
+
+from taiyi_ray import highlight
+
+MOST = 20
+"""Documents that are shown of several."""
+
+LONG = 4000
+"""Characters that are shown of a document."""
+
+_FEW = 50
+"""Entries that are shown of a list of relations, events ..."""
+
+_PAGE = re.compile(r"(?m)^(\s*)(?::root|body)(?= \{)")
+
+Values = Mapping[str, Any]
+
+
+@cache
+def _style() -> Markup:
+    """The style sheet of the pages, of which what is about a page is about our element here."""
+    own = _PAGE.sub(r"\1&", str(highlight.style(__package__, "static")))  # no Markup: "&" stays
+    return Markup(f".taiyi-ray {{\n{own}\n}}")
+
+
+@cache
+def _template() -> Template:
+    return highlight.template(__package__, "static", type=_type, spaced=_spaced)
+
+
+def cards(rows: Sequence[Values]) -> str:
+    """Draw rows as HTML to be shown within another page.
+
+    Args:
+        rows: of `records.SCHEMA`, `metadata` as a dictionary.
+    """
+    shown = rows[:MOST]
+    types = Counter(_type(mention) for row in shown for mention in row["mentions"])
+    colours = highlight.colours(types)
+    return _template().render(
+        style=_style(),
+        types=types,
+        cards=[_Card(row, colours) for row in shown],
+        colour=lambda type_: _colour(colours, type_),
+        left=len(rows) - len(shown),
+        few=_FEW,
+    )
+
+
+def _type(mention: Values) -> str:
+    return mention["type"] or highlight.UNTYPED
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _colour(colours: Mapping[str, int | None], type_: str) -> str:
+    number = colours.get(type_)
+    return "plain" if number is None else f"c{number}"
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One row, as its template asks for it."""
+
+    row: Values
+    colours: Mapping[str, int | None]
+
+    def passages(self) -> Iterator[tuple[Values, Markup]]:
+        """The passages with their marked text, as far as they are shown."""
+        left = LONG
+        for passage in self.row["passages"]:
+            if left <= 0:
+                return
+            text = passage["text"][:left]
+            left -= len(text)
+            yield passage, self._marked(passage["offset"], text)
+
+    @property
+    def hidden(self) -> int:
+        """Characters that are not shown."""
+        return max(0, sum(len(passage["text"]) for passage in self.row["passages"]) - LONG)
+
+    def unplaced(self) -> Iterator[Values]:
+        """Mentions that were not found in the text."""
+        return (m for m in self.row["mentions"] if m["start"] is None and not m["spans"])
+
+    def surface(self, ids: Sequence[int]) -> str:
+        """The class of the colour of the first of these mentions that has a type."""
+        named = (m["type"] for m in self.row["mentions"] if m["id"] in ids and m["type"])
+        return _colour(self.colours, next(named, highlight.UNTYPED))
+
+    def trigger(self, event: Values) -> str:
+        """The words of an event's trigger."""
+        return next((m["text"] for m in self.row["mentions"] if m["id"] == event["trigger"]), "")
+
+    def _marked(self, offset: int, text: str) -> Markup:
+        """A text with its mentions, nested in each other.
+
+        A mention that reaches over the end of the one around it is cut there and goes on after it.
+        """
+        parts = [
+            (part, mention)
+            for mention in self.row["mentions"]
+            for part in mention["spans"] or [mention]
+            if part["start"] is not None
+        ]
+        waiting = [
+            (max(0, part["start"] - offset), -min(len(text), part["end"] - offset), number, mention)
+            for number, (part, mention) in enumerate(parts)
+        ]
+        waiting = [one for one in waiting if one[0] < -one[1]]
+        heapq.heapify(waiting)
+        written: list[str] = []
+        around: list[_Open] = []
+        at = 0
+        while waiting or around:
+            if around and (not waiting or around[-1].end <= waiting[0][0]):
+                mark = around.pop()
+                written += [escape(text[at : mark.end]), "</mark>"]
+                written[mark.place] = self._opening(mark)
+                at = mark.end
+                if around:
+                    around[-1].under = max(around[-1].under, mark.under + 1)
+                continue
+            start, minus_end, number, mention = heapq.heappop(waiting)
+            end = -minus_end
+            if around and end > around[-1].end:
+                heapq.heappush(waiting, (around[-1].end, minus_end, number, mention))
+                end = around[-1].end
+            written += [escape(text[at:start]), ""]
+            around.append(_Open(mention, end, len(written) - 1))
+            at = start
+        return Markup("".join([*written, escape(text[at:])]))
+
+    def _opening(self, mark: _Open) -> Markup:
+        mention = mark.mention
+        concept = mention["concept"]
+        told = [
+            _spaced(_type(mention)),
+            "" if mention["score"] is None else f"score {mention['score']:.2f}",
+            f"{concept['db']}:{concept['id']} {concept['name'] or ''}".strip() if concept else "",
+            "" if mention["grounded"] == "exact" else f"found {mention['grounded']}",
+            f"{mention['start']}–{mention['end']}",
+        ]
+        folded = "" if mention["grounded"] == "exact" else " folded"
+        return Markup('<mark class="{}" style="--under: {}" title="{}">').format(
+            _colour(self.colours, _type(mention)) + folded,
+            mark.under,
+            " · ".join(part for part in told if part),
+        )
+
+
+@dataclass(slots=True)
+class _Open:
+    """A mark that is not closed yet: where its tag will stand, and how deep others nest in it."""
+
+    mention: Values
+    end: int
+    place: int
+    under: int = 0
