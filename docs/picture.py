@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from taiyi_ray import formats
-from taiyi_ray.annotate.report import write_report
-from taiyi_ray.annotator import Annotated, Annotator
-from taiyi_ray.engine import Completion, Prompt
+from taiyi_ray.annotation import Annotated, Annotator
+from taiyi_ray.engine.engine import Completion, Prompt
+from taiyi_ray.job.report import write_report
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import assign
 from taiyi_ray.tasks.task import Question
