@@ -81,7 +81,10 @@ def _parts(answer: Piece, is_label: items.Stands, end: int | None) -> Iterator[P
     for line in (line.strip() for line in answer.split("\n")):
         if not line.text or lines.is_fence(line):
             continue
-        parts = [p for part in line.split(";") for p in items.listed(part.strip(), is_label)]
+        parts: list[Piece] = []
+        for part in (part.strip() for part in line.split(";")):
+            # A label may end with a sign that closes a list elsewhere.
+            parts += [part] if is_label(part.text) else items.listed(part, is_label)
         yield from parts[:-1] if line.end == end else parts
 
 

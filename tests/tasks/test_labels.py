@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from taiyi_ray.records import Annotations, Document, Label
@@ -152,6 +152,7 @@ NAME = (
     chosen=st.sets(st.integers(0, 3)),
     make=st.sampled_from([english, chinese]),
 )
+@example(names=["A", "A:"], chosen={1}, make=english)
 def test_labels_of_any_name_come_back(names: list[str], chosen: set[int], make: Any) -> None:
     true = [name for n, name in enumerate(names) if n in chosen]
     several = asked("tc", labels=names, several=True)
