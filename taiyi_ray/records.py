@@ -1,7 +1,8 @@
 """The records that flow through taiyi_ray, and the Arrow schema of the rows they end in.
 
-A Document is a list of passages; its text is the passages joined by one line feed, and every
-offset counts Unicode code points of that text, half-open: ``text[start:end] == mention.text``.
+A Document is a list of passages. Its text is the passages joined by one line feed. Every offset
+counts Unicode code points of that text, and every range is half-open: for a mention of one piece,
+``text[start:end] == mention.text``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ Grounded = Literal["exact", "folded", "none"]
 SEPARATOR = "\n"
 
 LONGEST_MESSAGE = 1000
-"""Characters of a message about a document: what is longer quotes the document, and is cut."""
+"""The most characters of a message about a document. A longer message quotes the document: it is
+cut."""
 
 
 def brief(message: str) -> str:
@@ -31,7 +33,14 @@ def brief(message: str) -> str:
 
 @dataclass(slots=True)
 class Passage:
-    """A stretch of text in one language; `offset` is where it starts in the document's text."""
+    """A stretch of text in one language.
+
+    Attributes:
+        type: its part in the document: `title`, `abstract`, `text`, the heading of a section, ...
+        language: ISO 639-1 code where there is one.
+        offset: where it starts in the document's text, in code points.
+        text: never empty in a document that `passages` laid out.
+    """
 
     type: str
     language: str
@@ -44,12 +53,18 @@ class Passage:
 
 
 NOT_APPLICABLE = "not_applicable"
-"""The kind of the entries in `errors` that say why a task had nothing to ask: nothing failed."""
+"""The kind of an entry in `errors` that says why a task had nothing to ask. It is no failure."""
 
 
 @dataclass(slots=True)
 class Failure:
-    """What went wrong, where (`source`, a task and window, ...) and in words."""
+    """A fault that is recorded in a document's row.
+
+    Attributes:
+        kind: a short name that queries can count by.
+        where: what failed: a record of a source, a task, a question, ...
+        message: the fault in words, cut to LONGEST_MESSAGE.
+    """
 
     kind: str
     where: str
@@ -61,7 +76,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Span:
-    """A half-open range of code points of the document's text."""
+    """A half-open range of code points of the document's text: `end` is not part of it."""
 
     start: int
     end: int
@@ -69,7 +84,14 @@ class Span:
 
 @dataclass(slots=True)
 class Concept:
-    """An entry of a terminology that a mention was normalised to."""
+    """The entry of a terminology that a mention was normalised to.
+
+    Attributes:
+        db: the terminology (`MESH`); empty where the source does not name it.
+        id: the identifier within the terminology.
+        name: the preferred name, if known.
+        score: the confidence of the normalisation, if known.
+    """
 
     db: str
     id: str
@@ -79,10 +101,20 @@ class Concept:
 
 @dataclass(slots=True)
 class Mention:
-    """A stretch of the document that names something; `start` and `end` are None when not located.
+    """One occurrence of a name in the document.
 
-    `spans` holds the parts of a discontinuous mention and is empty otherwise; such a mention's
-    `text` is that of its parts, joined by blanks.
+    Attributes:
+        id: unique among the mentions of the document.
+        type: the entity type; None when only a relation or an event names the mention.
+        text: the text between `start` and `end`. Of a discontinuous mention, the texts of its
+            `spans` joined by blanks. Of a mention that was not located, the text as stated.
+        start, end: half-open code-point offsets in the document's text; None when not located.
+        spans: the parts of a discontinuous mention, with the same kind of offsets; else empty.
+        passage: the index of the passage that holds `start`.
+        grounded: `exact`: the text matches as it is. `folded`: it matches when case, width, hyphens
+            and the like are ignored. `none`: it was not located.
+        score: the confidence of the annotator, if known.
+        concept: what the mention was normalised to, if anything.
     """
 
     id: int
@@ -99,7 +131,16 @@ class Mention:
 
 @dataclass(slots=True)
 class Relation:
-    """A typed pair of surfaces; `head` and `tail` are the ids of all mentions with that surface."""
+    """A relation between two surfaces.
+
+    Attributes:
+        id: unique among the relations of the document.
+        type: the relation type.
+        head_text, tail_text: the surfaces.
+        head, tail: ids of mentions. An answer names only surfaces: the ids are then those of all
+            mentions with that surface. Gold has the ids of the mentions that its source names.
+        score: the confidence of the annotator, if known.
+    """
 
     id: int
     type: str
@@ -112,7 +153,13 @@ class Relation:
 
 @dataclass(slots=True)
 class Argument:
-    """A participant of an event: its role, and the mention or text that plays it."""
+    """A participant of an event.
+
+    Attributes:
+        role: the role that it plays.
+        mention: the id of the mention that plays it; None when there is only a text.
+        text: the text of the participant.
+    """
 
     role: str
     mention: int | None
@@ -121,7 +168,15 @@ class Argument:
 
 @dataclass(slots=True)
 class Event:
-    """A typed happening with its trigger mention and arguments."""
+    """An event.
+
+    Attributes:
+        id: unique among the events of the document.
+        type: the event type.
+        trigger: the id of the mention that expresses the event; None without one.
+        arguments: the participants. An event that takes part in another one stands there as the
+            mention of its trigger.
+    """
 
     id: int
     type: str
@@ -131,7 +186,7 @@ class Event:
 
 @dataclass(slots=True)
 class Label:
-    """A class given to the document by a task."""
+    """A class that a task gave to the document."""
 
     task: str
     label: str
@@ -148,7 +203,21 @@ class Text:
 
 @dataclass(slots=True)
 class Answer:
-    """What the model wrote to one question, as it wrote it."""
+    """What the model wrote in answer to one question.
+
+    Attributes:
+        task: the task that asked, as in `Label.task` and `Text.task`.
+        types: the types, labels or sections that the question names.
+        language: the language of the question.
+        window: the number of the window of the text that the question is about, from 0.
+        attempt: the number of the attempt that gave this answer.
+        raw: the answer as the model wrote it; None where there is none.
+        prompt_tokens: tokens of the prompt.
+        cached_tokens: tokens of the prompt that the engine took from its prefix cache.
+        output_tokens: tokens of the answer.
+        finish_reason: why the engine stopped writing.
+        error: what is wrong with the answer; None for a good one.
+    """
 
     task: str
     types: list[str]
@@ -165,7 +234,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Annotations:
-    """All that was found in one document."""
+    """All annotations of one document, by a model or by the source (gold)."""
 
     mentions: list[Mention] = field(default_factory=list)
     relations: list[Relation] = field(default_factory=list)
@@ -176,10 +245,23 @@ class Annotations:
 
 @dataclass(slots=True)
 class Document:
-    """One record of a source: `status` is `ok`, `deleted`, or `failed` when it was unreadable.
+    """One record of a source.
 
-    `gold` is what the source itself says was found in it: for evaluation and training. It is no
-    output: no row holds it.
+    Attributes:
+        document_id: the record's own id, None where it has none. Ids may repeat: the key of a
+            document is (`source`, `position`).
+        passages: the text, in order of `offset`.
+        version: the version of the record, where the format has one.
+        language: the language that the record states for the publication.
+        title: the title, if the record has one.
+        metadata: what else the format gives: journal, date, doi, ...
+        status: `ok`; `deleted` when the source withdraws the record; `failed` when it could not be
+            read. (`partial` is a status of rows.)
+        errors: the faults of the record.
+        source: the name of the source.
+        position: the number of the record in its source, from 0.
+        gold: the annotations that the source itself has, for evaluation and training. No row holds
+            them.
     """
 
     document_id: str | None
@@ -196,11 +278,11 @@ class Document:
 
     @property
     def text(self) -> str:
-        """The passages joined; put together anew whenever it is asked for."""
+        """The passages joined. Each access joins them anew: keep the result in a loop."""
         return SEPARATOR.join(passage.text for passage in self.passages)
 
     def passage_at(self, offset: int) -> int | None:
-        """The index of the passage that holds a character; None between passages and outside."""
+        """The index of the passage that holds the character at `offset`; None if none does."""
         number = bisect_right(self.passages, offset, key=lambda passage: passage.offset) - 1
         return number if number >= 0 and offset < self.passages[number].end else None
 
@@ -215,7 +297,7 @@ class Document:
 
 
 def passages(parts: Iterable[tuple[str, str, str]]) -> list[Passage]:
-    """Lay out (type, language, text) parts as passages with offsets; empty texts are left out."""
+    """Make passages of (type, language, text) parts, with offsets; empty texts are left out."""
     laid: list[Passage] = []
     offset = 0
     for type_, language, text in parts:
@@ -294,7 +376,7 @@ _END_FIELDS = [
 ]
 
 DOCUMENT_SCHEMA = pa.schema(_DOCUMENT_FIELDS + _END_FIELDS)
-"""A Document on its way from a reading task to an engine."""
+"""The columns in which a reading task passes Documents on to an engine."""
 
 SCHEMA = pa.schema(
     [
@@ -389,7 +471,7 @@ SCHEMA = pa.schema(
         _field("content_hash", _STRING, "SHA-256 of the passages."),
     ]
 )
-"""A row of OUT/annotations: names and types are a contract with its readers."""
+"""The columns of OUT/annotations. Their names and types are a contract with those who read them."""
 
 
 def columns_markdown() -> str:
@@ -435,9 +517,9 @@ def _nested(name: str, type_: pa.DataType) -> list[tuple[str, str]]:
 
 
 def as_values(record: Any) -> Any:
-    """A record of this module, or a list of them, as dictionaries and lists for Arrow.
+    """Turn a record of this module, or a list of records, into dictionaries and lists for Arrow.
 
-    In a fifth of the time of `dataclasses.asdict`, which copies every string and number.
+    This takes a fifth of the time of `dataclasses.asdict`, which copies every string and number.
     """
     if isinstance(record, list):
         return [as_values(item) for item in record]
@@ -449,9 +531,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def storable_text(text: str) -> str:
-    """The text with U+FFFD for each lone surrogate, which UTF-8, JSON and Arrow cannot hold.
+    """Replace each lone surrogate by U+FFFD, because UTF-8 and Arrow cannot hold it.
 
-    It is as long as before: no offset changes.
+    The text keeps its length, so that no offset changes.
     """
     return _SURROGATE.sub("\ufffd", text)
 
@@ -472,12 +554,12 @@ def as_table(
     schema: pa.Schema,
     instead: Callable[[dict[str, Any], str], dict[str, Any]],
 ) -> pa.Table:
-    """The rows as a table. One that Arrow cannot hold costs itself, and not the others.
+    """Make a table of rows. A row that Arrow cannot hold is replaced; the others stay.
 
     Args:
-        rows: where such a one is replaced.
-        schema: of the table.
-        instead: makes of a row and Arrow's reason the one that takes its place.
+        rows: the rows. The list is changed: the replacements are put into it.
+        schema: the schema of the table.
+        instead: makes the replacement of a row, given the row and Arrow's reason.
     """
     try:
         return pa.Table.from_pylist(rows, schema)
@@ -491,7 +573,11 @@ def as_table(
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of a table as SCHEMA has them: what an older program left out is null or empty."""
+    """The rows of a table in the columns of SCHEMA.
+
+    A column that an older program did not write is null or an empty list, and a column that SCHEMA
+    does not have is left out.
+    """
     if not table.schema.equals(SCHEMA):
         known = table.select([name for name in table.schema.names if name in SCHEMA.names])
         table = pa.Table.from_pylist(known.to_pylist(), SCHEMA)
@@ -526,7 +612,7 @@ def document_from_row(row: dict[str, Any]) -> Document:
 
 
 def annotations_from_row(row: dict[str, Any]) -> Annotations:
-    """What was found in the document of a row of SCHEMA; keys that are missing are empty lists."""
+    """The annotations in a row of SCHEMA. A key that the row lacks gives an empty list."""
     return Annotations(
         mentions=[_mention(values) for values in row.get("mentions") or ()],
         relations=[Relation(**values) for values in row.get("relations") or ()],
