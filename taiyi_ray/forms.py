@@ -1,6 +1,6 @@
-"""Forms in which texts are compared: running text, and text with what looks the same folded.
+"""Forms in which texts are compared: running text, and folded text, where like looks are equal.
 
-Each knows the way back to the offsets of the text as it stands.
+Each form can translate its offsets back to those of the original text.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 BORDER = "\n"
-"""What keeps stretches of running text apart: no mention crosses it."""
+"""The sign between two stretches of running text that no mention crosses."""
 
 
 class _Form:
-    """A text in another form, and the way back to the offsets of the original.
+    """A text in another form, with the way back to the offsets of the original.
 
     Attributes:
-        text: the text in its form.
+        text: the text in this form.
     """
 
     def __init__(self) -> None:
@@ -28,15 +28,16 @@ class _Form:
         self._changes: list[tuple[int, int, int]] = []
 
     def _change(self, start: int, end: int, origin: int, behind: int) -> None:
-        """Note that `start` to `end` of the form, maybe nothing, stands for that of the original.
+        """Note that `start` to `end` of the form stands for `origin` to `behind` of the original.
 
-        Between two changes both texts have as many characters.
+        Either range may be empty. Between two changes both texts have the same number of
+        characters. Changes must be noted in ascending order.
         """
         self._starts.append(start)
         self._changes.append((end, origin, behind))
 
     def _origin(self, at: int) -> tuple[int, int]:
-        """The range of the original that a character of the form comes from."""
+        """The range of the original that the character at `at` of the form comes from."""
         number = bisect_right(self._starts, at) - 1
         if number < 0:
             return at, at + 1
@@ -54,18 +55,18 @@ class _Form:
 
 _SOFT_HYPHEN = "\u00ad"
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-# All the white space around line ends at once; looked for from its beginning only, for speed.
+# Matches all the white space around line ends at once, and only from its beginning, for speed.
 _AROUND_LINE_ENDS = re.compile(r"(?<!\s)\s*[\n\r\x85\u2028\u2029]\s*")
 
 
 class Running(_Form):
-    """Running text: as its words follow each other, wherever its lines end.
+    """Running text: a text whose words follow each other regardless of where its lines end.
 
-    A line end, with the white space around it, becomes a blank. Between two characters of East
-    Asian width it vanishes, for there it stands for nothing (browsers do so, too:
-    https://www.w3.org/TR/css-text-3/#line-break-transform), and behind a soft hyphen, which says
-    that the word goes on. An empty line and the end of a part become a BORDER, and so does a line
-    end between rows of a table: lines with a tab in them.
+    A line end, with the white space around it, becomes a blank. It vanishes between two wide East
+    Asian characters, where it stands for nothing (browsers do the same:
+    https://www.w3.org/TR/css-text-3/#line-break-transform), and behind a soft hyphen, where the
+    word goes on. A BORDER replaces an empty line, the end of a part, and a line end between two
+    rows of a table (lines that hold a tab).
 
     Args:
         parts: stretches of the original in its order, each with its offset there.
@@ -100,12 +101,12 @@ class Running(_Form):
 
 
 def _ends(text: str) -> bool:
-    """Whether a text has ends of lines in it."""
+    """Whether a text holds a line end."""
     return _LINE_END.search(text) is not None
 
 
 def _joint(line: str, gap: str, next_line: str) -> str:
-    """What stands in running text for the white space between two lines."""
+    """Return what replaces the white space between two lines in running text."""
     if len(_LINE_END.findall(gap)) > 1 or "\u2029" in gap:  # the separator of paragraphs
         return BORDER
     if "\t" in line and "\t" in next_line:
@@ -116,19 +117,20 @@ def _joint(line: str, gap: str, next_line: str) -> str:
 
 
 def _is_wide(character: str) -> bool:
-    """Whether a character is of a script without blanks between its words, or of its signs."""
+    """Whether a character belongs to a script without blanks between words, or to its signs."""
     wide = unicodedata.east_asian_width(character) in ("W", "F", "H")
     return wide and not unicodedata.name(character, "").startswith(("HANGUL", "HALFWIDTH HANGUL"))
 
 
 def running(text: str) -> str:
-    """A mention as an answer names it, in which a line end is white space."""
+    """Return a surface from an answer as running text: a line end in it is white space."""
     return Running([(0, text)]).text if _ends(text) else text
 
 
 # ----------------------------------------------------------------------------------------- folded
 
-# What looks alike. A prime is an apostrophe to who types; so are accents that stand alone.
+# Characters that look alike. People type an apostrophe for a prime and for an accent that stands
+# alone.
 _HYPHENS = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\ufe58\ufe63\uff0d"
 _APOSTROPHES = "'`\u00b4\u02b9\u02bb\u02bc\u2018\u2019\u201a\u201b\u2032\u2035\uff07"
 _QUOTES = '"\u201c\u201d\u201e\u201f\u2033\u2036\u301d\u301e\u301f\uff02'
@@ -136,8 +138,8 @@ _BLANKS = (
     "\t\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
     "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-# Unicode's Default_Ignorable_Code_Point, but for letters: soft hyphens, joiners, marks of direction
-# and order of bytes, selectors of a variant.
+# Unicode's Default_Ignorable_Code_Point without the letters in it: soft hyphens, joiners, marks of
+# direction and of byte order, variation selectors.
 _UNSEEN = "".join(
     chr(code)
     for first, last in (
@@ -150,21 +152,21 @@ _UNSEEN = "".join(
 
 
 def is_mark(character: str) -> bool:
-    """Whether a character is one with the letter before it: accents, vowel signs, selectors."""
+    """Whether a character belongs to the letter before it: accents, vowel signs, selectors."""
     return unicodedata.category(character)[0] == "M"
 
 
 def _joins(character: str) -> bool:
-    """Whether a character may become one with those before it: marks, and parts of syllables."""
+    """Whether a character may be composed with those before it: marks, and parts of syllables."""
     return is_mark(character) or "\u1160" <= character <= "\u11ff" or character in "\uff9e\uff9f"
 
 
 class _Folds(dict[int, str]):
-    """What each character becomes when it is folded, worked out when it is first met.
+    """The folded form of each character, computed when the character is first met.
 
     Attributes:
-        joining: those met so far that may become one with what stands before them.
-        odd: those, and others that do not become one character.
+        joining: the characters met so far that may be composed with those before them.
+        odd: the joining characters, and those whose folded form is not one character.
     """
 
     def __init__(self, blank: str, hyphen: str) -> None:
@@ -186,13 +188,13 @@ class _Folds(dict[int, str]):
             self.joining.add(character)
         if len(folded) != 1 or _joins(character):
             self.odd.add(character)
-        self[code] = folded  # last: another thread that finds it finds it in the sets, too
+        self[code] = folded  # last: a thread that sees this entry must see the sets' entries, too
         return folded
 
     def _together(self, characters: str) -> str:
-        """Fold what only together is one character to a reader."""
+        """Fold characters that together are one character to a reader."""
         seen = unicodedata.normalize("NFKC", characters.translate(self._alike))
-        # Some of what is without case is no longer composed.
+        # Folding the case may decompose a character: compose again.
         return unicodedata.normalize("NFKC", seen.casefold()).translate(self._alike)
 
     def of(self, unit: str) -> str:
@@ -201,11 +203,14 @@ class _Folds(dict[int, str]):
         return folded if folded.strip(" ") else folded[:1]
 
     def units(self, text: str, folded: str) -> re.Pattern[str] | None:
-        """Match what in a text does not become one character for one; None where nothing does.
+        """Make a pattern of the pieces of a text that cannot be folded one character by one.
 
         Args:
             text: the text.
-            folded: what it becomes character by character.
+            folded: the text folded character by character.
+
+        Returns:
+            The pattern, or None when the text has no such piece.
         """
         several = "  " in folded
         odd = sorted(self.odd.intersection(text))
@@ -232,10 +237,11 @@ _CHINESE, _OTHERS = _Folds("", "-"), _Folds(" ", " ")
 
 
 class Folded(_Form):
-    """A text with what readers take for the same folded, and the way back to its offsets.
+    """A text in which characters that look alike to a reader are the same.
 
-    Width, case, white space, hyphens, quotes and composed letters are folded; what is not seen
-    vanishes. A letter and its marks are one, of which no part is found alone. BORDERs stay.
+    Width, case, white space, hyphens, quotes and composed letters are folded; invisible characters
+    vanish. A letter and its marks are one unit, whose parts have no offsets of their own. BORDERs
+    stay.
     """
 
     def __init__(self, text: str, language: str) -> None:
@@ -243,13 +249,13 @@ class Folded(_Form):
         self._original = text
         self._folds = _CHINESE if language == "zh" else _OTHERS
         self._traced = False
-        # Right for nearly all texts, and far faster than unit by unit.
+        # This is right for nearly all texts, and far faster than folding unit by unit.
         self.text = text.translate(self._folds)
         if "  " in self.text or not (text.isascii() or self._folds.joining.isdisjoint(text)):
             self.text = self._trace()
 
     def _trace(self) -> str:
-        """Fold unit by unit, and note the way back."""
+        """Fold the text unit by unit, and note the changes."""
         text, folds = self._original, self._folds
         written: list[str] = []
         size = at = 0

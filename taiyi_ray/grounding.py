@@ -1,8 +1,9 @@
-"""Where a surface stands in a text, and grammars that let a model write only what is there.
+"""Locating surfaces in a text, and grammars that let a model write only pieces of the text.
 
 *Constrain, then locate.* The grammars are Lark text for llguidance (vLLM's `guidance` backend,
-https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md): their mention terminal is the
-intersection of "a run of words (characters, in Chinese) of THIS text" with "holds no separator".
+https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md). Their mention terminal is the
+intersection of "a run of words (in Chinese: of characters) of THIS text" with "a mention that holds
+no separator and is no wording of nothing".
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from taiyi_ray.nothing import standing_in
 from taiyi_ray.records import Grounded, Span
 
 MOST = 24
-"""The longest list of a type that the grammar allows: small models otherwise list without end."""
+"""The most items of one type that a grammar allows: small models otherwise list without end."""
 
 GRAMMAR = 2
-"""Rises whenever a grammar allows other answers to the same question, for the fingerprint."""
+"""Must rise when a grammar allows other answers to the same question; it is in the fingerprint."""
 
 
 # ---------------------------------------------------------------------------------------- locate
 
 
 def is_han(character: str) -> bool:
-    """Whether a character is a Han ideograph (Unicode blocks: CJK and its extensions)."""
+    """Whether a character is in Unicode's blocks of Han ideographs (CJK and its extensions)."""
     return (
         "\u3400" <= character <= "\u9fff"
         or "\uf900" <= character <= "\ufaff"
@@ -36,7 +37,7 @@ def is_han(character: str) -> bool:
 
 
 def _is_word(character: str) -> bool:
-    """Letters, digits and combining marks make words; Han characters bound themselves."""
+    """Whether a character is part of a word: letters, digits and marks, but no Han character."""
     if is_han(character):
         return False
     return character.isalnum() or is_mark(character)
@@ -44,7 +45,7 @@ def _is_word(character: str) -> bool:
 
 _LAST_WITHOUT_MARK = "\u02ff"
 _Splits = Callable[[str, int], bool]
-"""Tells whether a text must not be cut at a place."""
+"""Tells whether a mention in this text must not begin or end at this offset."""
 
 
 def _splits_letter(text: str, at: int) -> bool:
@@ -62,11 +63,11 @@ def _splits_nothing(text: str, at: int) -> bool:
 
 
 _BOUNDS: tuple[_Splits, ...] = (_splits_word, _splits_letter, _splits_nothing)
-"""What a mention must not split, the strictest first."""
+"""The rules of what a mention must not split, the strictest first."""
 
 
 def _occurrences(surface: str, text: str, splits: _Splits) -> list[tuple[int, int]]:
-    """Return the ranges where `surface` stands in `text`, left to right, none overlapping."""
+    """Return the ranges where `surface` stands in `text`, left to right, without overlaps."""
     found, at = [], text.find(surface)
     while at >= 0:
         end = at + len(surface)
@@ -82,20 +83,21 @@ class Locator:
     """Finds surfaces in running text of one language.
 
     Outside Chinese a mention must not begin or end inside a word, unless its surface occurs nowhere
-    else: on the gold mentions of BC5CDR's test set this finds 99.97 % at a precision of 99.7 %. It
-    never begins or ends inside a letter with its marks, unless a grammar let the model write that.
+    else: on the gold mentions of BC5CDR's test set this finds 99.97 % at a precision of 99.7 %. A
+    mention never separates a letter from its marks, unless the model wrote under a grammar.
 
     Args:
-        text: where to look; a mention never crosses its BORDERs.
-        language: `en` (word bounds) or `zh` (none).
-        fold: also find what readers take for the same (`--grounding align`).
+        text: the text to search; a mention never crosses its BORDERs.
+        language: `zh`: words have no bounds; any other language: they have.
+        fold: also find surfaces that only look the same (`--grounding align`). Without it, a
+            grammar is taken to have let the model write only pieces of the text.
     """
 
     def __init__(self, text: Running, language: str, *, fold: bool) -> None:
         self._running = text
         self._language = language
         self._fold = fold
-        # Under a grammar, whatever it let the model write is there.
+        # What a model writes under a grammar is a piece of the text: the last rule must find it.
         self._bounds = _BOUNDS[language == "zh" : 2 if fold else 3]
 
     @cached_property
@@ -103,11 +105,11 @@ class Locator:
         return Folded(self._running.text, self._language)
 
     def find(self, surface: str) -> tuple[list[Span], Grounded]:
-        """Return every occurrence of `surface` and how it was matched (no span: `none`).
+        """Return every occurrence of `surface`, and how they match (`none` when there are none).
 
-        A line end inside an occurrence is as good as the blank that it stands for. A folded match
-        of whole words comes before an exact one that begins or ends inside a word: `ala` is `Ala`,
-        not a piece of `alanine`.
+        A line end inside an occurrence matches the blank that it stands for. A folded match of
+        whole words is preferred to an exact match that begins or ends inside a word: `ala` is
+        `Ala`, not a piece of `alanine`.
         """
         surface = running(surface)
         if BORDER not in surface:
@@ -134,10 +136,10 @@ class Locator:
 
 
 def longest(found: dict[str, list[Span]]) -> dict[str, list[Span]]:
-    """Drop occurrences that lie inside a longer mention of the same list: the longest wins.
+    """Drop the occurrences that lie inside a longer mention of the same list.
 
-    A surface that occurs only inside others keeps its occurrences: what the model wrote is not lost
-    (nested mentions are gold in CMeEE).
+    A surface that occurs only inside others keeps its occurrences, so that nothing is lost that the
+    model wrote (nested mentions are gold in CMeEE).
     """
     widest_first = sorted(
         ((span, surface) for surface, spans in found.items() for span in spans),
@@ -160,24 +162,26 @@ def _quoted(value: object) -> str:
 
 
 LONGEST = 150
-"""Characters of a mention: none of 54,973 gold mentions of six English corpora exceeds 120, while a
-small model copies whole sentences until its token limit."""
+"""The most characters of a mention that a grammar allows. None of 54,973 gold mentions of six
+English corpora exceeds 120, but without a limit a small model copies whole sentences until it is
+out of tokens."""
 
 # A mention of one character is a letter or digit; a longer one neither begins nor ends with a blank
-# or one of these signs (4 of those gold mentions do). The expressions are kept small: intersected
-# with a text, a complement or a third operand exhausts llguidance's lexer.
+# or one of these signs (4 of those gold mentions do). The expressions must stay small: a complement
+# or a third operand in the intersection with a text exhausts llguidance's lexer.
 _EDGE = r" .,:;。，、：；"
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """What an item of an answer may hold, as signs within a class of a regular expression.
+    """The signs that an item of an answer may hold.
 
     Attributes:
-        name: of its terminal.
-        edge: signs that it neither begins nor ends with, besides `_EDGE`.
-        inside: signs that would end it.
-        commas: whether a comma before a blank would end it too.
+        name: the name of the item's terminal.
+        edge: signs that it neither begins nor ends with, besides those of `_EDGE`, as they are
+            written in a class of a regular expression.
+        inside: signs that end it, written in the same way.
+        commas: whether a comma before a blank ends it too.
     """
 
     name: str
@@ -186,7 +190,7 @@ class _Item:
     commas: bool
 
     def terminal(self, text: str, language: str) -> str:
-        """Its terminal: a piece of the text, but no usual wording of nothing."""
+        """The item's terminal: a piece of the text that is no usual wording of nothing."""
         nothing = frozenset(standing_in(text, language))
         return f"{self.name}: S & /{self._beginning(nothing)}/"
 
@@ -199,14 +203,14 @@ class _Item:
         return rf"[^{self.inside}\n{but}]"
 
     def _beginning(self, words: frozenset[str]) -> str:
-        """Any item but these words: one leaves all of them at some sign, or goes on behind one."""
+        """Match any item but these words: it differs from each at some sign, or is longer."""
         signs, but = _next(words, "")
         alone = rf"[\p{{L}}\p{{N}}--[{but}]]" if but else r"[\p{L}\p{N}]"
         longer = rf"{self._end(but)}{self._sign()}{{0,{LONGEST - 2}}}{self._end()}"
         return "|".join([alone, longer, *(_escaped(s) + self._after(words, s) for s in signs)])
 
     def _after(self, words: frozenset[str], prefix: str) -> str:
-        """What may follow the beginning of one of the words."""
+        """Match what may follow `prefix`, which one of the words begins with."""
         signs, but = _next(words, prefix)
         more = f"{{0,{LONGEST - 2 - len(prefix)}}}"
         ways = [self._end(but), f"{self._sign(but)}{self._sign()}{more}{self._end()}"]
@@ -216,29 +220,29 @@ class _Item:
 
 
 def _next(words: frozenset[str], prefix: str) -> tuple[list[str], str]:
-    """The signs that follow a prefix in these words, also as they stand in a class."""
+    """The signs that follow a prefix in these words: as a list, and as written in a class."""
     following = {w[len(prefix)] for w in words if w.startswith(prefix) and len(w) > len(prefix)}
     signs = sorted(following)
     return signs, "".join(map(_escaped, signs))
 
 
 def _escaped(sign: str) -> str:
-    """A letter, a blank or a slash in a regular expression between slashes."""
+    """Write a letter, a blank or a slash for a regular expression between slashes."""
     return r"\/" if sign == "/" else sign
 
 
 _MENTION = _Item("M", "", ";", commas=False)
-# In a pair neither part may hold a bracket or ", ": they would end it.
+# No part of a pair may hold a bracket or ", ", which would end the part.
 _PART = _Item("P", r"\[\]", r";\[\]", commas=True)
 # The words of an event stand between parentheses, or between full-width signs in Chinese.
 _WORDS = _Item("P", r"()\[\]", r";()\[\]", commas=True)
 _CHINESE_WORDS = _Item("P", "", "，；", commas=False)
 PLAYERS = 8
-"""The most arguments of an event that the grammar allows, in Chinese of each role."""
+"""The most arguments that a grammar allows: of one event, in Chinese of each role of one event."""
 
 
 def _pieces(text: str, language: str) -> str:
-    """The terminal of all runs of words (in Chinese: of characters) of a text."""
+    """The terminal that matches every run of words (in Chinese: of characters) of a text."""
     kind = "substring_chars" if language == "zh" else "substring_words"
     return f"S: %regex {_quoted({kind: text})}"
 
@@ -246,7 +250,7 @@ def _pieces(text: str, language: str) -> str:
 def _grammar(
     heads: Sequence[str], item: str, terminal: str, end: str, none: str, text: str, language: str
 ) -> str:
-    """Lines `head item; item` in the given order, each optional but one at least, or `none`."""
+    """Lines `head item; item` in the given order, at least one of them, or `none`."""
     last = len(heads) - 1
     lines = [
         f"r{n}: {_quoted(head)} list" + (f' ("\\n" r{n + 1})? | r{n + 1}' if n < last else "")
@@ -268,25 +272,34 @@ def mentions_grammar(heads: Sequence[str], end: str, none: str, text: str, langu
     """Lark grammar of `head m1; m2` lines, every mention a piece of `text`.
 
     Args:
-        heads: what each line begins with, in order, separator included (`disease: `).
-        end: what closes the answer (a line feed in Taiyi's Chinese form, else empty).
-        none: the answer when there is nothing.
-        text: where the mentions come from.
-        language: `zh` allows any run of characters, others runs of words.
+        heads: the beginnings of the lines, in order, with their separators (`disease: `).
+        end: the end of the answer (a line feed in Taiyi's Chinese form, else empty).
+        none: the answer when the text has no such mention.
+        text: the text that every mention is a piece of.
+        language: `zh` allows any run of characters, any other language runs of words.
     """
     terminal = _MENTION.terminal(text, language)
     return _grammar(heads, "M", terminal, end, none, text, language)
 
 
 def pairs_grammar(heads: Sequence[str], end: str, none: str, text: str, language: str) -> str:
-    """Lark grammar of `head [m1, m2]; [m3, m4]` lines; arguments as in `mentions_grammar`."""
+    """Lark grammar of `head [m1, m2]; [m3, m4]` lines, every part of a pair a piece of `text`.
+
+    Args:
+        heads, end, none, text, language: as in `mentions_grammar`.
+    """
     terminal = f'pair: "[" P ", " P "]"\n{_PART.terminal(text, language)}'
     return _grammar(heads, "pair", terminal, end, none, text, language)
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """What an event names: its trigger, if it has one, and the roles of its arguments."""
+    """The words that an answer's form has for the parts of an event.
+
+    Attributes:
+        trigger: the word before the trigger; None when events of this type have none.
+        roles: the names of the roles that arguments play.
+    """
 
     trigger: str | None
     roles: tuple[str, ...]
@@ -297,12 +310,13 @@ def events_grammar(
 ) -> str:
     """Lark grammar of events of each type, every trigger and argument a piece of `text`.
 
-    English: a line a type, `head (Trigger: t, Role: a); (Trigger: t)`, roles in any order. Chinese:
-    a line an event below the head, `触发词：t；角色：a，b；角色：`, roles in order, empty or not.
+    In English each type has a line, `head (Trigger: t, Role: a); (Trigger: t)`, with the roles in
+    any order. In Chinese each event has a line below the head, `触发词：t；角色：a，b；角色：`. It
+    has all roles in their order; a role may be empty.
 
     Args:
-        heads: what the events of each type begin with, in order.
-        slots: what an event of each type names.
+        heads: the beginnings of the answers for each type, in order.
+        slots: the parts of an event of each type.
         none, text, language: as in `mentions_grammar`.
     """
     chinese = language == "zh"
@@ -338,7 +352,14 @@ def events_grammar(
 
 
 def labels_grammar(head: str, labels: Sequence[str], none: str | None) -> str:
-    """Lark grammar of `head label`, or with `none` of `head l1; l2` in their order, or `none`."""
+    """Lark grammar of an answer that names labels.
+
+    Args:
+        head: the beginning of the answer.
+        labels: the labels that may be named, in order.
+        none: None: the answer is `head label`. Otherwise it is `head l1; l2` with one label or
+            more in their order, or `head none`.
+    """
     start = f"start: {_quoted(head)} " if head else "start: "
     if none is None:
         return f"{start}({' | '.join(_quoted(label) for label in labels)})\n"
@@ -350,6 +371,11 @@ def labels_grammar(head: str, labels: Sequence[str], none: str | None) -> str:
 
 
 def sections_grammar(lead_in: str, heads: Sequence[str]) -> str:
-    """Lark grammar of a lead-in and a line `head text` for each head, in order, empty or not."""
+    """Lark grammar of a lead-in and a line `head text` for each head in order; a text may be empty.
+
+    Args:
+        lead_in: the beginning of the answer.
+        heads: the beginnings of the lines.
+    """
     lines = " ".join(f'"\\n" {_quoted(head)} LINE?' for head in heads)
     return f"start: {_quoted(lead_in)} {lines}\nLINE: / ?[^ \\n][^\\n]*/\n"

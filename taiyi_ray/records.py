@@ -39,7 +39,7 @@ class Passage:
         type: its part in the document: `title`, `abstract`, `text`, the heading of a section, ...
         language: ISO 639-1 code where there is one.
         offset: where it starts in the document's text, in code points.
-        text: never empty in a document that `passages` laid out.
+        text: its text; `passages()` leaves out those without one.
     """
 
     type: str
@@ -210,7 +210,7 @@ class Answer:
         types: the types, labels or sections that the question names.
         language: the language of the question.
         window: the number of the window of the text that the question is about, from 0.
-        attempt: the number of the attempt that gave this answer.
+        attempt: the number of the attempt that gave this answer, from 0.
         raw: the answer as the model wrote it; None where there is none.
         prompt_tokens: tokens of the prompt.
         cached_tokens: tokens of the prompt that the engine took from its prefix cache.

@@ -1,11 +1,12 @@
-"""Places to read and write, local or any fsspec address: whole objects, put if absent, listed.
+"""Objects at addresses, local or of any fsspec kind: read, written whole, put if absent, listed.
 
-An object's existence is a commit, so nothing is ever renamed or written in part. What may pass (a
-busy server, a broken connection) is tried again; whatever a file system raises in the end becomes a
-StorageError that names the place.
+The existence of an object is a commit, so an object is never visible in part: locally it is written
+as a temporary file, which is then linked or renamed to its name; a store shows it when the upload
+is complete. A call that meets a fault which may pass (a busy server, a broken connection) is
+repeated. What a file system raises in the end becomes a StorageError that names the address.
 
-One place has one address: `absolute` makes it of what a user wrote, and listings give it. Below, an
-address is taken letter by letter: no letter of a name (`::`, `#`, `?`, `%`) means anything else.
+An object has one address: `absolute` makes it from what a user wrote, and listings return it. The
+other functions take an address literally: no character in it (`::`, `#`, `?`, `%`) is special.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _SCHEMES = {"file": "", "local": "", "s3a": "s3"}
-"""What the scheme of an address is called here; the empty one is that of a local path."""
+"""Other names of a scheme, and the one used here; that of a local path is empty."""
 
 _BEGIN, _END = ".taiyi_ray-", ".tmp"
 """How the name of a file that is still being written begins and ends."""
@@ -52,27 +53,34 @@ _TRIES = 8
 _LONGEST_PAUSE = 30.0
 
 _S3: dict[str, Any] = {
-    # botocore's own retries come first: 3 quick ones of each request, so that one page of a long
-    # listing does not cost the listing. AWS_MAX_ATTEMPTS gives another number.
+    # botocore tries each request 3 times, before we repeat the whole call: a fault of one page does
+    # not make a long listing start again. AWS_MAX_ATTEMPTS sets another number.
     "config_kwargs": {
         "retries": {"mode": "standard"},
         "connect_timeout": 10,
         "read_timeout": 60,
         "max_pool_connections": 64,
     },
-    "default_block_size": 16 << 20,  # what one request reads of a large object
+    "default_block_size": 16 << 20,  # bytes of a large object that one request reads
 }
 _ONE_PUT = 5 << 30
-"""Never a multipart upload, whose parts outlive a killed writer; S3's limit for one put."""
+"""S3's limit for one put. `put_if_absent` and `replace` make no multipart upload, whose parts would
+outlive a killed writer."""
 
 _PASSING_STATUS = frozenset({409, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"RequestTimeout", "BadDigest", "IncompleteBody"})
-"""A body that was cut or damaged on its way to the server, which answers 400."""
+"""Codes of answers with status 400: the body was cut or damaged on its way to the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as a listing shows it; `tag` changes with its content (ETag, or time of change)."""
+    """An object as a listing shows it.
+
+    Attributes:
+        path: its address.
+        size: its bytes.
+        tag: a text that changes with the content: the ETag, or the time of the last change.
+    """
 
     path: str
     size: int
@@ -84,10 +92,10 @@ def _open_place(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     if not scheme:
         return LocalFileSystem(), _absolute(rest)
     try:
-        # Not fsspec's `url_to_fs`, to which `a::b` is a file inside another one.
+        # fsspec's `url_to_fs` would read `a::b` as a file inside another file.
         kind = fsspec.get_filesystem_class(scheme)
         options = _S3 if scheme == "s3" else kind._get_kwargs_from_urls(path)
-        # A remembered listing would not show what other processes wrote.
+        # A cached listing would not show what other processes wrote.
         filesystem = kind(**options, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise StorageError(f"{path}: no such kind of place ({error})") from error
@@ -97,7 +105,7 @@ def _open_place(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def _split(path: str) -> tuple[str, str]:
-    """The scheme of an address, empty for a local path, and what stands behind it."""
+    """Split an address into its scheme, which is empty for a local path, and the rest."""
     scheme, colon, rest = path.partition("://")
     if not colon or "/" in scheme:
         return "", path
@@ -114,7 +122,7 @@ def _may_pass(error: BaseException) -> bool:
     from aiohttp import ClientError as BrokenOff  # slow to import
     from botocore import exceptions, parsers
 
-    answer = error.__cause__  # s3fs makes an OSError of it
+    answer = error.__cause__  # s3fs turns botocore's error into an OSError
     if isinstance(answer, exceptions.ClientError):
         status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return status in _PASSING_STATUS or answer.response["Error"].get("Code") in _PASSING_CODES
@@ -153,7 +161,7 @@ def _tried(_path: str, _what: str, act: Callable[[], T]) -> T:
 
 
 def _access(path: str, what: str, act: Callable[[], T]) -> T:
-    """Do it, again where that may help; say what could not be done with which place."""
+    """Call `act`, again where that may help; raise StorageError that names the address."""
     try:
         return _tried(path, what, act)
     except Exception as error:
@@ -179,11 +187,12 @@ def join(place: str, *parts: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """The one address of a place, of what a user wrote: whatever is kept or compared is this.
+    """Make the one address of an object or folder from what a user wrote.
 
-    A local path, also behind `file://` or `local://`, is absolute and without `..`; links stay as
-    they are (`real` follows them). An address of S3 begins with `s3://`, and neither its bucket nor
-    itself ends with slashes. Inside a key `//` and `..` are names like others.
+    Only addresses in this form are stored or compared. A local path (also after `file://` or
+    `local://`) becomes absolute and loses its `..`; links are not followed (`real` follows them).
+    An S3 address begins with `s3://`, and no slash stands before or behind its key. Inside a key
+    `//` and `..` are ordinary characters.
     """
     scheme, rest = _split(path)
     if not scheme:
@@ -196,15 +205,16 @@ def absolute(path: str) -> str:
 
 
 def _absolute(path: str) -> str:
-    # Two slashes at the beginning stay for POSIX; on Linux they mean nothing.
+    # `normpath` keeps two leading slashes, as POSIX wants; on Linux they mean the same as one.
     return "/" + os.path.normpath(Path(path).absolute()).lstrip("/")
 
 
 def real(path: str) -> str:
-    """The address of the real folder that an object lies in, and its name there.
+    """Follow the links to the folder of an object; keep the object's own name.
 
-    Links to folders are other ways to the same objects. A link to a file is a file of its own, as a
-    copy would be: its name is one that somebody gave it. (A folder itself has a slash at its end.)
+    A link to a folder is another way to the same objects. A link to a file counts as a file of its
+    own, as a copy would: somebody gave it this name. To follow a link to a folder itself, put a
+    slash behind its address.
     """
     if not is_local(path):
         return path
@@ -213,22 +223,24 @@ def real(path: str) -> str:
 
 
 def is_local(path: str) -> bool:
-    """Whether an address is that of a file or folder of this machine."""
+    """Whether an address names a file or folder of this machine."""
     return not _split(path)[0]
 
 
 def is_within(path: str, place: str) -> bool:
-    """Whether an address is that of a folder, or of something below it, by whatever links."""
+    """Whether an address names the folder `place` or something below it, links followed."""
     return real(join(path, "")).startswith(real(join(place, "")))
 
 
 def open_read(path: str) -> BinaryIO:
-    """Open an object for reading; raises StorageError when it is not there or not readable.
+    """Open an object for reading.
 
-    What is no regular file is not: a pipe would be waited for.
+    A remote object is read in blocks. A block that fails or comes too short is requested again. All
+    blocks are of the object that was there when it was opened: its ETag is compared.
 
-    A remote object is read in blocks, each tried again by itself and never taken when it is short,
-    all of the object that was there when it was opened (by its ETag).
+    Raises:
+        StorageError: the object does not exist, cannot be read, or is no regular file (opening a
+            pipe would wait for its writer).
     """
     filesystem, inner = _open_place(path)
     if isinstance(filesystem, LocalFileSystem):
@@ -241,7 +253,7 @@ def open_read(path: str) -> BinaryIO:
         def whole(start: int, end: int) -> bytes:
             try:
                 data = cast(bytes, fetch(start, end))
-            except IndexError as error:  # s3fs 2026.9 looks into the arguments of a time-out: none
+            except IndexError as error:  # s3fs 2026.9 expects a time-out to have arguments
                 raise TimeoutError("no answer in time") from error
             if len(data) != end - start:
                 raise ConnectionError(f"{len(data)} of {end - start} bytes came")
@@ -253,15 +265,15 @@ def open_read(path: str) -> BinaryIO:
 
 def _check_regular(path: str) -> None:
     mode = Path(path).stat().st_mode
-    if not (modes.S_ISREG(mode) or modes.S_ISDIR(mode)):  # a folder is refused by what opens it
+    if not (modes.S_ISREG(mode) or modes.S_ISDIR(mode)):  # opening refuses a folder by itself
         raise OSError(errno.EINVAL, "is no regular file")
 
 
 def read_with(path: str, take: Callable[[BinaryIO], T]) -> T:
-    """Open an object, return what `take` makes of it; again when it was replaced meanwhile.
+    """Open an object and return the result of `take`; start again when the object was replaced.
 
     Raises:
-        StorageError: as `open_read`, or it was replaced time after time.
+        StorageError: as `open_read`, or the object was replaced during each of the tries.
     """
     for left in reversed(range(_TRIES)):
         try:
@@ -274,7 +286,7 @@ def read_with(path: str, take: Callable[[BinaryIO], T]) -> T:
 
 
 def read(path: str, most: int = -1) -> bytes | None:
-    """Return a whole object, or its first `most` bytes; None when there is none."""
+    """Return a whole object, or its first `most` bytes; None when it does not exist."""
     try:
         return read_with(path, lambda file: file.read(most))
     except StorageError as error:
@@ -284,7 +296,16 @@ def read(path: str, most: int = -1) -> bytes | None:
 
 
 def read_part(path: str, start: int, size: int) -> bytes:
-    """Return `size` bytes of an object from `start` on: one request; raises StorageError."""
+    """Return `size` bytes of an object from `start` on, by one request.
+
+    Args:
+        path: the address of the object.
+        start: the offset of the first byte.
+        size: the number of bytes. The object must have them all.
+
+    Raises:
+        StorageError: the bytes cannot be read.
+    """
     filesystem, inner = _open_place(path)
 
     def part() -> bytes:
@@ -297,7 +318,7 @@ def read_part(path: str, start: int, size: int) -> bytes:
 
 
 def stat(path: str) -> Stored:
-    """Return size and tag of one object; raises StorageError when it is not there."""
+    """Return size and tag of one object; raises StorageError when it does not exist."""
     filesystem, inner = _open_place(path)
     info = _access(path, "read", lambda: filesystem.info(inner))
     if info["type"] == "other":
@@ -306,14 +327,15 @@ def stat(path: str) -> Stored:
 
 
 def walk(place: str, strange: list[str] | None = None) -> Iterator[Stored]:
-    """Yield all objects below a place, in order of their paths; nothing when it does not exist.
+    """Yield all objects below a folder, in order of their addresses; none if it does not exist.
 
-    Local links are followed; a file that is still being written is not there yet. What no object
-    can be is passed over: a pipe, a socket or a device, and a name that is no UTF-8, which neither
-    JSON nor Arrow can hold.
+    Local links are followed. A file that is still being written is left out, and so are things that
+    are no objects: pipes, sockets and devices, and names that are not UTF-8, which neither JSON nor
+    Arrow can hold.
 
     Args:
-        strange: gets the paths of what was passed over, with escapes for what is no UTF-8.
+        place: the address of the folder.
+        strange: a list that gets the paths of these, with escapes for bytes that are not UTF-8.
     """
     filesystem, inner = _open_place(place)
     if isinstance(filesystem, LocalFileSystem):
@@ -325,9 +347,12 @@ def walk(place: str, strange: list[str] | None = None) -> Iterator[Stored]:
 
 
 def glob(place: str, pattern: str, strange: list[str] | None = None) -> Iterator[Stored]:
-    """Yield the objects below a place that match a pattern, as `walk` does.
+    """Yield the objects below a folder that match a pattern, in order of their addresses.
 
-    The place itself is no pattern, whatever its name holds.
+    Args:
+        place: the address of the folder, taken literally: it is no part of the pattern.
+        pattern: as fsspec has it: `*`, `?`, `[...]`, and `**` across folders.
+        strange: as in `walk`.
     """
     filesystem, inner = _open_place(place)
     whole = f"{patterns.escape(inner.rstrip('/'))}/{pattern}"
@@ -340,7 +365,7 @@ def glob(place: str, pattern: str, strange: list[str] | None = None) -> Iterator
 
 
 _Infos = dict[str, dict[str, Any]]
-"""What a file system tells of each path."""
+"""The information that a file system gives, by path."""
 
 
 def _local_infos(filesystem: LocalFileSystem, paths: Iterable[str]) -> _Infos:
@@ -350,7 +375,7 @@ def _local_infos(filesystem: LocalFileSystem, paths: Iterable[str]) -> _Infos:
             found[path] = _access(path, "read", partial(filesystem.info, path))
         except StorageError as error:
             gone = isinstance(error.__cause__, FileNotFoundError)
-            if not gone or Path(path).is_symlink():  # not removed since, but a link to nothing
+            if not gone or Path(path).is_symlink():  # a dangling link, not a file removed meanwhile
                 raise
     return found
 
@@ -378,11 +403,11 @@ def _local_files(root: str) -> Iterator[str]:
     seen: set[str] = set()
     for parent, folders, names in os.walk(root, onerror=fail, followlinks=True):
         real = os.path.realpath(parent)
-        if real in seen:  # a link to what is above it, or a second one to the same folder
+        if real in seen:  # a link to a folder above it, or a second link to the same folder
             folders.clear()
             continue
         seen.add(real)
-        folders.sort()  # which of two links counts does not depend on the disk
+        folders.sort()  # so that the order on the disk does not decide which of two links counts
         for name in names:
             if not (name.startswith(_BEGIN) and name.endswith(_END)):
                 yield f"{parent}/{name}"
@@ -402,13 +427,17 @@ def exists(path: str) -> bool:
 
 
 def put_if_absent(path: str, data: bytes, *, private: bool = False) -> bool:
-    """Write a whole object unless there is one; return whether the one there has this data.
+    """Write a whole object unless one exists; return whether the object there has this data.
 
-    Atomic: readers see all of it or nothing, and of several writers one wins. A store may apply a
-    put whose answer is lost, and then refuse the same put: that is why the data decides. Locally a
-    temporary file is synced and linked to its name; elsewhere the store must know `If-None-Match`
-    (fsspec's `mode="create"`; `probe` finds out). A local file may be read by whom the umask lets,
-    a `private` one by its owner alone.
+    The write is atomic: readers see all of the object or nothing, and one of several writers wins.
+    The result depends on the data because a store may apply a put whose answer is lost, and then
+    refuse the repeated put. Locally a temporary file is synced and linked to its name. A store must
+    support `If-None-Match` (fsspec's `mode="create"`); `probe` checks that.
+
+    Args:
+        path: the address of the object.
+        data: its bytes.
+        private: only the owner may read the local file; otherwise the umask decides.
     """
     filesystem, inner = _open_place(path)
     if isinstance(filesystem, LocalFileSystem):
@@ -419,11 +448,17 @@ def put_if_absent(path: str, data: bytes, *, private: bool = False) -> bool:
 
 
 def replace(path: str, data: bytes, *, tag: str | None = None) -> bool:
-    """Write a whole object in place of the one there, atomically; a local file keeps its mode.
+    """Replace an object atomically; return whether the object there has this data.
 
-    With a `tag` only of the object that has it (`Stored.tag`): on S3 the store compares
-    (`If-Match`), locally the object is locked from the look at its tag until it is replaced,
-    elsewhere it is looked up just before. Returns whether the object there has this data.
+    A local file keeps its mode.
+
+    Args:
+        path: the address of the object.
+        data: its new bytes.
+        tag: replace only an object with this `Stored.tag`; None replaces any. On S3 the store
+            compares (`If-Match`). Locally the object is locked from the comparison until it is
+            replaced. Elsewhere the tag is compared just before, so that another writer may still
+            come between.
     """
     filesystem, inner = _open_place(path)
     if isinstance(filesystem, LocalFileSystem):
@@ -445,21 +480,21 @@ def replace(path: str, data: bytes, *, tag: str | None = None) -> bool:
 def _locked(path: str, tag: str) -> Iterator[bool]:
     """Hold the lock of the object at a local path; yield whether it still has this tag.
 
-    The lock is on the file that is to be replaced, so none is left behind, and it ends with its
-    process. Who waited for it finds another file there.
+    The lock is on the file that will be replaced. So no lock file remains, and the lock ends with
+    its process. A process that waited for the lock sees that another file is there now.
     """
-    # For writing, else NFS gives no lock.
+    # Opened for writing, because NFS gives no exclusive lock otherwise.
     with _access(path, "written", lambda: Path(path).open("r+b")) as file:
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX)
-        except OSError as error:  # the file system has none: the look just before must do
+        except OSError as error:  # a file system without locks: comparing the tag must suffice
             _log.debug("%s: no lock (%s)", path, error)
         there = os.path.samestat(os.fstat(file.fileno()), Path(path).stat())
         yield there and stat(path).tag == tag
 
 
 def private_folder(place: str) -> None:
-    """Make a local folder that only its owner may look into, unless there is one."""
+    """Make a local folder that only its owner may enter, unless one exists."""
     filesystem, inner = _open_place(place)
     if isinstance(filesystem, LocalFileSystem):
         folder = Path(inner)
@@ -468,7 +503,7 @@ def private_folder(place: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Take an object away, if it is there; what a job committed never is."""
+    """Remove an object if it exists. Nothing that a job committed is ever removed."""
     filesystem, inner = _open_place(path)
     if isinstance(filesystem, LocalFileSystem):
         _access(path, "removed", lambda: Path(inner).unlink(missing_ok=True))
@@ -489,7 +524,7 @@ def _put(path: str, data: bytes, act: Callable[[], object]) -> bool:
 def _precondition_failed(error: BaseException | None) -> bool:
     if isinstance(error, FileExistsError):
         return True
-    # Not every store says which condition failed, which s3fs looks for.
+    # s3fs looks for the name of the failed condition, which not every store gives.
     while error is not None:
         match getattr(error, "response", None):
             case {"ResponseMetadata": {"HTTPStatusCode": 412}}:
@@ -499,9 +534,10 @@ def _precondition_failed(error: BaseException | None) -> bool:
 
 
 def probe(place: str) -> None:
-    """See that objects can be put at a remote place, and not twice.
+    """Check that a store accepts an object and refuses to put it a second time.
 
-    It leaves one small object `.probe`, which needs no right to delete. The next probe finds it.
+    A small object `.probe` remains, so that no right to delete is needed; the next probe uses it
+    again. A local folder is not checked.
 
     Raises:
         StorageError: nothing can be written there, or the store ignores `If-None-Match`.
@@ -534,9 +570,10 @@ def _rename(path: str, data: bytes) -> None:
 
 @contextmanager
 def written(path: str) -> Iterator[BinaryIO]:
-    """Open a file to be written to a place, which has all of it in the end, or what it had before.
+    """Open a file whose content becomes the object at `path` when the block ends without an error.
 
-    It is a local one until then, wherever the place is: so it can be of any size.
+    Until then the object there stays as it was. The content is kept in a local file, even for a
+    remote address, so that it may be larger than the memory.
     """
     filesystem, inner = _open_place(path)
     local = isinstance(filesystem, LocalFileSystem)
@@ -561,7 +598,7 @@ def _temporary(path: Path | None) -> tuple[int, str]:
 
 
 def _beside(path: Path, mode: int = 0o666) -> tuple[int, str]:
-    """A new file in the folder of `path`, with the mode of what is there, else this less umask."""
+    """A new file in the folder of `path`, with the mode of the file there, or `mode` less umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
     name = str(path.with_name(f"{_BEGIN}{secrets.token_hex(8)}{_END}"))
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -577,7 +614,7 @@ def _place(temporary: Path, path: Path) -> None:
 
 @contextmanager
 def _written_beside(path: Path, data: bytes, mode: int = 0o666) -> Iterator[Path]:
-    """A synced temporary file in the folder of `path`; what is left of it in the end is removed."""
+    """A synced temporary file in the folder of `path`; it is removed at the end if still there."""
     descriptor, name = _beside(path, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:

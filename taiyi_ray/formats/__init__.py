@@ -54,29 +54,30 @@ WRITTEN: dict[str, Format] = {format_.name: format_ for format_ in FORMATS if fo
 """The formats that are written, by name."""
 
 _HEAD = 1 << 16
-"""So many bytes of a file show of which format it is, where several share an ending."""
+"""The most bytes at the beginning of a file that decide between formats with the same ending."""
 
 Read = Callable[[str], bytes | None]
-"""Returns an object by its path, or None where there is none; of one that is larger than
-MAX_RECORD_BYTES it need not return more than shows that."""
+"""A function that returns the bytes of the object at an address, or None where there is no object.
+Of an object larger than MAX_RECORD_BYTES it may return only the beginning, if that is larger than
+MAX_RECORD_BYTES too."""
 
 UNREADABLE: Final = "unreadable"
-"""The kind of a failure that no reader expected: there is a bug of ours in it, or a library's."""
+"""The kind of a failure that no reader expected: a bug of this program or of a library."""
 
 _FRAMES: Final = 20
-"""Of the call stack, in the log of such a failure."""
+"""The most frames of the call stack that the log shows of such a failure."""
 
 _logged: set[tuple[str, str]] = set()
-"""Such failures that were logged by this process: format and name of the exception."""
+"""The failures of this kind that this process has logged: (format, name of the exception)."""
 
 
 def endings() -> str:
-    """The endings of the names of files that can be read, for messages."""
+    """The file name endings of all formats, for messages."""
     return ", ".join(dict.fromkeys(f"{s}[.gz]" for f in FORMATS for s in f.suffixes))
 
 
 def named(name: str) -> Format:
-    """Return the format of this name; raises ConfigError for one that is not known."""
+    """Return the format of this name; raises ConfigError when no format has it."""
     for format_ in FORMATS:
         if format_.name == name:
             return format_
@@ -90,9 +91,10 @@ def _candidates(path: str) -> list[Format]:
 
 
 def format_of(path: str) -> Format | None:
-    """Return the format that reads a file of this name, or None.
+    """Return the format that a file's name alone indicates, or None.
 
-    Where several have its ending, it is the one that files are of that no other recognises.
+    Where several formats share the ending, the result is the one without `recognises`: it reads the
+    files that none of the others recognises.
     """
     candidates = _candidates(path)
     return next((f for f in candidates if f.recognises is None), next(iter(candidates), None))
@@ -127,7 +129,7 @@ def _head(stream: BinaryIO) -> bytes:
 
 
 def beside(path: str) -> set[str]:
-    """Return the paths of the files that belong to a source of this name, if they are there."""
+    """Return the addresses of the files that belong to this source. They need not exist."""
     found = set()
     for format_ in _candidates(path):
         for ending, others in format_.beside.items():
@@ -154,11 +156,19 @@ def _unzipped(stream: BinaryIO, path: str) -> BinaryIO:
 def raw_records(
     stream: BinaryIO, path: str, format_: Format, read: Read | None = None
 ) -> Iterator[RawRecord]:
-    """Yield the raw records of an open source; `.gz` is uncompressed on the way.
+    """Yield the raw records of an open source.
 
-    Where compressed data is damaged or ends early, the record there is a `truncated` one; whatever
-    else ends the scan is one record too, the last. `read` gets the files that lie beside the
-    source. Raises only what says that the source cannot be had: TaiyiError, OSError, MemoryError.
+    A fault that ends the scan is the last record. Where compressed data is damaged or ends early,
+    that record has the fault `truncated`, and takes the place of the one that was cut off.
+
+    Args:
+        stream: the open source; a `.gz` is uncompressed on the way.
+        path: its address, whose ending tells whether it is compressed.
+        format_: its format.
+        read: gets the files that lie beside the source; without it none are read.
+
+    Raises:
+        TaiyiError, OSError, MemoryError: the source cannot be read now.
     """
     unzipped = _unzipped(stream, path)
     records = _scanned(unzipped, path, format_)
@@ -185,13 +195,13 @@ def _scanned(stream: BinaryIO, path: str, format_: Format) -> Iterator[RawRecord
     except FormatError as error:
         yield RawRecord.broken(error.kind, str(error))
     except (TaiyiError, OSError, MemoryError):
-        raise  # of the place or of this machine: the records behind it may be had another time
+        raise  # the store or this machine is at fault: a later run can read the rest
     except Exception as error:
         yield RawRecord.broken(UNREADABLE, _unexpected(error, format_, path))
 
 
 def _unexpected(error: Exception, format_: Format, where: str) -> str:
-    """Say what nobody expected; the first of each kind is logged with where in the code it was."""
+    """Return the message of an unexpected error; log the first of each kind with its traceback."""
     message = brief(f"{type(error).__name__}: {error}")
     if (format_.name, type(error).__name__) not in _logged:
         _logged.add((format_.name, type(error).__name__))
@@ -204,7 +214,7 @@ def _unexpected(error: Exception, format_: Format, where: str) -> str:
 
 
 def _with_beside(records: Iterator[RawRecord], path: str, read: Read) -> Iterator[RawRecord]:
-    """Give the records the files that lie beside their source, or the fault of these."""
+    """Add the files beside the source to each record; if one is too large, every record fails."""
     files, fault = {}, None
     for other in sorted(beside(path)):
         packed = read(other)
@@ -222,7 +232,7 @@ def _with_beside(records: Iterator[RawRecord], path: str, read: Read) -> Iterato
 
 
 def read_beside(path: str) -> bytes | None:
-    """Read a file that belongs to a source, no more of it than shows that it is too large."""
+    """Read a file that lies beside a source; of one that is too large, only the beginning."""
     return storage.read(path, MAX_RECORD_BYTES + 1)
 
 
@@ -233,20 +243,21 @@ def read(address: str | PathLike[str], *, columns: Mapping[str, str] | None = No
         for document in read("pubmed26n0001.xml.gz"):
             print(document.document_id, document.title)
 
-    What is wrong with a record, or with the file behind it, is a document with the status `failed`
-    and the reason in its `errors`.
+    A broken record gives a document with the status `failed` and the reason in its `errors`. So
+    does a fault of the file itself.
 
     Args:
-        address: a path, or `s3://bucket/key`; `.gz` is uncompressed on the way. Its name tells the
-            format, and where several share an ending its first bytes do.
-        columns: what JSON lines or Parquet call a key of a document, as in `{"text": "abstract"}`.
+        address: a path, or `s3://bucket/key`; `.gz` is uncompressed on the way. The ending of the
+            name decides the format, and where several formats share an ending, the first bytes do.
+        columns: the names that the columns of JSON lines or Parquet have in this file, by the keys
+            of a document: `{"text": "abstract"}`.
 
     Returns:
-        The documents, in order; each time they are asked for the file is read anew.
+        The documents, in order. Each iteration reads the file anew.
 
     Raises:
-        ConfigError: a folder, or a file of no known format.
-        StorageError: it is not there, or cannot be read.
+        ConfigError: the address is a folder, or a file of no known format.
+        StorageError: the file does not exist or cannot be read.
     """
     path = storage.absolute(fspath(address))
     if storage.is_folder(path):
@@ -260,12 +271,12 @@ def read(address: str | PathLike[str], *, columns: Mapping[str, str] | None = No
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The documents of a file.
+    """The documents of a file; each iteration reads the file anew.
 
     Attributes:
-        path: its address.
-        format: how it is read.
-        columns: what it calls keys of a document, where it does not by their names.
+        path: the address of the file.
+        format: the format that it is read as.
+        columns: the file's own names for the keys of a document, by key.
     """
 
     path: str
@@ -297,18 +308,18 @@ def documents(
     read: Read | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Iterator[Document]:
-    """Yield the Documents at positions first..last (inclusive); a broken record is a `failed` one.
+    """Yield the Documents at some positions of a source; a broken record becomes a `failed` one.
 
-    A Document whose format has no ids is called by the name of its file.
+    A Document without an id of its own gets the name of its file as id.
 
     Args:
         stream: the open source.
-        path: its name, which tells whether it is compressed.
+        path: its address, whose ending tells whether it is compressed.
         format_: its format.
-        source: what its documents say that they are of.
-        first, last: positions.
-        read: gets a file that lies beside the source.
-        columns: what the source calls keys of a document, where it does not by their names.
+        source: the name of the source, for `Document.source`.
+        first, last: the first and the last position, both included.
+        read: gets the files that lie beside the source; without it none are read.
+        columns: the source's own names for the keys of a document, by key.
     """
     records = islice(raw_records(stream, path, format_, read), first, last + 1)
     for position, record in enumerate(records, first):
@@ -322,12 +333,13 @@ def documents(
 def document_of(
     record: RawRecord, format_: Format, where: str, columns: Mapping[str, str] | None = None
 ) -> Document:
-    """Turn a record into a Document: a `failed` one, whatever is wrong with it.
+    """Turn a record into a Document; a record with any fault becomes a `failed` one.
 
     Args:
-        record: what `raw_records` yielded.
-        where: what its failure says about its place.
-        columns: what the source calls keys of a document, where it does not by their names.
+        record: a record that `raw_records` yielded.
+        format_: the format of its source.
+        where: what a failure states in `Failure.where`.
+        columns: the source's own names for the keys of a document, by key.
     """
 
     def parsed() -> Document:
@@ -344,15 +356,15 @@ def document_of(
 def document_from_value(
     value: object, number: int, where: str, *, language: str | None = None
 ) -> Document:
-    """Make a Document of a text, or of an object as a line of JSON lines has it.
+    """Make a Document of a text, or of an object with the keys of JSON lines.
 
-    What is no such thing becomes a `failed` one, as a broken record of a file does.
+    Any other value becomes a `failed` Document, as a broken record of a file does.
 
     Args:
         value: a string or a mapping.
-        number: its position; the id, too, of what has none.
-        where: what its failure says about its place.
-        language: of one that names none; without it, by script.
+        number: its position, which is also its id if it has none of its own.
+        where: what a failure states in `Failure.where`.
+        language: the language if the value names none; without it, the script decides.
     """
 
     def made() -> Document:
@@ -369,7 +381,7 @@ def document_from_value(
 
 
 def _or_failed(make: Callable[[], Document], format_: Format, where: str) -> Document:
-    """The Document that a reader makes: a `failed` one, whatever keeps it from doing so."""
+    """Return the Document that `make` makes, or a `failed` one with the reason if it raises."""
     try:
         return make()
     except FormatError as error:
@@ -387,7 +399,7 @@ def _stem(path: str, format_: Format) -> str:
 
 
 def markdown() -> str:
-    """The formats as a table: for docs/formats.md, which a test keeps equal to it."""
+    """The formats as a table for docs/formats.md; a test keeps that page equal to it."""
     lines = ["| Format | Endings | A record | Written | Lost in writing |", "|---|---|---|---|---|"]
     for format_ in FORMATS:
         endings = " ".join(f"`{suffix}`" for suffix in format_.suffixes)

@@ -1,7 +1,7 @@
-"""What a file format is: a boundary scanner that finds records, and a parser for one record.
+"""What a file format is: a scanner that finds the records, and a parser for one record.
 
-Planning counts what `scan` yields, reading parses what `scan` yields: plan and rows cannot
-disagree. A format that is also written has a Writer.
+The planner counts the records that `scan` yields, and readers parse the same records: a plan and
+its rows cannot disagree. A format that is also written has a Writer.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from taiyi_ray.errors import FormatError
 from taiyi_ray.records import Annotations, Document, brief
 
 MAX_RECORD_BYTES = 16 << 20
-"""A larger record becomes a `failed` row: it would not fit a unit. This is what bounds the text of
-a document too, for it is never longer than its record, and what reading one may take: a format in
-which a few bytes can stand for much text refuses that before it makes it."""
+"""A larger record becomes a `failed` row, because it would not fit a unit. This limit bounds the
+text of a document as well, since a text is never longer than its record. In some formats a few
+bytes can stand for a long text: such a format must refuse the record before it builds the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """The bytes of one record; `kind` is the format's own word for it.
+    """The bytes of one record, or a fault of the source (truncated, too large, another format).
 
-    A fault of the source itself (truncated, too large, not of this format) is a record too:
-    `fault` is its short name and `data` the message in UTF-8. `beside` are the files that belong to
-    it by their endings, `columns` the names that the source has for the keys of a document.
+    Attributes:
+        kind: the format's own word for the record: `line`, `document`, `PubmedArticle`, ...
+        data: the bytes of the record; of a fault, the message in UTF-8.
+        fault: the short name of the fault; None for a record.
+        beside: the contents of the files that lie beside the source, by ending.
+        columns: the source's own names for the keys of a document, by key.
     """
 
     kind: str
@@ -42,14 +45,18 @@ class RawRecord:
 
     @property
     def size(self) -> int:
-        """Bytes of the record and of what lies beside it."""
+        """Bytes of the record and of the files beside it."""
         return len(self.data) + sum(map(len, self.beside.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A document as the bytes of one record of each file, by ending; `lost` counts, in words, the
-    annotations that the format could not hold."""
+    """A document as a format writes it.
+
+    Attributes:
+        parts: the bytes of one record for each file, by the file's ending.
+        lost: how often the format could not hold something, by a description in words.
+    """
 
     parts: dict[str, bytes]
     lost: Counter[str]
@@ -60,11 +67,12 @@ class Writer:
     """How documents and their annotations are written.
 
     Attributes:
-        endings: of the files that a name stands for; the last one is the source when read again.
-        write: turns a document and what was found in it into one record of each file.
-        head: the bytes before the records of a file, which may say of which day these are.
-        between, tail: the bytes between them and behind them.
-        apart: each document is files of its own.
+        endings: the endings of the files that are written together. When they are read again, the
+            file with the last ending is the source.
+        write: turns a document and its annotations into one record for each file.
+        head: makes the bytes before the first record of a file, given the day of writing.
+        between, tail: the bytes between two records, and behind the last one.
+        apart: whether each document has files of its own.
         losses: what the format cannot hold, in words for the documentation.
     """
 
@@ -77,11 +85,11 @@ class Writer:
     losses: str = "nothing"
 
     def file(self, records: Iterable[bytes], day: date) -> Iterator[bytes]:
-        """Yield the pieces of a file of these records.
+        """Yield the pieces of a file that holds all the records, for a writer with one ending.
 
         Args:
-            records: what `write` made, for the one ending that such a format has.
-            day: of the file.
+            records: the records that `write` made.
+            day: the day of writing.
         """
         yield self.head(day)
         for number, record in enumerate(records):
@@ -90,7 +98,7 @@ class Writer:
 
 
 UNWRITTEN = ("failed", "deleted")
-"""Documents of these statuses are in no file that is written: nothing can be said of them."""
+"""Documents with these statuses are not written to files: they have no annotations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +106,20 @@ class Format:
     """One file format.
 
     Attributes:
-        name: as in messages, in plans and on the command line.
+        name: the name in messages, in plans and on the command line.
         suffixes: file name endings, lower case, without `.gz`.
         scan: yields the raw records of an uncompressed binary stream, in order, in constant memory.
         parse: turns one raw record into a Document, whose text is not longer than the record;
-            raises FormatError for a broken one.
-        records: what a record is, and where its text and annotations come from, for documentation.
-        recognises: tells from the first bytes of a file whether it is of this format, where several
-            formats share an ending; the one without it is what a file is otherwise.
-        beside: endings of the files that belong to a source of this format and are none themselves,
-            by the source's own ending.
-        writer: how it is written, None for a format that is only read.
-        version: rises when the text of the same bytes becomes another one: a source that was begun
-            with another version is not gone on with.
+            raises FormatError for a broken record.
+        records: what a record is and holds, in words for the documentation.
+        recognises: tells from the first bytes of a file whether it is of this format. It decides
+            between formats that share an ending. A file that none of them recognises is of the one
+            without this function.
+        beside: the endings of the files that belong to a source and are no sources themselves, by
+            the source's own ending.
+        writer: how the format is written; None for a format that is only read.
+        version: must rise when the same bytes give another text. A job does not continue a source
+            that it began with another version.
     """
 
     name: str
@@ -125,7 +134,7 @@ class Format:
 
 
 def decoded(data: bytes, what: str) -> str:
-    """Decode a record as UTF-8; raises FormatError that names where `what` is not."""
+    """Decode a record as UTF-8; raises FormatError that names the bad byte and `what` it is in."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -134,7 +143,7 @@ def decoded(data: bytes, what: str) -> str:
 
 
 def whole(stream: BinaryIO, kind: str) -> RawRecord:
-    """Take all of a stream as one record; no more than the limit is read or held in memory."""
+    """Take all of a stream as one record; nothing behind MAX_RECORD_BYTES is read."""
     parts: list[bytes] = []
     room = MAX_RECORD_BYTES + 1
     while room > 0 and (part := stream.read(room)):

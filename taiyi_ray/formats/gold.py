@@ -1,15 +1,16 @@
-"""The annotations that an input has already: brought to this program's offsets, and checked.
+"""Gold: the annotations that a source has, translated to this program's offsets and checked.
 
-Sources count in their own ways: from where a passage begins, in bytes, up to the last character, a
-few off. A mention is looked for where it is said to stand, then where other known conventions would
-have it; its text decides. What stands nowhere is kept without a place. Nothing here makes a
-document fail: what was wrong is told in its errors, once a kind.
+Sources count in different ways: from the beginning of a passage, in bytes, with an end that is the
+last character, or wrong by a few characters. A mention is first compared with the text at the
+offsets that its source states, then at those that other known conventions give. A mention whose
+text stands at none of them is kept without offsets. No fault here makes a document fail. Faults are
+recorded in the document's `errors`, one entry for each kind:
 
-    gold_moved        it stands, but by another convention than the format's
-    gold_offsets      it does not stand where it should, and is kept without a place
-    gold_repeated_id  two things of one id: references mean the first
-    gold_reference    a reference to what is not there is left out
-    gold_left_out     what no annotation here can hold
+    gold_moved        mentions whose offsets follow another convention than the format's
+    gold_offsets      mentions that were not located, and are kept without offsets
+    gold_repeated_id  ids that several mentions have: a reference means the first one
+    gold_reference    references to annotations that do not exist; they are left out
+    gold_left_out     things that the records of this program cannot hold
 """
 
 from __future__ import annotations
@@ -41,28 +42,29 @@ from taiyi_ray.records import (
 _NUMBER = re.compile(r"[A-Za-z]*([0-9]{1,9})")
 _WHOLE = re.compile(r"\s*([0-9]{1,10})(?:\.0+)?\s*")
 
-# Roles of the head and the tail; of numbered ones (`Arg1`, `Arg2`) the numbers decide.
+# The roles of head and tail. Of numbered roles (`Arg1`, `Arg2`), the lower number is the head.
 _NUMBERED = re.compile("([^0-9]*)([0-9]{1,9})")
 _ENDS = frozenset({("head", "tail"), ("subject", "object"), ("source", "target")})
 
 _MOST_UNSAID = MAX_RECORD_BYTES
-"""Characters of all mentions whose text the source does not say: each could be the whole text."""
+"""The most characters of all mentions together whose text the source does not state: otherwise many
+mentions could each span the whole text."""
 
 _FAR = 8
-"""Characters that a mention may be off."""
+"""The most characters by which stated offsets may be wrong."""
 _WIDEST = 16
-"""A text is not compared with one that is so many times as long: no folding makes them alike."""
+"""The ratio of lengths above which two texts are not compared: no folding makes them equal."""
 _LINE_ENDS = re.compile("[\n\r]+")
 
 _MOST_ENDS = 1 << 20
-"""Mentions at the ends of all relations of concepts in a document: each names all of a concept's,
-so that a small file could fill the memory."""
+"""The most mentions at the ends of all relations of concepts in a document. Each end names all
+mentions of a concept, so that a small file could fill the memory."""
 
 Ranges = Sequence[tuple[int, int]]
 
 
 def whole(value: object) -> int | None:
-    """The whole number that a source has here, as a number or in digits; None for all else."""
+    """Return a source's value as a whole number, if it is a number or digits; else None."""
     if isinstance(value, str):
         match = _WHOLE.fullmatch(value)
         value = int(match[1]) if match else None
@@ -72,14 +74,19 @@ def whole(value: object) -> int | None:
 
 
 def said(value: object) -> str:
-    """What a source has where a number should stand, for a message."""
+    """Describe, for a message, the value that a source has in place of a number."""
     if value is None or isinstance(value, str | float):
         return "nothing" if value in (None, "") else f"{value!r:.40}"
     return str(value) if isinstance(value, int) and abs(value) < 1 << 63 else "no number"
 
 
 def placed(stated: Iterable[tuple[object, object]]) -> tuple[list[tuple[int, int]], str]:
-    """The ranges of (start, end) as a source has them, or what it says where one is no range."""
+    """Convert the (start, end) pairs of a source to ranges.
+
+    Returns:
+        The ranges and an empty text; or no ranges and a description of the first pair that is no
+        range.
+    """
     ranges: list[tuple[int, int]] = []
     for one, other in stated:
         start, end = whole(one), whole(other)
@@ -90,12 +97,12 @@ def placed(stated: Iterable[tuple[object, object]]) -> tuple[list[tuple[int, int
 
 
 def in_order(one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
-    """The head and the tail of two (role, key): by their roles (`Arg1`, `Arg2`), else as given."""
+    """Return the keys of head and tail of two (role, key), ordered by role, else as given."""
     return (other[1], one[1]) if _is_second(one[0], other[0]) else (one[1], other[1])
 
 
 def _is_second(role: str, other: str) -> bool:
-    """Tell whether a role comes behind the other one."""
+    """Tell whether `role` is the one of the tail and `other` the one of the head."""
     first, second = (_NUMBERED.fullmatch(name.lower()) for name in (other, role))
     if first and second and first[1] == second[1]:
         return int(first[2]) < int(second[2])
@@ -104,7 +111,17 @@ def _is_second(role: str, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A relation as the source names its ends: by the ids of annotations, or of concepts."""
+    """A relation as the source states it.
+
+    Attributes:
+        key: its id in the source.
+        type: its type.
+        ends: for head and tail, the ids of the annotations or, with `concepts`, of the concept.
+        texts: the surfaces of head and tail, where the source states them.
+        score: the confidence, if known.
+        concepts: whether `ends` names concepts.
+        types: the types of the mentions at head and tail, where the source states them.
+    """
 
     key: str
     type: str
@@ -117,7 +134,14 @@ class _Link:
 
 @dataclass(frozen=True, slots=True)
 class _Happening:
-    """An event as the source names its participants: (role, id of an annotation, text)."""
+    """An event as the source states it.
+
+    Attributes:
+        key: its id in the source.
+        type: its type.
+        trigger: the id of its trigger's annotation; None without one.
+        arguments: (role, id of an annotation or event, text) of each participant.
+    """
 
     key: str
     type: str
@@ -126,18 +150,18 @@ class _Happening:
 
 
 class Gold:
-    """Collects the annotations of one document, in any order; `settle` gives them to it.
+    """Collects the annotations of one document, in any order; `settle` adds them to the document.
 
     Args:
-        document: with its passages.
-        bases: the number that the source gives the first character of each passage.
+        document: the document, with its passages.
+        bases: the offset that the source gives to the first character of each passage.
     """
 
     def __init__(self, document: Document, bases: Sequence[int]) -> None:
         self._document = document
         self._text = document.text
         self._bases = list(bases)
-        # Bases need not ascend: of those up to a number, the last passage's counts.
+        # Bases need not ascend. An offset belongs to the last passage whose base is not above it.
         self._ordered = sorted((base, number) for number, base in enumerate(bases))
         self._last = list(accumulate((number for _, number in self._ordered), max))
         self._counted: dict[int | None, list[array[int]]] = {}
@@ -169,16 +193,16 @@ class Gold:
         """Add a mention.
 
         Args:
-            key: its id in the source, which relations and events name.
-            type_: its type, None without one.
-            text: as the source has it; None where it does not say.
-            ranges: half-open ranges as the source counts, several of a discontinuous mention, none
-                of one that was never located.
-            misplaced: what the source says, where that is no range: `ranges` are none then.
-            home: index of the passage that it is listed with.
+            key: its id in the source, which relations and events refer to.
+            type_: its type; None without one.
+            text: its text in the source; None where the source does not state it.
+            ranges: half-open ranges in the source's own offsets: one for each part of the mention,
+                none for a mention that was never located.
+            misplaced: a description of offsets that are no range; `ranges` is empty then.
+            home: the index of the passage that lists the mention.
             concept: what it was normalised to.
-            score: how sure its maker was.
-            grounded: how it was matched, as the source says.
+            score: the confidence of its annotator.
+            grounded: how it was matched, as the source states.
         """
         if text is None and not ranges:
             self.leave_out("annotations without text and place")
@@ -210,7 +234,15 @@ class Gold:
         texts: tuple[str | None, str | None] = (None, None),
         score: float | None = None,
     ) -> None:
-        """Add a relation between annotations, named by their ids."""
+        """Add a relation between annotations.
+
+        Args:
+            key: its id in the source.
+            type_: its type.
+            head, tail: the ids of the annotations at each end.
+            texts: the surfaces of head and tail; None for the text of the first annotation there.
+            score: the confidence of its annotator.
+        """
         self._links.append(_Link(key, type_, (head, tail), texts, score, concepts=False))
 
     def relation_of_concepts(
@@ -222,9 +254,14 @@ class Gold:
         types: tuple[str | None, str | None] = (None, None),
         score: float | None = None,
     ) -> None:
-        """Add a relation between concepts: between all mentions of the one and of the other.
+        """Add a relation between two concepts; its ends are all mentions of each concept.
 
-        `types` are those of the mentions, where the source says it.
+        Args:
+            key: its id in the source.
+            type_: its type.
+            head, tail: the identifiers of the concepts.
+            types: the types of the mentions at each end, where the source states them.
+            score: the confidence of its annotator.
         """
         ends = ([head], [tail])
         self._links.append(_Link(key, type_, ends, (head, tail), score, True, types))
@@ -236,11 +273,19 @@ class Gold:
         trigger: str | None,
         arguments: Sequence[tuple[str, str | None, str]],
     ) -> None:
-        """Add an event; an argument is a role, the id of an annotation or event, and its text."""
+        """Add an event.
+
+        Args:
+            key: its id in the source.
+            type_: its type.
+            trigger: the id of its trigger's annotation; None without one.
+            arguments: (role, id, text) of each participant: the id is of an annotation or an event,
+                None for a participant that only has a text; an empty text is the annotation's.
+        """
         self._happenings.append(_Happening(key, type_, trigger, arguments))
 
     def leave_out(self, what: str) -> None:
-        """Count what no annotation can hold."""
+        """Count a thing that the records cannot hold; `what` is its description in the plural."""
         self._left_out[what] += 1
 
     # --------------------------------------------------------------------------------- placing
@@ -248,7 +293,7 @@ class Gold:
     def _placed(
         self, text: str | None, ranges: Ranges, home: int | None
     ) -> tuple[list[Span], Grounded]:
-        """Find where a mention stands, and how it matches; no spans when it stands nowhere."""
+        """Locate a mention; return its spans, or none, and how its text matches there."""
         if text is None:
             stated = self._stated(ranges)
             return (_spans(stated), "exact") if self._inside(stated) else ([], "none")
@@ -264,14 +309,14 @@ class Gold:
         return [], "none"
 
     def _places(self, text: str, ranges: Ranges, home: int | None) -> Iterator[Ranges]:
-        """Yield where a mention may stand: as the format says first, then by other conventions."""
+        """Yield the ranges to try: by the format's convention first, then by other conventions."""
         stated = self._stated(ranges)
         yield stated
         if home is not None:
             offset = self._document.passages[home].offset
-            yield [(offset + start, offset + end) for start, end in ranges]  # from its passage
-        yield [(start, end + 1) for start, end in stated]  # up to the last character
-        if len(stated) == 1:  # only one end is right, or the text has blanks of its own around it
+            yield [(offset + start, offset + end) for start, end in ranges]  # counted in a passage
+        yield [(start, end + 1) for start, end in stated]  # the end is the last character
+        if len(stated) == 1:  # only one end is right, or the stated text has blanks around it
             ((start, end),) = stated
             length = len(text.rstrip())
             yield [(start, start + length)]
@@ -289,17 +334,17 @@ class Gold:
                 yield [(offset + (start or 0), offset + (end or 0)) for start, end in places]
 
     def _near(self, text: str, start: int) -> Iterator[Ranges]:
-        """Yield where the same text stands a few characters off, the nearest place first.
+        """Yield the ranges near `start` where the same text stands, the nearest first.
 
-        One off is a way to count. The other offsets of real files are of texts that gained or lost
-        characters after they were annotated (tmVar3, NLM-Gene).
+        A difference of one is a way to count. Larger differences in real files come from texts that
+        gained or lost characters after they were annotated (tmVar3, NLM-Gene).
         """
         for shift in sorted(range(-_FAR, _FAR + 1), key=abs):
             if shift and self._text.startswith(text, max(0, start + shift)):
                 yield [(start + shift, start + shift + len(text))]
 
     def _stated(self, ranges: Ranges) -> Ranges:
-        """The ranges in this program's offsets; an end belongs to the passage of its start."""
+        """Translate ranges to this program's offsets; the passage of a start decides on its end."""
         found = []
         for start, end in ranges:
             number = bisect_right(self._ordered, start, key=lambda pair: pair[0]) - 1
@@ -309,7 +354,10 @@ class Gold:
         return found
 
     def _other_counts(self, home: int | None) -> Iterator[tuple[int, int, array[int]]]:
-        """Yield (base, offset, counts) of ways to count in the passage and in the text."""
+        """Yield other ways to count, in the passage and in the whole text: (base, offset, counts).
+
+        `base` is what the source gives to the first character, `offset` its offset here.
+        """
         if home is not None:
             passage = self._document.passages[home]
             for counted in self._counts_of(home, passage.text):
@@ -319,7 +367,7 @@ class Gold:
                 yield self._bases[0], 0, counted
 
     def _counts_of(self, passage: int | None, text: str) -> list[array[int]]:
-        """The ways to count in a passage, or in the whole text (None), worked out once."""
+        """The ways to count in a passage, or in the whole text (None); each is computed once."""
         if passage not in self._counted:
             self._counted[passage] = list(_counts(text))
         return self._counted[passage]
@@ -328,7 +376,7 @@ class Gold:
         return all(0 <= start < end <= len(self._text) for start, end in place)
 
     def _fits(self, place: Ranges, text: str) -> bool:
-        """Whether a place is in the text, and of a size that `text` may have there."""
+        """Whether the ranges are inside the text, and not too long to be compared with `text`."""
         size = sum(end - start for start, end in place)
         return self._inside(place) and size <= _WIDEST * (len(text) + _WIDEST)
 
@@ -338,13 +386,13 @@ class Gold:
     # --------------------------------------------------------------------------------- settling
 
     def settle(self) -> None:
-        """Give the document its gold annotations, numbered and with every reference in place."""
+        """Add the annotations to the document's gold, with ids in place of the source's keys."""
         keys = [key for key, _ in self._mentions]
         gold = self._document.gold
         for number, (_, mention) in zip(_numbers(keys), self._mentions, strict=True):
             mention.id = number
             gold.mentions.append(mention)
-        of_key = dict(reversed(self._mentions))  # of several with one id the first
+        of_key = dict(reversed(self._mentions))  # the first of several with the same key
         triggers = {event.key: event for event in reversed(self._happenings)}
         numbers = _numbers([link.key for link in self._links])
         for number, link in zip(numbers, self._links, strict=True):
@@ -405,7 +453,7 @@ class Gold:
         return found
 
     def _of_concept(self, identifier: str, type_: str | None) -> list[Mention]:
-        """The mentions that an identifier names; none behind the limit of a document.
+        """The mentions that an identifier names; none once _MOST_ENDS of the document is exceeded.
 
         A gene and a species may have the same number: `type_` tells them apart.
         """
@@ -442,7 +490,11 @@ class Gold:
 
 
 def _counts(text: str) -> Iterator[array[int]]:
-    """Yield the ways to count that differ in this text: what each character, and its end, has."""
+    """Yield the ways to count that differ from code points in this text.
+
+    Each is an array with the count before each character, and at the end of the text: in bytes of
+    UTF-8, in units of UTF-16, or with two characters for a line end.
+    """
     ways = []
     if not text.isascii():
         ways.append([len(character.encode("utf-8")) for character in text])
@@ -455,13 +507,13 @@ def _counts(text: str) -> Iterator[array[int]]:
 
 
 def _position(counted: array[int], count: int) -> int | None:
-    """The character that has this count; None where it falls inside one, or outside."""
+    """The offset that has this count; None for a count inside a character or outside the text."""
     at = bisect_left(counted, count)
     return at if at < len(counted) and counted[at] == count else None
 
 
 def _numbers(keys: Sequence[str]) -> list[int]:
-    """The numbers in these ids where they tell all apart, else 0, 1, 2 ..."""
+    """The numbers in these ids if they are all there and differ, else 0, 1, 2 ..."""
     matches = [_NUMBER.fullmatch(key) for key in keys]
     numbers = [int(match[1]) for match in matches if match]
     return numbers if len(set(numbers)) == len(keys) else list(range(len(keys)))
@@ -472,7 +524,7 @@ def _spans(place: Ranges) -> list[Span]:
 
 
 def _in_a_line(text: str) -> str:
-    """A text as formats of lines have it, a blank for its line ends."""
+    """A text as formats made of lines write it: a blank for each run of line ends."""
     return _LINE_ENDS.sub(" ", text)
 
 
