@@ -1,6 +1,6 @@
-"""What a machine makes or fetches once: whole folders in the cache, under a lock.
+"""The cache: folders that a machine makes or fetches once, each whole and under a lock.
 
-The cache is a folder of the user, or the one that the environment variable TAIYI_RAY_CACHE names.
+The cache is in the user's cache folder, or where the environment variable TAIYI_RAY_CACHE says.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from taiyi_ray.errors import StorageError, first_line
 
 
 def folder() -> Path:
-    """Return the folder for what is made once: TAIYI_RAY_CACHE, else in the user's cache."""
+    """Return the folder of the cache: TAIYI_RAY_CACHE, else one in the user's cache folder."""
     named = os.environ.get("TAIYI_RAY_CACHE")
     return Path(named).expanduser() if named else platformdirs.user_cache_path("taiyi_ray")
 
@@ -26,12 +26,13 @@ def folder() -> Path:
 def made_once(target: Path, fill: Callable[[Path], None]) -> Path:
     """Return the folder `target`, filled at the first call.
 
-    It comes into being whole, by a rename. Of the processes of a machine that want it at once, one
-    fills it and the others wait: eight engines are one download.
+    The folder is filled under another name and then renamed, so that it is never seen in part. When
+    several processes of a machine want it at once, one fills it and the others wait: eight engines
+    make one download.
 
     Args:
         target: a folder below `folder()`.
-        fill: writes the files into the empty folder that it is given.
+        fill: writes the files into the empty folder that it gets.
 
     Raises:
         StorageError: the folder cannot be made.
@@ -66,5 +67,5 @@ def _make(target: Path, fill: Callable[[Path], None]) -> None:
         try:
             made.rename(target)
         except OSError:
-            if not target.is_dir():  # a file system without locks: another process was first
+            if not target.is_dir():  # else, without locks, another process was first
                 raise

@@ -1,17 +1,17 @@
-"""The errors of taiyi_ray, by whose fault it is.
+"""The errors of taiyi_ray, by what is at fault.
 
     TaiyiError
-    ├── ConfigError         an option, a path or a name that the user must change
+    ├── ConfigError         an option, an address or a name that the user must change
     ├── ModelError          a model, tokenizer or adapter that cannot be used
-    ├── StorageError        a place that cannot be read or written
-    │   └── StorageGone     for the moment: it was tried again for a while; the same command goes on
+    ├── StorageError        an address that cannot be read or written
+    │   └── StorageGone     a store that did not answer through many tries; the same command goes on
     ├── FormatError         one record of the input is broken (becomes a `failed` row)
     ├── QuestionError       the engine refused one question (becomes an error of its row)
-    ├── EngineDied          the engine is gone; its actor ends and the unit is done again
-    ├── ServerGone          the server of an engine answers nothing; its unit waits for another run
+    ├── EngineDied          the engine is gone; its actor ends and another one does the unit again
+    ├── ServerGone          a server that answers questions is gone; the unit waits for another run
     └── Unfinished          the job ended before all was done; the same command goes on
 
-The command line prints a TaiyiError as one line and exits with its `exit_code`; every other
+The command line prints a TaiyiError as one line and exits with its `exit_code`. Every other
 exception is a bug and keeps its traceback (exit code 1).
 """
 
@@ -22,13 +22,13 @@ from collections.abc import Iterable
 
 
 class TaiyiError(Exception):
-    """Something that a user can act on: the message names the thing, the place and the way out."""
+    """A fault that a user can act on: the message names the thing, its address and the way out."""
 
     exit_code = 2
 
 
 class ConfigError(TaiyiError):
-    """An option, a path or a name that the user must change."""
+    """An option, an address or a name that the user must change."""
 
 
 class ModelError(TaiyiError):
@@ -36,17 +36,17 @@ class ModelError(TaiyiError):
 
 
 class StorageError(TaiyiError):
-    """A place that cannot be read or written, or that lacks what the job needs."""
+    """An address that cannot be read or written, or a store that lacks what the job needs."""
 
 
 class StorageGone(StorageError):
-    """A place that answered nothing, or "later", however often it was asked: all can wait."""
+    """A store that gave no answer, or only "later", in all tries: the work can wait."""
 
     exit_code = 4
 
 
 class FormatError(TaiyiError):
-    """One record of a source is broken; `kind` is the short name that the row's error carries."""
+    """One record of a source is broken; `kind` is the short name in the errors of its row."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -54,19 +54,19 @@ class FormatError(TaiyiError):
 
 
 class QuestionError(TaiyiError):
-    """The engine refused or failed one question; the others go on."""
+    """The engine refused or failed one question; it still answers others."""
 
 
 class EngineDied(TaiyiError):
-    """The engine process is gone: no further question can be answered by this actor."""
+    """The engine process is gone: its actor can answer no further question."""
 
 
 class ServerGone(TaiyiError):
-    """A server that is not ours answers no question: no document is to blame, all can wait."""
+    """A server of somebody else answers no question. No document is to blame: the work can wait."""
 
 
 class Unfinished(TaiyiError):
-    """The job ended with units left over: running the same command again goes on."""
+    """The job ended before all units were done: the same command, run again, does the rest."""
 
     exit_code = 4
 

@@ -1,4 +1,4 @@
-"""The usual wordings of nothing: what models write, in both languages, where there is no answer."""
+"""The usual wordings of nothing: what models write, in both languages, when they find nothing."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ WORDS = (
     *("无", "無", "没有", "沒有", "暂无", "空", "不适用", "不存在", "未找到", "都不是", "均不是"),
     *("未提及", "未提到", "未涉及", "没提到", "没有提及", "没有提到", "并未提及", "以上都不是"),
 )
-"""The short ones, in lower case. None of them is a gold mention of the corpora of the tests."""
+"""The short wordings, in lower case. None of them is a gold mention in the corpora of the tests."""
 
 _NAMES = frozenset({"NO"})
-"""What is spelled as one of them but for its case, and is a name: nitric oxide."""
+"""Names that differ from a short wording only in case: nitric oxide."""
 
 _AROUND = " \t\r\n*_`#~\"'“”‘’「」『』«»()（）[]【】{}<>《》.。…,，;；:：!！?？、|/\\-–—"
-"""What stands around a word: blanks, punctuation, brackets, quotes, dashes, marks of Markdown."""
+"""Signs that are ignored around a wording: blanks, punctuation, brackets, quotes, Markdown."""
 
-# An answer may go on after it has said nothing: `None; the text is about cells`, `无（未提及）`.
+# An answer may go on behind a wording of nothing: `None; the text is about cells`, `无（未提及）`.
 _OPENING = re.compile(
     r"none\b(?!-)|(?:nothing|nil|n/a|not (?:applicable|mentioned)|[无無]|[没沒]有|未提[及到]|暂无)"
     r"\s*[.,;:。，；：（(—]"
 )
 
-# A sentence of nothing holds but three kinds of words: a negation, what a question is about (the
-# text, what it asks for), and what links them. "No metastases were found" says something.
+# A sentence of nothing holds only three kinds of words: negations, subjects of a question (the
+# text, and what the question asks for), and words that link them. "No metastases were found" holds
+# another word, and says something.
 _NEGATIONS, _SUBJECTS, _LINKS = (
     frozenset(words.split())
     for words in (
@@ -66,9 +67,9 @@ _ZH_LINKS = (
 
 
 def is_word(text: str) -> bool:
-    """Whether a text is one of the short wordings, whatever its case and what stands around it.
+    """Whether a text is one of the short wordings, in any case and with any signs around it.
 
-    Punctuation alone says nothing either.
+    A text of such signs alone counts as a wording of nothing, too; an empty text does not.
     """
     bare = " ".join(text.strip(_AROUND).split())
     return bool(text) and (not bare or (bare.casefold() in WORDS and bare not in _NAMES))
@@ -78,7 +79,8 @@ def is_said(text: str, labels: Sequence[str] = ()) -> bool:
     """Whether a text says that there is nothing: in a short wording, or in sentences.
 
     Args:
-        labels: what was asked for, by the names that a sentence may use (`No diseases found.`).
+        text: an answer, or a part of one.
+        labels: the names of what was asked for, which a sentence may use (`No diseases found.`).
     """
     if is_word(text):
         return True
@@ -94,7 +96,10 @@ def is_said(text: str, labels: Sequence[str] = ()) -> bool:
 
 @lru_cache(maxsize=256)
 def _of(labels: tuple[str, ...]) -> tuple[frozenset[str], re.Pattern[str]]:
-    """The English words that a sentence may be about, and the pattern of Chinese sentences."""
+    """The subjects of English sentences of nothing, and the pattern of Chinese ones.
+
+    Both include the names of what was asked for.
+    """
     words = {word for label in labels for word in _WORD.findall(label.casefold())}
     plurals = {word + ending for word in words for ending in ("s", "es")}
     plurals |= {word[:-1] + "ies" for word in words if word.endswith("y")}
@@ -111,14 +116,14 @@ def _spellings(word: str, bound: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!{bound}){spelled}(?!{bound})" if bound else spelled, re.IGNORECASE)
 
 
-# A piece of a Chinese text is any run of characters, of another text a run of words.
+# A piece of a Chinese text is any run of characters; a piece of another text is a run of words.
 _IN_CHINESE = {word: _spellings(word, "") for word in WORDS}
 _IN_OTHERS = {word: _spellings(word, r"\w") for word in WORDS}
 
 
 @lru_cache(maxsize=16)
 def standing_in(text: str, language: str) -> tuple[str, ...]:
-    """The short wordings that are pieces of a text, as they are spelled there."""
+    """The short wordings that are pieces of a text, as the text spells them."""
     folded = text.casefold()
     spelled = {
         match.group()

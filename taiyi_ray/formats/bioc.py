@@ -1,4 +1,4 @@
-"""BioC: what its XML and its JSON have in common, as the dictionaries of the JSON form.
+"""BioC: what its XML form and its JSON form have in common, as the dictionaries of the JSON form.
 
     document    id, infons, passages, annotations, relations
     passage     offset, infons, text or sentences, annotations, relations
@@ -7,17 +7,18 @@
     relation    id, infons, nodes (each refid, role)
 
 BioC is described by Comeau et al. 2013 (doi:10.1093/database/bat064, http://bioc.sourceforge.net).
-Offsets count characters of the whole document, from where each passage says that it begins.
+Offsets count characters of the whole document; each passage states where it begins.
 
-An annotation's type is its infon `type`, its concept `identifier` or the infon that is called by a
-terminology (`MESH`, `NCBI Gene`). What is wrong with an annotation or a relation costs it alone: it
-has no place, or is left out. Of relations there are four kinds:
+The infon `type` is an annotation's type. Its concept is the infon `identifier`, or the infon whose
+name is that of a terminology (`MESH`, `NCBI Gene`). A fault in an annotation or a relation affects
+only that one: it gets no offsets, or is left out. There are three kinds of relations, besides those
+of our own writer:
 
     of concepts   the infons `role1` and `role2` (PubTator 3: `Gene|5444` in XML, an object with
-                  `type` and `identifier` in JSON; its one node says nothing else), or no nodes and
+                  `type` and `identifier` in JSON; its one node adds nothing), or no nodes and
                   two infons (BioRED: `entity1` and `entity2`)
-    of mentions   two nodes
-    an event      other nodes, or one with the role `trigger`
+    of mentions   two nodes, none with the role `trigger`
+    an event      any other nodes
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _TERMINOLOGIES: Final = frozenset(
     }
 )
 _ROLE: Final = re.compile(r"(?:([A-Za-z][A-Za-z _-]+)\|)?(.*)", re.DOTALL)
-# Infons of a document that our own writer fills from other fields than the metadata.
+# Infons of a document that our own writer fills from fields other than the metadata.
 _TITLE, _LANGUAGE, _VERSION = "title", "language", "version"
 _FOUND: Final = ("labels", "texts")
 
@@ -67,8 +68,8 @@ def document_of(record: object, size: int) -> Document:
     """Turn a BioC document into a Document with its gold annotations.
 
     Args:
-        record: the document as the JSON form has it.
-        size: bytes that it was written in.
+        record: the document in the JSON form.
+        size: the bytes of the record, which the text must not exceed.
 
     Raises:
         FormatError: `invalid_record`, `no_document_id` or `too_large`.
@@ -94,7 +95,7 @@ def document_of(record: object, size: int) -> Document:
         title,
         {**own.metadata, **infons},
     )
-    # Passages without a text are left out of the document: `home` counts the others.
+    # The document leaves out passages without a text: `home` has the numbers that the others get.
     kept = [n for n, (_, _, text) in enumerate(parts) if text]
     home = {n: at for at, n in enumerate(kept)}
     gold = Gold(document, [own.bases[n] for n in kept])
@@ -106,10 +107,10 @@ def document_of(record: object, size: int) -> Document:
 
 
 class _Passages:
-    """The passages of a document, and what holds annotations in them.
+    """The passages of a document, and the objects in them that hold annotations.
 
     Args:
-        most_blanks: between sentences, in all passages together.
+        most_blanks: the most blanks that may be put between sentences, in all passages together.
     """
 
     def __init__(self, most_blanks: int) -> None:
@@ -123,7 +124,7 @@ class _Passages:
         infons = _infons(passage)
         type_ = infons.pop("type", None) or infons.pop("section_type", None) or "text"
         stated = infons.pop("language", None)
-        if not self.bases:  # where NCBI has what it knows of an article
+        if not self.bases:  # NCBI puts the metadata of an article into its first passage
             self.metadata = infons
         base = _whole(passage, "offset")
         text = _string(passage, "text") or ""
@@ -136,7 +137,7 @@ class _Passages:
         self._parts.append((type_, stated, text))
 
     def _joined(self, sentences: Sequence[Values], base: int) -> Iterator[str]:
-        """Yield the texts of sentences, and the blanks that put each at its place."""
+        """Yield the texts of sentences, and before each the blanks that bring it to its offset."""
         length = 0
         for sentence in sentences:
             at, text = _whole(sentence, "offset"), _string(sentence, "text") or ""
@@ -164,7 +165,7 @@ def _annotations(gold: Gold, holders: Sequence[tuple[int | None, Values]]) -> No
 
 
 def _each(gold: Gold, holder: Values, key: str, read: Callable[[Values], None]) -> None:
-    """Read the objects of a list; what is not as BioC has it is left out and counted."""
+    """Read the objects of a list; one that is not as BioC defines it is left out and counted."""
     listed = holder.get(key) or []
     for item in listed if isinstance(listed, list) else [None]:
         try:
@@ -191,7 +192,7 @@ def _annotation(gold: Gold, home: int | None, annotation: Values) -> None:
 
 
 def _ranges(locations: Sequence[object]) -> tuple[list[tuple[int, int]], str]:
-    """The ranges of locations, or what is said where one is no range."""
+    """The ranges of locations; or no ranges, and a description of the location that is no range."""
     ranges: list[tuple[int, int]] = []
     for location in locations:
         stated = _object(location, "a location")
@@ -248,7 +249,7 @@ def _relation(gold: Gold, relation: Values) -> None:
 
 
 def _role(value: object) -> tuple[str | None, str]:
-    """The type and the identifier of a concept that plays a role, as PubTator 3 writes them."""
+    """Read the type and the identifier of a concept from a `role` infon of PubTator 3."""
     if isinstance(value, dict):
         type_ = value.get("type")
         return type_ if isinstance(type_, str) else None, str(value.get("identifier") or "")
@@ -258,7 +259,7 @@ def _role(value: object) -> tuple[str | None, str]:
 
 
 def _own_arguments(infons: dict[str, str]) -> list[tuple[str, str | None, str]]:
-    """The arguments as our own writer puts them: some have a text and no annotation."""
+    """The arguments in the infon of our own writer: some of them have a text and no annotation."""
     try:
         listed = json_value.loads(infons.get("arguments", "[]"))
         return [(role, key, text) for role, key, text in listed]
@@ -274,7 +275,7 @@ def _concepts_related(infons: dict[str, str]) -> tuple[str, str] | None:
 
 
 def _labels_and_texts(document: Document, found: dict[str, str | None]) -> None:
-    """What our own writer puts into infons of the document; anything else there is metadata."""
+    """Read the labels and texts that our own writer put into infons; other values are metadata."""
     for name, value in found.items():
         if value is None:
             continue
@@ -336,11 +337,11 @@ def _score(infons: dict[str, str], key: str) -> float | None:
 
 SOURCE: Final = "taiyi_ray"
 KEY: Final = "taiyi_ray/docs/formats.md"
-"""The file that describes a collection's infons. Some readers refuse a collection without one."""
+"""The key of a collection: the file that describes its infons. Some readers demand a key."""
 
 
 def values_of(document: Document, annotations: Annotations) -> Values:
-    """The BioC document of a Document and its annotations; nothing of them is lost."""
+    """Make the BioC document of a Document and its annotations, without loss."""
     infons = {
         **document.metadata,
         _TITLE: document.title,
@@ -366,7 +367,7 @@ def values_of(document: Document, annotations: Annotations) -> Values:
 
 
 def _home(mention: Mention, document: Document) -> int | None:
-    """The passage that a mention begins in; None for one without a place."""
+    """The number of the passage that a mention begins in; None for one without offsets."""
     if mention.passage is None or mention.start is None or mention.end is None:
         return None
     passage = document.passages[mention.passage]

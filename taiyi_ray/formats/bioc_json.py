@@ -1,7 +1,7 @@
-"""BioC JSON: a collection of documents (bioc.py says what is in one), or one document alone.
+"""BioC JSON: a collection of documents (bioc.py describes a document), or one document alone.
 
-Documents are found in `{"documents": [...]}`, in a list of such collections (NCBI's BioC service)
-and in `{"PubTator3": [...]}` (PubTator's). Lines of BioC documents are JSON lines (json_lines.py).
+The documents are in `{"documents": [...]}`, in a list of such collections (NCBI's BioC service) or
+in `{"PubTator3": [...]}` (PubTator's). Lines of BioC documents are JSON lines (json_lines.py).
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ _HOLDERS: Final = frozenset({b"documents", b"PubTator3"})
 
 _CHUNK: Final = 1 << 16
 _BEHIND: Final = 256
-"""Bytes that stay in view behind the place that is looked at: a key, the beginning of a line."""
+"""Bytes before the current position that are kept: a key, or the beginning of a line."""
 _LONGEST_KEY: Final = 32
 _DEEPEST: Final = 1 << 16
-"""Brackets whose kinds are remembered; what is open inside so many is only counted."""
+"""The most open brackets whose kinds are remembered; deeper ones are only counted."""
 
 _OBJECT, _ARRAY = ord("}"), ord("]")
 _VALUE: Final = b"x"
 """Stands for a string, number or word where a document may stand, or outside the root."""
 
-# Outside strings the next bracket or string. A colon before a bracket says that it is of a value.
+# Outside strings: the next bracket or string. A colon before a bracket means that the bracket
+# begins the value of a key.
 _MARK = re.compile(rb'"|[}\]]|(?::[ \t\r\n]*+)?[{\[]')
-# Where documents stand, the next byte that is anything.
+# Where documents stand: the next byte that is neither white space nor a comma.
 _ITEM = re.compile(rb"[^ \t\r\n,]")
 _ATOM = re.compile(rb'[^ \t\r\n,\[\]{}"]*+')
-# What no key of a collection is in: to the next bracket, with its colon, or the end of the view.
+# Too deep for a key of a collection: all up to the next bracket with its colon, or to the end of
+# the data in view.
 _REST = re.compile(rb'(?:[^"{}\[\]:]++|"(?:[^"\\\n]++|\\[^\n])*+"|:(?![ \t\r\n]*+(?:[{\[]|\Z)))*+')
 _INSIDE = re.compile(rb'(?:[^"\\\n]++|\\[^\n])*+')
 _LINE = re.compile(rb"\n[ \t]*+\Z")
@@ -45,49 +47,50 @@ _BLANKS: Final = b" \t\r\n"
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
-    """Yield the documents as they are written, each within the limit; in constant memory."""
+    """Yield the bytes of each document up to the limit, in constant memory."""
     return _Scanner(unmarked(stream)).records()
 
 
 class _Scanner:
-    """A walk over brackets and strings: what else there is, the parser of a document reads.
+    """A walk over brackets and strings; the parser of a document reads everything else.
 
-    So whatever is wrong between the brackets fails the document that it is in, and no other. Where
-    the brackets themselves are wrong, which must be certain first, a closing bracket closes what is
-    open inside its own; and the next document begins where an object stands in place of a key of a
-    document, or where a line begins with an object as the line of the first document did.
+    So a fault between the brackets fails the document that it is in, and no other. Brackets that do
+    not match damage a document; only then these rules apply. A closing bracket also closes all that
+    is still open inside its own pair. The next document begins at an object that stands where the
+    damaged document should have a key, or at an object that begins a line in the same way as the
+    first document began its line.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._data, self._at = b"", 0
         self._mark = 0
-        """Where the bracket, string or value begins that was found last."""
+        """The offset in the view of the last bracket, string or value that was met."""
         self._colon = False
-        """Whether a colon stands before it."""
+        """Whether a colon stands before that bracket."""
         self._string = b""
-        """The last string, if it is as short as a key."""
+        """The last string, if it is no longer than a key; else empty."""
         self._open = bytearray()
-        """The brackets that would close what is open, the innermost last."""
+        """The closing brackets that are still missing, the innermost last."""
         self._deeper = 0
         self._rooted = False
         self._list: int | None = None
-        """How many brackets are open in the list of documents; None outside one."""
+        """The number of open brackets directly in the list of documents; None outside of one."""
         self._last_list = b""
         self._line: bytes | None = None
-        """How the line of the first document begins; None where that is not the first in a line."""
+        """The line feed and the indent before the first document; None if it begins no line."""
         self._listed = False
         self._damaged = False
-        """The brackets are wrong since the beginning of the last document."""
+        """Whether brackets did not match since the beginning of the last document."""
         self._base: int | None = None
-        """How many brackets are open outside the record that is being taken; None without one."""
+        """The number of brackets open outside the record that is being read; None without one."""
         self._begin, self._oversize = 0, False
         self._alone, self._has_passages = False, False
-        """The record is the root of the data, and has passages."""
+        """Whether the record is the root of the data, and whether it has passages."""
         self._stopped = False
 
     def records(self) -> Iterator[RawRecord]:
-        """Yield the documents, and a fault where something is wrong outside them."""
+        """Yield the documents, and the faults outside documents."""
         found = False
         while not self._stopped and (mark := self._next()):
             if self._is_inner(mark):
@@ -106,7 +109,7 @@ class _Scanner:
     # --------------------------------------------------------------------------------- structure
 
     def _is_inner(self, mark: bytes) -> bool:
-        """Follow a bracket well inside a record, as nearly all are; return whether it is one."""
+        """Handle a mark that is deep inside a record, as nearly all are; return whether it is."""
         if self._base is None or self._damaged or self._deeper or len(self._open) < self._base + 3:
             return False
         kind, last = mark[0], self._open[-1]
@@ -119,7 +122,7 @@ class _Scanner:
         return mark == b'"'
 
     def _step(self, mark: bytes) -> Iterator[RawRecord]:
-        """Take in what was found; yield what it ends."""
+        """Handle a mark; yield the record that it ends, or a fault."""
         if mark == b'"':
             return
         if mark == b"{" and self._begins_as_documents_do():
@@ -156,7 +159,7 @@ class _Scanner:
         elif not self._deeper and (self._open[-1] == _OBJECT) != self._colon:
             self._damaged = True
             if bracket == b"{" and self._list == depth - 1:
-                yield self._taken(self._mark)  # it has no end: here stands the next one
+                yield self._taken(self._mark)  # it has no end: the next document begins here
                 self._open.pop()
                 self._take()
         elif bracket == b"[" and depth == 1 + (self._open[0] == _ARRAY):
@@ -192,7 +195,7 @@ class _Scanner:
             self._list = None
 
     def _take(self) -> None:
-        """Take what begins at the mark as a record."""
+        """Begin a record at the mark."""
         if self._list is not None and not self._listed:
             self._listed = True
             line = _LINE.search(self._data[max(0, self._mark - _BEHIND) : self._mark])
@@ -201,7 +204,7 @@ class _Scanner:
         self._alone = self._has_passages = self._damaged = False
 
     def _taken(self, end: int) -> RawRecord:
-        """The record that ends here."""
+        """Return the record that ends at `end`, or a fault if it is too large."""
         self._base = None
         if self._oversize or end - self._begin > MAX_RECORD_BYTES:
             message = f"a document is larger than {MAX_RECORD_BYTES >> 20} MiB"
@@ -211,7 +214,7 @@ class _Scanner:
     # ------------------------------------------------------------------------------------- bytes
 
     def _next(self) -> bytes:
-        """Step behind the next bracket, string or value, and say what it is; nothing at the end."""
+        """Step behind the next bracket, string or value; return its kind, empty at the end."""
         values = self._base is None and len(self._open) == (self._list or 0)
         pattern = _ITEM if values else _MARK
         self._colon = False
@@ -243,7 +246,7 @@ class _Scanner:
         return b'"'
 
     def _pass_string(self) -> None:
-        """Step behind the end of a string; or to that of its line, where documents begin lines."""
+        """Step behind the end of a string; where documents begin lines, at most to a line end."""
         while True:
             inside = _INSIDE.match(self._data, self._at)
             self._at = inside.end() if inside else self._at
@@ -251,7 +254,7 @@ class _Scanner:
             if rest[:1] == b'"':
                 self._at += 1
                 return
-            if rest[:1] == b"\n" or rest == b"\\\n":  # never in a string that is JSON
+            if rest[:1] == b"\n" or rest == b"\\\n":  # no valid string holds a line feed
                 if self._line is not None:
                     self._damaged = True
                     self._at += rest[:1] == b"\\"
@@ -269,7 +272,7 @@ class _Scanner:
                 return
 
     def _read_on(self) -> bool:
-        """Take in a chunk and forget what was passed; return whether there was one."""
+        """Read a chunk and drop the bytes that were passed; return whether there was a chunk."""
         if self._base is not None and self._at - self._begin > MAX_RECORD_BYTES:
             self._oversize = True
         kept = self._at if self._base is None or self._oversize else self._begin
@@ -292,7 +295,7 @@ def write(document: Document, annotations: Annotations) -> Written:
 
 
 def _head(day: date) -> bytes:
-    """The beginning of a collection."""
+    """The bytes of a collection before its first document."""
     says = {"source": bioc.SOURCE, "date": str(day), "key": bioc.KEY, "infons": {}}
     return json.dumps(says).removesuffix("}").encode() + b', "documents": [\n'
 

@@ -1,4 +1,4 @@
-"""BioC XML: a collection of documents (bioc.py says what is in one)."""
+"""BioC XML: a collection of documents (bioc.py describes a document)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ORDER: Final = (
     *("annotation", "relation", "node"),
 )
 
-# What XML 1.0 cannot hold, not even as a reference.
+# The characters that XML 1.0 cannot hold, not even as a reference.
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -52,13 +52,13 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
 def parse(raw: RawRecord) -> Document:
     """Turn a document that `scan` yielded into a Document; raises FormatError for a broken one."""
     element = xml_elements.parsed(raw.data)
-    if local_name(element) == "collection":  # wrapped, for the namespaces
+    if local_name(element) == "collection":  # a record is wrapped if its root has namespaces
         element = element[0]
     return bioc.document_of(_values(element), raw.size)
 
 
 def _values(element: Element) -> dict[str, Any]:
-    """The element as bioc.py has it: attributes and texts by name, infons and lists apart."""
+    """Convert an element to the dictionaries that bioc.py reads."""
     values: dict[str, Any] = dict(element.attrib)
     infons: dict[str, list[str]] = {}
     for child in element:
@@ -78,14 +78,14 @@ def _values(element: Element) -> dict[str, Any]:
 
 
 def write(document: Document, annotations: Annotations) -> Written:
-    """Write a document; what XML cannot hold becomes U+FFFD."""
+    """Write a document; a character that XML cannot hold becomes U+FFFD."""
     lost: Counter[str] = Counter()
     element = _element("document", bioc.values_of(document, annotations), lost)
     return Written({".xml": etree.tostring(element, encoding="utf-8") + b"\n"}, +lost)
 
 
 def _head(day: date) -> bytes:
-    """The beginning of a collection; BioC.dtd wants what it is of, in this order."""
+    """The bytes of a collection before its first document; BioC.dtd demands this order."""
     return (
         "<?xml version='1.0' encoding='UTF-8'?>\n<!DOCTYPE collection SYSTEM \"BioC.dtd\">\n"
         f"<collection><source>{bioc.SOURCE}</source><date>{day}</date><key>{bioc.KEY}</key>\n"
@@ -93,7 +93,7 @@ def _head(day: date) -> bytes:
 
 
 def _element(tag: str, values: dict[str, Any], lost: Counter[str]) -> Element:
-    """The inverse of `_values`, its parts in the order of BioC's DTD."""
+    """The inverse of `_values`; the parts are in the order of BioC's DTD."""
     element = etree.Element(tag, {k: str(values[k]) for k in _ATTRIBUTES.get(tag, ())})
     for name in _ORDER:
         value = values.get(name) if name not in _ATTRIBUTES.get(tag, ()) else None

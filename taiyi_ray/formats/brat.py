@@ -1,4 +1,4 @@
-"""brat standoff: a text in one file, annotations of it by their offsets in others.
+"""brat standoff: a text in one file, its annotations with their offsets in others.
 
     a.txt    the text
     a.ann    T1<TAB>Protein 0 5;10 14<TAB>TRAF2 gene      a mention, here of two parts
@@ -7,12 +7,14 @@
              *<TAB>Equiv T1 T4                            a relation of all of them
              N1<TAB>Reference T1 UniProt:Q12933<TAB>TRAF2 a mention's concept
 
-`a.a1` and `a.a2` (BioNLP shared tasks) hold the given mentions and the rest. The form is described
-at https://brat.nlplab.org/standoff.html. Offsets are half-open, in characters of the text with its
-line ends; a mention over a line end is written as parts with that line end between.
+In the BioNLP shared tasks `a.a1` holds the given mentions and `a.a2` the other annotations. The
+format is described at https://brat.nlplab.org/standoff.html. Offsets are half-open and count the
+characters of the text, line ends included. A mention that crosses a line end is written in parts,
+with the line end between them.
 
-Attributes, modifiers (`A`, `M`) and notes (`#`) have no place in our records: they are counted. An
-event as an argument becomes its trigger, the `2` of a second `Theme2` goes.
+Our records cannot hold attributes, modifiers (`A`, `M`) and notes (`#`): these are counted. An
+event that is an argument becomes its trigger. A role loses its number (`Theme2`) if the same role
+stands in the event without one.
 """
 
 from __future__ import annotations
@@ -37,17 +39,17 @@ _LINE = re.compile("[^\n]+")
 _NO_LINE_END = re.compile("[^\n]")
 _BREAK = re.compile("[\t\n\r]")
 
-# Carriage returns are line ends when the text is read again, and NUL is no text.
+# The reader takes carriage returns for line ends, and refuses NUL.
 _NOT_READ = str.maketrans("\r\0", "\n\ufffd")
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
-    """Yield the annotations of one document; what lies beside them holds its text."""
+    """Yield the annotations of one document as one record; a file beside it holds the text."""
     yield whole(unmarked(stream), "document")
 
 
 def parse(raw: RawRecord) -> Document:
-    """Turn the text beside the annotations into a Document with them as gold."""
+    """Turn the text beside the annotations into a Document that has these as gold."""
     if ".txt" not in raw.beside:
         raise FormatError("no_text", "there is no .txt file of this name beside it")
     document = plain_text.parse(RawRecord("text", raw.beside[".txt"]))
@@ -81,7 +83,7 @@ def _concept(line: str) -> tuple[str, Concept | None]:
 def _annotation(
     gold: Gold, number: str, line: str, text: str, concepts: dict[str, Concept | None]
 ) -> bool:
-    """Add what a line says; return whether it is a line of the format."""
+    """Add the annotation of a line; return whether it is a line of the format."""
     key, _, rest = line.partition("\t")
     kind, body = key[:1], rest.partition("\t")[0].strip().split(" ")
     if kind == "T":
@@ -121,7 +123,7 @@ def _mention(gold: Gold, key: str, rest: str, text: str, concept: Concept | None
 
 
 def _joined(ranges: Sequence[tuple[int, int]], text: str) -> list[tuple[int, int]]:
-    """Join the parts that only line ends keep apart: brat cuts a mention there."""
+    """Join parts that only line ends separate: brat cuts a mention at each line end."""
     joined: list[tuple[int, int]] = []
     for start, end in ranges:
         apart = (
@@ -135,7 +137,7 @@ def _joined(ranges: Sequence[tuple[int, int]], text: str) -> list[tuple[int, int
 
 
 def _arguments(roles: Sequence[tuple[str, str]]) -> list[tuple[str, str | None, str]]:
-    """Arguments with the number taken off a role that stands there without one as well."""
+    """Make arguments of (role, key); a role loses its number if it is also there without one."""
     names = {role for role, _ in roles}
     found: list[tuple[str, str | None, str]] = []
     for role, key in roles:
@@ -168,7 +170,7 @@ def write(document: Document, annotations: Annotations) -> Written:
 
 
 def _name(name: str | None, lost: Counter[str]) -> str:
-    """A type or role as brat allows it: word characters and hyphens."""
+    """Spell a type or role as brat allows it: with word characters and hyphens."""
     written = _NOT_OF_NAMES.sub("_", name or "") or "Untyped"
     lost["types: another spelling"] += written != name
     return written
@@ -182,7 +184,7 @@ def _written_mention(mention: Mention, text: str, lost: Counter[str]) -> str:
         for start, end in parts
         for line in _LINE.finditer(text[start:end])
     ]
-    if not ranges:  # nothing but line ends
+    if not ranges:  # the mention holds only line ends
         ranges = parts
     lost["mentions: parts joined or cut at line ends"] += _joined(ranges, text) != parts
     lost["scores: left out"] += mention.score is not None
@@ -203,7 +205,7 @@ def _written_concepts(mentions: Iterable[Mention], lost: Counter[str]) -> Iterat
 def _written_relation(
     relation: Relation, located: dict[int, Mention], lost: Counter[str]
 ) -> Iterator[str]:
-    """Write the relation as that of the two mentions that stand closest to each other."""
+    """Write a relation between the two mentions, of all at its ends, that are closest."""
     heads, tails = (
         [located[n] for n in ids if n in located] for ids in (relation.head, relation.tail)
     )
@@ -218,7 +220,7 @@ def _written_relation(
 
 
 def _closest(heads: Sequence[Mention], tails: Sequence[Mention]) -> tuple[Mention, Mention]:
-    """The head and the tail whose beginnings are nearest to each other."""
+    """Return the head and the tail whose beginnings are nearest to each other."""
     first = {_start(tail): tail for tail in reversed(tails)}
     starts = sorted(first)
     best: tuple[int, Mention, Mention] | None = None

@@ -84,8 +84,8 @@ def placed(stated: Iterable[tuple[object, object]]) -> tuple[list[tuple[int, int
     """Convert the (start, end) pairs of a source to ranges.
 
     Returns:
-        The ranges and an empty text; or no ranges and a description of the first pair that is no
-        range.
+        The ranges and an empty text; or no ranges and a description of the first pair that is not
+        two whole numbers.
     """
     ranges: list[tuple[int, int]] = []
     for one, other in stated:
