@@ -1,8 +1,9 @@
 """Concepts of mentions: their identifiers in files, and the mentions that an identifier names.
 
-A relation of concepts (PubTator, BioRED) names its ends by identifiers. A mention may have several
-in one: of several concepts (`5594;5595`, `D001943|D010051`), or the names of one variant as tmVar
-gives them, which PubTator 3 writes otherwise in relations (`RS#:854560;HGVS:p.L55M`):
+A relation of concepts (PubTator, BioRED) names its ends by identifiers. The identifier of a mention
+may have several parts. They are several concepts (`5594;5595`, `D001943|D010051`), or the names of
+one variant as tmVar gives them; relations in PubTator 3 name such a variant by other parts or in
+another order (`RS#:854560;HGVS:p.L55M`):
 
     tmVar:p|SUB|L|55|M;HGVS:p.L55M;VariantGroup:1;CorrespondingGene:5444;RS#:854560
 """
@@ -21,17 +22,18 @@ _PREFIXED = re.compile(r"([A-Za-z][\w .-]*):(?! )([^:;|,]+)")
 _NOTHING = frozenset({"", "-", "-1", "none", "null"})
 
 _SEVERAL = re.compile("[,|+]")
-# Parts of one variant's identifier, which hold the characters that join concepts elsewhere: what
-# calls the variant, and what it belongs to, which many variants share.
+# Parts of the identifier of one variant. They may hold the characters that join concepts elsewhere.
+# A _NAME names the variant; a _BELONGING is what it belongs to, which many variants share.
 _NAME = re.compile(r"(?:tmVar|HGVS|RS#|CA#):.*|[A-Za-z]?\|[A-Za-z]+\|.*", re.IGNORECASE)
 _BELONGING = re.compile(r"(?:Corresponding\w*|VariantGroup|Gene|Disease|Species):.*", re.IGNORECASE)
 
 _MOST_COMPARED: Final = 64
-"""Identifiers that share a name and are compared with a relation's: real documents have a few."""
+"""The most identifiers with a shared name that are compared with a relation's: real documents have
+a few."""
 
 
 def concept_of(identifier: str | None) -> Concept | None:
-    """The concept of an identifier as corpora write them: `MESH:D003000`, `3175`, none for `-1`."""
+    """The concept of an identifier as corpora write it: `MESH:D003000`, `3175`; `-1` gives None."""
     identifier = (identifier or "").strip()
     if identifier.lower() in _NOTHING:
         return None
@@ -45,7 +47,7 @@ def identifier_of(concept: Concept) -> str:
 
 
 class _Concept:
-    """The mentions of one identifier, with their order, and what the identifier says."""
+    """The mentions of one identifier, each with its number, and the parts of the identifier."""
 
     def __init__(self, identifier: str) -> None:
         self.mentions: list[tuple[int, Mention]] = []
@@ -56,12 +58,12 @@ class _Concept:
                 self.belongs.setdefault(part.partition(":")[0], set()).add(part)
 
     def agrees(self, parts: Iterable[str]) -> bool:
-        """Tell whether these parts name no other gene, species ... than this identifier."""
+        """Tell whether these parts name no gene, species ... that differs from the identifier's."""
         return all(part in self.belongs.get(part.partition(":")[0], {part}) for part in parts)
 
 
 class ByConcept:
-    """Mentions by all that may name their concepts."""
+    """Mentions, by every name that an identifier may give to their concepts."""
 
     def __init__(self, mentions: Iterable[Mention]) -> None:
         self._named: dict[str, dict[str, _Concept]] = {}  # name -> identifiers that it stands in
@@ -80,9 +82,9 @@ class ByConcept:
     def named(self, identifier: str) -> list[Mention]:
         """The mentions that an identifier names, in their order.
 
-        These are the mentions of the identifier, or of it among others. Where there are none, the
-        mentions whose identifiers have all of its parts, in any order; else those that share a
-        name of the variant with it.
+        These are the mentions whose identifier is this one or has it as a part. If there are none,
+        they are the mentions whose identifiers have all of its parts, in any order; else those
+        whose identifiers share a name of the variant with it.
         """
         if identifier not in self._found:
             named = self._named.get(identifier)
@@ -109,7 +111,7 @@ class ByConcept:
 
 
 def _parts(identifier: str) -> list[str]:
-    """What an identifier joins: several concepts, or the names and properties of one variant."""
+    """The parts of an identifier: several concepts, or names and properties of one variant."""
     parts: list[str] = []
     for part in identifier.split(";"):
         one = _NAME.fullmatch(part.strip()) or _BELONGING.fullmatch(part.strip())
@@ -118,5 +120,5 @@ def _parts(identifier: str) -> list[str]:
 
 
 def _names(parts: Iterable[str]) -> list[str]:
-    """The parts that name a concept, and not what it belongs to."""
+    """The parts that name a concept, without those that say what it belongs to."""
     return [part for part in parts if not _BELONGING.fullmatch(part)]

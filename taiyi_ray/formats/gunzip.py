@@ -1,4 +1,4 @@
-"""Uncompressing gzip as it is read, as far as the data goes."""
+"""Uncompressing gzip while it is read, up to where the data is damaged."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _GZIP: Final = 16 + zlib_ng.MAX_WBITS
 
 
 class Gunzip:
-    """A gzip stream that ends where its data is damaged or cut off, and keeps why as `damage`.
+    """A gzip stream that ends where its data is damaged or cut off; `damage` is then the reason.
 
-    Nothing that precedes the damage is lost. (Of zlib_ng's own files a whole buffer would be.)
+    All data before the damage is returned. (zlib_ng's own files would lose a whole buffer.)
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -25,7 +25,7 @@ class Gunzip:
         self._step = _CHUNK
 
     def read(self, size: int = -1) -> bytes:
-        """Return some of the data; nothing at its end."""
+        """Return some of the data, at most `size` bytes; empty at the end of the data."""
         while self.damage is None and size != 0:
             packed = self._packed or self._stream.read(_CHUNK)
             if self._member is not None:
@@ -45,7 +45,7 @@ class Gunzip:
         except zlib_ng.error as error:  # type: ignore[misc]  # its types say: an object
             if self._step == 1:
                 self.damage = str(error)
-            # Once more, byte by byte: what a call uncompresses before it fails is lost.
+            # Try again byte by byte: a call that fails loses what it uncompressed before the fault.
             self._member, self._packed, self._step = before, packed, 1
             return b""
         rest = member.unused_data if member.eof else member.unconsumed_tail

@@ -8,11 +8,12 @@ their rows by line feeds; footnotes. A passage's type is `title`, `subtitle`, `t
 `conclusions`, or its outermost heading as written), `heading`, `figure`, `table_caption`, `table`,
 `supplement`, `formula` or `footnote`.
 
-A figure, table, box or note inside a paragraph follows it, and its sentence goes on; a list or a
-quotation ends it. `jats_text.py` decides element by element, and also what is not read: references,
-formulas in TeX, author data, labels outside captions, index terms, other articles (`sub-article`);
-so too marks of citations and notes in superscript, which would lengthen the words before them.
-Other marks stay as printed. Layout white space becomes one blank; MathML is the text of its tokens.
+The passages of a figure, table, box or note inside a paragraph follow that paragraph, whose
+sentence is not broken. A list or a quotation ends the paragraph. `jats_text.py` decides for each
+element, and also which are not read: references, formulas in TeX, author data, labels outside
+captions, index terms, other articles (`sub-article`). Marks of citations and notes in superscript
+are not read either, because they would join the words before them; other marks stay as printed.
+Layout white space becomes one blank. MathML is the text of its tokens.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _HREF: Final = "{http://www.w3.org/1999/xlink}href"
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
-    """Yield the articles of a file, mostly one."""
+    """Yield the articles of a file; most files hold one."""
     return xml_scanner.scan(stream, _RECORDS)
 
 
@@ -94,7 +95,7 @@ def _first(element: Element | None, path: str) -> Element | None:
 
 
 def _front(meta: Element, code: str | None) -> Iterator[Marked]:
-    """Yield the passages of titles and abstracts, those in other languages with theirs."""
+    """Yield the passages of titles and abstracts; translated ones have their own languages."""
     for group in (*meta.iterfind("title-group"), *meta.iterfind("title-group/trans-title-group")):
         for title in group:
             if (name := local_name(title)) in _TITLES:
@@ -118,13 +119,13 @@ def _marked(parts: Iterator[Part], code: str | None) -> Iterator[Marked]:
 
 
 def _stated(element: Element) -> str | None:
-    """The language that an element says its text is in."""
+    """The language that an element states for its text; None if it states none."""
     stated = element.get(_LANG)
     return language.normalised(stated) if stated else None
 
 
 def _section_type(element: Element) -> str:
-    """The type of what stands in a section of the body or back matter."""
+    """The type of the passages in a section of the body or back matter."""
     heading = line(element.find("title")).lower()
     stated = (element.get("sec-type") or "").lower().partition("|")[0].replace("-", " ")
     for words in (heading, stated):
@@ -172,7 +173,7 @@ def _metadata(
 
 
 def _date(meta: Element) -> str:
-    """The best known date of the first year of publication: 2013, 2013-02, 2013-02-28."""
+    """The most exact date in the first year of publication: 2013, 2013-02 or 2013-02-28."""
     dates = []
     for date in meta.iterfind("pub-date"):
         parts = [line(date.find(name)) for name in ("year", "month", "day")]

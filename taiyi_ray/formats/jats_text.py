@@ -1,9 +1,9 @@
-"""The passages of a JATS element: what each element of the tag set is to the text around it.
+"""The passages of a JATS element: how each element of the tag set relates to the text around it.
 
-The tag set is described at https://jats.nlm.nih.gov (Archiving and Interchange 1.4, which holds
-Publishing; a few names are of the older NLM DTDs, of CALS tables and of no standard at all).
-`ELEMENTS` decides on every element that may stand below a title, an abstract, the body or the back
-matter. The walk takes each character once, in one pass over the tree.
+The tag set is described at https://jats.nlm.nih.gov (Archiving and Interchange 1.4, which includes
+Publishing; a few names are from the older NLM DTDs, from CALS tables or from no standard).
+`ELEMENTS` has a rule for every element that may stand below a title, an abstract, the body or the
+back matter. One pass over the tree takes each character once.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Part = tuple[str, str]
 
 
 class Around(Enum):
-    """How an element stands to the text around it."""
+    """How an element relates to the text around it."""
 
     FLOWS = auto()
-    """Its text is part of the line that it stands in."""
+    """Its text continues the line that it stands in."""
     SPACED = auto()
-    """In a sentence it is words of their own, elsewhere a passage of its own."""
+    """In a sentence its text is separate words; elsewhere it is a passage of its own."""
     BLOCK = auto()
-    """It ends the passage before it; where all is one passage (`Inside.LINE`), it is spaced."""
+    """It ends the passage before it. Inside an `Inside.LINE` it is like SPACED."""
     APART = auto()
-    """Its passages follow the one around it, whose sentence goes on behind it."""
+    """Its passages follow the passage around it, whose sentence continues behind the element."""
     SKIPPED = auto()
-    """It is not read. What stands on its two sides does not become one word."""
+    """It is not read. The texts before and behind it do not become one word."""
 
 
 class Inside(Enum):
@@ -43,14 +43,14 @@ class Inside(Enum):
     TEXT = auto()
     """Running text."""
     PARTS = auto()
-    """Elements, each of them for itself."""
+    """Elements that are independent of each other."""
     LINE = auto()
-    """One passage, whatever stands in it; only what is `Around.APART` is not part of it."""
+    """One passage, whatever elements it holds; those that are `Around.APART` are no part of it."""
     ONE = auto()
-    """The same thing in several forms: the first that has text is read."""
+    """The same thing in several forms: the first form that has text is read."""
 
 
-# XML cannot hold these characters. They stand in a passage until all of it is known.
+# Marks in the pieces of a passage until all of it is known. XML cannot hold these characters.
 _HOLE: Final = "\0"
 _ROW: Final = "\1"
 _CELL: Final = "\2"
@@ -58,15 +58,15 @@ _MEANING: Final = "\3"
 
 
 class Rule(NamedTuple):
-    """What an element is.
+    """How an element is read.
 
     Attributes:
-        around: how it stands to the text around it.
+        around: how it relates to the text around it.
         inside: what it holds.
-        type: of the passages that begin in it; None for the type of what it stands in.
-        captioned: its label and its caption are one passage. Elsewhere a caption is paragraphs, and
-            a label is not read.
-        border: what stands before it in a line, and behind it where that is a hole.
+        type: the type of the passages that begin in it; None for the type of the element around it.
+        captioned: whether its label and its caption are one passage. In other elements a caption is
+            paragraphs, and a label is not read.
+        border: the mark before it in a line; if this is a hole, it stands behind the element, too.
     """
 
     around: Around
@@ -82,7 +82,7 @@ _LABEL: Final = Rule(Around.FLOWS, Inside.TEXT)
 _CAPTION: Final = Rule(Around.FLOWS, Inside.LINE)
 
 _NAMES: Final[tuple[tuple[Rule, str], ...]] = (
-    # Letters and links, and the words of a citation that has its own punctuation.
+    # Inline markup, links, and the words of a citation that has its own punctuation.
     (
         Rule(Around.FLOWS, Inside.TEXT),
         """bold fixed-case italic monospace overline roman sans-serif sc strike styled-content sub
@@ -148,7 +148,7 @@ _NAMES: Final[tuple[tuple[Rule, str], ...]] = (
     (Rule(Around.APART, Inside.LINE, "table"), "table array"),
     (Rule(Around.BLOCK, Inside.LINE, border=_ROW), "tr row"),
     (Rule(Around.BLOCK, Inside.TEXT, border=_CELL), "td th entry"),
-    # References, TeX, ids, what authors are, what is seen or found and not read, other articles.
+    # References, TeX, ids, data of authors, graphics, index terms, other articles.
     (
         _SKIPPED,
         """ref ref-list tex-math glyph-data glyph-ref inline-graphic inline-media alt-text long-desc
@@ -160,8 +160,8 @@ _NAMES: Final[tuple[tuple[Rule, str], ...]] = (
 )
 
 ELEMENTS: Final[dict[str, Rule]] = {name: rule for rule, names in _NAMES for name in names.split()}
-"""What each element is. `label` is part of a caption or not read; the words of an element that is
-not here are read, and stand apart."""
+"""The rule of each element by its name. A `label` is part of a caption or is not read. An element
+without a rule here is read, as separate words."""
 
 _NOTES: Final = frozenset({"bibr", "fn", "table-fn"})
 
@@ -172,13 +172,13 @@ def read(
     inside: Inside = Inside.PARTS,
     section_type: Callable[[Element], str] | None = None,
 ) -> Iterator[Part]:
-    """Yield the passages of an element, in their order; each character is in one of them.
+    """Yield the passages of an element, in order; no character is in two of them.
 
     Args:
         element: an element of the article, of any size.
-        type_: of its passages, where no element in it has one of its own.
+        type_: the type of its passages, unless an inner element has a type of its own.
         inside: what the element holds; `Inside.LINE` makes its text one passage, the first.
-        section_type: tells the type of the passages of each of its children.
+        section_type: gives the type of the passages in each child of the element.
     """
     one = inside is Inside.LINE
     root = _Frame(Rule(Around.BLOCK, inside), type_, sentence=one, in_line=one)
@@ -210,7 +210,7 @@ def read(
 
 
 def line(element: Element | None) -> str:
-    """Return the text of an element in a line, without what stands apart; empty for None."""
+    """Return the text of an element in a line, without elements that are APART; empty for None."""
     parts = [] if element is None else read(element, "", Inside.LINE)
     return next((text for type_, text in parts if not type_), "")
 
@@ -226,13 +226,13 @@ class _Frame:
     """An element that is being read.
 
     Attributes:
-        rule: what it is.
-        type: of the passages that begin in it.
-        sentence: it is in running text, which goes on behind what stands in it.
-        in_line: it is in what is one passage whatever it holds.
-        outer: the passage that goes on behind it.
-        taken: pieces of text that were taken before it.
-        answered: it has several forms of one thing, and one of them was read.
+        rule: its rule.
+        type: the type of the passages that begin in it.
+        sentence: whether its text is a sentence, which continues behind inner elements.
+        in_line: whether it is, or is in, an element that is one passage (`Inside.LINE`).
+        outer: the passage that continues behind it.
+        taken: the number of pieces of text that were taken before it.
+        answered: whether it holds several forms of one thing, one of which was read.
     """
 
     rule: Rule
@@ -245,7 +245,13 @@ class _Frame:
 
 
 class _Walk:
-    """The passages that were begun, in order; `open` is the one that text goes to."""
+    """The passages that were begun, in order.
+
+    Attributes:
+        passages: the passages.
+        open: the passage that the next text belongs to; None between passages.
+        taken: the number of pieces of text that were taken.
+    """
 
     def __init__(self) -> None:
         self.passages: list[_Passage] = []
@@ -253,7 +259,7 @@ class _Walk:
         self.taken = 0
 
     def enter(self, element: Element, frame: _Frame) -> _Frame | None:
-        """Come to an element; None where nothing of what is in it is to be walked."""
+        """Enter an element; return None if the walk must not go into it."""
         if frame.answered:
             return None
         name = local_name(element)
@@ -281,12 +287,12 @@ class _Walk:
         return None
 
     def begin(self, frame: _Frame) -> None:
-        """Begin a passage where an element has text of its own, so that what is apart follows."""
+        """Begin a passage if the element holds text, so that passages that are APART follow it."""
         if frame.rule.inside in (Inside.TEXT, Inside.LINE) and self.open is None:
             self._begin(frame.type)
 
     def leave(self, frame: _Frame, outer: _Frame) -> None:
-        """Come to the end of an element."""
+        """Leave an element at its end."""
         if frame.rule.around is Around.APART and outer.sentence:
             self.open = frame.outer
         elif frame.rule.around is not Around.FLOWS:
@@ -294,7 +300,7 @@ class _Walk:
         outer.answered = outer.rule.inside is Inside.ONE and self.taken > frame.taken
 
     def take(self, text: str | None, frame: _Frame) -> None:
-        """Take the text that stands directly in an element."""
+        """Add text that stands directly in an element."""
         if not text:
             return
         if not text.isspace():
@@ -306,12 +312,12 @@ class _Walk:
             self._put(text)
 
     def _part(self, frame: _Frame) -> None:
-        """Keep a part of an element apart from those before it."""
+        """Separate a part of an element from the parts before it."""
         if frame.rule.inside is Inside.PARTS and self.taken > frame.taken:
             self._put(" ")
 
     def _border(self, frame: _Frame, outer: _Frame, mark: str) -> None:
-        """Keep an element's text apart from what is around it: by a mark, or by another passage."""
+        """Separate an element's text from the text around it: by a mark, or by a new passage."""
         spaced = frame.rule.around is Around.SPACED
         if outer.in_line or (spaced and outer.sentence):
             self._put(mark)
@@ -338,7 +344,7 @@ def _rule(name: str, element: Element, frame: _Frame) -> Rule:
 
 
 def _is_raised_mark(name: str, element: Element) -> bool:
-    """Tell whether an element holds nothing but marks of citations or notes, in superscript."""
+    """Tell whether an element holds only marks of citations or notes in superscript."""
     if name == "xref":
         marks = _is_note(element) and all(local_name(child) == "sup" for child in element)
     else:
@@ -363,14 +369,14 @@ _HOLES = re.compile(f"{_HOLE}+")
 
 
 def _finished(text: str) -> str:
-    """Lay out the text of a passage: rows, their cells, terms and their meanings, white space."""
+    """Replace the marks in the text of a passage, and tidy its white space."""
     text = _HOLES.sub(_filled, text)
     rows = (row for row in map(_row, text.split(_ROW)) if row.strip())
     return "\n".join(rows)
 
 
 def _filled(hole: re.Match[str]) -> str:
-    """Fill a hole: with a blank where what is around it would look like one word."""
+    """Fill a hole with a blank if the texts around it would otherwise look like one word."""
     before = hole.string[hole.start() - 1] if hole.start() else " "
     behind = hole.string[hole.end() : hole.end() + 1] or " "
     if language.has_han(before) or language.has_han(behind):
@@ -379,7 +385,7 @@ def _filled(hole: re.Match[str]) -> str:
         return ""
     kind = unicodedata.category(behind)
     begins = kind[0] in "LN" or kind in ("Ps", "Pi", "Sc")
-    # A sign goes on a word (CD4+), and begins something behind a comma.
+    # A mathematical sign continues a word (CD4+), but begins a new one behind a comma.
     return " " if begins or (kind == "Sm" and not before.isalnum()) else ""
 
 

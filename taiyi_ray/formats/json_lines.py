@@ -4,14 +4,15 @@
     text          the text; or
     passages      a list of {"text": ..., "type": ..., "language": ...}
     title         becomes the first passage, unless a passage has that text already
-    language      of all passages that name none; without it, by script
+    language      of all passages that state none; without it, the script decides
     version       whole number
     metadata      an object
     mentions, relations, events, labels, texts
                   gold annotations, as in the columns of our rows (docs/columns.md); offsets are
                   half-open, in characters of the passages joined by one line feed
 
-Any other key goes to the metadata. Values there become strings; those of a list are joined by "; ".
+Any other key goes to the metadata. Its value becomes a string; the values of a list are joined by
+"; ".
 A line with `id` and `passages` in place of `document_id` is a BioC document (bioc.py).
 """
 
@@ -53,7 +54,7 @@ _FOUND: Final = ("mentions", "relations", "events", "labels", "texts")
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
-    """Yield each line that is not blank; memory holds a chunk and one line within the limit."""
+    """Yield each line that is not blank; the memory holds a chunk and one line up to the limit."""
     empty = True
     for line in lines(stream):
         if line is None:
@@ -69,9 +70,10 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
 
 
 def lines(stream: BinaryIO) -> Iterator[bytes | None]:
-    """Yield the lines in UTF-8 without their ends, None for one over the limit.
+    """Yield the lines in UTF-8 without their ends; None for a line over the limit.
 
-    No line begins with a byte order mark, also where several files were made one.
+    A byte order mark is removed from the beginning of every line, because it may stand inside a
+    file that was joined from several.
     """
     stream = unmarked(stream)
     rest, skipping = bytearray(), False
@@ -92,19 +94,20 @@ def lines(stream: BinaryIO) -> Iterator[bytes | None]:
 
 
 def parse(raw: RawRecord) -> Document:
-    """Turn one line into a Document; raises FormatError that names what is wrong with it."""
+    """Turn one line into a Document; raises FormatError that names the fault of the line."""
     return document_of(_renamed(json_object(raw.data), raw.columns), raw.size)
 
 
 def object_document(record: Mapping[str, Any], default_id: str) -> Document:
-    """Turn an object, as a line holds one, into a Document.
+    """Turn an object with the keys of a line into a Document.
 
     Args:
-        record: what JSON can hold: dictionaries, lists, strings, numbers, True, False and None.
-        default_id: of the document, if the object names none.
+        record: the object, of values that JSON has: dictionaries, lists, strings, numbers, True,
+            False and None.
+        default_id: the id of the document if the object has none.
 
     Raises:
-        FormatError: that names what is wrong with it.
+        FormatError: the object has a fault, which the message names.
     """
     try:
         size = json_value.size(record)
@@ -126,10 +129,10 @@ def document_of(record: dict[str, Any], size: int) -> Document:
 
     Args:
         record: the object, which is changed.
-        size: bytes that it was written in.
+        size: the bytes of its line.
 
     Raises:
-        FormatError: that names what is wrong with it.
+        FormatError: the object has a fault, which the message names.
     """
     if _is_bioc(record):
         return bioc.document_of(record, size)
@@ -167,7 +170,7 @@ def document_of(record: dict[str, Any], size: int) -> Document:
 
 
 def _renamed(record: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    """Take the keys that the source calls otherwise by their names here."""
+    """Rename the keys that the source has other names for; `columns` maps key to that name."""
     if not columns:
         return record
     rest = {k: v for k, v in record.items() if k not in columns and k not in columns.values()}
@@ -179,10 +182,10 @@ def _are_objects(value: object) -> bool:
 
 
 def _give_gold(document: Document, found: dict[str, Any]) -> None:
-    """Give the document the annotations of its line, checked against its text.
+    """Add the annotations of a line to the document's gold, checked against its text.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: they are not as in our rows.
+        AttributeError, KeyError, TypeError, ValueError: they have not the form of our rows.
     """
     rows = annotations_from_row(found)
     gold = Gold(document, [passage.offset for passage in document.passages])
@@ -225,7 +228,7 @@ def json_object(line: bytes) -> dict[str, Any]:
         raise FormatError("not_json", f"not a line of JSON: {error}") from None
     if not isinstance(record, dict):
         raise FormatError("invalid_record", f"expected an object, found {_named(record)}")
-    # Only an escape can smuggle a lone surrogate past the decoder above.
+    # The decoder above refuses lone surrogates, unless they are written as escapes.
     if "\\u" in text:
         try:
             json.dumps(record, ensure_ascii=False).encode("utf-8")
@@ -279,7 +282,7 @@ def _string(record: dict[str, Any], key: str, place: str = "") -> str | None:
 
 
 def _metadata(record: dict[str, Any]) -> dict[str, str]:
-    """Return the metadata with the keys that have no place of their own."""
+    """Return the metadata, with the keys of the record that no field of a Document holds."""
     given = record.get("metadata")
     if given is None:
         given = {}
@@ -290,7 +293,7 @@ def _metadata(record: dict[str, Any]) -> dict[str, str]:
 
 
 def _flat(value: object) -> str:
-    """Return a metadata value as one string: text as it is, a list joined, the rest as JSON."""
+    """Convert a metadata value to a string: a list is joined, any other value becomes JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
@@ -312,9 +315,9 @@ def _named(value: object) -> str:
 
 
 def write(document: Document, annotations: Annotations) -> Written:
-    """Write a document as a line that reads back to it."""
+    """Write a document as a line that gives the same document when it is read."""
     texts = [passage.text for passage in document.passages]
-    title = document.title if document.title in texts else None  # else it would become a passage
+    title = document.title if document.title in texts else None  # reading would add it as a passage
     line = {
         "document_id": document.document_id,
         "version": document.version,

@@ -1,4 +1,4 @@
-"""JSON as records hold it: strict, and of a depth that every reader of it can follow."""
+"""JSON values in records: strict JSON, no deeper than every part of the program can read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 DEEPEST: Final = 100
-"""Objects and lists inside one another. Python's own limit depends on who calls: this one does not,
-so a record is as good or bad to the planner as to the reader."""
+"""The most objects and lists inside one another. Python's own limit depends on the depth of the
+call stack; this one is fixed, so that planner and reader refuse the same records."""
 
 
 _TOO_DEEP: Final = f"nested more than {DEEPEST} deep"
@@ -32,7 +32,7 @@ def loads(text: str) -> Any:
 
 
 def size(value: object) -> int:
-    """See that a value of Python is one that `loads` gives; return the fewest bytes it takes there.
+    """Check that `loads` could return this value; return the fewest bytes that it takes as JSON.
 
     Raises:
         ValueError: JSON has no such value, or it is nested more than DEEPEST deep.
@@ -42,7 +42,7 @@ def size(value: object) -> int:
         inner: list[object] = []
         for one in level:
             if isinstance(one, str):
-                found += len(one.encode()) + 3  # two quotes, and what parts it from the next value
+                found += len(one.encode()) + 3  # two quotes, and a sign before the next value
                 continue
             found += 2
             if isinstance(one, dict | list):
@@ -53,7 +53,7 @@ def size(value: object) -> int:
                 if not math.isfinite(one):
                     _no_constant(str(one))
             elif isinstance(one, int):
-                str(one)  # of too many digits it raises
+                str(one)  # raises if it has too many digits
             elif one is not None:
                 raise ValueError(f"JSON has no values of the type {type(one).__name__}")
         level = inner

@@ -23,13 +23,14 @@ _TWO_LETTERS = dict(pair.split("-") for pair in _CODES.split())
 _NAMES = {"english": "en", "英文": "en", "chinese": "zh", "中文": "zh", "汉语": "zh"}
 
 _LONGEST = 35
-"""Characters of a code or tag (RFC 5646, 4.4.1). Each passage names its language: a name as long as
-a text would be there as often as there are passages."""
+"""The most characters of a code or tag (RFC 5646, 4.4.1). Every passage names its language, so that
+the copies of a very long name would fill the memory."""
 
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _LETTER = re.compile(r"[^\W\d_]")
 
-# A Chinese abstract is full of Latin gene names and units; an English one has a name or two in Han.
+# A Chinese abstract holds many gene names and units in Latin letters; an English abstract holds at
+# most a few names in Han characters.
 _CHINESE_SHARE = 0.2
 
 
@@ -41,7 +42,7 @@ def two_letter(code: str) -> str:
 def normalised(name: str) -> str:
     """Return the ISO 639-1 code for a code, tag or name: `zh-CN`, `chi`, `Chinese` -> `zh`.
 
-    What is not known comes back in lower case, without its region.
+    An unknown name is returned in lower case, without its region.
     """
     name = name.strip().lower()
     primary = name.replace("_", "-").partition("-")[0]

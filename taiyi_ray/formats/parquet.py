@@ -1,10 +1,10 @@
-"""Parquet: one document a row, its columns named as the keys of JSON lines (json_lines.py).
+"""Parquet: a row is a document; the columns are named as the keys of JSON lines (json_lines.py).
 
-Rows come a batch at a time, whatever the size of the row groups; a column of another type than
-JSON has becomes text (dates in ISO 8601), bytes are left out.
+Rows are read in batches, whatever the size of the row groups. A value of a type that JSON does not
+have becomes text (dates in ISO 8601); bytes are left out.
 
-Parquet can say in a few bytes that a long value comes again and again, so what a batch may come to
-is worked out from the file's own account before anything is read
+Parquet can repeat a long value many times in a few bytes. So the memory that a batch may need is
+computed from the metadata of the file before any row is read
 (https://parquet.apache.org/docs/file-format/).
 """
 
@@ -27,22 +27,23 @@ from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord
 
 _BATCH: Final = 64
 _BATCH_BYTES: Final = 4 * MAX_RECORD_BYTES
-"""What a batch may come to, or one row before it is refused, or one column of a row group in which
-the file may hold a single value."""
+"""The most bytes of a batch of several rows; also the size up to which a column of a row group, or
+all rows together, may be packed at any ratio."""
 
 _RATIO: Final = 100
-"""A column of a row group may be larger, packed at most so much: text is packed some ten times."""
+"""The highest ratio of compression of a column of a row group that is larger than _BATCH_BYTES;
+that of text is about 10."""
 
 _TOTAL_RATIO: Final = 1000
-"""All rows together may be so many times as large as the file: as much as gzip can pack."""
+"""The highest ratio of all rows to the size of the file: about what gzip can reach."""
 
 _VALUES: Final = 1 << 20
-"""A file may have so many rows, or a column of a row group so many values, or as many as the file
-has bytes: in a few bytes there can be 2**31 of nothing."""
+"""The most rows of a file, and values of a column of a row group, unless the file has more bytes: a
+few bytes can stand for 2**31 nulls."""
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
-    """Yield the rows as JSON objects; behind a fault no more is found."""
+    """Yield the rows as JSON objects; a fault of the file is the last record."""
     if not hasattr(stream, "seek"):
         yield RawRecord.broken("compressed", "Parquet in gzip: it is compressed inside, unpack it")
         return
@@ -59,7 +60,7 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
                 rows += 1
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the place, not of Arrow
+            raise  # a fault of the store, not of the data
         yield RawRecord.broken("not_parquet", " ".join(f"not Parquet, or damaged: {error}".split()))
         return
     if not rows:
@@ -70,10 +71,10 @@ def _batches(stream: BinaryIO, size: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows in batches of at most _BATCH_BYTES, or of one row.
 
     Raises:
-        FormatError: `too_large`, what could fill the memory by itself.
+        FormatError: `too_large`: a part of the file could fill the memory.
     """
     with pq.ParquetFile(stream) as file:
-        # Bytes are left out: they need not be read.
+        # Bytes are left out of the rows, so their columns are not read.
         binary = {field.name for field in file.schema_arrow if _is_binary(field.type)}
         columns = [name for name in file.schema_arrow.names if name not in binary] or None
         if file.metadata.num_rows > max(_VALUES, size):
@@ -94,7 +95,7 @@ def _batches(stream: BinaryIO, size: int) -> Iterator[pa.RecordBatch]:
                 if in_list and largest * column.num_values > _BATCH_BYTES:
                     by_number.add(column.path_in_schema)
             rows.append(max(1, min(_BATCH, _BATCH_BYTES // row)))
-    # A list in one row may name a long value again and again: such values stay in their dictionary.
+    # A list in one row may repeat a long value many times: such values stay in their dictionary.
     with pq.ParquetFile(stream, read_dictionary=sorted(by_number)) as file:
         for number, most in enumerate(rows):
             yield from file.iter_batches(most, row_groups=[number], columns=columns)
@@ -107,7 +108,10 @@ def _is_binary(type_: pa.DataType) -> bool:
 
 
 def _largest_value(column: pq.ColumnChunkMetaData, stream: BinaryIO, size: int) -> int:
-    """What one of a column's values can come to beyond what its pages hold."""
+    """The bytes that one value of a column may need, where the file stores repeated values once.
+
+    0 where each value is stored in full.
+    """
     name, unpacked = column.path_in_schema, column.total_uncompressed_size
     packed = column.total_compressed_size
     if unpacked > max(_BATCH_BYTES, _RATIO * packed):
@@ -124,7 +128,7 @@ def _largest_value(column: pq.ColumnChunkMetaData, stream: BinaryIO, size: int) 
 
 
 def _dictionary_size(column: pq.ColumnChunkMetaData, stream: BinaryIO) -> int:
-    """The bytes of a column's dictionary, as its page says.
+    """The bytes of a column's dictionary, as the header of its page states.
 
     A page begins with a Thrift structure in the compact protocol, whose first two fields are whole
     numbers: the page's type and its size when unpacked.
@@ -145,11 +149,11 @@ def _dictionary_size(column: pq.ColumnChunkMetaData, stream: BinaryIO) -> int:
 
 
 def _records(batch: pa.RecordBatch) -> Iterator[RawRecord]:
-    """Yield the rows of a batch; one with a value that Python does not know fails alone."""
+    """Yield the rows of a batch; a row with a value that Python cannot hold fails alone."""
     if len(batch) > 1 and sum(map(_text_bytes, batch.columns)) <= _BATCH_BYTES:
         try:
             rows = batch.to_pylist(maps_as_pydicts="lossy")
-        except (ValueError, OverflowError):  # a date, or bytes that are not UTF-8: of which row?
+        except (ValueError, OverflowError):  # a date or invalid UTF-8: find the row, one by one
             pass
         else:
             yield from map(_record, rows)
@@ -168,7 +172,7 @@ def _records(batch: pa.RecordBatch) -> Iterator[RawRecord]:
 
 
 def _text_bytes(array: pa.Array) -> int:
-    """The bytes of all strings in an array, as often as they are there."""
+    """The bytes of all strings in an array; a repeated string counts each time."""
     types, type_ = pa.types, array.type
     if types.is_dictionary(type_):
         if not types.is_string(type_.value_type) and not types.is_large_string(type_.value_type):
@@ -198,7 +202,7 @@ def _record(row: dict[str, Any]) -> RawRecord:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it."""
+    """Convert a value to one that JSON has."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):

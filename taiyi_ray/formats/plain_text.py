@@ -1,5 +1,5 @@
-"""Plain text: a file is one document of one passage, in UTF-8, GB18030, or UTF-16 or UTF-32 with
-their marks."""
+"""Plain text: a file is one document of one passage. It is in UTF-8 or GB18030, or in UTF-16 or
+UTF-32 with a byte order mark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENCODINGS: Final = (*MARKS, (codecs.BOM_UTF8, "utf-8-sig"))
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
-    """Yield the whole file as one record; only a file within the limit is held in memory."""
+    """Yield the whole file as one record; a file over the limit is not held in memory."""
     record = whole(stream, "text")
     if not record.data.strip() or record.data in dict(_ENCODINGS):
         record = RawRecord.broken("empty", "the file is empty")
@@ -25,9 +25,9 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
 
 
 def parse(raw: RawRecord) -> Document:
-    """Turn the file into a Document with one passage of the type `text`; its lines end in LF.
+    """Turn the file into a Document with one passage of the type `text`, whose lines end in LF.
 
-    The name of the file is not known here: the caller gives the document its id.
+    The document has no id: the caller, who knows the name of the file, sets it.
     """
     text = _decoded(raw.data).replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:

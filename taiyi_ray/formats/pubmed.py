@@ -3,17 +3,17 @@
 The format is described by NLM's DTDs (https://dtd.nlm.nih.gov/ncbi/pubmed/) and element by element
 at https://www.nlm.nih.gov/bsd/licensee/elements_descriptions.html.
 
-How the text of an element is taken (`_text`). Layout white space (blank, tab, CR, LF) becomes one
-blank; no-break and other Unicode spaces stay. Inline markup vanishes without gluing or breaking
-words: `H<sub>2</sub>O` is H2O, `<i>Bam</i>HI` is BamHI, `<i>p</i>53` is p53. Some publishers lose
-the blank at the border of i, b, u, em or strong: `the<i>TERT</i>gene`. A blank is put back at such
-a border when word characters meet there, the word outside is all lower case and has two letters or
+How `_text` takes the text of an element. Layout white space (blank, tab, CR, LF) becomes one blank;
+no-break and other Unicode spaces stay. Inline markup vanishes without joining or breaking words:
+`H<sub>2</sub>O` is H2O, `<i>Bam</i>HI` is BamHI, `<i>p</i>53` is p53. Some publishers lose the
+blank at the border of i, b, u, em or strong: `the<i>TERT</i>gene`. A blank is put back at such a
+border when word characters meet there, the word outside is all lower case and has two letters or
 more, and the marked text has two characters or more with an upper-case letter, a digit or a blank
-among them. MathML is the text of its tokens, set close (`x=2`) except where a word of two or more
-letters meets another letter; against letters around it, a formula gets a blank.
+among them. MathML becomes the text of its tokens, without blanks (`x=2`) except where a word of two
+or more letters meets another letter. A blank separates a formula from letters around it.
 
-A title that says that there is none (`[Not Available].`, `[In Process Citation]`) is none: the
-title is then the vernacular one.
+A title such as `[Not Available].` or `[In Process Citation]` counts as no title: the vernacular
+title takes its role.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from taiyi_ray.records import Document, passages
 
 _Fields = dict[str, Element]
 
-# PubmedArticle, MedlineCitation (alone, in the older MedlineCitationSet), PubmedBookArticle,
-# BookDocument (alone); the citation in an article is no record of its own.
+# A MedlineCitation is a record only in the older MedlineCitationSet, a BookDocument only where it
+# stands alone: inside an article they are parts of that record.
 _RECORDS: Final = xml_scanner.XmlRecords(
     roots=(b"PubmedArticleSet", b"PubmedBookArticleSet", b"MedlineCitationSet"),
     records=(b"PubmedArticle", b"MedlineCitation", b"PubmedBookArticle", b"BookDocument"),
@@ -49,11 +49,11 @@ _CLOSE: Final = _FONTS | {"sub", "sup"}
 _LAST_WORD = re.compile(r"[^\W_]+\Z")
 _FIRST_WORD = re.compile(r"[^\W_]+")
 _LONGEST_WORD: Final = 64
-"""Characters that are looked at before and behind marked text: of a longer word they decide."""
+"""The most characters before and behind marked text that are looked at; a longer word is cut."""
 
 
 def _text(element: Element | None) -> str:
-    """Return the text of an element as the module's docstring says; empty for None."""
+    """Return the text of an element by the rules in the module's docstring; empty for None."""
     if element is None:
         return ""
     text = _marked_up(element) if len(element) else element.text
@@ -61,7 +61,7 @@ def _text(element: Element | None) -> str:
 
 
 def _marked_up(element: Element) -> str:
-    """Return the text of an element with markup in it, layout white space as it stands."""
+    """Return the text of an element with markup in it, with its layout white space unchanged."""
     parts = [element.text or ""]
     left = parts[0][-_LONGEST_WORD:]
     for child in element:
@@ -82,7 +82,7 @@ def _lost_blanks(name: str, left: str, inner: str, right: str) -> tuple[bool, bo
             left[-1:].isalpha() and not inner[:1].isspace(),
             right[:1].isalpha() and not inner[-1:].isspace(),
         )
-    if name not in _CLOSE:  # not markup of the DTD: nothing says that its text goes on a word
+    if name not in _CLOSE:  # not markup of the DTD: its text need not continue a word
         return bool(inner) or (left[-1:] + right[:1]).isalnum(), bool(inner)
     if name not in _FONTS or len(inner) < 2 or not _is_term(inner):
         return False, False
@@ -93,7 +93,7 @@ def _lost_blanks(name: str, left: str, inner: str, right: str) -> tuple[bool, bo
 
 
 def _is_term(text: str) -> bool:
-    # A long text shows it soon; markup nested in markup must not look at all of it each time.
+    # Only the beginning is looked at: nested markup would otherwise look at a long text many times.
     return any(c.isupper() or c.isdigit() or c.isspace() for c in text[:100])
 
 
@@ -106,7 +106,7 @@ _NO_TITLE = re.compile(r"\[?(not available|in process citation)[.]?\]?[.]?", re.
 
 
 def _title(element: Element | None) -> str:
-    """Return the text of a title; empty for what only says that there is none."""
+    """Return the text of a title; empty if it only says that there is no title."""
     text = _text(element)
     return "" if _NO_TITLE.fullmatch(text) else text
 
@@ -148,7 +148,7 @@ def _date(pub_date: Element | None) -> tuple[str, str]:
 
 
 def _headings(listed: Element | None) -> Headings:
-    """Return the headings of a MeshHeadingList that was left to the XML parser."""
+    """Return the headings of a MeshHeadingList that the XML parser has read."""
     names: list[str] = []
     ids: list[str] = []
     headings = () if listed is None else listed
@@ -180,9 +180,9 @@ def _document(
 
     Args:
         core: MedlineCitation or BookDocument.
-        article: what holds title, abstract and languages: Article, or the BookDocument itself.
-        data: PubmedData or PubmedBookData, where the record has it.
-        headings: what was cut out of the record's MeshHeadingList, None where it was not.
+        article: the element with title, abstract and languages: Article, or the BookDocument.
+        data: PubmedData or PubmedBookData, if the record has it.
+        headings: the headings that were cut out of the record; None if they were not cut out.
     """
     own, fields = _children(core), _children(article)
     document_id, version = _pmid(own.get("PMID"))
@@ -215,7 +215,7 @@ def _document(
 
 
 def _pmid(element: Element | None) -> tuple[str, int | None]:
-    """Return the PMID and its version; a record without the one cannot be told from others."""
+    """Return the PMID and its version; raises FormatError when there is no PMID."""
     pmid = _text(element)
     if element is None or not pmid:
         raise FormatError("no_pmid", "the record has no PMID")
@@ -246,7 +246,7 @@ def _published_in(own: _Fields, fields: _Fields, book: _Fields) -> dict[str, str
 def _article_ids(
     own: _Fields, article: Element, book: Element | None, data: Element | None
 ) -> dict[str, str]:
-    """Return doi, pmc and pii of the article itself; its references have an ArticleIdList too."""
+    """Return doi, pmc, pii and bookaccession of the article itself, not of its references."""
     ids: dict[str, str] = {}
     for listed in (_children(data).get("ArticleIdList"), own.get("ArticleIdList")):
         for id_ in listed if listed is not None else ():
@@ -271,7 +271,7 @@ def _subjects(
         for listed in core.iterchildren("KeywordList")
         for keyword in _texts(listed, "Keyword")
     ]
-    # E-utilities wrote types in capitals for some years.
+    # For some years E-utilities wrote publication types in capitals.
     retracted = "retracted publication" in map(str.lower, types) or any(
         notice.get("RefType") == "RetractionIn" for notice in own.get("CommentsCorrectionsList", ())
     )
@@ -285,9 +285,9 @@ def _subjects(
 
 
 def _element(data: bytes, short: bytes) -> Element:
-    """Parse a record, cut short unless a list that was cut out holds another one of its name."""
+    """Parse a record: the short form, or the whole of it where the short form cannot be parsed."""
     element = xml_elements.parsed(data, short)
-    return element[0] if element.tag in _ROOT_NAMES else element  # wrapped, for the namespaces
+    return element[0] if element.tag in _ROOT_NAMES else element  # wrapped if there are namespaces
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:

@@ -1,9 +1,9 @@
-"""The MeSH headings of a PubMed record read as bytes, as an XML parser's objects are slow to make.
+"""The MeSH headings of a PubMed record, read as bytes because an XML parser makes objects slowly.
 
-A third of a citation is its MeshHeadingList, and most of what stands in there stands in others too:
+A third of a citation is its MeshHeadingList, and most headings repeat from citation to citation:
 Humans, Female, Adult, drug therapy. So the list is cut at the ends of its DescriptorNames and
-QualifierNames, and what a piece comes to is remembered. Like `pubmed_short`, which says what the
-two are worth, this module is here for speed alone.
+QualifierNames, and the result of each piece is cached. This module exists only for speed, like
+`pubmed_short`, whose docstring states what both gain.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Headings(NamedTuple):
 
 SEPARATOR: Final = "; "
 
-# What ends a piece, and what is a piece: as NLM writes it, of printable ASCII and with no blank too
-# many, so that an XML parser would return the same text, but for `&amp;`. A descriptor's piece
-# begins with the end of the heading before.
+# _CUT ends a piece, and _PIECE matches one as NLM writes it: in printable ASCII and without extra
+# blanks, so that an XML parser would return the same text (but for `&amp;`). The piece of a
+# descriptor begins with the end of the heading before it.
 _CUT: Final = b"Name>"
 _END: Final = b"</MeshHeading>"
 _BLANKS: Final = b" \t\r\n"
@@ -35,13 +35,13 @@ _PIECE = re.compile(
     re.ASCII,
 )
 
-# What is remembered stays small whatever is read.
+# These limits keep the cache small, whatever is read.
 _REMEMBERED: Final = 1 << 11
 _LONGEST_LIST: Final = 1 << 15
 
 
 def read(listed: bytes) -> Headings | None:
-    """Read what stands in a MeshHeadingList; None where that takes an XML parser."""
+    """Read the content of a MeshHeadingList; None when only an XML parser can read it."""
     *pieces, behind = (_END + listed).split(_CUT)
     if len(listed) > _LONGEST_LIST or behind.strip(_BLANKS) != _END:
         return None
@@ -55,7 +55,7 @@ def read(listed: bytes) -> Headings | None:
 
 @lru_cache(_REMEMBERED)
 def _added(piece: bytes) -> tuple[str, str]:
-    """Return what a piece adds to the names and to the ids; raises ValueError for an odd one."""
+    """Return what a piece adds to the names and to the ids; raises ValueError for other pieces."""
     found = _PIECE.fullmatch(piece.decode("ascii"))
     if found is None:
         raise ValueError

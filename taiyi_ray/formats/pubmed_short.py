@@ -1,10 +1,10 @@
-"""A PubMed record cut short before an XML parser sees it, as most of it takes none.
+"""A PubMed record is cut short before the XML parser reads it, because most of it is not needed.
 
-What no field of a Document is made of is left out; MeSH headings are read as bytes. Nothing here
-changes a Document: what is out of the ordinary stays as it is.
+Elements that no field of a Document is made from are cut out, and MeSH headings are read as bytes.
+The Document stays the same: an element that is written in an unusual way is not cut.
 
-It is here for speed alone, together with `pubmed_mesh`: without both, reading is 2.4 times as fast
-as pubmed_parser, with the cutting alone 2.6 times, with both 3 times, which must be reached
+This module and `pubmed_mesh` exist only for speed. Without both, reading is 2.4 times as fast as
+pubmed_parser; with the cutting alone 2.6 times; with both 3 times, which is required
 (`make bench-parser`; benchmarks/README.md).
 """
 
@@ -18,34 +18,39 @@ from taiyi_ray.formats.pubmed_mesh import Headings
 
 
 class Short(NamedTuple):
-    """A record cut short; `headings` is what stood in its MeshHeadingList, None where it stays."""
+    """A record that was cut short.
+
+    Attributes:
+        data: the bytes that remain.
+        headings: the headings that were cut out; None if the MeshHeadingList remains.
+    """
 
     data: bytes
     headings: Headings | None = None
 
 
-# A fault in one of these is not noticed, and does no harm. A shorter element (PublicationStatus)
-# would take longer to find than to parse.
+# A fault inside one of these is not noticed, and does no harm. Finding a shorter element (such as
+# PublicationStatus) would take longer than parsing it.
 _UNREAD: Final = (
     *(b"AuthorList", b"ChemicalList", b"GrantList", b"History", b"InvestigatorList"),
     *(b"DateCreated", b"DateCompleted", b"DateRevised", b"Pagination", b"ReferenceList"),
 )
-# These are emptied: where they stand tells whose they are.
+# These are emptied, not removed: their position tells which element they belong to.
 _MESH: Final = b"MeshHeadingList"
 _NOTICES: Final = b"CommentsCorrectionsList"
 
 _NAMES: Final = (*_UNREAD, _MESH, _NOTICES)
-# The look ahead is there for speed alone, as in the scanner.
+# The look-ahead only saves time, as in the scanner.
 _TAG = re.compile(
     rb"<(?=%b)(%b)(?:\s[^<>]*[^<>/])?>"
     % (b"|".join(sorted({name[:4] for name in _NAMES})), b"|".join(_NAMES))
 )
-_OF_RETRACTION = re.compile(rb"RetractionIn|&#")  # or what may be letters of it
+_OF_RETRACTION = re.compile(rb"RetractionIn|&#")  # `&#`: a reference may stand for its letters
 
 
 def shortened(data: bytes) -> Short:
     """Cut a record short."""
-    # Comments, CDATA or instructions may hide tags. A single byte is found far faster than two.
+    # Comments, CDATA or instructions may hide tags. Searching one byte first is far faster.
     if (b"!" in data and b"<!" in data) or (b"?" in data and b"<?" in data):
         return Short(data)
     kept: list[bytes] = []

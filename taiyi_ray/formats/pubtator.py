@@ -5,11 +5,11 @@
     2234245<TAB>0<TAB>17<TAB>Ocular myasthenia<TAB>Disease<TAB>MESH:D009157
     2234245<TAB>CID<TAB>MESH:D010396<TAB>MESH:D009157
 
-The form is that of NCBI's tools (https://www.ncbi.nlm.nih.gov/research/pubtator3/tutorial, Wei et
-al. 2013, doi:10.1093/nar/gkt441). Offsets are half-open, in characters over title, one character
-and abstract; real files hold others too (gold.py). A line of a mention may lack the identifier, or
-have more columns, which are not read. A relation is one of all the mentions of two concepts, which
-it may name otherwise than they do (concepts.py).
+NCBI's tools write this format (https://www.ncbi.nlm.nih.gov/research/pubtator3/tutorial, Wei et al.
+2013, doi:10.1093/nar/gkt441). Offsets are half-open and count the characters of the title, of one
+separator and of the abstract; real files also count in other ways (gold.py). The line of a mention
+may lack the identifier, or have further columns, which are not read. A relation is one between all
+mentions of two concepts. It may name a concept by another identifier than they do (concepts.py).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from taiyi_ray.records import Annotations, Document, Mention, passages
 _TEXT = re.compile(rb"([^|\s]+)\|([a-z])\|")
 _TYPES: Final = {"t": "title", "a": "abstract"}
 
-# The characters that end a line or a column: a blank of the same length keeps the offsets.
+# The characters that end a line or a column. A blank has the same length, so that offsets stay.
 _BREAKS = str.maketrans("\n\r\t", "   ")
 
 
@@ -48,7 +48,7 @@ def recognises(head: bytes) -> bool:
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
-    """Yield the documents: from a title, or a text of another id, to the next one."""
+    """Yield the documents; a document begins with a title, or with a text of another id."""
     record = _Record()
     nothing = True
     for line in lines(stream):
@@ -56,7 +56,7 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
             continue
         nothing = False
         match = _TEXT.match(line) if line is not None else None
-        # Of a line over the limit nothing is known: it is taken for the start of a document.
+        # The content of a line over the limit is unknown: it is taken for the start of a document.
         if line is None or (match and (match[2] == b"t" or match[1] != record.id)):
             yield from record.taken()
             record = _Record(match[1] if match else None)
@@ -119,7 +119,7 @@ def parse(raw: RawRecord) -> Document:
 
 
 def _row(gold: Gold, key: str, row: list[str], document_id: str) -> None:
-    """Add what a line below the texts says."""
+    """Add the annotation of a line below the texts."""
     if row[0].strip() != document_id or len(row) < 4:
         gold.leave_out("lines that are not of the format")
     elif not _is_relation(row[1]):
@@ -133,7 +133,7 @@ def _row(gold: Gold, key: str, row: list[str], document_id: str) -> None:
 
 
 def _is_relation(column: str) -> bool:
-    """Tell the type of a relation from the start of a mention, however wrong this is."""
+    """Whether the second column is the type of a relation, and not an offset, valid or not."""
     try:
         float(column or "0")
     except ValueError:
@@ -145,12 +145,13 @@ def _is_relation(column: str) -> bool:
 
 
 def write(document: Document, annotations: Annotations) -> Written:
-    """Write a document: passages behind the title become one abstract, of the same length."""
+    """Write a document; the passages behind the title become one abstract of the same length."""
     lost: Counter[str] = Counter()
     id_ = re.sub(r"[|\s]", "_", document.document_id or "")
     first = document.passages[:1]
     title = first[0].text if first and first[0].type == "title" else ""
-    # The text behind the title, or all of it, one character behind an empty title.
+    # The abstract is the text behind the title. Without a title it is the whole text, which then
+    # begins one character behind the empty title.
     whole = document.text
     behind = whole[len(title) + 1 :] if title else whole
     shift = 0 if title else 1
@@ -179,7 +180,7 @@ def write(document: Document, annotations: Annotations) -> Written:
 
 
 def _identifier(mention: Mention) -> tuple[str, bool]:
-    """The column of a mention's concept, and whether it is read back as another one."""
+    """The column of a mention's concept, and whether reading it gives another concept."""
     written = identifier_of(mention.concept).translate(_BREAKS) if mention.concept else "-"
     return written, concept_of(written) != mention.concept
 

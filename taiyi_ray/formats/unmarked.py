@@ -1,7 +1,7 @@
-"""The bytes of a source as UTF-8, without the byte order mark that it may begin with.
+"""The bytes of a source as UTF-8, without a byte order mark at its beginning.
 
-Windows programs write such marks, and UTF-16 with them. XML and plain text know more encodings and
-find out by themselves (xml_scanner.py, plain_text.py).
+Windows programs write such marks, and UTF-16 with them. The readers of XML and of plain text
+recognise more encodings by themselves (xml_scanner.py, plain_text.py).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""The marks of encodings other than UTF-8, a longer one before one that it begins with."""
+"""The marks of encodings other than UTF-8. A mark stands before the marks that it begins with."""
 
 INVALID: Final = "taiyi_ray.invalid"
-"""How to decode bytes that their encoding does not know: as a lone surrogate, which is not valid in
-the UTF-8 that a parser sees, so that it fails the record it is in and no other."""
+"""The error handler that decodes bytes which are invalid in their encoding to a lone surrogate. A
+parser refuses this in UTF-8, so that only the record with these bytes fails."""
 
 codecs.register_error(INVALID, lambda error: ("\udcff", getattr(error, "end", 0)))
 
@@ -36,7 +36,7 @@ class _Unmarked:
         self._decode: Callable[[bytes, bool], str] | None = None
 
     def read(self, size: int = -1) -> bytes:
-        """Return some of the data, at its end nothing; all of it without a size."""
+        """Return some of the data, empty at its end; without a size, all of the data."""
         if size < 0:
             return b"".join(iter(lambda: self.read(_CHUNK), b""))
         if self._ready is None:
@@ -52,7 +52,7 @@ class _Unmarked:
         return data
 
     def _begun(self) -> bytes:
-        """The first bytes, without a mark; what it says decides how the rest is read."""
+        """Read the first bytes and remove the mark, which decides how the rest is decoded."""
         head = b""
         while len(head) < _LONGEST and (more := self._stream.read(_LONGEST - len(head))):
             head += more
@@ -64,10 +64,10 @@ class _Unmarked:
 
 
 def unmarked(source: BinaryIO) -> BinaryIO:
-    """The stream in UTF-8 and without its mark, to be read from its beginning to its end."""
+    """The stream in UTF-8 and without its mark; it can only be read from beginning to end."""
     return cast(BinaryIO, _Unmarked(source))
 
 
 def unmarked_bytes(data: bytes) -> bytes:
-    """The same of data that is here as a whole."""
+    """The data in UTF-8 and without its mark."""
     return unmarked(io.BytesIO(data)).read()

@@ -1,4 +1,4 @@
-"""A record of XML as an element, and what PubMed, BioC and JATS share in taking text out of it."""
+"""Parsing one record of XML, and taking text from its elements: shared by PubMed, BioC and JATS."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ _LAYOUT = re.compile("[ \t\r\n]+")
 
 
 def parsed(data: bytes, quick: bytes | None = None) -> Element:
-    """Parse the bytes of one record, without entities and without a look at any other place.
+    """Parse the bytes of one record, without resolving entities or loading any other file.
 
-    Below a root in a namespace, namespaces are taken off the names of all elements.
+    If the root is in a namespace, the names of all elements lose their namespaces.
 
     Args:
         data: the record, in UTF-8.
-        quick: the record without what is not read, which is parsed instead if it can be.
+        quick: the record without the parts that nobody reads. It is parsed in place of `data`,
+            unless it is not well-formed.
 
     Raises:
         FormatError: `encoding` or `malformed`.
     """
     try:
-        data.isascii() or data.decode("utf-8")  # libxml2 would go on with replacement characters
+        data.isascii() or data.decode("utf-8")  # libxml2 would insert replacement characters
         element = _either(quick or data, data)
     except UnicodeDecodeError as error:
         message = f"bytes that are not valid in the file's encoding: {error.reason}"
@@ -60,22 +61,22 @@ def _either(quick: bytes, data: bytes) -> Element:
 
 
 def local_name(element: Element) -> str:
-    """The name of an element without its namespace; FormatError for an undefined entity."""
+    """The name of an element without its namespace; raises FormatError for an undefined entity."""
     if not isinstance(element.tag, str):
         raise FormatError("malformed", f"an entity that is not defined: {element.text}")
     return element.tag.rpartition("}")[2]
 
 
 def tidy(text: str) -> str:
-    """Make layout white space one blank, and none at the ends."""
-    # Looked for one by one: far faster than a regular expression in a text that is tidy.
+    """Replace each run of layout white space by one blank, and remove it at the ends."""
+    # Most texts are tidy: these four searches are far faster than a regular expression.
     if "\n" in text or "\t" in text or "\r" in text or "  " in text:
         text = _LAYOUT.sub(" ", text)
     return text.strip(" ")
 
 
 def formula(math: Element) -> str:
-    """Return the text of a MathML element: its tokens, with blanks only to keep words apart."""
+    """Return the text of a MathML element: its tokens, with blanks only between words."""
     tokens: list[str] = []
     previous = ""
     for token in _tokens(math):
@@ -87,7 +88,7 @@ def formula(math: Element) -> str:
 
 
 def _tokens(math: Element) -> Iterator[str]:
-    """Yield the texts in a MathML element in order, without copies in another notation."""
+    """Yield the texts in a MathML element in order, without its annotations in other notations."""
     walk = etree.iterwalk(math, events=("start", "end"))
     for event, element in walk:
         text = element.text if event == "start" else element.tail

@@ -1,8 +1,9 @@
 """Finding the records in XML (PubMed, BioC, JATS), byte by byte and in constant memory.
 
-The scanner looks only for the tags of records and of their root; comments, CDATA and processing
-instructions are passed over. Every decision is taken with `_AHEAD` bytes in view (or the end of the
-data), and looks no farther: so records do not depend on how the data arrives.
+The scanner looks only for the tags of records and of their root, and skips comments, CDATA and
+processing instructions. It makes every decision with the same number of bytes in view, `_AHEAD` (or
+all up to the end of the data): so the records do not depend on the sizes of the chunks that are
+read.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def _foreign_encoding(head: bytes) -> str | None:
     try:
         codec = codecs.lookup(name).name
         if "<".encode(name) != b"<":
-            return None  # declares UTF-16 or the like in plain ASCII letters: cannot be true
+            return None  # a declaration in ASCII that names UTF-16 or the like cannot be true
         if _PROBE.encode("ascii").decode(name) != _PROBE:
-            raise LookupError  # ASCII in disguise: UTF-7, HZ, Python's own escapes
+            raise LookupError  # ASCII signs mean something else: UTF-7, HZ, Python's own escapes
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError):
         message = f"the XML declaration names the encoding {name!r}, which cannot be read"
@@ -59,7 +60,11 @@ def _foreign_encoding(head: bytes) -> str | None:
 
 
 def _utf8_chunks(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the data as UTF-8, in chunks that are not empty; never raises on their content."""
+    """Yield the data as UTF-8, in chunks that are not empty.
+
+    Raises:
+        FormatError: the data declares an encoding that cannot be read. Invalid bytes do not raise.
+    """
     chunk = _read(stream, max(_CHUNK, 200))
     encoding = _foreign_encoding(chunk)
     decode: Callable[[bytes], str] | None = None
@@ -85,8 +90,7 @@ _REST = rb"""((?:[^<>"']{1,500}+|"[^"<]{0,500}+"|'[^'<]{0,500}+'){0,100}+>)"""
 def _marks(names: Iterable[bytes]) -> re.Pattern[bytes]:
     """Match the tags of these names, and what may hide such tags: comments, CDATA, instructions.
 
-    The look ahead is there for speed alone: it turns nearly every other tag down at its first
-    letters.
+    The look-ahead only saves time: it rejects nearly every other tag at its first letters.
     """
     tag = rb"(/?)(%b)(?=[\s/>])%b?" % (b"|".join(sorted(names)), _REST)
     starts = b"|".join(sorted({name[:6] for name in names}))
@@ -103,16 +107,17 @@ _PROLOG = re.compile(rb"%b(?:%b)?+%b<([^\s<>/!?]+)%b" % (_MISC, _DOCTYPE, _MISC,
 
 
 class XmlRecords:
-    """Which elements of a format are its records, and which hold them.
+    """The elements of a format that are records, and those that hold records.
 
     Attributes:
-        roots: elements that hold records; a record may also be a root itself.
-        records: the records.
-        outer: those records in which others of `records` may stand, and then are no records.
-        deletions: elements that hold the ids of withdrawn records; each PMID there is a record of
-            the kind `delete`.
+        roots: names of the elements that hold records; a record may also be the root itself.
+        records: names of the elements that are records.
+        outer: the records that may contain elements named in `records`; inside them these are no
+            records.
+        deletions: names of the elements that hold the ids of withdrawn records; each PMID in them
+            is a record of the kind `delete`.
         expected: the root that messages name.
-        fault: what a file with another root is called.
+        fault: the short name of the fault of a file with another root.
     """
 
     def __init__(
@@ -133,7 +138,7 @@ class XmlRecords:
         self.marks_and_deleted = _marks(self.roots | self.records | self.deletions | {_DELETED})
 
     def marks(self, record: bytes | None = None) -> re.Pattern[bytes]:
-        """Match the tags that matter between records, or inside one of this name."""
+        """Match the tags that matter between records, or inside a record of this name."""
         return self._marks_in_outer if record in self.outer else self._marks
 
     def recognises(self, head: bytes) -> bool:
@@ -147,15 +152,15 @@ class XmlRecords:
 
 
 class _Scanner:
-    """The bytes in view, and the walk over them.
+    """A walk over the bytes of a source, of which it keeps a view.
 
     Attributes:
-        of: the elements that are looked for.
-        data: the bytes in view, from the start of the record that is being taken.
-        at: where to look next.
-        begin: where the record that is being taken starts; None outside one.
-        oversize: the record grew too large and its beginning was forgotten.
-        ended: `data` reaches to the end of the source.
+        of: the elements to look for.
+        data: the bytes in view, from the start of the current record.
+        at: the offset in `data` of the next search.
+        begin: the offset in `data` where the current record starts; None outside a record.
+        oversize: whether the current record grew too large, so that its beginning was dropped.
+        ended: whether `data` reaches the end of the source.
     """
 
     def __init__(self, chunks: Iterator[bytes], of: XmlRecords) -> None:
@@ -192,7 +197,7 @@ class _Scanner:
             first = False
 
     def _no_root(self, name: bytes, first: bool) -> Iterator[RawRecord]:
-        """Yield what is wrong where a root element was expected, if anything is."""
+        """Yield the fault, if there is one, where a root element was expected."""
         misc = _MISC_ONLY.match(self.data, self.at, self.at + _AHEAD)
         start = misc.end() if misc else self.at
         only_misc = self.ended and start == len(self.data)
@@ -244,7 +249,7 @@ class _Scanner:
     def _record(
         self, start: re.Match[bytes], marks: re.Pattern[bytes], wrap: tuple[bytes, bytes]
     ) -> RawRecord:
-        """Take the record that starts here, up to its end tag or what shows that it has none."""
+        """Return the record of a start tag, or the fault that ends it."""
         name = start[2]
         self.begin, self.oversize = start.start(), False
         empty = (start[3] or b"").endswith(b"/>")
@@ -262,7 +267,7 @@ class _Scanner:
         return RawRecord(kind, wrap[0] + data + wrap[1] if wrap[0] else data)
 
     def _to_end(self, name: bytes, marks: re.Pattern[bytes]) -> RawRecord | None:
-        """Step behind the end tag; or to what shows that it is missing, and return the fault."""
+        """Step behind the end tag, or to a tag that shows that it is missing; return the fault."""
         while (mark := self._next(marks)) is not None:
             closing, other = mark[1], mark[2]
             if closing and other == name:
@@ -309,7 +314,7 @@ class _Scanner:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Take in a chunk; forget what was passed, and a record that is too large already."""
+        """Read a chunk; drop the bytes that were passed, and those of a too large record."""
         if self.begin is not None and self.at - self.begin > MAX_RECORD_BYTES:
             self.begin, self.oversize = None, True
         keep = self.at if self.begin is None else self.begin
@@ -324,8 +329,8 @@ class _Scanner:
 def scan(stream: BinaryIO, of: XmlRecords) -> Iterator[RawRecord]:
     """Yield the records of an XML file; their kinds are the names of their elements, or `delete`.
 
-    Where the root element declares namespaces, a record comes wrapped in that root. Never raises on
-    any bytes, only what `stream.read` raises.
+    If the root element declares namespaces, each record is wrapped in that root. No bytes make this
+    raise an error; errors of `stream.read` are passed on.
     """
     try:
         yield from _Scanner(_utf8_chunks(stream), of).records()
