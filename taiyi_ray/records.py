@@ -49,6 +49,7 @@ class Passage:
 
     @property
     def end(self) -> int:
+        """The offset behind its last character."""
         return self.offset + len(self.text)
 
 
@@ -76,7 +77,11 @@ class Failure:
 
 @dataclass(slots=True)
 class Span:
-    """A half-open range of code points of the document's text: `end` is not part of it."""
+    """A part of a discontinuous mention.
+
+    Attributes:
+        start, end: half-open code-point offsets in the document's text.
+    """
 
     start: int
     end: int
@@ -186,7 +191,13 @@ class Event:
 
 @dataclass(slots=True)
 class Label:
-    """A class that a task gave to the document."""
+    """A class that a task gave to the document.
+
+    Attributes:
+        task: the task: `tc`, `similarity`, `entailment`, `qa`, or `qa:NAME` of a given question.
+        label: the class.
+        score: the confidence of the annotator, if known.
+    """
 
     task: str
     label: str
@@ -195,7 +206,12 @@ class Label:
 
 @dataclass(slots=True)
 class Text:
-    """A text that a task wrote about the document: a translation, a title, a summary."""
+    """A text that a task wrote about the document: a translation, a title, a summary.
+
+    Attributes:
+        task: the task, with its part: `mt:zh`, `title`, `summary`, `report:SECTION`, `qa:NAME`, ...
+        text: the text.
+    """
 
     task: str
     text: str
@@ -234,7 +250,15 @@ class Answer:
 
 @dataclass(slots=True)
 class Annotations:
-    """All annotations of one document, by a model or by the source (gold)."""
+    """All annotations of one document, by a model or by the source (gold).
+
+    Attributes:
+        mentions: one entry for each occurrence; relations and events refer to their ids.
+        relations: the relations between mentions.
+        events: the events.
+        labels: the classes of the document.
+        texts: the texts written about the document.
+    """
 
     mentions: list[Mention] = field(default_factory=list)
     relations: list[Relation] = field(default_factory=list)

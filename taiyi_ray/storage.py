@@ -183,6 +183,7 @@ def _stored(path: str, info: dict[str, object]) -> Stored:
 
 
 def join(place: str, *parts: str) -> str:
+    """Return the address of something below a folder."""
     return "/".join([place.rstrip("/"), *parts])
 
 
@@ -414,11 +415,13 @@ def _local_files(root: str) -> Iterator[str]:
 
 
 def is_folder(path: str) -> bool:
+    """Whether a folder has this address; on S3 a prefix of keys counts as one."""
     filesystem, inner = _open_place(path)
     return _access(path, "read", lambda: bool(filesystem.isdir(inner)))
 
 
 def exists(path: str) -> bool:
+    """Whether an object or a folder has this address."""
     filesystem, inner = _open_place(path)
     return _access(path, "read", lambda: bool(filesystem.exists(inner)))
 

@@ -41,6 +41,7 @@ class RawRecord:
 
     @classmethod
     def broken(cls, fault: str, message: str) -> RawRecord:
+        """Make the record of a fault."""
         return cls("fault", brief(message).encode(), fault)
 
     @property

@@ -1,5 +1,7 @@
-"""Plain text: a file is one document of one passage. It is in UTF-8 or GB18030, or in UTF-16 or
-UTF-32 with a byte order mark."""
+"""Plain text: a file is one document of one passage.
+
+It is in UTF-8 or GB18030, or in UTF-16 or UTF-32 with a byte order mark.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,12 @@ from typing import Final, NamedTuple
 
 
 class Headings(NamedTuple):
-    """MeSH headings as MEDLINE writes them (`Hypertension/*drug therapy`), and their ids."""
+    """The MeSH headings of a record.
+
+    Attributes:
+        names: the headings as MEDLINE writes them (`Hypertension/*drug therapy`), joined.
+        ids: the identifiers of their descriptors, joined.
+    """
 
     names: str = ""
     ids: str = ""
