@@ -159,7 +159,7 @@ def raw_records(
     """Yield the raw records of an open source.
 
     A fault that ends the scan is the last record. Where compressed data is damaged or ends early,
-    that record has the fault `truncated`, and takes the place of the one that was cut off.
+    that record has the fault `truncated`, and replaces the record that was cut off.
 
     Args:
         stream: the open source; a `.gz` is uncompressed on the way.

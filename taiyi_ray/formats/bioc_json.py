@@ -109,7 +109,7 @@ class _Scanner:
     # --------------------------------------------------------------------------------- structure
 
     def _is_inner(self, mark: bytes) -> bool:
-        """Handle a mark that is deep inside a record, as nearly all are; return whether it is."""
+        """Handle a mark deep inside a record, as nearly all are; return False if it is another."""
         if self._base is None or self._damaged or self._deeper or len(self._open) < self._base + 3:
             return False
         kind, last = mark[0], self._open[-1]
