@@ -1,8 +1,8 @@
 """Split a list in an answer into its items, in the answer form or as chats write lists.
 
 The form separates items by `;` and puts pairs in brackets. Free answers use other separators, too,
-which may also be part of an item (`2,4-D`, `甲、乙型肝炎`). Such a sign separates items only if the
-pieces between the signs, and not the whole, occur in the document's text or name a label.
+which may also be part of an item (`2,4-D`, `甲、乙型肝炎`). What occurs in the document's text, or
+names a label, decides whether such a sign separates items.
 """
 
 from __future__ import annotations
