@@ -5,7 +5,8 @@ Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruct
     en    Result: Treatment                    several: Result: Treatment; Prevention
     zh    上述文本被分类为：治疗                 several: 上述文本被分类为：治疗; 预防
 
-Where several labels may be true, none may be: then the answer is ours, `Result: none`, `无`.
+Where several labels may be true, perhaps none is. Taiyi shows no answer for that; ours is
+`Result: none` or `上述文本被分类为：无`.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ class Options(TaskOptions):
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """One question for each language; where several labels may be true, for each window as well.
+    """Make one question for each language, about its first window or about each.
 
-    One label is asked for about the first window: what a long document is, its beginning tells.
+    When only one label may be true, the first window is enough: the beginning of a long document
+    tells what it is. When several may be true, each window gets a question.
     """
     options: Options = assignment.options
     return [

@@ -1,4 +1,4 @@
-"""Named entity recognition: which mentions of the asked types stand in the text.
+"""Named entity recognition: the mentions of the asked types in the text.
 
 Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples):
 
@@ -8,8 +8,8 @@ Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruct
     one type, en         Here are the disease entities mentioned in the text: breast cancer
     one type, zh         上述文本中包含的疾病实体为：乳腺癌
 
-Types without a mention are left out; Taiyi shows no answer for nothing at all: ours is `none`,
-`无`.
+Types without a mention are left out. Taiyi shows no answer for a text without any mention; ours is
+`none` or `无`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _grammar(types: Sequence[Term], text: str, language: str) -> str:
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """The questions for each language and window, on all types together or on each."""
+    """Make the questions for each language and window, about all types together or about each."""
     options: Options = assignment.options
     groups = [options.types] if options.ask == "together" else [(t,) for t in options.types]
     return [
@@ -125,7 +125,7 @@ def parse(
 def target(question: Question, gold: Annotations) -> str:
     """The answer that names the gold mentions of the window, in text order.
 
-    One that goes on in the next line is written as running text. A gold mention that holds a
+    A mention with a line end in it is written as running text. A gold mention that holds a
     separator cannot be written and is left out.
     """
     items = []
@@ -148,7 +148,10 @@ def target(question: Question, gold: Annotations) -> str:
 
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
-    """Exact match of (type, start, end); a mention that was not located is wrong."""
+    """Exact match of (type, start, end, text).
+
+    So a predicted mention without offsets can only match a gold mention without offsets.
+    """
     mine = [(m.type, m.start, m.end, m.text) for m in predicted.mentions]
     return Counts.of(mine, [(m.type, m.start, m.end, m.text) for m in gold.mentions])
 
