@@ -40,12 +40,24 @@ class Counters:
                 self._metrics[name] = Gauge(name, meaning, keys)
 
     def add(self, name: str, number: float = 1, **tags: str) -> None:
-        """Raise a counter by `number`."""
+        """Add `number` to a counter.
+
+        Args:
+            name: the name of the metric.
+            number: how much is added.
+            tags: the values of its tags.
+        """
         if number:  # Ray refuses to add nothing
             self._metrics[name].inc(number, tags=tags)
 
     def observe(self, name: str, seconds: float, **tags: str) -> None:
-        """Add an observation to a histogram."""
+        """Add an observation to a histogram.
+
+        Args:
+            name: the name of the metric.
+            seconds: the observation.
+            tags: the values of its tags.
+        """
         self._metrics[name].observe(seconds, tags=tags)
 
     def state(self, name: str, number: float) -> None:

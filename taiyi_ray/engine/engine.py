@@ -58,10 +58,6 @@ class Completion:
 class Engine(Protocol):
     """Answers questions.
 
-    `complete` raises QuestionError when it cannot answer this question. When it cannot answer any
-    question any more, our own engines raise EngineDied, and the client of a server raises
-    ServerGone or ConfigError. When `complete` is cancelled, the engine stops the answer as well.
-
     Attributes:
         context_limit: the most tokens of a prompt and its answer together.
         most_in_flight: how many documents the engine works on at once.
@@ -70,11 +66,28 @@ class Engine(Protocol):
     context_limit: int
     most_in_flight: int
 
-    def prompt(self, question: Question) -> Prompt: ...
+    def prompt(self, question: Question) -> Prompt:
+        """Make the prompt of a question; threads may call this at the same time."""
+        ...
 
-    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion: ...
+    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
+        """Answer a question. When this call is cancelled, the engine stops the answer as well.
 
-    def close(self) -> None: ...
+        Args:
+            question: the question.
+            prompt: what `prompt` made of the question.
+            max_tokens: the most tokens of the answer.
+
+        Raises:
+            QuestionError: the engine cannot answer this question.
+            EngineDied: an engine of ours cannot answer any question any more.
+            ServerGone, ConfigError: a server does not answer any question any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the engine."""
+        ...
 
 
 class SharedEngine(Engine, Protocol):

@@ -93,6 +93,11 @@ def questions(
 ) -> list[Question]:
     """Ask the questions of the run, or the document's own, about each language and window.
 
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+
     Raises:
         NotApplicable: the run has no questions and the document has none either, or the document
             has no choices or no text.
@@ -177,7 +182,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read a free answer as a text, and a verdict or the letter of a choice as a label."""
+    """Read a free answer as a text, and a verdict or the letter of a choice as a label.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     if not question.types:
         return texts.parse(text, question, document, cut=cut, scores=scores)
     lettered = all(len(term.en) == 1 for term in question.types)

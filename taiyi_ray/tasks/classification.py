@@ -45,6 +45,11 @@ def questions(
 
     When only one label may be true, the first window is enough: the beginning of a long document
     tells what it is. When several may be true, each window gets a question.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
     """
     options: Options = assignment.options
     return [
@@ -70,7 +75,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the labels behind `Result:`."""
+    """Read the labels behind `Result:`.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     return labels.parse(text, question, _HEAD[question.language], cut=cut, scores=scores)
 
 

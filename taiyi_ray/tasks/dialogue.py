@@ -33,6 +33,11 @@ def questions(
 ) -> list[Question]:
     """Make one question: what the doctor says next. With a limit, it shows only the last turns.
 
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+
     Raises:
         NotApplicable: the document has no turns, the last turn is the doctor's, or its language is
             neither English nor Chinese.

@@ -115,7 +115,13 @@ def _grammar(types: Sequence[EventType], text: str, language: str) -> str:
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """Make one question for each language and window, about all types of events together."""
+    """Make one question for each language and window, about all types of events together.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     types: tuple[EventType, ...] = assignment.options.types
     return [
         assignment.ask(
@@ -137,7 +143,12 @@ _BETWEEN_EVENTS = re.compile(rf"[{re.escape(_CLOSING)}]\s*[;；]\s*[{re.escape(_
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """An event as an answer names it: pieces of the answer, each with its role or the trigger."""
+    """An event as an answer names it.
+
+    Attributes:
+        type: the type of the event.
+        slots: pieces of the answer, each with the role or trigger that it is, in order.
+    """
 
     type: EventType
     slots: list[tuple[Term, Piece]]
@@ -229,6 +240,13 @@ def parse(
 
     A surface may occur often, but an event happens once. So of all occurrences of the trigger, the
     one with the nearest arguments is taken, and the occurrence of each argument nearest to it.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
     """
     if cut:
         text = lines.whole(text, *("\n" if question.language == "zh" else ")）"))

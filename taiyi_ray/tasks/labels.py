@@ -110,7 +110,13 @@ def _parts(answer: Piece, is_label: items.Stands, end: int | None) -> Iterator[P
 
 
 def target(question: Question, gold: Annotations, head: str) -> str:
-    """The answer that names the gold labels that were asked about, in the order of the question."""
+    """The answer that names the gold labels that were asked about, in the order of the question.
+
+    Args:
+        question: the question.
+        gold: the gold annotations.
+        head: what the answer begins with; it may be empty.
+    """
     true = {label.label for label in gold.labels if label.task == question.key}
     named = [t.label(question.language) for t in question.types if t.name in true]
     return head + ("; ".join(named) or lines.NONE[question.language])

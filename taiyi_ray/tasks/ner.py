@@ -76,7 +76,13 @@ def _grammar(types: Sequence[Term], text: str, language: str) -> str:
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """Make the questions for each language and window, about all types together or about each."""
+    """Make the questions for each language and window, about all types together or about each.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     options: Options = assignment.options
     groups = [options.types] if options.ask == "together" else [(t,) for t in options.types]
     return [
@@ -96,7 +102,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the lines of the answer and locate every mention wherever it occurs in the window."""
+    """Read the lines of the answer and locate every mention wherever it occurs in the window.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     language = question.language
     labels = [term.label(language) for term in question.types]
     lists, problem = lines.read(text, labels, heads(question.types, language))

@@ -61,6 +61,11 @@ def questions(
 
     With a limit, the question shows at most half of `limit` characters of each text.
 
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+
     Raises:
         NotApplicable: there are not two texts, or one is neither English nor Chinese.
     """
@@ -97,7 +102,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the label."""
+    """Read the label.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     return labels.parse(text, question, "", cut=cut, scores=scores)
 
 

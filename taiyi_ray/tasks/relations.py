@@ -61,7 +61,13 @@ def _grammar(types: Sequence[Term], text: str, language: str) -> str:
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """Make one question for each language and window, about all relations together."""
+    """Make one question for each language and window, about all relations together.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     types = assignment.options.relations
     return [
         assignment.ask(
@@ -82,6 +88,13 @@ def parse(
     """Read the pairs; heads and tails become mentions without a type.
 
     A head or tail becomes one mention for each of its occurrences in the window.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
     """
     labels = [term.label(question.language) for term in question.types]
     if cut:

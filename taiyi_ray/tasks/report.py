@@ -61,6 +61,11 @@ def questions(
     """Make one question for each language and window, about all sections.
 
     The turns of a dialogue are shown with the names of their speakers.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
     """
     sections = assignment.options.sections
     return [
@@ -97,7 +102,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the sections; a line without a known head belongs to the section above it."""
+    """Read the sections; a line without a known head belongs to the section above it.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     written: dict[str, list[str]] = {}
     problem = None if text.strip() else "empty"
     current: list[str] | None = None

@@ -96,7 +96,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What an answer says; `problem` is its fault, if any: `invalid`, `not_in_text`, `empty`."""
+    """What an answer says.
+
+    Attributes:
+        annotations: the annotations that the answer states.
+        problem: the fault of the answer, if any: `invalid`, `not_in_text` or `empty`.
+    """
 
     annotations: Annotations
     problem: str | None = None
@@ -104,7 +109,13 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """True positives, false positives and false negatives of one document."""
+    """Counts of predicted annotations against the gold ones.
+
+    Attributes:
+        tp: true positives.
+        fp: false positives.
+        fn: false negatives.
+    """
 
     tp: int
     fp: int
@@ -281,7 +292,13 @@ _SENTENCE_END = re.compile(
 
 
 def language_spans(document: Document, language: str, without: Collection[str] = ()) -> list[Span]:
-    """The spans of all passages in a language, except passages of the types in `without`."""
+    """The spans of all passages in a language, except passages of the types in `without`.
+
+    Args:
+        document: the document.
+        language: the language of the passages.
+        without: types of passages that are left out.
+    """
     return [
         Span(p.offset, p.end)
         for p in document.passages

@@ -25,7 +25,13 @@ def wordings(name: str, language: str) -> tuple[str, ...]:
 
 
 def digest(name: str, language: str, wording: int) -> str:
-    """16 hexadecimal digits of the SHA-256 of a wording, counted from 1."""
+    """16 hexadecimal digits of the SHA-256 of a wording, counted from 1.
+
+    Args:
+        name: the name and version of the template (`ner.v2`).
+        language: the language of the wording.
+        wording: the number of the wording, counted from 1.
+    """
     return hashlib.sha256(wordings(name, language)[wording - 1].encode()).hexdigest()[:16]
 
 

@@ -15,7 +15,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the whole answer, without white space at its ends; a cut answer as far as it goes."""
+    """Read the whole answer, without white space at its ends; a cut answer as far as it goes.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     written = text.strip()
     if not written:
         return Parsed(Annotations(), "empty")

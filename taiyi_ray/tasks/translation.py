@@ -29,7 +29,13 @@ class Options(TaskOptions):
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """Make one question for each window in a language that is translated."""
+    """Make one question for each window in a language that is translated.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     to = assignment.options.to
     return [
         assignment.ask(language, window, part=_OTHER[language])

@@ -25,7 +25,13 @@ class SummaryOptions(TaskOptions):
 def title_questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """Make one question for each language, about its first window and without the given title."""
+    """Make one question for each language, about its first window and without the given title.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     return [
         assignment.ask(language, window)
         for language, window in shown(document, limit, without=_TITLE, first=True)
@@ -35,7 +41,13 @@ def title_questions(
 def summary_questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """Make one question for each language and window."""
+    """Make one question for each language and window.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     sentences = assignment.options.sentences
     return [
         assignment.ask(language, window, sentences=sentences)
