@@ -72,7 +72,8 @@ class Annotated:
         annotations: what the answers say, merged over all questions.
         answers: every answer, with those that were asked for again.
         status: `ok`; `partial` when some questions failed; `failed` when no question gave anything.
-        errors: why questions failed, and why tasks did not apply.
+            A document that was read with another status keeps that one.
+        errors: faults of the document and of its questions, and why tasks did not apply.
     """
 
     document: Document

@@ -42,7 +42,7 @@ GPUS: dict[str, Gpu] = {
     "H100": Gpu(80e9, 3350e9, 989e12, "NVIDIA H100 data sheet (SXM)"),
     "H200": Gpu(141e9, 4800e9, 989e12, "NVIDIA H200 data sheet"),
 }
-"""GPUs by the names that Ray gives them. The numbers are peaks, which no engine reaches in full."""
+"""GPUs by the names that Ray gives them. The numbers are peaks; engines get only part of them."""
 
 _UTILISATION = 0.92  # vLLM's default of gpu_memory_utilization
 

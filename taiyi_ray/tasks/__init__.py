@@ -114,7 +114,7 @@ def assigned(
     given = read_file(config.task_file) if config.task_file else {}
     for name, options in (more or {}).items():
         given[name] = {**given.get(name, {}), **options}
-    select(list(given))  # an unknown name is a slip even where --tasks leaves it out
+    select(list(given))  # an unknown task is an error even when --tasks leaves it out
     names = config.tasks or list(given) or DEFAULT_TASKS
     place = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
     asked = with_shortcuts(names, given, config.types, config.relations, config.ask)

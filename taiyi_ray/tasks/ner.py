@@ -150,7 +150,8 @@ def target(question: Question, gold: Annotations) -> str:
             if m.type == term.name and m.start is not None and m.end is not None
             if question.window.holds(m.start, m.end)
             for text in [running(m.text)]
-            if text == m.text or text in question.window.running.text  # not over rows of a table
+            # A mention over rows of a table does not occur in the running text: it is left out.
+            if text == m.text or text in question.window.running.text
         )
         items.append("; ".join(dict.fromkeys(text for _, text in inside if lines.writable(text))))
     return lines.write(
