@@ -132,7 +132,8 @@ class Read(Protocol):
     """Reads an answer; never raises.
 
     When `cut` is true, the answer stopped too early, and a last item that may be unfinished is
-    dropped. With `scores`, the annotations say how sure the model was of each.
+    dropped; free text is kept. With `scores`, mentions, relations and labels say how sure the model
+    was of them.
     """
 
     def __call__(
@@ -417,7 +418,8 @@ def locator(question: Question) -> Locator:
 def finder(question: Question) -> tuple[Callable[[str], tuple[list[Span], Grounded]], items.Stands]:
     """Return a function that finds the spans of a surface, and one that says whether it has any.
 
-    The first keeps its results, so each surface is searched once.
+    The first keeps its results, so each surface is searched once. Under a grammar the second says
+    yes to every surface.
     """
     find = cache(locator(question).find)
     if question.grammar is not None:
