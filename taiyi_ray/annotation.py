@@ -1,6 +1,7 @@
-"""Documents + tasks + an engine -> annotated documents, in asyncio and without Ray.
+"""Annotate documents: ask an engine the questions of the tasks and read its answers.
 
-The corpus job, the endpoint and the evaluation all annotate through this module.
+The module uses asyncio and not Ray. The corpus job, the endpoint, the evaluation and the Python API
+all annotate through it.
 """
 
 from __future__ import annotations
@@ -40,29 +41,40 @@ from taiyi_ray.tasks.task import LANGUAGES, Assignment, NotApplicable, Parsed, Q
 _log = logging.getLogger(__name__)
 
 SECOND_CHANCE = 2
-"""An answer that was cut is asked for once more, with so many times the tokens."""
+"""An answer that met its token limit is asked for again once, with this many times the tokens."""
 
 _Asked = tuple[Task, Question, Prompt]
 
 _SHARE, _LEAST_SHARE = 1 / 4, 16
-"""One document has at most this part of the questions that an engine answers at once, and so many
-in any case: a question on each of a dozen types shares its text with the others."""
+"""One document may have this share of an engine's slots in use, but always at least `_LEAST_SHARE`:
+the questions on a dozen types share the text of the document, so they should run together."""
 
 _SMALLEST_WINDOW = 64
 _LONGEST_TOKEN = 32
-"""A window of more characters a token than that is not tried: of usual text a token holds four."""
+"""The first window that is tried has at most this many characters for each token that is available.
+In usual text a token holds about four."""
 
 _CUT = {"length": "cut_off", "repetition": "repetition"}
 
 _INSTRUCTION = 1000
-"""Characters, more or less, of an instruction around a document's own question."""
+"""An estimate: characters of the instruction around a question that the document itself asks."""
 _CHARACTERS_A_TOKEN = {"en": 3, "zh": 1}
-"""The fewest that are usual; prompts are measured by it where none is made."""
+"""The fewest characters that a token usually holds. `Annotator.size` estimates with it, because it
+makes no prompts."""
 
 
 @dataclass(slots=True)
 class Annotated:
-    """A document with all that was found in it, and all that was asked and answered."""
+    """A document with its annotations and the answers from which they were read.
+
+    Attributes:
+        document: the document that was annotated.
+        annotations: what the answers say, merged over all questions.
+        answers: every answer, with those that were asked for again.
+        status: `ok`; `partial` when some questions failed; `failed` when no question gave anything.
+            A document that was read with another status keeps that one.
+        errors: faults of the document and of its questions, and why tasks did not apply.
+    """
 
     document: Document
     annotations: Annotations = field(default_factory=Annotations)
@@ -71,7 +83,13 @@ class Annotated:
     errors: list[Failure] = field(default_factory=list)
 
     def row(self, *, unit: str, run_id: str, fingerprint: str) -> dict[str, Any]:
-        """The row of OUT/annotations (records.SCHEMA)."""
+        """The row of OUT/annotations (records.SCHEMA).
+
+        Args:
+            unit: the unit of the output that holds the row.
+            run_id: the run that made the row.
+            fingerprint: the fingerprint of that run.
+        """
         return {
             **document_row(self.document),
             **as_values(self.annotations),
@@ -86,23 +104,29 @@ class Annotated:
 
 
 def failed(document: Document, kind: str, message: str) -> Annotated:
-    """A document that could not be annotated at all."""
+    """The result for a document that could not be annotated at all.
+
+    Args:
+        document: the document.
+        kind: the kind of the failure (`records.Failure`).
+        message: what a person reads about it.
+    """
     failure = Failure(kind, document.document_id or f"record {document.position}", message)
     return Annotated(document, status="failed", errors=[*document.errors, failure])
 
 
 def internal_error(document: Document, error: Exception) -> Annotated:
-    """A document that met a fault of ours: `failed`; the log has the whole of the fault."""
+    """The `failed` result for a document on which our code raised; the log has the traceback."""
     where = document.source or "a request"
     _log.error("document %s of %s", document.position, where, exc_info=error)
     return failed(document, "internal_error", f"{type(error).__name__}: {error}")
 
 
 async def guarded(annotator: Annotator, document: Document) -> Annotated:
-    """Annotate one document; a fault of ours is a `failed` row as well, so that the others go on.
+    """Annotate one document; an error in our code gives a `failed` result, so that others go on.
 
     Raises:
-        EngineDied, ServerGone, ConfigError: no document is to blame.
+        EngineDied, ServerGone, ConfigError: the engine fails, and not because of this document.
     """
     try:
         return await annotator.annotate(document)
@@ -114,9 +138,14 @@ async def guarded(annotator: Annotator, document: Document) -> Annotated:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of one question; None stands for a task whose questions were too long.
+    """The result of one question.
 
-    `usable` is False when it gave nothing at all.
+    Attributes:
+        question: the question; None stands for all questions of a task that were too long to ask.
+        answers: the answer, and before it the one that was cut, if the question was asked twice.
+        annotations: what the last answer says.
+        failure: what went wrong, if anything did.
+        usable: False when the question gave nothing at all.
     """
 
     question: Question | None
@@ -129,13 +158,13 @@ class _Outcome:
 class Annotator:
     """Annotates documents concurrently; at most `engine.most_in_flight` at a time.
 
-    What is long work on a long text (making prompts, reading answers) is done in threads: the loop
-    goes on with all else.
+    Making prompts and reading answers can take long on a long text. Threads do this work, so that
+    the event loop is not held up.
 
     Args:
-        engine: what answers the questions.
-        assignments: what to find; several share a document's prefix in the engine's cache.
-        max_tokens: of an answer, at the first attempt.
+        engine: answers the questions.
+        assignments: the tasks as this run asks them.
+        max_tokens: the tokens that an answer may have at the first attempt.
     """
 
     def __init__(self, engine: Engine, assignments: Sequence[Assignment], max_tokens: int) -> None:
@@ -146,13 +175,15 @@ class Annotator:
         self._tokens = engine.context_limit - min(max_tokens, engine.context_limit // 2)
         self._lengths: dict[tuple[int, str], list[int]] = {}
         self.in_flight: set[tuple[str, int]] = set()
-        """Keys (source, position) of the documents with questions at the engine."""
+        """Keys (source, position) of the documents that have questions at the engine now, or had
+        them when the engine died."""
 
     async def annotate(self, document: Document) -> Annotated:
-        """Annotate one document; whatever is wrong with it or its answers is in the result.
+        """Annotate one document; the result records every fault of the document and its answers.
 
         Raises:
-            EngineDied: the engine is gone, and this document was in flight.
+            EngineDied: the engine died while it worked on this document.
+            ServerGone, ConfigError: the server of the engine answers no question any more.
         """
         if document.status != "ok":
             return Annotated(document, status=document.status, errors=document.errors)
@@ -162,7 +193,7 @@ class Annotator:
             try:
                 annotated = await self._annotate(document)
             except EngineDied:
-                raise  # the key stays: it names what was in flight
+                raise  # the key stays in `in_flight`: the document may be what ended the engine
             except BaseException:
                 self.in_flight.discard(key)
                 raise
@@ -174,7 +205,7 @@ class Annotator:
         return await asyncio.to_thread(_joined, document, outcomes, reasons)
 
     async def _outcomes(self, document: Document) -> tuple[list[_Outcome], list[Failure]]:
-        """What became of every question, and why tasks have none; the questions asked at once."""
+        """Ask all questions at once; return their outcomes, and why some tasks did not apply."""
         asked, failures = await asyncio.to_thread(self.asked, document)
         reasons = [failure for failure in failures if failure.kind == NOT_APPLICABLE]
         too_long = [
@@ -185,9 +216,10 @@ class Annotator:
         return await self._ask_all(asked, document) + too_long, reasons
 
     def asked(self, document: Document) -> tuple[list[_Asked], list[Failure]]:
-        """All questions on a document, with their prompts, in windows that fit the context.
+        """Make all questions on a document, with their prompts, in windows that fit the context.
 
-        And why some tasks have none: they do not apply, or are too long however they are cut.
+        The second list says why some tasks have no question: the task does not apply to the
+        document, or its prompt is too long even around the smallest window.
         """
         asked: list[_Asked] = []
         failures: list[Failure] = []
@@ -204,10 +236,10 @@ class Annotator:
         return asked, failures
 
     async def _ask_all(self, asked: Sequence[_Asked], document: Document) -> list[_Outcome]:
-        """Ask all at once: what questions share of their prompts, the engine computes once.
+        """Ask all questions at once, so that the engine computes what their prompts share once.
 
-        A long document (a book in a thousand windows) does not hold the others: it never has more
-        than its share of the engine.
+        A limit keeps a long document (a book in a thousand windows) from taking all slots of the
+        engine.
         """
         share = asyncio.Semaphore(max(_LEAST_SHARE, int(_SHARE * self._engine.most_in_flight)))
 
@@ -218,11 +250,11 @@ class Annotator:
         return list(await asyncio.gather(*map(ask, asked)))
 
     def size(self, document: Document) -> int:
-        """How many characters all prompts about a document have, more or less; none is made.
+        """Estimate the characters of all prompts about a document without making the prompts.
 
-        A prompt is an instruction and a window of the text. How many questions there are on a
-        window, and how long their instructions are, shows on a text of one word; where that asks
-        nothing, the document itself does.
+        A prompt is an instruction and a window of the text. The questions on a text of one word
+        show how many questions a window gets and how long their instructions are. A task that asks
+        nothing about one word is estimated by the questions that the document itself asks.
         """
         if document.status != "ok":
             return 0
@@ -241,13 +273,19 @@ class Annotator:
         return total
 
     def _size(self, text: int, instructions: Sequence[int], language: str) -> int:
-        """Characters of the prompts with these instructions about so many characters of text."""
+        """Estimate the characters of all prompts of one task about a text.
+
+        Args:
+            text: the characters of the text.
+            instructions: the characters of the instruction of each question on a window.
+            language: of the text, which decides how many characters fit into a window.
+        """
         room = self._tokens * _CHARACTERS_A_TOKEN[language] - max(instructions, default=0)
         windows = -(-text // max(_SMALLEST_WINDOW, room))
         return len(instructions) * text + windows * sum(instructions)
 
     def _on_a_word(self, number: int, language: str) -> list[int]:
-        """How long each question of an assignment is on a text of one word."""
+        """The characters of each question that an assignment asks about a text of one word."""
         if (number, language) not in self._lengths:
             word = Document("", passages([("text", language, "word")]))
             try:
@@ -264,8 +302,8 @@ class Annotator:
         """A task's questions with their prompts, in windows small enough for the context.
 
         Raises:
-            NotApplicable: there are none.
-            QuestionError: the instruction alone leaves no room for text and answer.
+            NotApplicable: the task has nothing to ask of this document.
+            QuestionError: the instruction leaves no room for even the smallest window.
         """
         limit = self._tokens * _LONGEST_TOKEN
         while True:
@@ -333,10 +371,10 @@ _MOST_TOKENS = (1 << 31) - 1
 
 
 def _storable(completion: Completion) -> Completion:
-    """The answer as a row can hold it, whatever an engine says.
+    """Change an engine's answer where a row cannot hold it as it is.
 
-    Half a character (a lone surrogate) becomes U+FFFD, a count is within 32 bits, and scores that
-    are no numbers are none.
+    A lone surrogate (half a character) becomes U+FFFD, and a count is limited to 32 bits. Scores
+    are dropped when one of them is NaN.
     """
     scores = completion.scores
     if scores is not None:
@@ -382,7 +420,7 @@ def _answer(
 def _joined(
     document: Document, outcomes: Sequence[_Outcome], reasons: Sequence[Failure]
 ) -> Annotated:
-    """A document with what became of all questions on it."""
+    """Join the outcomes of all questions on a document into its result."""
     errors = [outcome.failure for outcome in outcomes if outcome.failure]
     status: Status = "partial" if errors else "ok"
     if outcomes and not any(outcome.usable for outcome in outcomes):
@@ -398,10 +436,10 @@ def _joined(
 
 
 def _over_windows(outcomes: Sequence[_Outcome]) -> None:
-    """Make of the answers to the same question about several windows the one for the document.
+    """Join the answers to the same question about several windows; changes the annotations.
 
-    Texts in one language are joined by a line feed, in order. Where one label is true, the first
-    that was given counts, in whatever language.
+    Texts in one language are joined by line feeds, in the order of the windows. Where only one
+    label may be true, the first outcome with a label counts, whatever its language.
     """
     texts: dict[tuple[str, str], tuple[Text, list[str]]] = {}
     labelled: set[str] = set()
@@ -431,11 +469,11 @@ def _place(mention: Mention) -> _Place:
 
 
 def merge(parts: Sequence[Annotations]) -> Annotations:
-    """Join the annotations of several answers about one document.
+    """Join the annotations of several answers about one document; changes what it is given.
 
-    The same mention is kept once; a mention without a type (known from a relation or as an argument
-    only) gives way to those with a type at its place; mentions are numbered in text order. The same
-    relation, event or label is kept once as well, every text as it is.
+    Equal mentions, relations, events and labels are kept once; all texts are kept. A mention
+    without a type comes from a relation or an argument: it is dropped when a mention with a type
+    has the same span. Mentions are numbered in the order of the text.
     """
     places: _Places = {}
     for part in parts:
@@ -467,7 +505,7 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
 
 
 _Known = dict[int, tuple[_Place, str | None]]
-"""Where the mentions of an answer stand, and their types, by the numbers they had in it."""
+"""The span, text and type of each mention of one answer, by the id that the mention has there."""
 
 
 def _relations(
@@ -476,7 +514,14 @@ def _relations(
     places: _Places,
     mentions: Sequence[Mention],
 ) -> list[Relation]:
-    """The relations, their parts by the new numbers of all mentions with these surfaces."""
+    """The relations, each once, with the new ids of all mentions of their heads and tails.
+
+    Args:
+        parts: the annotations of each answer.
+        old: the mentions of each answer by their ids there.
+        places: the merged mentions by span and text, then by type.
+        mentions: the merged mentions in the order of the text.
+    """
     of_surface: dict[str, list[int]] = {}
     for mention in mentions:
         of_surface.setdefault(running(mention.text), []).append(mention.id)
@@ -495,12 +540,18 @@ def _relations(
 
 
 def _ids(numbers: list[int], known: _Known, places: _Places) -> list[int]:
-    """Numbers in the merged list of the mentions that stand where these stood."""
+    """The new ids of all merged mentions that have the spans of these mentions of one answer."""
     return [m.id for number in numbers for m in places[known[number][0]].values()]
 
 
 def _events(parts: Sequence[Annotations], old: Sequence[_Known], places: _Places) -> list[Event]:
-    """The events, their trigger and arguments by the new numbers of their mentions."""
+    """The events, each once, with the new ids of their triggers and arguments.
+
+    Args:
+        parts: the annotations of each answer.
+        old: the mentions of each answer by their ids there.
+        places: the merged mentions by span and text, then by type.
+    """
     events: dict[tuple[object, ...], Event] = {}
     for part, known in zip(parts, old, strict=True):
         for event in part.events:
@@ -515,7 +566,10 @@ def _events(parts: Sequence[Annotations], old: Sequence[_Known], places: _Places
 
 
 def _id(number: int | None, known: _Known, places: _Places) -> int | None:
-    """The number in the merged list of this mention, or of the first that took its place."""
+    """The new id of a mention of one answer.
+
+    If the mention was dropped, this is the lowest id of the mentions with the same span.
+    """
     if number is None:
         return None
     place, type_ = known[number]

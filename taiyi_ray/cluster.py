@@ -1,6 +1,6 @@
-"""Ray: joining a cluster, or starting one on this machine.
+"""Join a Ray cluster, or start one on this machine.
 
-Ray is imported inside the functions: what `connected` sets must be there before.
+The functions import Ray themselves, because `connected` must set environment variables before.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ def connected(config: EngineConfig) -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or start one on this machine that listens on localhost.
 
     Raises:
-        ConfigError: no cluster answers there, or this machine has not the GPUs of one engine.
+        ConfigError: no cluster answers at RAY_ADDRESS, or this machine is too small for one engine.
     """
-    # Kill what a worker started together with it: an engine's processes outlive no actor.
+    # When Ray ends a worker, it also kills the processes that the worker started. So an engine's
+    # processes do not outlive its actor.
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
-    # Ray's core writes errors of its own recovery to the terminal; ours tell what matters.
+    # Ray's core writes errors from its own recovery to the terminal. Our messages say what matters.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     joins = bool(os.environ.get("RAY_ADDRESS"))
     if not joins:
-        # Despite its name this decides whether a node uses the loopback address; Ray turns a
-        # given 127.0.0.1 into the public one and would listen there.
+        # Despite its name, this variable decides whether a node uses the loopback address. Without
+        # it, Ray would turn 127.0.0.1 into the public address and listen there.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
@@ -57,7 +58,7 @@ def connected(config: EngineConfig) -> Iterator[None]:
             ) from error
     else:
         others = set(psutil.Process().children(recursive=True))
-        # Orphans of this job's processes become children of this one, to be ended with it.
+        # Orphans of this job's processes become children of this process, which ends them below.
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
         with _silent_stderr():
             ray.init(
@@ -74,7 +75,7 @@ def connected(config: EngineConfig) -> Iterator[None]:
                 f"an engine takes {wanted}, which this machine has not; "
                 "join a cluster that has (RAY_ADDRESS), or install the extra cpu"
             )
-        # Ray prints its notes on what it retries to the standard output; ours go to stderr.
+        # Ray prints notes about its retries to the standard output. Ours go to stderr, so drop all.
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
             yield
     finally:
@@ -84,13 +85,16 @@ def connected(config: EngineConfig) -> Iterator[None]:
 
 
 def _logical_cpus(config: EngineConfig) -> int:
-    """So many that engines, reading tasks and Ray's own need not wait for one another."""
+    """The number of logical CPUs for a local cluster.
+
+    It may exceed the real one, so that engines and reading tasks need not wait for one another.
+    """
     engines = config.engine_range[1] * ENGINES[config.engine].resources(config).cpus
     return max(os.cpu_count() or 1, 3 + math.ceil(engines))
 
 
 def _nodes_for(resources: Resources) -> list[dict[str, Any]]:
-    """The living nodes that are large enough for these resources, be they free or not."""
+    """The living nodes that are large enough for these resources, whether they are free or not."""
     import ray
 
     return [
@@ -107,9 +111,9 @@ def _nodes_for(resources: Resources) -> list[dict[str, Any]]:
 
 
 def situation(config: EngineConfig) -> str:
-    """What an engine takes and what the cluster has: for a person who wonders why nothing goes on.
+    """Describe what an engine takes and what the cluster has, for a person whose job is stuck.
 
-    Without a word where the cluster does not answer.
+    When the cluster does not answer, the text says only that.
     """
     import ray
 
@@ -127,7 +131,10 @@ def situation(config: EngineConfig) -> str:
 
 
 def _end(left: set[psutil.Process]) -> None:
-    """End what a local cluster left behind: an engine's workers notice its end after a while."""
+    """End the processes that a local cluster left behind.
+
+    The workers of an engine notice only after a while that their engine has ended.
+    """
     _, alive = psutil.wait_procs(left, timeout=_GRACE)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
@@ -137,7 +144,7 @@ def _end(left: set[psutil.Process]) -> None:
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Drop what native code writes to stderr (Ray's core says that it read its log level)."""
+    """Drop what native code writes to stderr, such as a note of Ray's core about its log level."""
     sys.stderr.flush()
     kept = os.dup(2)
     with Path(os.devnull).open("w") as nowhere:

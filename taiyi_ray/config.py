@@ -1,4 +1,4 @@
-"""The settings of a run: one frozen model, from flags, a YAML file, or both."""
+"""The settings of a command: one frozen model, made from flags, a YAML file, or both."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, nearest
 
 Key = Literal["document_id", "text", "passages", "title", "language", "version", "metadata"]
-"""What a record of JSON lines or Parquet says of its document."""
+"""The keys of a record in JSON lines or Parquet that describe its document."""
 
 EngineName = Literal["vllm", "http", "fake"]
 CLIENTS = frozenset({"http"})
-"""The engines that ask a server which runs already: they want its url, and the service has none."""
+"""The engines that ask a server. They need its `url`; the service does not take such an engine."""
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 
@@ -37,7 +37,8 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
 
 
-# Names of secrets, as vLLM's hf_token or an api_key of extra_body; not max_num_batched_tokens.
+# Matches names of secrets, such as vLLM's hf_token or an api_key in extra_body, but not
+# max_num_batched_tokens.
 _SECRET = re.compile(
     r"(^|[_-])(secrets?|passwor[dt]s?|passwd|credentials?|authorization"
     r"|((api|access|private|secret|aws)[_-]?)+keys?"
@@ -50,7 +51,7 @@ _URL_WITH_PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@")
 
 
 class EngineConfig(BaseModel):
-    """What answers questions, and how: the settings that every feature with an engine shares."""
+    """The settings of every feature with an engine: what answers the questions, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -104,7 +105,7 @@ class EngineConfig(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _unicode(cls, value: object) -> object:
-        """Python has stand-ins for bytes of a path that are no UTF-8, which no JSON can hold."""
+        """Refuse a path that is no UTF-8: Python has it as surrogates, which JSON cannot hold."""
         for text in _all_texts(value):
             if text == text.encode("utf-8", "ignore").decode():
                 continue
@@ -112,14 +113,14 @@ class EngineConfig(BaseModel):
             raise PydanticCustomError("no_unicode", message, {"text": repr(text)})
         return value
 
-    # What is in the settings is written into job.json and run.json, and a cluster's dashboard shows
-    # the command of a job: neither is a place for secrets.
+    # The settings must not hold secrets: they are written into job.json and run.json, and the
+    # dashboard of a cluster shows the command of a job.
 
     @field_validator("engine_args", mode="after")
     @classmethod
     def _no_secrets(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if name := _secret_in(arguments):
-            # Not the value: it would stand in the log.
+            # The error does not show the value, because the error may be logged.
             raise PydanticCustomError(
                 "secret",
                 "{name} looks like a secret, which would be written into job.json; give it in the "
@@ -144,7 +145,7 @@ class EngineConfig(BaseModel):
 
 
 class AskConfig(EngineConfig):
-    """What is asked of documents, and what answers: what a corpus job and a notebook share."""
+    """The settings that a corpus job and a notebook share: the tasks, and what answers."""
 
     tasks: list[str] | None = Field(
         None,
@@ -177,7 +178,7 @@ class AskConfig(EngineConfig):
     @classmethod
     def _url_of_http_only(cls, url: str | None, info: ValidationInfo) -> str | None:
         engine = info.data.get("engine")
-        if engine is None:  # which one it is was wrong
+        if engine is None:  # the value of `engine` was refused already
             return url
         if engine in CLIENTS and url is None:
             raise ValueError(f"the engine {engine} wants the server's, as in http://host:8000/v1")
@@ -187,7 +188,7 @@ class AskConfig(EngineConfig):
 
 
 class AnnotateConfig(AskConfig):
-    """What `taiyi-ray annotate` does; the field descriptions are the command's help."""
+    """The settings of `taiyi-ray annotate`; the descriptions of the fields are its help texts."""
 
     inputs: list[str] = Field(min_length=1, description="files, folders (recursive) or globs")
     output: str = Field(min_length=1, description="folder of the output")
@@ -204,7 +205,7 @@ class AnnotateConfig(AskConfig):
 
 
 class NotebookConfig(AskConfig):
-    """What `ty.annotate` takes besides documents: one engine, in this process."""
+    """The settings of `ty.annotate`, which runs one engine in this process."""
 
     engines: Literal["1"] = Field("1", description="one, in this process")
     gpu: None = Field(None, description="the ones of this process")
@@ -214,7 +215,7 @@ class NotebookConfig(AskConfig):
 
 
 class ServeConfig(EngineConfig):
-    """What `taiyi-ray serve` does; the field descriptions are the command's help."""
+    """The settings of `taiyi-ray serve`; the descriptions of the fields are its help texts."""
 
     name: str = Field("taiyi", pattern=_NAME, description="what clients call the model")
     adapters: dict[str, str] = Field(
@@ -253,12 +254,16 @@ class ServeConfig(EngineConfig):
 
     @property
     def models(self) -> list[str]:
-        """What clients may call: the base model, and each adapter on it."""
+        """The model names for clients: the base model, and the base model with each adapter."""
         return [self.name, *(f"{self.name}:{adapter}" for adapter in self.adapters)]
 
     @property
     def hosts(self) -> list[str] | None:
-        """Names that it may be called by; any with keys, which no other site's page has."""
+        """The host names that requests may carry; None when any is allowed.
+
+        A service without keys on this machine checks them, so that a page of another site cannot
+        use it through the user's browser. Where keys are needed, such a page has none.
+        """
         if self.api_keys_file or not is_loopback(self.host):
             return None
         return ["127.0.0.1", "::1", "localhost", self.host]
@@ -288,12 +293,12 @@ class ServeConfig(EngineConfig):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine can reach this address."""
+    """Whether only programs on this machine can connect to this host."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
-    # A socket for both versions of IP shows addresses of version 4 as some of version 6.
+    # A socket that serves both versions of IP shows an IPv4 address as a mapped IPv6 address.
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
@@ -301,11 +306,11 @@ Config = TypeVar("Config", bound=EngineConfig)
 
 
 def _secret_in(value: JsonValue) -> str | None:
-    """The name of a text that looks like a secret, however deep it lies; None without one.
+    """The name of a text in `value`, at any depth, that looks like a secret; None without one.
 
-    A text has a name as the value of a key, in a list of pairs (`[["api_key", "..."]]`), beside the
-    name of what it is (`{"name": "api_key", "value": "..."}`), or within itself
-    (`Authorization: ...`, `--api-key=...`, the password of an address).
+    The name may be the key of the text, or stand before it in a list of pairs
+    (`[["api_key", "..."]]`), beside it (`{"name": "api_key", "value": "..."}`) or in the text
+    itself (`Authorization: ...`, `--api-key=...`). An address with a password counts, too.
     """
     if isinstance(value, str):
         named = _NAMED_TEXT.match(value)
@@ -352,18 +357,19 @@ def _texts(value: dict[str, str] | list[str] | str | None) -> list[str]:
 
 
 def read_yaml(option: str, path: str) -> Any:
-    """Read the YAML file that an option names, here or at an s3:// address.
+    """Read the YAML file that an option names, at a path or an s3:// address.
 
     Args:
-        option: as it is written on the command line, for the errors.
+        option: the option as it is written on the command line, for the errors.
+        path: the path or the address.
 
     Raises:
-        ConfigError: it is not there, cannot be read, or is no YAML in UTF-8.
-        StorageError: the store of its address cannot be read.
+        ConfigError: the file is not there, cannot be read, or is no YAML in UTF-8.
+        StorageError: the store of the address cannot be read.
     """
     address = storage.absolute(path)
     try:
-        # Not `storage.read`, to which a pipe, as in `--config <(make-it)`, is no file.
+        # `storage.read` reads only files, and a path may be a pipe (`--config <(make-it)`).
         here = storage.is_local(address)
         data = Path(address).read_bytes() if here else storage.read(address)
         if data is None:
@@ -377,10 +383,15 @@ def read_yaml(option: str, path: str) -> Any:
 
 
 def load(kind: type[Config], path: str | None, flags: dict[str, Any]) -> Config:
-    """Build a configuration: the YAML file's values, then the flags that were given.
+    """Make the settings from a YAML file and flags; a flag replaces the value in the file.
+
+    Args:
+        kind: the class of the settings.
+        path: the YAML file, if there is one.
+        flags: the flags that the user gave, by the names of the settings.
 
     Raises:
-        ConfigError: naming every key that is unknown or has a wrong value.
+        ConfigError: a setting is unknown or missing or has a wrong value; the message names all.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -398,13 +409,13 @@ def load(kind: type[Config], path: str | None, flags: dict[str, Any]) -> Config:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """All that is wrong with the settings of a model, in one line."""
+    """Everything that is wrong with the values of a pydantic model, in one line."""
     return "; ".join(_explain(e, model) for e in error.errors())
 
 
 def _explain(error: Any, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in error["loc"])
-    if not name:  # of several settings together
+    if not name:  # the error is about several settings together
         return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"unknown setting {name!r}{nearest(name, model.model_fields)}"

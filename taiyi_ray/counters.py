@@ -1,6 +1,6 @@
-"""What a process counts for Prometheus, through Ray's metrics (exported as `ray_<name>`).
+"""Numbers that a process gives Prometheus through Ray's metrics (exported as `ray_<name>`).
 
-Counters are of the process: `rate()` and `increase()` see a restart.
+A counter begins at 0 in each process; Prometheus's `rate()` and `increase()` allow for that.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from typing import Any
 
 
 class Counters:
-    """The metrics of one process, made by their names: `_total` counts, `_seconds` is a histogram.
+    """The metrics of one process.
 
-    Every other one is a gauge.
+    The name decides the kind: a name in `_total` is a counter, one in `_seconds` a histogram, and
+    any other a gauge.
 
     Args:
-        meanings: what each counts, by its name.
-        tags: of those that have some.
-        boundaries: of the histograms, in seconds.
+        meanings: what each metric says, by its name.
+        tags: the names of the tags of each metric that has some.
+        boundaries: the boundaries of the histograms' buckets, in seconds.
     """
 
     def __init__(
@@ -39,14 +40,26 @@ class Counters:
                 self._metrics[name] = Gauge(name, meaning, keys)
 
     def add(self, name: str, number: float = 1, **tags: str) -> None:
-        """Count so much more."""
+        """Add `number` to a counter.
+
+        Args:
+            name: the name of the metric.
+            number: how much is added.
+            tags: the values of its tags.
+        """
         if number:  # Ray refuses to add nothing
             self._metrics[name].inc(number, tags=tags)
 
     def observe(self, name: str, seconds: float, **tags: str) -> None:
-        """Add an observation to a histogram."""
+        """Add an observation to a histogram.
+
+        Args:
+            name: the name of the metric.
+            seconds: the observation.
+            tags: the values of its tags.
+        """
         self._metrics[name].observe(seconds, tags=tags)
 
     def state(self, name: str, number: float) -> None:
-        """State what a gauge shows."""
+        """Set a gauge."""
         self._metrics[name].set(number)

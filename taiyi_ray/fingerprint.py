@@ -1,7 +1,8 @@
-"""The fingerprint of a run: a digest of all that can change an answer, and nothing else.
+"""The fingerprint of a run: a digest of the settings that can change an answer, and of no others.
 
-Not in it: engine version, machine, unit size, --limit, paths. A run with another fingerprint into
-the same output is refused; `--retry-failed` may change what `_MAY_CHANGE` names.
+The version of the engine, the machine, the size of units, `--limit` and paths are not in it. A run
+into an output that has another fingerprint is refused, except that `--retry-failed` may change what
+`_MAY_CHANGE` names.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ def identity(
     model_digest: str,
     columns: Mapping[Any, str] | None = None,
 ) -> dict[str, Any]:
-    """All that can change an answer, as plain JSON values, by dotted names.
+    """Everything that can change an answer, as plain JSON values, by dotted names.
 
     Args:
-        columns: what sources call keys of a document (`--column`).
+        config: the settings.
+        assignments: the tasks as the run asks them.
+        model_digest: what stands for the model: its digest, or the identity of what answers.
+        columns: the names that sources have for the keys of a document (`--column`).
     """
     kind = ENGINES[config.engine]
     values: dict[str, Any] = {
@@ -66,7 +70,13 @@ def fingerprint(values: dict[str, Any]) -> str:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], *, retry: bool = False) -> list[str]:
-    """One line for each value that differs, with `retry` only for those it must not change."""
+    """Return one line for each value that differs between two identities.
+
+    Args:
+        old: the identity of the output.
+        new: the identity of this run.
+        retry: whether failed documents are done again; then some values may differ.
+    """
     return [
         f"{name}: {_short(old.get(name))} there, {_short(new.get(name))} now"
         for name in sorted(old.keys() | new.keys())

@@ -1,4 +1,4 @@
-"""Where engines run: the CPUs and GPUs that one asks Ray for, and whether its model fits there."""
+"""The CPUs and GPUs that an engine asks Ray for, and whether its model fits on them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from taiyi_ray.config import EngineConfig
 from taiyi_ray.errors import ConfigError
 
 SCAN_CPUS, READ_CPUS = 1, 0.5
-"""Of a task that scans a source, of one that reads units: it waits for storage half of the time."""
+"""CPUs of a Ray task that scans a source, and of one that reads units. A reading task takes half a
+CPU, because it waits for storage half of the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU by its maker's data sheet: memory in bytes, bytes/s, dense 16 bit FLOP/s."""
+    """A GPU, as the data sheet of its maker describes it.
+
+    Attributes:
+        memory: in bytes.
+        bandwidth: of the memory, in bytes a second.
+        flops: dense operations a second on 16 bit numbers.
+        source: the data sheet.
+    """
 
     memory: float
     bandwidth: float
@@ -34,21 +42,27 @@ GPUS: dict[str, Gpu] = {
     "H100": Gpu(80e9, 3350e9, 989e12, "NVIDIA H100 data sheet (SXM)"),
     "H200": Gpu(141e9, 4800e9, 989e12, "NVIDIA H200 data sheet"),
 }
-"""By Ray's names. Peaks of data sheets: what an engine reaches of them is another matter."""
+"""GPUs by the names that Ray gives them. The numbers are peaks; engines get only part of them."""
 
 _UTILISATION = 0.92  # vLLM's default of gpu_memory_utilization
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one engine asks Ray for; logical, and all of one node."""
+    """The logical resources that one engine asks Ray for, all on one node.
+
+    Attributes:
+        cpus: the number of CPUs.
+        gpus: the number of GPUs.
+        accelerator: the kind of GPU by Ray's name; None for any kind.
+    """
 
     cpus: float
     gpus: int
     accelerator: str | None = None
 
     def as_options(self) -> dict[str, Any]:
-        """As options of a Ray actor."""
+        """The resources as options of a Ray actor."""
         options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
         return options | ({"accelerator_type": self.accelerator} if self.accelerator else {})
 
@@ -59,21 +73,21 @@ class Resources:
 
 
 def of_model(config: EngineConfig) -> Resources:
-    """What an engine asks for that runs a model here.
+    """The resources of an engine that runs a model itself.
 
-    The installed vLLM decides whether that takes GPUs, not the cluster: its nodes with GPUs may not
-    have been started yet.
+    It takes GPUs when `--gpu` is given or the installed vLLM is not the build for CPUs. The nodes
+    of the cluster do not decide this: those with GPUs may not have been started yet.
     """
     return _on_cpu() if config.gpu is None and _is_cpu_build() else _on_gpus(config)
 
 
 def of_rehearsal(config: EngineConfig) -> Resources:
-    """What the fake engine asks for: GPUs where `--gpu` names a kind."""
+    """The resources of the fake engine: GPUs only when `--gpu` names a kind."""
     return _on_cpu() if config.gpu is None else _on_gpus(config)
 
 
 def of_client(_: EngineConfig) -> Resources:
-    """What an engine asks for that asks a server: it mostly waits."""
+    """The resources of an engine that asks a server: little CPU, because it mostly waits."""
     return Resources(0.25, 0)
 
 
@@ -82,9 +96,9 @@ def _on_cpu() -> Resources:
 
 
 def _on_gpus(config: EngineConfig) -> Resources:
-    """GPUs, a CPU for the engine and one for each of its workers.
+    """The GPUs, a CPU for the engine and one for each of its workers.
 
-    So reading cannot take a node's last CPUs.
+    With these CPUs reserved, reading tasks cannot take the last CPUs of a node with GPUs.
     """
     gpus = _gpus(config)
     return Resources(1 + gpus, gpus, config.gpu)
@@ -105,13 +119,18 @@ def _is_cpu_build() -> bool:
 
 
 def check_fits(config: EngineConfig, model: models.Model, context_limit: int) -> None:
-    """Refuse a model that cannot be loaded on the GPUs of `--gpu`: before any of them is started.
+    """Refuse a model that does not fit on the GPUs of `--gpu`, before an engine is started.
 
-    Counted are the weights and the keys and values of one sequence of `context_limit` tokens, the
-    least that vLLM must have room for.
+    vLLM needs memory for the weights, and at least for the keys and values of one sequence of
+    `context_limit` tokens. A kind of GPU that GPUS does not list is not checked.
+
+    Args:
+        config: the settings.
+        model: the model.
+        context_limit: the most tokens of a prompt and its answer together.
 
     Raises:
-        ConfigError: with the arithmetic.
+        ConfigError: the model does not fit; the message shows the arithmetic.
     """
     gpu = GPUS.get(config.gpu or "")
     if gpu is None:

@@ -1,8 +1,8 @@
-"""Engines answer questions: `vllm` runs a model, `http` asks a server, `fake` plays by a script.
+"""Engines answer questions: `vllm` runs a model, `http` asks a server, `fake` needs neither.
 
-`engine.py` is their interface, `prepare.py` the way from settings to a model that one can run, and
-`start.py` starts one. ENGINES says all that is known of an engine before: a new one is a module
-and an entry there.
+`engine.py` defines their interface, `prepare.py` finds and checks what an engine needs, and
+`start.py` starts an engine. ENGINES describes each kind of engine: to add one, write a module and
+an entry there.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from taiyi_ray.models import Model
 from taiyi_ray.placement import Resources
 
 MAX_NUM_SEQS = 64
-"""Answers that vLLM writes at once, unless its argument of this name says otherwise."""
+"""The answers that vLLM writes at once, unless its argument `max_num_seqs` says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What answers the questions.
+    """What answers the questions of a run: a model, a server or the fake engine.
 
     Attributes:
-        name: how it is called in what a person reads.
+        name: its name in messages and reports.
         identity: what stands for it in the fingerprint.
-        digest: of its model, or what stands for it: each node finds the same one by it.
+        digest: the digest of its model, by which each node checks that it has the same model; the
+            identity for an engine without a model of its own.
         context_length: the most tokens of a prompt and its answer together, if that is known.
-        model: its folder, for an engine that runs one.
-        key: of its server, if it wants one.
-        settings: those that it decides, by their names.
+        model: the model, for an engine that runs one.
+        key: the key of its server, if the user gave one.
+        settings: the settings that it decides, by name.
     """
 
     name: str
@@ -52,13 +53,15 @@ class EngineKind:
 
     Attributes:
         runs_model: whether it loads a model's folder, which each node finds itself.
-        answers_as: what the fingerprint says of who answers.
-        answer_arguments: the engine arguments that can change an answer: of the fingerprint, too.
-        most_in_flight: how many documents one takes at once, by its settings.
-        resources: what one takes of a Ray cluster.
-        probe: finds out what answers, and sees that it is there.
-        start: starts one; takes up to a minute for a real one. The model is that of an engine that
-            runs one, the key that of a server; with metrics it counts what it can, for Ray.
+        answers_as: the value of `engine` in the fingerprint.
+        answer_arguments: the engine arguments that can change an answer and so belong to the
+            fingerprint.
+        most_in_flight: (settings) -> how many documents one engine works on at once.
+        resources: (settings) -> what one engine takes of a Ray cluster.
+        probe: (settings) -> what answers; it also checks that this is there.
+        start: (settings, model, key, metrics) -> a started engine; a real one takes up to a minute.
+            The model is for an engine that runs one, the key for a server. With metrics, the engine
+            counts what it can as Ray's metrics.
     """
 
     runs_model: bool
@@ -71,7 +74,7 @@ class EngineKind:
 
 
 def adapter_of(config: EngineConfig) -> str | None:
-    """The adapter that is merged into the model; the service has its adapters beside it."""
+    """The adapter that is merged into the model; the service loads its adapters beside it."""
     return config.adapter if isinstance(config, AskConfig) else None
 
 

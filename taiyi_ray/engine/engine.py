@@ -1,6 +1,6 @@
-"""The interface of an engine: a question goes in as a prompt, its answer comes out.
+"""The interface of an engine, which takes a question as a prompt and returns its answer.
 
-An engine lives in one asyncio loop and answers many questions at once: it does its own batching.
+An engine lives in one asyncio loop and answers many questions at once; it does its own batching.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
 DECODING = {"temperature": 0.0, "repetition": {"min_size": 1, "max_size": 12, "min_count": 3}}
-"""Greedy; an answer that repeats an n-gram of 1 to 12 tokens three times in a row is ended."""
+"""Decoding is greedy. An answer that repeats 1 to 12 tokens three times in a row is ended."""
 
 FinishReason = Literal["stop", "length", "repetition"]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A question rendered and tokenised once: `content` is for its engine, `tokens` its length."""
+    """A question in the form that an engine takes, made once.
+
+    Attributes:
+        content: the prompt; only the engine that made it knows its form.
+        tokens: the length of the prompt in tokens, which may be an estimate.
+    """
 
     content: Any
     tokens: int
@@ -29,9 +34,17 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What an engine wrote; `length` means cut at its token limit, `repetition` in a loop.
+    """What an engine wrote.
 
-    `scores` are there when the engine was started to give them.
+    Attributes:
+        text: the answer.
+        finish_reason: why the answer ended: `stop` when the model ended it, `length` at the token
+            limit, `repetition` when it repeated itself.
+        prompt_tokens: the tokens of the prompt.
+        cached_tokens: how many of these the engine had in its prefix cache.
+        output_tokens: the tokens of the answer.
+        scores: the log-probabilities of the answer's tokens, from an engine that was started with
+            scores.
     """
 
     text: str
@@ -43,47 +56,68 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Answers questions. `context_limit` counts the tokens of a prompt and its answer together.
+    """Answers questions.
 
-    `complete` raises QuestionError when this question cannot be answered; when none can any more,
-    EngineDied for an engine of ours, ServerGone or ConfigError for a server. Cancelled, it ends the
-    answer in the engine, too.
+    Attributes:
+        context_limit: the most tokens of a prompt and its answer together.
+        most_in_flight: how many documents the engine works on at once.
     """
 
     context_limit: int
     most_in_flight: int
 
-    def prompt(self, question: Question) -> Prompt: ...
+    def prompt(self, question: Question) -> Prompt:
+        """Make the prompt of a question; threads may call this at the same time."""
+        ...
 
-    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion: ...
+    async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
+        """Answer a question. When this call is cancelled, the engine stops the answer as well.
 
-    def close(self) -> None: ...
+        Args:
+            question: the question.
+            prompt: what `prompt` made of the question.
+            max_tokens: the most tokens of the answer.
+
+        Raises:
+            QuestionError: the engine cannot answer this question.
+            EngineDied: an engine of ours cannot answer any question any more.
+            ServerGone, ConfigError: a server does not answer any question any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the engine."""
+        ...
 
 
 class SharedEngine(Engine, Protocol):
-    """An engine of ours that requests with different wishes share."""
+    """An engine of ours that requests share, each with its own wish for scores and adapter."""
 
     @property
     def alive(self) -> bool:
-        """Whether it still answers."""
+        """Whether the engine still answers."""
         ...
 
     @property
     def unanswered(self) -> int:
-        """Questions that it works on or that wait in it."""
+        """The number of questions that the engine works on or keeps waiting."""
         ...
 
     def variant(self, *, scores: bool, adapter: Any = None) -> SharedEngine:
-        """The same engine, answering with scores or without, and with an adapter (LoRA) or none."""
+        """The same running engine, with or without scores, and with a LoRA adapter or none."""
         ...
 
 
 def scores_of(text: str, tokens: Sequence[str], logprobs: Sequence[float]) -> Scores | None:
-    """Where each token begins in an answer.
+    """Find where each token begins in an answer; None when the tokens do not spell the answer.
 
-    A token that only begins a character (bytes of a Chinese one) has no text; the token that ends
-    it has it all. The closing special token is no text of the answer either. None for a tokenizer
-    whose tokens, decoded one by one, do not make the text.
+    Several tokens may make one character, such as a Chinese one: then the last token has its whole
+    text, and the others have none. The special token that ends an answer is not part of its text.
+
+    Args:
+        text: the answer.
+        tokens: the text of each token, decoded one by one.
+        logprobs: the log-probability of each token.
     """
     if not "".join(tokens).startswith(text):
         return None

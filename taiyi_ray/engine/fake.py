@@ -1,7 +1,7 @@
 """A fake engine: deterministic answers without a model, and every kind of trouble on request.
 
-It serves the fast tests and rehearsals of a job (`--engine fake`): the same question always gets
-the same answer, so the output of a disturbed run can be compared with that of a quiet one.
+The fast tests and rehearsals of a job (`--engine fake`) use it. The same question always gets the
+same answer, so the output of a disturbed run can be compared with that of a quiet one.
 """
 
 from __future__ import annotations
@@ -32,25 +32,26 @@ from taiyi_ray.tasks.vocabulary import Term
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _CHARACTERS_A_TOKEN = 4
 _WORDS = 8
-"""Of an imagined text."""
+"""The words of an imagined text, such as a title."""
 
 
 class FakeEngine:
     """Finds a few words of the text, as a model would find mentions, and pairs neighbours.
 
     Args:
-        context_limit: tokens of a prompt and its answer; a token is four characters here.
-        scores: give log-probabilities, the same for the same token.
-        latency: seconds that an answer takes.
-        most_in_flight: documents at work at once.
-        garbage: share of questions answered with nonsense.
-        cut: share of first answers that end at their token limit.
-        repeat: share of answers that are ended in a loop.
-        refuse: share of questions that the engine refuses.
-        die_on: a question on a text that holds this ends the engine, as a crash would.
-        die_when: path of a file: when it appears, one engine takes it away and ends likewise.
-        kill_on: a question on a text that holds this ends the whole process by SIGKILL.
-        start_error: the engine cannot start, for this reason.
+        context_limit: the most tokens of a prompt and its answer; a token is four characters here.
+        scores: give log-probabilities; the same token always has the same.
+        latency: the seconds that an answer takes.
+        most_in_flight: how many documents the engine works on at once.
+        garbage: the share of questions that get nonsense as their answer.
+        cut: the share of first answers that end at their token limit.
+        repeat: the share of answers that end because they repeat themselves.
+        refuse: the share of questions that the engine refuses.
+        die_on: a question on a text that holds this string ends the engine, as a crash would.
+        die_when: the path of a file. When it appears, the first engine that sees it removes it and
+            ends, as if it crashed.
+        kill_on: a question on a text that holds this string ends the whole process by SIGKILL.
+        start_error: the reason with which the engine fails to start, if it shall.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class FakeEngine:
         self._latency = latency
         self._shares = {"garbage": garbage, "cut": cut, "repeat": repeat, "refuse": refuse}
         self._die_on, self._die_when, self._kill_on = die_on, die_when, kill_on
-        # These two are of all its variants.
+        # All variants of an engine share these two.
         self._dead = threading.Event()
         self._asked: list[None] = []
 
@@ -110,7 +111,7 @@ class FakeEngine:
         if trouble == "repeat":
             text, reason = f"{text}; {text[-8:]}; {text[-8:]}", "repetition"
         allowed = max_tokens * _CHARACTERS_A_TOKEN
-        if trouble == "cut":  # only a small allowance is too small: asking again helps
+        if trouble == "cut":  # the limit grows with max_tokens, so that asking again helps
             allowed = min(allowed, max(8, len(text) // 2) * max_tokens // 512)
         if len(text) > allowed:
             text, reason = text[:allowed], "length"
@@ -154,15 +155,16 @@ def _scores(text: str) -> Scores:
 
 
 def _right_answer(question: Question) -> str:
-    """The target of an imagined gold."""
+    """The answer that states imagined gold annotations."""
     return TASKS[question.task].target(question, _imagined(question))
 
 
 def _imagined(question: Question) -> Annotations:
-    """Gold of every kind, of which a task writes what it is about.
+    """Imagine gold annotations of every kind; each task writes those that it is about.
 
-    Mentions are about every fifth long word, typed by its hash; neighbours are relations and
-    events. Labels are chosen by the hash of the text, and texts are its words.
+    About every fifth long word is a mention, and its hash decides its type. Neighbouring mentions
+    make relations and events. The hash of the text decides the label, and a text is its first
+    words.
     """
     gold = Annotations()
     at = 0
@@ -201,5 +203,5 @@ def _chosen(question: Question, *words: str) -> Term:
 
 
 def _keys(question: Question) -> list[str]:
-    """What a task may write its texts under: the question, or each of its sections."""
+    """The names that a task may give its texts: that of the question, or one for each section."""
     return [question.key, *(f"{question.key}:{term.name}" for term in question.types)]

@@ -1,7 +1,8 @@
-"""The HTTP engine: questions go to an OpenAI-compatible server, as `vllm serve` is one.
+"""The HTTP engine: it asks an OpenAI-compatible server, such as `vllm serve`.
 
-What the server can do is found out by asking it (`probe`), before anything is written and again
-when an engine starts. Requests, retries with back-off and `Retry-After` are the openai package's.
+`probe` finds out what the server can do by asking it, before a run writes anything and again when
+an engine starts. The openai package makes the requests and retries them, with back-off and
+`Retry-After`.
 """
 
 from __future__ import annotations
@@ -29,24 +30,25 @@ from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Message, Question
 
 KEYS = ("TAIYI_RAY_API_KEY", "OPENAI_API_KEY")
-"""Environment variables of the key, the first that is set wins."""
+"""The environment variables that may hold the key of the server; the first that is set counts."""
 
 _CONNECT = 5.0
 _TOO_MUCH = (408, 429, 502, 503, 504)
-"""Statuses that say: not so many at once."""
+"""Statuses that mean that the server has too many requests at once."""
 
 _OF_A_QUESTION = (400, 413, 422)
-"""Statuses that are about one request; any other may be about all."""
+"""Statuses that are about one request; with any other, the server may refuse all requests."""
 
-_SEPARATOR = "<|endoftext|>"  # of the prompt form taiyi1
+_SEPARATOR = "<|endoftext|>"  # begins, separates and ends the turns of the chat form taiyi1
 _SPECIAL = re.compile("<(?=[|｜])")
-"""Begins the special tokens of most chat forms; with a blank behind it, it is only text."""
+"""Begins a special token in most chat forms; a blank after the `<` makes it plain text."""
 
 _TEMPLATE_SETTINGS = "chat_template_kwargs"
 """The field of a request in which vLLM takes settings for the chat template."""
 
 _MARGIN = 1.25
-"""Prompts are counted by their characters, and one may take more tokens than the samples do."""
+"""Prompts are measured by their characters. This factor allows for texts that take more tokens for
+each character than the samples do."""
 
 _SAMPLES = (
     "Patients with type 2 diabetes mellitus who were treated with metformin had lower glycated "
@@ -81,15 +83,15 @@ class Arguments(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a server is and can do, as it showed in the probe.
+    """What the probe found out about a server.
 
     Attributes:
-        model: the name that its requests carry.
+        model: the name of the model in requests.
         root: where the server has that model from, if it says so.
-        context_length: tokens of a prompt and its answer together, if it says so.
+        context_length: the most tokens of a prompt and its answer together, if the server says so.
         form: how its requests are written and its answers read.
-        rate: tokens of a prompt without text, of an ASCII character, and of another one.
-        quiet: whether our requests have the model not think before it answers.
+        rate: the tokens of a prompt without text, of an ASCII character, and of any other one.
+        quiet: whether our requests tell the model not to think before it answers.
     """
 
     model: str
@@ -101,12 +103,12 @@ class Server:
 
     @property
     def identity(self) -> str:
-        """What stands for the model in the fingerprint: the digest of its files is unknown."""
+        """What stands for the model in the fingerprint, as the digest of its files is unknown."""
         served = f"served as {self.model}" + (f" from {self.root}" if self.root else "")
         return f"without thinking, {served}" if self.quiet else served
 
     def tokens(self, text: str) -> int:
-        """How many tokens a prompt of this text takes: an estimate that is seldom too low."""
+        """Estimate the tokens of a prompt with this text; the estimate is seldom too low."""
         template, plain, other = self.rate
         ascii_ = _ascii(text)
         return template + math.ceil(_MARGIN * (plain * ascii_ + other * (len(text) - ascii_)))
@@ -114,9 +116,14 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a question becomes a request, and a response an answer.
+    """How a question becomes a request, and a response becomes an answer.
 
-    `extras` are fields that vLLM knows and OpenAI's interface does not.
+    Attributes:
+        model: the name of the model in requests.
+        chat: the form of the prompt (`template` or `taiyi1`).
+        scores: whether requests ask for the log-probabilities of tokens.
+        extras: further fields of each request: those that vLLM knows beyond OpenAI's interface,
+            and the user's `extra_body`.
     """
 
     model: str
@@ -129,10 +136,10 @@ class Form:
         return "/completions" if self.chat == "taiyi1" else "/chat/completions"
 
     def content(self, messages: Sequence[Message]) -> list[Message] | str:
-        """The prompt, in which no text can pass for a special token.
+        """The prompt, in which no text spells a special token of the form `<|...|>`.
 
-        A server reads special tokens wherever they are spelled. What looks like one (`<|...|>`)
-        gets a blank; other spellings, such as `</s>`, only the server knows.
+        A server would take such text for the special token, so it gets a blank after its `<`.
+        Other special tokens, such as `</s>`, stay as they are: only the server knows them.
         """
         plain = [{**m, "content": _SPECIAL.sub("< ", m["content"])} for m in messages]
         if self.chat == "template":
@@ -142,7 +149,13 @@ class Form:
     def body(
         self, content: list[Message] | str, grammar: str | None, max_tokens: int
     ) -> dict[str, Any]:
-        """The request's JSON."""
+        """The body of a request, as JSON values.
+
+        Args:
+            content: the prompt, as `content` made it.
+            grammar: the Lark grammar of the answer, if it is constrained.
+            max_tokens: the most tokens of the answer.
+        """
         body: dict[str, Any] = {
             "model": self.model,
             "max_tokens": max_tokens,
@@ -159,10 +172,11 @@ class Form:
         return body | self.extras
 
     def read(self, response: Any) -> Completion:
-        """The answer in a response's JSON.
+        """Read the answer from the JSON of a response.
 
         Raises:
-            QuestionError: it is in no form of OpenAI's, or was ended by something else.
+            QuestionError: the response is not of OpenAI's form, or the answer ended for another
+                reason than those of `FinishReason`.
         """
         try:
             (choice,) = response["choices"]
@@ -188,13 +202,13 @@ class Form:
 
 
 def _scores(text: str, logprobs: Any) -> Scores | None:
-    """The scores of an answer in either form of OpenAI's log-probabilities."""
+    """The scores of an answer, from either of OpenAI's two forms of log-probabilities."""
     if not logprobs:
         return None
     if logprobs.get("tokens") is not None:
         return scores_of(text, logprobs["tokens"], logprobs["token_logprobs"])
     found = logprobs["content"] or []
-    # Some servers give the bytes of a character that several tokens make one by one.
+    # When several tokens make one character, some servers give each token's bytes of it.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     tokens = [
         t["token"] if t.get("bytes") is None else decoder.decode(bytes(t["bytes"])) for t in found
@@ -210,10 +224,11 @@ def _ascii(text: str) -> int:
 
 
 def key_of_environment() -> SecretStr | None:
-    """The key for the server, wrapped so that no log shows it.
+    """The key for the server, wrapped so that no log shows it; None when no variable holds one.
 
     Raises:
-        ConfigError: it is none; sent nevertheless, it would be shown by the error.
+        ConfigError: the key has characters that a header cannot carry. If it were sent, the error
+            would show it.
     """
     for name in KEYS:
         key = os.environ.get(name, "").strip()
@@ -225,12 +240,12 @@ def key_of_environment() -> SecretStr | None:
 
 
 def probe(config: AskConfig, key: SecretStr | None) -> Server:
-    """Find out what the server at `--url` is and can do, by some seven small requests.
+    """Find out what the server at `--url` is and can do, with four to ten small requests.
 
     Raises:
-        ConfigError: the address, the key, the model or an engine argument is wrong, or the server
-            cannot do what is asked for.
-        ServerGone: nothing answers there.
+        ConfigError: the URL, the key, the model or an engine argument is wrong, or the server
+            cannot do what the settings ask for.
+        ServerGone: no server answers there.
     """
     arguments = arguments_of(config.engine_args)
     url = _url(config)
@@ -259,7 +274,7 @@ def probe(config: AskConfig, key: SecretStr | None) -> Server:
 
 
 def arguments_of(values: Mapping[str, JsonValue]) -> Arguments:
-    """Return the engine arguments; raises ConfigError for what is none of this engine."""
+    """Return the engine arguments; raises ConfigError for one that this engine does not have."""
     try:
         return Arguments.model_validate(values)
     except ValidationError as error:
@@ -290,7 +305,13 @@ def _key(key: SecretStr | None) -> str:
 
 
 def _model(config: AskConfig, url: str, listed: Any) -> dict[str, Any]:
-    """The entry of the model that was asked for, or of the only one when none was."""
+    """The server's entry for the model that the settings name, or for its only model.
+
+    Args:
+        config: the settings.
+        url: the server, for error messages.
+        listed: the server's list of models.
+    """
     try:
         models = {str(entry["id"]): cast(dict[str, Any], entry) for entry in listed["data"]}
     except (KeyError, TypeError) as error:
@@ -310,10 +331,16 @@ def _model(config: AskConfig, url: str, listed: Any) -> dict[str, Any]:
 def _form(
     config: AskConfig, arguments: Arguments, model: str, client: openai.OpenAI
 ) -> tuple[Form, list[Completion]]:
-    """The form of requests that the server takes, and its answers to a blank and to the samples.
+    """The form of requests that the server takes, and its answers to an empty text and the samples.
+
+    Args:
+        config: the settings.
+        arguments: the engine arguments.
+        model: the name of the model in requests.
+        client: sends requests to the server.
 
     Raises:
-        ConfigError: it refuses the plainest question.
+        ConfigError: the server refuses even a plain question.
     """
     repetition = cast(dict[str, int], DECODING["repetition"])
     ours: dict[str, Any] = {
@@ -325,7 +352,8 @@ def _form(
         },
     }
     if config.chat == "taiyi1":
-        # The separator begins the prompt as it is, and is seen when it ends the answer.
+        # The prompt begins with the separator already, and the server must show the separator that
+        # ends an answer.
         ours |= {"add_special_tokens": False, "skip_special_tokens": False}
     refusal = ""
     for extras in (ours, {}):
@@ -340,17 +368,20 @@ def _form(
 
 
 def _sampled(form: Form, client: openai.OpenAI) -> list[Completion]:
-    """The answers to a blank and to the samples."""
+    """The answers to an empty text and to the samples."""
     return [_asked(form, client, text, 1) for text in ("", *_SAMPLES)]
 
 
 def _quiet(form: Form, client: openai.OpenAI, plain: Completion) -> Form | None:
-    """The form that has the model not think, if its chat template knows how.
+    """The form that tells the model not to think, if its chat template can do that.
 
-    That shows in the length of the prompt. Who set it in `extra_body` has decided.
+    If it can, the prompt has another length. A user who sets this in `extra_body` has decided, so
+    nothing is tried then.
 
     Args:
-        plain: the answer to a blank in the usual form.
+        form: the usual form.
+        client: sends requests to the server.
+        plain: the answer to an empty text in the usual form.
     """
     given = form.extras.get(_TEMPLATE_SETTINGS) or {}
     knows_ours = "repetition_detection" in form.extras
@@ -376,10 +407,10 @@ def _asked(
 
 
 def _check_grammar(form: Form, client: openai.OpenAI, url: str) -> None:
-    """See that answers obey grammars that no model would obey by itself, one in each language.
+    """Check that answers obey a grammar, with one in each language that no model obeys by chance.
 
     Raises:
-        ConfigError: the server refuses the grammar, or does as if there was none.
+        ConfigError: the server refuses a grammar, fails at it or ignores it.
     """
     for text, language in _NONSENSE:
         grammar = mentions_grammar(["w7: "], "", "k3", text, language)
@@ -413,7 +444,7 @@ def _rate(answers: Sequence[Completion]) -> tuple[int, float, float]:
 
 
 def _message(error: Exception) -> str:
-    """What a server says of a refusal, in one line."""
+    """What a server says about a refusal, in one line."""
     said: object = error
     if isinstance(error, openai.APIStatusError):
         body = error.body
@@ -431,7 +462,7 @@ def _no_server(url: str, said: str = "its answer is of another form") -> ConfigE
 
 
 def _ended(url: str, error: openai.APIError) -> TaiyiError:
-    """Why a server answers no question at all."""
+    """The error that says why a server answers no question at all."""
     status = error.status_code if isinstance(error, openai.APIStatusError) else None
     if status in (401, 403):
         return ConfigError(
@@ -452,7 +483,8 @@ def _ended(url: str, error: openai.APIError) -> TaiyiError:
 class _Client(openai.DefaultAsyncHttpxClient):
     """Sends as many requests at once as the server answers well.
 
-    It stands below the retries: one that waits to be sent again takes no place.
+    The openai package retries above this client, so a request that waits for its retry takes no
+    slot here.
     """
 
     def __init__(self, pace: Pace) -> None:
@@ -474,8 +506,8 @@ class HttpEngine:
     """Asks an OpenAI-compatible server.
 
     Args:
-        config: names the server; its context limit and model are settled.
-        key: for the server, if it wants one.
+        config: the settings, which name the server; `prepare` settled context limit and model.
+        key: the key for the server, if there is one.
 
     Raises:
         ConfigError, ServerGone: as `probe`.
@@ -525,7 +557,7 @@ class HttpEngine:
         return self._form.read(response)
 
     async def _blame(self, error: openai.APIError) -> TaiyiError:
-        """Was it this question, or does the server answer no other either?"""
+        """The error to raise: about this question, or about a server that answers no question."""
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         if status not in _OF_A_QUESTION:
             await self._see_whether_it_answers()
@@ -544,6 +576,6 @@ class HttpEngine:
     def close(self) -> None:
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # its connections ended with their loop
+        except RuntimeError:  # no loop runs: the connections ended with theirs
             return
         self._closing = loop.create_task(self._client.close())

@@ -1,9 +1,10 @@
-"""How many requests a server answers well at once: found out while it answers.
+"""Find out how many requests a server answers well at once, while it answers.
 
-Two kinds of servers, two ways. One that refuses what is too much for it (429, 503, no answer in
-time) gets additive increase and multiplicative decrease (AIMD: Chiu and Jain 1989, as in TCP). One
-that takes everything and lets it queue, as vLLM does, gets the question of TCP Vegas (Brakmo and
-Peterson 1994) with rates for round-trip times: did twice as many in flight gain anything?
+Some servers refuse what is too much for them (429, 503, no answer in time). For these the limit
+follows additive increase and multiplicative decrease (AIMD: Chiu and Jain 1989, as in TCP). Others,
+such as vLLM, take every request and let it queue. For these the limit follows the idea of TCP Vegas
+(Brakmo and Peterson 1994), with rates instead of round-trip times: it is doubled as long as twice
+as many requests in flight raise the rate.
 """
 
 from __future__ import annotations
@@ -15,28 +16,34 @@ from dataclasses import dataclass
 
 _FIRST = 16
 _CUT = 0.75
-"""Of the limit is left after a refusal. A refused request costs little: it is sent again later."""
+"""The share of the limit that is left after a refusal. It can be large, because a refused request
+costs little: it is sent again later."""
 
 _GAIN = 1.1
-"""Twice as many in flight must raise the rate by this factor, or it stays as it was."""
+"""A doubled limit must raise the rate by this factor, or the limit goes back to what it was."""
 
 _ROUND = 4
-"""A rate is measured over so many answers for each request in flight: fewer are noise."""
+"""A rate is measured over this many answers for each request in flight; over fewer it is noise."""
 
 _REST = 20
-"""Rounds until a limit that could not gain is tried again: servers get replicas."""
+"""The rounds until a limit is doubled again after it gained nothing: a server may get replicas."""
 
 
 @dataclass(slots=True)
 class Place:
-    """A request's place among those in flight; `refused` is set when the server had no room."""
+    """The slot of one request in flight.
+
+    Attributes:
+        epoch: the number of the round of measuring in which the request was sent.
+        refused: set by the sender when the server refused the request as one too many.
+    """
 
     epoch: int
     refused: bool = False
 
 
 class Pace:
-    """Lets as many requests be in flight as the server answers well, and at most `most`."""
+    """Limits the requests in flight to as many as the server answers well, and to `most`."""
 
     def __init__(self, most: int) -> None:
         self.limit = min(_FIRST, most)
@@ -47,14 +54,14 @@ class Pace:
         self._epoch = 0
         self._refuses = False
         self._lower: tuple[int, float] | None = None
-        """The limit before it was raised, and the rate that it had."""
+        """The limit before it was doubled, and the rate under it, in tokens a second."""
         self._rest = 0
         self._began: float | None = None
         self._answers, self._tokens = 0, 0
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[Place]:
-        """Wait until one more request may be in flight, and count it there."""
+        """Wait until one more request may be in flight, and count it as long as the block runs."""
         async with self._changed:
             self._waiting += 1
             try:
@@ -67,14 +74,14 @@ class Pace:
             yield place
         finally:
             self._in_flight -= 1
-            # What was sent before the limit changed says nothing about the new one.
+            # A request that was sent before the limit changed says nothing about the new limit.
             if place.epoch == self._epoch:
                 self._refused() if place.refused else self._answered()
             async with self._changed:
                 self._changed.notify(self.limit - self._in_flight)
 
     def worked(self, tokens: int) -> None:
-        """Count the tokens of an answer: the rates are theirs."""
+        """Count the tokens of an answer, of which the rates are made."""
         self._tokens += tokens
 
     def _refused(self) -> None:
@@ -83,7 +90,8 @@ class Pace:
 
     def _answered(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._began is None or not self._waiting:  # below the limit a rate says nothing of it
+        # When no request waits, the limit may not be used up, and the rate tells nothing about it.
+        if self._began is None or not self._waiting:
             self._began, self._answers, self._tokens = now, 0, 0
             return
         self._answers += 1

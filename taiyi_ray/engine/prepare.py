@@ -1,6 +1,6 @@
-"""The one way from settings to a prepared model: found, tokenizer, grammar, context, room for it.
+"""Prepare an engine: find its model, load the tokenizer, check grammar, context and memory.
 
-The job, the service and the estimate go it, before anything is started or written.
+The job, the service, the estimate and the Python API do this before they start or write anything.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _DEFAULT_CONTEXT = 4096
 
 @dataclass(frozen=True)
 class Prepared(Generic[Config]):
-    """What an engine can be started with.
+    """All that is needed to start an engine.
 
     Attributes:
-        config: the settings, with what the model decides settled.
+        config: the settings; those that depend on the model have their final values.
         answering: what answers the questions.
-        context_limit: tokens of a prompt and its answer together.
-        tokenizer: the model's, if it has one here that was loaded.
+        context_limit: the most tokens of a prompt and its answer together.
+        tokenizer: the tokenizer of the model, if `prepare` loaded it.
     """
 
     config: Config
@@ -39,16 +39,17 @@ class Prepared(Generic[Config]):
 def prepare(
     config: Config, *, known: bool = False, kind: EngineKind | None = None
 ) -> Prepared[Config]:
-    """Find what answers the questions, and see that it can.
+    """Find what answers the questions, and check that it can.
 
     Args:
         config: the settings of a command.
-        known: the model's tokenizer was checked before (an output has rows of it): not again.
-        kind: instead of the engine that the settings name.
+        known: whether the tokenizer was checked before, because the output has rows of this model;
+            then it is not loaded.
+        kind: the kind of engine, if it is not the one that the settings name.
 
     Raises:
         ConfigError, ModelError, StorageError: the user must change something.
-        ServerGone: the server of an engine does not answer.
+        ServerGone: the server does not answer.
     """
     kind = kind or ENGINES[config.engine]
     answering = kind.probe(config)
@@ -65,13 +66,17 @@ def prepare(
 
 
 def settled_context(name: str, asked: int | None, context_length: int | None) -> int:
-    """Return the tokens that a prompt and its answer may have: as asked, or 4096 or what it can.
+    """Return the most tokens that a prompt and its answer may have together.
+
+    Without a wish this is 4096, or the model's context length if that is shorter.
 
     Args:
-        context_length: what the model can see at once, if that is known.
+        name: the name of the model, for the error.
+        asked: the user's `--context-limit`, if it is given.
+        context_length: the model's context length in tokens, if it is known.
 
     Raises:
-        ConfigError: more is asked than it reaches.
+        ConfigError: the user asks for more than the model's context length.
     """
     if asked is None:
         return min(_DEFAULT_CONTEXT, context_length or _DEFAULT_CONTEXT)

@@ -1,4 +1,4 @@
-"""Starting an engine, and the reason why one did not start."""
+"""Start an engine, or say why it did not start."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from taiyi_ray.errors import TaiyiError
 from taiyi_ray.models import Model
 
 NOT_STARTED = "no engine could be started"
-"""How it begins what is said of an engine that did not start."""
+"""The beginning of every message about an engine that did not start."""
 
 _LOG_TAIL = 50_000
 
 
 def model_here(config: EngineConfig, digest: str) -> Model | None:
-    """Find the model of an engine on this node; None for an engine that runs none.
+    """Find the model of an engine on this node; None for an engine that runs no model.
 
     Args:
-        digest: what `prepare` found: it must be the same model here.
+        config: the settings.
+        digest: the digest that `prepare` found; the model on this node must have the same.
 
     Raises:
-        ModelError, StorageError: it is not here, or is another one.
+        ModelError, StorageError: the model is not on this node, or another model is.
     """
     if not ENGINES[config.engine].runs_model:
         return None
@@ -41,27 +42,30 @@ def start(
     *,
     metrics: bool = False,
 ) -> Engine:
-    """Start the engine that the settings ask for; takes up to a minute for a real one.
+    """Start the engine that the settings name; a real one takes up to a minute.
 
     Args:
-        config: with the context limit settled.
-        model: as `model_here` gave it.
-        key: of the server, for an engine that asks one.
-        metrics: count what the engine counts of itself, as metrics of Ray.
+        config: the settings, with the context limit settled by `prepare`.
+        model: the model that `model_here` returned.
+        key: the key of the server, for an engine that asks one.
+        metrics: whether the numbers that the engine counts become metrics of Ray.
     """
     return ENGINES[config.engine].start(config, model, key, metrics)
 
 
 def why_not_started(error: Exception) -> str:
-    """Why an engine did not start: what a TaiyiError says, else the cause in the log, if any."""
+    """Why an engine did not start: the message of a TaiyiError, else the cause in the log."""
     return str(error) if isinstance(error, TaiyiError) else logged_error() or str(error)
 
 
 def logged_error() -> str:
-    """The last exception in this process's log: vLLM names its cause only there, in a child."""
+    """The last exception in this process's log, or nothing.
+
+    When vLLM fails in a child process, only the log names the cause.
+    """
     try:
         log = Path("/proc/self/fd/2").resolve(strict=True)
-        if not log.is_file():  # a terminal, which would be waited for
+        if not log.is_file():  # reading a terminal would wait for input
             return ""
         lines = log.read_text(errors="replace")[-_LOG_TAIL:].splitlines()
     except OSError:

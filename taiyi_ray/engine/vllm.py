@@ -1,4 +1,4 @@
-"""The vLLM engine: an AsyncLLM with grammars by its `guidance` backend, on GPU or CPU."""
+"""The vLLM engine: an AsyncLLM on GPU or CPU, whose `guidance` backend applies the grammars."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def prepare_environment() -> None:
-    """Set what vLLM reads at import; its child processes inherit it. What the user set stays."""
+    """Set the environment variables that vLLM reads at import, unless the user has set them.
+
+    vLLM's child processes inherit them.
+    """
     import torch
 
     defaults = {
@@ -32,8 +35,8 @@ def prepare_environment() -> None:
         "DO_NOT_TRACK": "1",
     }
     if not torch.cuda.is_available():
-        # By default vLLM leaves a core to the front end and takes most of the memory as cache: on
-        # a small machine that halves the rate and starves everything else.
+        # By default vLLM keeps a core for its front end and takes most of the memory as cache. On a
+        # small machine this halves the rate and leaves too little for everything else.
         cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0)))
         defaults |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": cores}
     for name, value in defaults.items():
@@ -43,7 +46,14 @@ def prepare_environment() -> None:
 def engine_arguments(
     model_path: str, *, context_limit: int, trust_remote_code: bool, arguments: dict[str, Any]
 ) -> dict[str, Any]:
-    """What vLLM's engine is started with: ours, and the user's arguments, which win."""
+    """The arguments of vLLM's engine: ours, then the user's, which replace ours.
+
+    Args:
+        model_path: the folder of the model.
+        context_limit: the most tokens of a prompt and its answer together.
+        trust_remote_code: whether the code that comes with the model may run.
+        arguments: the user's arguments.
+    """
     import torch
 
     ours: dict[str, Any] = {
@@ -65,7 +75,14 @@ def engine_arguments(
 def sampling_parameters(
     grammar: str | None, max_tokens: int, stop_token_ids: list[int], *, scores: bool = False
 ) -> SamplingParams:
-    """How vLLM decodes an answer."""
+    """The parameters by which vLLM decodes an answer.
+
+    Args:
+        grammar: the Lark grammar of the answer, if it is constrained.
+        max_tokens: the most tokens of the answer.
+        stop_token_ids: the tokens that end the answer.
+        scores: whether vLLM gives the log-probability of each token.
+    """
     from vllm import SamplingParams
     from vllm.sampling_params import (
         RepetitionDetectionParams,
@@ -95,16 +112,16 @@ class VllmEngine:
 
     Args:
         model_path: a folder with config, tokenizer and safetensors.
-        chat: form of the prompt (`template` or `taiyi1`).
-        context_limit: vLLM's max_model_len.
-        trust_remote_code: run the code that comes with the model.
-        scores: give the log-probabilities of the answers' tokens.
-        arguments: further arguments of vLLM's AsyncEngineArgs; they win over ours.
-        metrics: count what vLLM counts of itself (queue, tokens, latencies ...) as Ray's metrics.
+        chat: the form of the prompt (`template` or `taiyi1`).
+        context_limit: the most tokens of a prompt and its answer together (vLLM's max_model_len).
+        trust_remote_code: whether the code that comes with the model may run.
+        scores: whether answers come with the log-probabilities of their tokens.
+        arguments: further arguments of vLLM's AsyncEngineArgs; they replace ours.
+        metrics: whether vLLM's own counts (queue, tokens, latencies ...) become Ray's metrics.
 
     Attributes:
-        client: vLLM's own, for its own serving classes.
-        stop_token_ids: what ends an answer besides what the model's own settings say.
+        client: vLLM's AsyncLLM, which vLLM's serving classes need.
+        stop_token_ids: the tokens that end an answer, besides those in the model's own settings.
     """
 
     def __init__(
@@ -150,8 +167,8 @@ class VllmEngine:
         self.most_in_flight = 2 * int(given["max_num_seqs"])
 
     def prompt(self, question: Question) -> Prompt:
-        # Threads ask for prompts; a tokenizer, which is told each time how to treat special tokens,
-        # serves one at a time.
+        # Several threads call this method. Each call tells the tokenizer how to treat special
+        # tokens, so only one thread may use it at a time.
         with self._tokenizing:
             tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)
         return Prompt(tokens, len(tokens))
@@ -205,7 +222,11 @@ class VllmEngine:
 
 
 def _scores(text: str, logprobs: Any) -> Scores | None:
-    """The scores of an answer, from vLLM's FlatLogprobs: one entry a position, its token first."""
+    """The scores of an answer, from vLLM's FlatLogprobs.
+
+    Its lists hold the candidates of all positions; the first at each position is the token that
+    was chosen.
+    """
     firsts = logprobs.start_indices
     tokens = [logprobs.decoded_tokens[first] or "" for first in firsts]
     return scores_of(text, tokens, [logprobs.logprobs[first] for first in firsts])

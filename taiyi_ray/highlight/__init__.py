@@ -1,8 +1,8 @@
-"""Pages of annotated documents: how a document is drawn, colours by type, one file that is safe.
+"""Safe pages of annotated documents, each in one file: style, script, colours by type.
 
-A page needs nothing from elsewhere: its style, its one script and its data stand in it. The data is
-JSON that no text can break out of, the script writes it as text and never as HTML, and the page's
-content security policy allows the script by its hash, and no other.
+A page needs no other file: it holds its style, its one script and its data. The data is JSON that
+no text can break out of, and the script writes it as text, never as HTML. The content security
+policy of the page allows only this script, by its hash.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 UNTYPED = "(untyped)"
-"""What a mention without a type is shown as."""
+"""The name that pages show for a mention without a type."""
 
-# The usual types keep their colour from page to page; others take what is left, by name.
+# The usual types have the same colour on every page. Other types share the colours that are left,
+# in the order of their names.
 _COLOURS = (
     "disease", "chemical", "gene", "species", "anatomy", "symptom",
     "procedure", "variant", "cell_line", None, None, None,
@@ -32,14 +33,15 @@ _JSON_ESCAPES = str.maketrans(
 
 
 def colours(types: Iterable[str]) -> dict[str, int | None]:
-    """Give each type the number of its colour; the same set of types always gets the same."""
+    """Return the number of the colour of each type; equal sets of types get equal colours."""
     usual = {name: number for number, name in enumerate(_COLOURS) if name}
     present = set(types) - {UNTYPED}
     found: dict[str, int | None] = {
         name: number for name, number in usual.items() if name in present
     }
     unusual = sorted(present - found.keys())
-    # Colours that no usual type took on this page come after those that no one ever takes.
+    # Other types first get the colours of no usual type, then those of usual types that are not on
+    # this page.
     spare = [n for n, name in enumerate(_COLOURS) if name is None]
     spare += [n for n, name in enumerate(_COLOURS) if name is not None and name not in present]
     spare = spare or list(range(len(_COLOURS)))
@@ -49,17 +51,23 @@ def colours(types: Iterable[str]) -> dict[str, int | None]:
 
 
 def script(package: str, name: str) -> Markup:
-    """The one script of a page: what all pages share, and `<name>.js` of a package."""
+    """The script of a page: the part that all pages share, then `<name>.js` of a package."""
     return Markup(_source(__name__, "highlight.js") + "\n" + _source(package, f"{name}.js"))
 
 
 def style(package: str, name: str) -> Markup:
-    """The one style sheet of a page: what all pages share, and `<name>.css` of a package."""
+    """The style sheet of a page: the part that all pages share, then `<name>.css` of a package."""
     return Markup(_source(__name__, "highlight.css") + "\n" + _source(package, f"{name}.css"))
 
 
 def template(package: str, name: str, **filters: Callable[..., Any]) -> Template:
-    """The template `<name>.html.jinja` of a package; what is put into it is escaped."""
+    """Load the template `<name>.html.jinja` of a package, which escapes the values it is given.
+
+    Args:
+        package: the package that holds the template.
+        name: the name of the file without its ending.
+        filters: further Jinja filters for the template.
+    """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -68,7 +76,7 @@ def template(package: str, name: str, **filters: Callable[..., Any]) -> Template
 
 
 def as_json(value: object) -> Markup:
-    """JSON that may stand in a <script>: nothing in it can end the element or start a comment."""
+    """Write JSON for a <script>: nothing in it can end the element or start a comment."""
     return Markup(json.dumps(value, ensure_ascii=False).translate(_JSON_ESCAPES))
 
 

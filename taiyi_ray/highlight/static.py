@@ -1,7 +1,7 @@
-"""Rows drawn without a script, for notebooks: the report's styles, kept to what is drawn here.
+"""Draw rows without a script, for notebooks, in the styles of the report.
 
-A notebook's page is not ours: the style sheet is nested below one class, so that it touches nothing
-else, and what is shown is bounded.
+The page around them belongs to the notebook. So the style sheet is nested below one class and
+changes nothing else on the page, and the size of what is shown is limited.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from markupsafe import Markup, escape
 from taiyi_ray import highlight
 
 MOST = 20
-"""Documents that are shown of several."""
+"""The most documents that are shown."""
 
 LONG = 4000
-"""Characters that are shown of a document."""
+"""The most characters of a document that are shown."""
 
 _FEW = 50
-"""Entries that are shown of a list of relations, events ..."""
+"""The most entries of a list of relations, events ... that are shown."""
 
 _PAGE = re.compile(r"(?m)^(\s*)(?::root|body)(?= \{)")
 
@@ -35,7 +35,7 @@ Values = Mapping[str, Any]
 
 @cache
 def _style() -> Markup:
-    """The style sheet of the pages, of which what is about a page is about our element here."""
+    """The style sheet of our pages, whose rules for the page are for our own element here."""
     own = _PAGE.sub(r"\1&", str(highlight.style(__package__, "static")))  # no Markup: "&" stays
     return Markup(f".taiyi-ray {{\n{own}\n}}")
 
@@ -46,10 +46,10 @@ def _template() -> Template:
 
 
 def cards(rows: Sequence[Values]) -> str:
-    """Draw rows as HTML to be shown within another page.
+    """Draw rows as HTML that is shown inside another page.
 
     Args:
-        rows: of `records.SCHEMA`, `metadata` as a dictionary.
+        rows: rows of `records.SCHEMA`, with `metadata` as a dictionary.
     """
     shown = rows[:MOST]
     types = Counter(_type(mention) for row in shown for mention in row["mentions"])
@@ -79,13 +79,18 @@ def _colour(colours: Mapping[str, int | None], type_: str) -> str:
 
 @dataclass(frozen=True)
 class _Card:
-    """One row, as its template asks for it."""
+    """One row, with what its template asks for.
+
+    Attributes:
+        row: the row.
+        colours: the number of the colour of each type.
+    """
 
     row: Values
     colours: Mapping[str, int | None]
 
     def passages(self) -> Iterator[tuple[Values, Markup]]:
-        """The passages with their marked text, as far as they are shown."""
+        """Yield the passages that are shown, each with its marked text."""
         left = LONG
         for passage in self.row["passages"]:
             if left <= 0:
@@ -96,15 +101,15 @@ class _Card:
 
     @property
     def hidden(self) -> int:
-        """Characters that are not shown."""
+        """The number of characters that are not shown."""
         return max(0, sum(len(passage["text"]) for passage in self.row["passages"]) - LONG)
 
     def unplaced(self) -> Iterator[Values]:
-        """Mentions that were not found in the text."""
+        """The mentions that were not located in the text."""
         return (m for m in self.row["mentions"] if m["start"] is None and not m["spans"])
 
     def surface(self, ids: Sequence[int]) -> str:
-        """The class of the colour of the first of these mentions that has a type."""
+        """The style class for the colour of the first of these mentions that has a type."""
         named = (m["type"] for m in self.row["mentions"] if m["id"] in ids and m["type"])
         return _colour(self.colours, next(named, highlight.UNTYPED))
 
@@ -113,9 +118,13 @@ class _Card:
         return next((m["text"] for m in self.row["mentions"] if m["id"] == event["trigger"]), "")
 
     def _marked(self, offset: int, text: str) -> Markup:
-        """A text with its mentions, nested in each other.
+        """Mark the mentions in a text; marks nest in each other.
 
-        A mention that reaches over the end of the one around it is cut there and goes on after it.
+        When a mention ends after the mention around it, it is cut there and marked again after it.
+
+        Args:
+            offset: the offset in the document where the text begins.
+            text: the text.
         """
         parts = [
             (part, mention)
@@ -171,7 +180,14 @@ class _Card:
 
 @dataclass(slots=True)
 class _Open:
-    """A mark that is not closed yet: where its tag will stand, and how deep others nest in it."""
+    """A mark that is not closed yet.
+
+    Attributes:
+        mention: the mention that it marks.
+        end: the offset in the text where it ends.
+        place: the index of its opening tag in the list of written parts.
+        under: how deep other marks nest in it.
+    """
 
     mention: Values
     end: int

@@ -1,9 +1,9 @@
-"""Which model: its folder and digest, an adapter merged into it, its tokenizer and chat form.
+"""Find a model: its folder and digest, an adapter merged into it, its tokenizer and chat form.
 
-folder.py    where it comes from: a folder, the hub, S3, the embedded default; what its files say
-adapters.py  LoRA adapters, and merging one into its model
+folder.py    a model as a folder: local, from the hub, from S3, embedded; what its files say
+adapters.py  LoRA adapters, and how one is merged into its model
 chat.py      the tokenizer, and the tokens of a conversation
-embedded.py  the model that comes without asking
+embedded.py  the default model, which needs no model hub
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ def resolve(
         name: EMBEDDED_MODEL, a local folder, an `s3://bucket/prefix` address, or a Hugging Face id
             `org/name`, with `@revision` or without.
         adapter: a LoRA folder, local or `s3://`.
-        digest: what it must be, where each node finds the model itself.
+        digest: the digest that the model must have, if each node must find the same one.
 
     Raises:
-        ModelError: when there is no such model or adapter, the two do not fit, or it is another.
+        ModelError: when there is no such model or adapter, the two do not fit, or the digest is
+            another.
         StorageError: when the cache or the bucket cannot be used.
     """
     model = find(name)

@@ -1,4 +1,4 @@
-"""LoRA adapters: found, and merged into their model."""
+"""Find LoRA adapters and merge them into their model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def find_adapter(adapter: str) -> Model:
-    """Return the folder of a LoRA adapter: a local one, or one at an s3:// address, fetched once.
+    """Return a LoRA adapter from a local folder, or from an s3:// address, fetched once.
 
     Raises:
-        ModelError: when it is not there, or no LoRA adapter.
+        ModelError: when it is not there, or is no LoRA adapter.
         StorageError: when S3 cannot be read.
     """
     adapter = address_of(adapter)
@@ -37,8 +37,8 @@ def adapter_rank(adapter: str) -> int:
     """Return the rank of a LoRA adapter, without fetching its weights.
 
     Raises:
-        ModelError: when there is no adapter_config.json that says it.
-        StorageError: when the place cannot be read.
+        ModelError: when there is no adapter_config.json that says the rank.
+        StorageError: when the address cannot be read.
     """
     place = address_of(adapter)
     if storage.is_local(place):
@@ -56,7 +56,7 @@ def adapter_rank(adapter: str) -> int:
 
 
 def merge_adapter(model: Model, adapter: str) -> Model:
-    """Return `model` with a LoRA adapter merged into it (bfloat16), made once in the cache.
+    """Return `model` with a LoRA adapter merged into it, in bfloat16; the cache keeps the result.
 
     Raises:
         ModelError: when `adapter` is not a LoRA folder, or does not fit the model.
@@ -83,7 +83,7 @@ def _merge(model: Model, adapter: Path, folder: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             adapted = PeftModel.from_pretrained(base, adapter, torch_device="cpu")
-        # peft at most warns of what finds no place, in file or model: that is no fit either.
+        # When a tensor of the file or of the model has no counterpart, peft only warns.
         given = {key for key in load_peft_weights(str(adapter), device="cpu") if "lora_" in key}
         wanted = {key for key in get_peft_model_state_dict(adapted) if "lora_" in key}
         if given != wanted:
@@ -102,6 +102,6 @@ def _merge(model: Model, adapter: Path, folder: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """One line of a message of torch, whose first line only names the class."""
+    """The telling line of a message of torch, whose first line only names the class."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if "size mismatch" in line), (lines or ["no reason"])[0])

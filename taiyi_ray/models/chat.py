@@ -1,4 +1,4 @@
-"""Chat forms: a model's tokenizer, and a conversation as the tokens that the model knows it by."""
+"""Load a model's tokenizer, and write a conversation as tokens in the model's chat form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ChatForm = Literal["template", "taiyi1"]
 Message = Mapping[str, str]
 
 THINKING = "enable_thinking"
-"""What a chat template reads that can have its model think before it answers, or not."""
+"""The variable of a chat template that switches the model's thinking on or off."""
 
 _TAIYI1_SEPARATOR = "<|endoftext|>"  # begins, separates and ends the turns
 
@@ -25,7 +25,8 @@ def load_tokenizer(model: Model, *, trust_remote_code: bool = False) -> PreTrain
     """Load a model's tokenizer.
 
     Raises:
-        ModelError: when it cannot be loaded, or the model brings code and that is not trusted.
+        ModelError: when it cannot be loaded, or when the model comes with code of its own and
+            `trust_remote_code` is false.
     """
     if not trust_remote_code and any(
         "auto_map" in settings(model, name) for name in ("config.json", "tokenizer_config.json")
@@ -47,10 +48,11 @@ def load_tokenizer(model: Model, *, trust_remote_code: bool = False) -> PreTrain
 
 
 def check_grammar(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Check that answers of this tokenizer can be constrained by a grammar.
+    """Check that a grammar can constrain the answers of a model with this tokenizer.
 
     Raises:
-        ModelError: when the grammar backend cannot use it; it names `--grounding align`.
+        ModelError: when the grammar backend cannot use the tokenizer; the message names
+            `--grounding align`.
     """
     import llguidance.hf
 
@@ -64,9 +66,10 @@ def check_grammar(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def identity(model: Model, form: ChatForm) -> str:
-    """Return what stands for a model in the fingerprint: its digest, and that it does not think.
+    """Return what stands for a model in the fingerprint: its digest, and whether it may think.
 
-    Where its chat template knows how, thinking is switched off: its prompts are others for that.
+    When the chat template can switch thinking off, prompts do so. This changes the prompts, so the
+    fingerprint must say it.
     """
     file = model.path / "chat_template.jinja"
     template = file.read_text("utf-8") if file.is_file() else None
@@ -78,16 +81,21 @@ def identity(model: Model, form: ChatForm) -> str:
 def prompt_tokens(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], form: ChatForm = "template"
 ) -> list[int]:
-    """Return the token ids of a conversation that the model is to answer.
+    """Return the token ids of a conversation that the model shall answer.
 
-    `template` is the tokenizer's own chat template, with thinking switched off where it knows how
-    (`enable_thinking`, as Qwen3's does). `taiyi1` is how the first Taiyi was trained:
-    one token begins, separates and ends the turns, which have no roles:
+    The form `template` uses the tokenizer's own chat template. It switches thinking off when the
+    template can do that (`enable_thinking`, as in Qwen3's). The first Taiyi was trained in the form
+    `taiyi1`. There the turns have no roles, and one token begins, separates and ends them:
     `<|endoftext|>question<|endoftext|>answer<|endoftext|>question<|endoftext|>`.
+
+    Args:
+        tokenizer: the tokenizer of the model.
+        messages: the turns of the conversation.
+        form: the chat form.
 
     Raises:
         ModelError: when the tokenizer does not know the form.
-        ValueError: when a `taiyi1` conversation is not user and assistant in turn, ending in user.
+        ValueError: when the turns of a `taiyi1` conversation do not alternate from user to user.
     """
     if form == "template":
         if not tokenizer.chat_template:
@@ -122,8 +130,8 @@ def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) 
             **settings,
         )
         return cast(list[int], ids)
-    # A text that spells a special token must not become one: the template is rendered around
-    # place holders (of private-use characters), and text and template are tokenised apart.
+    # A text that spells a special token must not become one. So the template is rendered with
+    # placeholders of private-use characters, and the texts are tokenised apart from the template.
     holders = {f"\ue000{n}\ue001": message["content"] for n, message in enumerate(messages)}
     rendered = tokenizer.apply_chat_template(
         [{**m, "content": holder} for m, holder in zip(messages, holders, strict=True)],
@@ -143,7 +151,7 @@ def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) 
 
 
 def stop_token_ids(tokenizer: PreTrainedTokenizerBase, form: ChatForm = "template") -> list[int]:
-    """Return the ids that end an answer, besides those that the model's generation config names.
+    """Return the tokens that end an answer, besides those that the model's generation config names.
 
     Raises:
         ModelError: when the tokenizer does not know the form.

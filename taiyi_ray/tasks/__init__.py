@@ -1,7 +1,7 @@
-"""The tasks, one module a kind; a line in TASKS makes one appear everywhere.
+"""The tasks, one module for each kind; an entry in TASKS makes a task known everywhere.
 
-Each is defined once, as pure functions (see `task.py`), and serves annotation, training,
-evaluation and the endpoint in both languages.
+A task is defined once, as pure functions (see `task.py`). Annotation, training, evaluation and the
+endpoint use it in both languages.
 """
 
 from __future__ import annotations
@@ -67,12 +67,16 @@ def assign(
     grammar: bool = True,
     place: str = "--task-file",
 ) -> list[Assignment]:
-    """The tasks of these names as a run asks them; several questions share the document's prefix.
+    """The tasks of these names as a run asks them.
+
+    When there is more than one question on a document, all put the document first, so that they
+    share it in the engine's prefix cache.
 
     Args:
-        options: of each task, by its name and theirs; those that are left out have defaults.
-        grammar: constrain answers to what is in the text.
-        place: where the options come from, for the errors.
+        names: the names of the tasks.
+        options: the options of each task, by task and option; options left out have defaults.
+        grammar: whether answers are constrained to what is in the text.
+        place: where the options come from, for error messages.
 
     Raises:
         ConfigError: a task or an option is unknown, has a wrong value or is missing.
@@ -85,7 +89,8 @@ def assign(
         )
         for task in select(names)
     ]
-    # Asked about any text at all, they are as many as about each document in one language.
+    # The questions on this short text are as many as those on one window of any document in one
+    # language.
     anything = [Document("", passages([("text", language, "any")])) for language in LANGUAGES]
     most = max(sum(_questions(assignment, any_) for assignment in found) for any_ in anything)
     return [replace(assignment, document_first=most > 1) for assignment in found]
@@ -94,13 +99,14 @@ def assign(
 def assigned(
     config: AskConfig, more: Mapping[str, Mapping[str, Any]] | None = None
 ) -> tuple[list[Assignment], list[str]]:
-    """The tasks as a configuration asks them, and notes on what it may not mean as it says it.
+    """The tasks as a configuration asks them, and notes for the user about possible slips.
 
-    `--tasks` chooses among the tasks of the task file, or adds to them; `--types`, `--relations`
-    and `--ask` win over what the file says.
+    `--tasks` decides which tasks run; without it, all tasks of the task file do. `--types`,
+    `--relations` and `--ask` replace what the file says.
 
     Args:
-        more: options by task; they win over what the file says.
+        config: the settings.
+        more: options by task and option; they replace what the file says.
 
     Raises:
         ConfigError: a task or an option is unknown, has a wrong value or is missing.
@@ -108,7 +114,7 @@ def assigned(
     given = read_file(config.task_file) if config.task_file else {}
     for name, options in (more or {}).items():
         given[name] = {**given.get(name, {}), **options}
-    select(list(given))  # an unknown name is a slip even where --tasks leaves it out
+    select(list(given))  # an unknown task is an error even when --tasks leaves it out
     names = config.tasks or list(given) or DEFAULT_TASKS
     place = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
     asked = with_shortcuts(names, given, config.types, config.relations, config.ask)
@@ -127,7 +133,15 @@ def with_shortcuts(
     relations: Sequence[str] | None,
     ask: str | None,
 ) -> dict[str, dict[str, Any]]:
-    """The options of these tasks: `types`, `relations` and `ask` win over those given by task."""
+    """The options of these tasks, with those of the command line in place of those given.
+
+    Args:
+        names: the names of the tasks.
+        given: options by task and option.
+        types: the mention types of `ner`, if they are given.
+        relations: the relation types of `re`, if they are given.
+        ask: the option `ask` of `ner`, if it is given.
+    """
     shortcuts: dict[str, dict[str, Any]] = {
         "ner": {"types": types, "ask": ask},
         "re": {"relations": relations},

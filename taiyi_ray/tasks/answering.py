@@ -1,8 +1,8 @@
 """Question answering on a document: a free answer, yes / no / maybe, or one of several choices.
 
-The questions are the run's, asked of every document, or each document's own: a passage of the type
-`question`, followed by passages of the type `choice`; what other passages say is the context, and
-there may be none (exam questions). Taiyi shows no answer form but the free one; ours are:
+A run asks the same questions about every document, or each document asks its own: a passage of the
+type `question`, followed by passages of the type `choice`. The other passages are the context; an
+exam question has none. Of these answer forms, Taiyi shows only the free one:
 
     free      the bare answer
     yes, no   yes | no | maybe        是 | 否 | 不确定
@@ -41,7 +41,7 @@ _LETTER = re.compile(r"\s*[(（]?([A-Z])(?![^\W\d_])")
 
 
 def _by_name(value: object) -> object:
-    """Questions by name: a question without one is known by its own words."""
+    """Read questions by name; the words of a question without a name are its name."""
     if isinstance(value, (list, tuple)):
         return {name_of(question): question for question in value}
     if isinstance(value, Mapping):
@@ -75,7 +75,13 @@ class Options(TaskOptions):
 
 
 class _Asked(NamedTuple):
-    """A question, what its results are kept under, and its choices by the label of each."""
+    """A question in words.
+
+    Attributes:
+        words: the question.
+        part: the name of its results, where a run has several questions.
+        choices: the words of each choice, by the label that an annotation gets for it.
+    """
 
     words: str
     part: str | None
@@ -85,10 +91,16 @@ class _Asked(NamedTuple):
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """The questions of the run, or the document's own, for each language and window.
+    """Ask the questions of the run, or the document's own, about each language and window.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
 
     Raises:
-        NotApplicable: the document has no question of its own, or no choices.
+        NotApplicable: the run has no questions and the document has none either, or the document
+            has no choices or no text.
     """
     options: Options = assignment.options
     if options.questions:
@@ -114,7 +126,7 @@ def questions(
 
 
 def _own(document: Document, options: Options) -> Iterator[tuple[Passage, _Asked]]:
-    """The document's own questions, in one of our languages."""
+    """Yield the document's own questions in English or Chinese, each with its passage."""
     found: list[tuple[Passage, list[str]]] = []
     for passage in document.passages:
         if passage.type == OWN_QUESTION and passage.language in LANGUAGES:
@@ -170,7 +182,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """A free answer as a text; otherwise the verdict, or the choice by its letter, as a label."""
+    """Read a free answer as a text, and a verdict or the letter of a choice as a label.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     if not question.types:
         return texts.parse(text, question, document, cut=cut, scores=scores)
     lettered = all(len(term.en) == 1 for term in question.types)

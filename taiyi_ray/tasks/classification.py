@@ -5,7 +5,8 @@ Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruct
     en    Result: Treatment                    several: Result: Treatment; Prevention
     zh    上述文本被分类为：治疗                 several: 上述文本被分类为：治疗; 预防
 
-Where several labels may be true, none may be: then the answer is ours, `Result: none`, `无`.
+Where several labels may be true, perhaps none is. Taiyi shows no answer for that; ours is
+`Result: none` or `上述文本被分类为：无`.
 """
 
 from __future__ import annotations
@@ -40,9 +41,15 @@ class Options(TaskOptions):
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """One question for each language; where several labels may be true, for each window as well.
+    """Make one question for each language, about its first window or about each.
 
-    One label is asked for about the first window: what a long document is, its beginning tells.
+    When only one label may be true, the first window is enough: the beginning of a long document
+    tells what it is. When several may be true, each window gets a question.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
     """
     options: Options = assignment.options
     return [
@@ -68,7 +75,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the labels behind `Result:`."""
+    """Read the labels behind `Result:`.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     return labels.parse(text, question, _HEAD[question.language], cut=cut, scores=scores)
 
 

@@ -1,7 +1,8 @@
-"""Multi-round dialogue: the doctor's next turn, written on what was said so far.
+"""Multi-round dialogue: the model writes the doctor's next turn.
 
-A document's turns are its passages of the types `patient` or `user`, and `doctor` or `assistant`.
-They become the messages of a chat, after an instruction; the answer is free text, as Taiyi's is.
+The turns of a document are its passages of the types `patient` or `user`, and `doctor` or
+`assistant`. They become the messages of a chat, after an instruction. The answer is free text, as
+in Taiyi.
 """
 
 from __future__ import annotations
@@ -24,16 +25,22 @@ from taiyi_ray.tasks.task import (
 )
 
 ROLES = {"patient": "user", "user": "user", "doctor": "assistant", "assistant": "assistant"}
-"""Who speaks in a passage of this type, by the names of chat messages."""
+"""The role of the speaker in chat messages, by the type of the passage."""
 
 
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """One question: what the doctor says next. Within a limit, on the last turns.
+    """Make one question: what the doctor says next. With a limit, it shows only the last turns.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
 
     Raises:
-        NotApplicable: there are no turns, or the doctor had the last one.
+        NotApplicable: the document has no turns, the last turn is the doctor's, or its language is
+            neither English nor Chinese.
     """
     turns = [p for p in document.passages if p.type in ROLES and p.text.strip()]
     if not turns:
@@ -57,7 +64,10 @@ def questions(
 
 
 def _last(turns: Sequence[Passage], limit: int | None) -> list[Span]:
-    """The last turns that the limit has room for; of the very last one, its end at least."""
+    """The spans of the last turns that fit into `limit` characters.
+
+    When not even the last turn fits, this is the end of it.
+    """
     spans: list[Span] = []
     room = limit
     for turn in reversed(turns):
@@ -72,7 +82,11 @@ def _last(turns: Sequence[Passage], limit: int | None) -> list[Span]:
 
 
 def _messages(roles: Sequence[str], said: Sequence[str]) -> list[Message]:
-    """The turns as chat messages, user and assistant in turn: chat templates want that."""
+    """The turns as chat messages.
+
+    Turns of one speaker in a row become one message, because chat templates want user and assistant
+    to alternate.
+    """
     return [
         {"role": role, "content": SEPARATOR.join(text.strip() for _, text in group)}
         for role, group in groupby(zip(roles, said, strict=True), key=lambda turn: turn[0])

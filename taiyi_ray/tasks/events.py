@@ -1,13 +1,14 @@
-"""Event extraction: what happens in the text, with the word that says so and who takes part.
+"""Event extraction: what happens in the text, the words that say so, and who takes part.
 
 Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README):
 
     en    Gene_expression: (Trigger: expression, Theme: IL-2); (Trigger: expressed, Theme: IL-4)
     zh    上述句子中的临床发现事件如下：⏎主体词：咳嗽；发生状态：；描述词：反复，剧烈；解剖部位：
 
-In English a line a type; a role that several play is named for each. In Chinese a line an event
-under the lead-in of its type; empty slots stay, several who play a role have `，` between. `none`,
-`无` for nothing at all is ours, as are several events in a line.
+In English each type has one line, and a role with several arguments is named before each of them.
+In Chinese each event has one line under the lead-in of its type; a role without an argument stays
+empty, and `，` separates several arguments of a role. Taiyi's forms do not say how to write several
+events of a type in one line, nor that there is nothing (`none`, `无`): these are ours.
 """
 
 from __future__ import annotations
@@ -44,7 +45,12 @@ TRIGGER = Term("trigger", "Trigger", "触发词")
 
 @dataclass(frozen=True, slots=True)
 class EventType(Term):
-    """A type of event: the roles in it, and what its trigger is called; None without triggers."""
+    """A type of event.
+
+    Attributes:
+        roles: the roles that its arguments play.
+        trigger: the name of its trigger in prompts and answers; None for events without triggers.
+    """
 
     roles: tuple[Term, ...]
     trigger: Term | None
@@ -109,7 +115,13 @@ def _grammar(types: Sequence[EventType], text: str, language: str) -> str:
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """One question for each language and window, on all types of events together."""
+    """Make one question for each language and window, about all types of events together.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     types: tuple[EventType, ...] = assignment.options.types
     return [
         assignment.ask(
@@ -131,7 +143,12 @@ _BETWEEN_EVENTS = re.compile(rf"[{re.escape(_CLOSING)}]\s*[;；]\s*[{re.escape(_
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """An event as an answer names it: pieces of it by their slots, in order."""
+    """An event as an answer names it.
+
+    Attributes:
+        type: the type of the event.
+        slots: pieces of the answer, each with the role or trigger that it is, in order.
+    """
 
     type: EventType
     slots: list[tuple[Term, Piece]]
@@ -140,7 +157,14 @@ class _Read:
 def _slots(
     body: Piece, type_: EventType, language: str, stands: items.Stands
 ) -> list[tuple[Term, Piece]] | None:
-    """Cut an event at the names of its slots, without empty ones; None when it names no slot."""
+    """Cut an event at the names of its trigger and roles; None when it has no such name.
+
+    Args:
+        body: the event in the answer.
+        type_: the type of the event.
+        language: of the answer.
+        stands: says whether a piece is one whole item.
+    """
     by_label = {slot.label(language).casefold(): slot for slot in type_.slots}
     names = "|".join(re.escape(label) for label in sorted(by_label, key=len, reverse=True))
     found = list(
@@ -155,7 +179,7 @@ def _slots(
     ends = [match.start() for match in found[1:]] + [len(body.text)]
     read = []
     for match, end in zip(found, ends, strict=True):
-        # Some characters change their length when case is ignored: then the name is not known.
+        # re.IGNORECASE may match a name that casefold() does not make equal: it is unknown then.
         slot = by_label.get(match.group(1).casefold())
         value = Piece(body.text[match.end() : end], body.start + match.end())
         parts = value.split("，") if language == "zh" else [value]
@@ -166,7 +190,7 @@ def _slots(
 
 
 def _bodies(text: str, question: Question) -> Iterator[tuple[EventType | None, Piece]]:
-    """The events of an answer, each as a piece with its type; None: a line of no known type."""
+    """Yield the events of an answer, each with its type; None stands for an unknown type."""
     types: Sequence[Any] = question.types
     language = question.language
     labels = [type_.label(language) for type_ in types]
@@ -212,10 +236,17 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the events; trigger and arguments become mentions at the places nearest to each other.
+    """Read the events; their triggers and arguments become mentions.
 
-    A surface may occur often, an event happens once: of the trigger's places, the one is taken from
-    which its arguments are nearest, and of theirs the nearest to it.
+    A surface may occur often, but an event happens once. So of all occurrences of the trigger, the
+    one with the nearest arguments is taken, and the occurrence of each argument nearest to it.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
     """
     if cut:
         text = lines.whole(text, *("\n" if question.language == "zh" else ")）"))
@@ -240,13 +271,13 @@ def parse(
 
 
 def _nearest(spans: Sequence[Span], place: int) -> Span:
-    """Of spans in the order of the text, the one that begins nearest to a place."""
+    """The span that begins nearest to the offset `place`, of spans in the order of the text."""
     at = bisect_left(spans, place, key=lambda span: span.start)
     return min(spans[max(0, at - 1) : at + 1], key=lambda span: abs(span.start - place))
 
 
 class _Places:
-    """Finds where the words of events stand, and collects the mentions there."""
+    """Finds the offsets of the words of events, and collects the mentions there."""
 
     def __init__(self, document: Document, question: Question, scores: Scores | None) -> None:
         self._document, self._scores = document, scores
@@ -255,7 +286,7 @@ class _Places:
         self.mentions: list[Mention] = []
 
     def event(self, read: _Read) -> Event:
-        """The event, its mentions where they are nearest to each other."""
+        """Make the event, with its mentions at the occurrences nearest to each other."""
         found = {piece.text: self._found(piece.text) for _, piece in read.slots}
         trigger = next((p for slot, p in read.slots if slot is read.type.trigger), None)
         players = [(slot, p) for slot, p in read.slots if slot is not read.type.trigger]
@@ -282,7 +313,14 @@ class _Places:
     def _mention(
         self, piece: Piece, type_: str | None, spans: Sequence[Span], how: Grounded
     ) -> int:
-        """The number of the mention there, a new one if it is the first."""
+        """The id of the mention at these offsets, which is made when there is none yet.
+
+        Args:
+            piece: the words of the answer.
+            type_: the type of the mention.
+            spans: one span of the words, or none when they do not occur.
+            how: how the words were located.
+        """
         key = (type_, spans[0].start if spans else None, piece.text)
         if key not in self._ids:
             score = self._scores.of(piece) if self._scores else None
@@ -296,7 +334,7 @@ class _Places:
 
 
 def writable(surface: str, language: str) -> bool:
-    """Whether the words of an event survive the form."""
+    """Whether the answer form can state the words of an event so that `parse` reads them back."""
     separators = "，；\n" if language == "zh" else ";()[]\n"
     bounded = 0 < len(surface) <= LONGEST and surface == surface.strip()
     return bounded and not any(c in surface for c in separators) and ", " not in surface
@@ -305,8 +343,8 @@ def writable(surface: str, language: str) -> bool:
 def target(question: Question, gold: Annotations) -> str:
     """The answer that names the gold events of the window, in the order of the text.
 
-    An event whose trigger holds a separator, or is not in the text, cannot be written, nor can such
-    an argument.
+    An event cannot be written when its trigger holds a separator or is not in the window. Such an
+    argument is left out.
     """
     language = question.language
     mentions: dict[int | None, Mention] = {mention.id: mention for mention in gold.mentions}
@@ -335,7 +373,16 @@ def _join(events: Sequence[str], language: str) -> str:
 def _written(
     event: Event, type_: EventType, question: Question, mentions: Mapping[int | None, Mention]
 ) -> Iterator[tuple[int, str]]:
-    """An event in words, and where it stands; nothing if that is not in the window."""
+    """Yield the event as the form writes it, with the offset of its trigger, or 0 without one.
+
+    Nothing is yielded for an event that is not in the window or cannot be written.
+
+    Args:
+        event: the event.
+        type_: its type.
+        question: the question, whose window the event must be in.
+        mentions: the gold mentions by their ids.
+    """
     language, window = question.language, question.window
 
     def inside(number: int | None, text: str) -> bool:
@@ -365,12 +412,12 @@ def _written(
 
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
-    """Exact match of type, trigger's words, and roles with words."""
+    """Exact match of type, words of the trigger, and roles with their words."""
     return Counts.of(list(comparable(predicted)), list(comparable(gold)))
 
 
 def comparable(annotations: Annotations) -> Iterator[tuple[object, ...]]:
-    """The events in words: type, trigger, and who plays which role in any order."""
+    """The events in words: type, trigger, and the arguments with their roles, in any order."""
     words = {mention.id: running(mention.text) for mention in annotations.mentions}
     for event in annotations.events:
         players = frozenset((a.role, running(a.text)) for a in event.arguments)

@@ -1,7 +1,8 @@
-"""The items of a list in an answer, as the answer form has them and as chats write them.
+"""Split a list in an answer into its items, in the answer form or as chats write lists.
 
-The form separates items by `;` and puts pairs in brackets. Other separators may as well be signs of
-an item (`2,4-D`, `甲、乙型肝炎`): what stands in the text, or names a label, decides.
+The form separates items by `;` and puts pairs in brackets. Free answers use other separators, too,
+which may also be part of an item (`2,4-D`, `甲、乙型肝炎`). What occurs in the document's text, or
+names a label, decides whether such a sign separates items.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from taiyi_ray.grounding import LONGEST
 from taiyi_ray.tasks.scores import Piece
 
 Stands = Callable[[str], bool]
-"""Whether a piece of an answer is one whole item: it stands in the text, or names a label."""
+"""Says whether a piece of an answer is one whole item: it occurs in the text, or names a label."""
 
 
 def as_written(_: str) -> bool:
-    """Under a grammar every item stands as it is written: nothing about it is to be made out."""
+    """Accept every item as it is written, for answers under a grammar, which are exact."""
     return True
 
 
@@ -26,18 +27,18 @@ _BULLET = re.compile(
     r"[-*+–—](?:\s+|(?=[\u3400-\u9fff]))|[•●▪◦‣·]\s*|[①-⑳]\s*"
     r"|(?:[(（]\d{1,3}[)）]|\d{1,3}[.．)）])(?:\s+|(?=[*\u3400-\u9fff]))|\d{1,3}、\s*"
 )
-"""Begins an item of a list: a sign and a blank, or what needs none."""
+"""What begins an item of a list: a bullet or a number, with a blank where the sign needs one."""
 
 _QUOTES = (
     *(("**", "**"), ("__", "__"), ("*", "*"), ("_", "_"), ("`", "`"), ('"', '"'), ("“", "”")),
     *(("'", "'"), ("‘", "’"), ("「", "」"), ("『", "』"), ("[", "]"), ("【", "】")),
 )
-"""What chats put around an item or a whole list."""
+"""Pairs of signs that chats put around an item or a whole list."""
 _NESTED = 4
-"""So many of them around each other."""
+"""At most this many nested pairs of such signs are removed."""
 
 _CLOSING = " \t.,:;。，、：；!！"
-"""What closes a list or a sentence. No item ends so, as none does under a grammar."""
+"""Signs that close a list or a sentence. An item does not end with one, unless the text has it."""
 
 _CERTAIN = re.compile(r"\s*[；、]\s*")
 _LIKELY = re.compile(
@@ -49,15 +50,20 @@ _BETWEEN = (", ", "，", ",")
 
 
 def unlisted(line: Piece) -> Piece:
-    """A line without the bullet or the number that makes it an item of a list."""
+    """A line without the bullet or number that marks it as an item of a list."""
     bullet = _BULLET.match(line.text)
     return line.after(bullet.end()) if bullet and bullet.end() < len(line.text) else line
 
 
 def said(pieces: Sequence[Piece], labels: Sequence[str], stands: Stands) -> list[Piece]:
-    """The pieces of a list, none when all that they say is that there is nothing.
+    """The pieces of a list, or no piece when all of them only say that there is nothing.
 
-    A sentence that stands in the text is no sentence about it.
+    A piece that occurs in the text is an item, even if it reads like such a sentence.
+
+    Args:
+        pieces: the pieces of the list.
+        labels: what was asked for.
+        stands: says whether a piece is one whole item.
     """
     return [] if all(_is_nothing(piece.text, labels, stands) for piece in pieces) else list(pieces)
 
@@ -72,8 +78,11 @@ def mentions(
     """Split `m1; m2` into mentions, each surface once, in order.
 
     Args:
+        lists: the lists of one label.
         labels: what was asked for.
-        end: where an answer was cut: the item that reaches it may be unfinished and is dropped.
+        stands: says whether a piece is one whole item.
+        end: the position in the answer where it was cut. The item that ends there may be
+            unfinished and is dropped.
     """
     found: dict[str, Piece] = {}
     for piece in said(lists, labels, stands):
@@ -87,17 +96,17 @@ def mentions(
 
 
 def end_of(text: str) -> int | None:
-    """Where the unfinished item of a cut answer ends; None when a separator ended the last one."""
+    """The position where a cut answer ends inside an item; None when a separator ends its last."""
     bare = text.rstrip()
     return None if not bare or bare[-1] in ";；" or "\n" in text[len(bare) :] else len(bare)
 
 
 def listed(part: Piece, stands: Stands) -> Iterator[Piece]:
-    """The items of a part of a list: itself, or what stands between other separators in it.
+    """Yield the items of a part of a list that holds no `;`.
 
-    `、` or a comma may be a sign of the item. So a part that stands as it is written is one item;
-    of another, the longest runs that stand are. `；` and `、` separate in any case, a comma only
-    where something beside it stands.
+    `、` or a comma may belong to an item. So a part for which `stands` is true is one item. Another
+    part is cut into the longest runs for which `stands` is true. `；` and `、` always separate, a
+    comma only when `stands` is true for some run.
     """
     if not part.text:
         return
@@ -113,7 +122,10 @@ def listed(part: Piece, stands: Stands) -> Iterator[Piece]:
 
 
 def _runs(part: Piece, stands: Stands) -> Iterator[Piece]:
-    """Cut a part at its separators, but not in quotes, nor where what lies around one stands."""
+    """Cut a part at its separators, but not inside quotes.
+
+    It is not cut at a separator either when `stands` is true for the text on both sides together.
+    """
     ends = [*(match.span() for match in _LIKELY.finditer(part.text)), (len(part.text),) * 2]
     begin, at = 0, 0
     while at < len(ends):
@@ -128,7 +140,14 @@ def _runs(part: Piece, stands: Stands) -> Iterator[Piece]:
 
 
 def _quoted(text: str, begin: int, ends: Sequence[tuple[int, int]], at: int) -> int:
-    """Which of the ends closes the quote that begins there; `at` where none does."""
+    """The number of the end that closes a quote; `at` when no quote begins or closes.
+
+    Args:
+        text: the part that is cut.
+        begin: where the run begins in it, perhaps with a quote.
+        ends: the spans of the separators, and the end of the text.
+        at: the number of the first end after `begin`.
+    """
     for opening, closing in _QUOTES:
         if text.startswith(opening, begin):
             inner = begin + len(opening)
@@ -143,9 +162,9 @@ def _quoted(text: str, begin: int, ends: Sequence[tuple[int, int]], at: int) -> 
 
 
 def bare(part: Piece, stands: Stands) -> Piece:
-    """A part without bullet, quotes and bold, unless it stands with them.
+    """Remove bullet, quotes and bold from a part, until `stands` is true for it.
 
-    And without the signs that close a list or a sentence, where it stands without them.
+    Signs that close a list or a sentence are removed when `stands` is true without them.
     """
     part = part.strip()
     if stands is as_written:
@@ -165,7 +184,7 @@ def _unclosed(part: Piece) -> Piece:
 
 
 def _unquoted(part: Piece) -> Piece | None:
-    """What stands between two quotes that belong together: not those of `"a", "b"`."""
+    """The text inside a pair of quotes; None without one, and for two quoted items (`"a", "b"`)."""
     for opening, closing in _QUOTES:
         inner = part.text[len(opening) : -len(closing)]
         if inner and part.text.startswith(opening) and part.text.endswith(closing):
@@ -189,9 +208,10 @@ def pairs(lists: Sequence[Piece], stands: Stands) -> list[tuple[Piece, Piece]]:
 
 
 def _bracketed(piece: Piece) -> Iterator[Piece]:
-    """What stands in brackets, up to the first that closes behind a comma: `[[3H]x, y]` is one.
+    """Yield the texts inside square brackets; a bracket closes only after a comma: `[[3H]x, y]`.
 
-    In round ones only where they hold a whole item.
+    When a list has none, round and lenticular brackets count, if they hold a whole part of the
+    list.
     """
     text, at, found = piece.text, 0, False
     while (opening := text.find("[", at)) >= 0:
@@ -209,9 +229,10 @@ def _bracketed(piece: Piece) -> Iterator[Piece]:
 
 
 def _halves(inside: Piece, stands: Stands) -> tuple[Piece, Piece]:
-    """Both parts of a pair: cut where that leaves two parts of the text, else at the first comma.
+    """Cut a pair into head and tail: at a comma that leaves two whole items, else at the first.
 
-    A comma without a blank behind it may be one of a name (`2,4-D`): it separates only if so.
+    An ASCII comma without a blank behind it may belong to a name (`2,4-D`). It separates only when
+    both sides are whole items. Both parts are empty when the pair cannot be cut.
     """
     cuts = [m.span() for between in _BETWEEN for m in re.finditer(between, inside.text)]
     halves = [

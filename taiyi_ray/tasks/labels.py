@@ -1,4 +1,4 @@
-"""Answers that are one or several of given labels, and the grammar that allows no other."""
+"""Read and write answers that name one or several of given labels, and make their grammar."""
 
 from __future__ import annotations
 
@@ -18,16 +18,31 @@ _AROUND = " \t\"'“”‘’「」*()（）.。"
 
 
 def grammar(head: str, labels: Sequence[Term], language: str, *, several: bool) -> str:
-    """Lark grammar of `head label`, or of `head label1; label2` in their order, or none of them."""
+    """The Lark grammar of an answer: `head label`, or `head label1; label2`.
+
+    Args:
+        head: what the answer begins with; it may be empty.
+        labels: the labels, in the order in which an answer names several.
+        language: of the answer.
+        several: whether several labels, or none, may be true.
+    """
     none = lines.NONE[language] if several else None
     return labels_grammar(head, [term.label(language) for term in labels], none)
 
 
 def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores | None) -> Parsed:
-    """Read labels behind the head, or (free models) behind any colon, in any case.
+    """Read the labels of an answer.
 
-    A label that was not asked about is `invalid`, as is a second one where one is true; what else
-    the answer says counts.
+    They stand after the head; a free answer may have them after any colon, in upper or lower case.
+    A label that was not asked about makes the problem `invalid`, and so does a second label where
+    only one may be true. The other labels are read nevertheless.
+
+    Args:
+        text: the answer.
+        question: the question, whose types are the labels.
+        head: what an answer in the form begins with.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
     """
     known = {term.label(question.language): term for term in question.types}
     for term in question.types:
@@ -77,19 +92,31 @@ def _first_line(answer: Piece, is_label: items.Stands) -> str:
 
 
 def _parts(answer: Piece, is_label: items.Stands, end: int | None) -> Iterator[Piece]:
-    """What stands for a label each; of an answer that was cut at `end`, without the last."""
+    """Yield the pieces of an answer that should each name a label.
+
+    Args:
+        answer: the answer after its head.
+        is_label: says whether a piece names a label.
+        end: the position where the answer was cut; the piece that ends there is dropped.
+    """
     for line in (line.strip() for line in answer.split("\n")):
         if not line.text or lines.is_fence(line):
             continue
         parts: list[Piece] = []
         for part in (part.strip() for part in line.split(";")):
-            # A label may end with a sign that closes a list elsewhere.
+            # A label may end with a sign that usually closes a list, so it is tried as it is first.
             parts += [part] if is_label(part.text) else items.listed(part, is_label)
         yield from parts[:-1] if line.end == end else parts
 
 
 def target(question: Question, gold: Annotations, head: str) -> str:
-    """The answer that names the gold labels that were asked about, in the order of the question."""
+    """The answer that names the gold labels that were asked about, in the order of the question.
+
+    Args:
+        question: the question.
+        gold: the gold annotations.
+        head: what the answer begins with; it may be empty.
+    """
     true = {label.label for label in gold.labels if label.task == question.key}
     named = [t.label(question.language) for t in question.types if t.name in true]
     return head + ("; ".join(named) or lines.NONE[question.language])

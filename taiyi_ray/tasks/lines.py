@@ -1,8 +1,8 @@
-"""Taiyi's answer form, shared by the tasks: one line a type, `label: item; item`.
+"""Taiyi's answer form, shared by the tasks: one line for each type, `label: item; item`.
 
-It is written so, and a grammar allows no other. Models that answer freely write lists as chats have
-them as well, and what they mean is read: heads in bold, alone on their line or as a heading; items
-behind bullets and numbers. What separates items is told in `items.py`.
+The tasks write this form, and a grammar allows no other. Models that answer freely also write lists
+as chats do, and this module reads them as well: heads in bold, alone on a line or as a heading;
+items behind bullets and numbers. `items.py` splits a list into items.
 """
 
 from __future__ import annotations
@@ -25,28 +25,38 @@ _LEADS_IN = re.compile(r"(?:\b(?:are|is|include|includes)|为|是|有|包括|如
 
 
 def writable(surface: str) -> bool:
-    """Whether a mention survives the form, which bounds its length and escapes no separator."""
+    """Whether a mention can be written in the form and read back as it is.
+
+    The form limits the length of a mention and cannot escape a separator.
+    """
     short = len(surface) <= LONGEST
     return short and surface == surface.strip() and not any(c in surface for c in ";\n")
 
 
 def write(heads: Sequence[str], items: Sequence[str], end: str, language: str) -> str:
-    """Join the lines that have items; the answer for nothing at all otherwise."""
+    """Write an answer: a line for each head that has items.
+
+    Args:
+        heads: what each line begins with.
+        items: the items of each head, as one string; empty for a head that is left out.
+        end: what ends an answer with items.
+        language: decides the word that stands for "nothing" when no head has items.
+    """
     written = [head + item for head, item in zip(heads, items, strict=True) if item]
     return "\n".join(written) + end if written else NONE[language]
 
 
 def whole(text: str, *separators: str) -> str:
-    """Drop what follows the last separator: the item that a cut answer may have left unfinished."""
+    """Drop the text after the last separator: the last item of a cut answer may be unfinished."""
     return text[: max(text.rfind(s) for s in separators) + 1].rstrip(";\n")
 
 
 class Heads:
-    """Knows the lines that begin with a head.
+    """Recognises the lines of an answer that begin with a head.
 
     Args:
-        labels: what may be named, one for each list.
-        heads: what the line of each begins with in the form.
+        labels: the label of each list.
+        heads: what the line of each list begins with in the form, in the order of `labels`.
     """
 
     def __init__(self, labels: Sequence[str], heads: Sequence[str]) -> None:
@@ -56,10 +66,11 @@ class Heads:
         self._known = {_plain(name): number for name, number in reversed(names)} | exact
 
     def of(self, line: Piece) -> tuple[int, Piece] | None:
-        """Which label a line begins with, and what follows; None for a line without a head.
+        """The number of the label that heads a line, and the rest of the line; None without a head.
 
-        It begins with the head, or (free models) with the label or head and any colon, in any
-        case, behind a bullet, in bold or as a heading; as a heading it needs no colon.
+        In the form, the line begins with the head. Free answers may have the label or the head in
+        upper or lower case with any colon, behind a bullet, in bold or as a heading. A label in
+        bold or as a heading needs no colon when it is alone on its line.
         """
         for number, head in enumerate(self._heads):
             if line.text.startswith(head):
@@ -76,7 +87,7 @@ class Heads:
         return None
 
     def _named(self, name: str) -> int | None:
-        """The label of this name, also in the plural and as `disease entities`, `疾病实体`."""
+        """The number of the label with this name; the plural and `disease entities` count, too."""
         plain = _plain(name)
         bare = [plain, *(plain.removesuffix(more) for more in (" entities", " mentions", "实体"))]
         ways = [name.strip(" -*").casefold(), *bare, *(way.removesuffix("s") for way in bare)]
@@ -88,7 +99,12 @@ def _plain(name: str) -> str:
 
 
 def _closed(before: str, rest: Piece) -> Piece:
-    """What follows a head, without the end of the bold that began before the colon."""
+    """Remove from the text after a head the closing mark of bold that began before the colon.
+
+    Args:
+        before: the line up to the colon.
+        rest: the line after it.
+    """
     opened = before.lstrip("# ")
     mark = next((mark for mark in ("**", "__", "*", "_") if opened.startswith(mark)), None)
     if mark is None or opened.count(mark) != 1:
@@ -99,17 +115,23 @@ def _closed(before: str, rest: Piece) -> Piece:
 
 
 def is_fence(line: Piece) -> bool:
-    """Whether a line opens or closes a block of code."""
+    """Whether a line opens or closes a block of code in Markdown."""
     return bool(_FENCE.match(line.text))
 
 
 def read(
     text: str, labels: Sequence[str], heads: Sequence[str]
 ) -> tuple[list[list[Piece]], str | None]:
-    """Return the lists of each label, in the order of `labels`, and what was wrong.
+    """Return the lists of each label, in the order of `labels`, and the problem, if any.
 
-    Below a head that is alone on its line, and behind bullets, items stand without one; with one
-    label a bare list is taken too. Unknown lines are `invalid`; what else the answer says counts.
+    A line without a head belongs to the head above it when it has a bullet, or when that head is
+    alone on its line. When there is one label, a list without any head is read too. An unknown line
+    makes the problem `invalid`; the other lines are read nevertheless.
+
+    Args:
+        text: the answer.
+        labels: the label of each list.
+        heads: what the line of each list begins with in the form, in the order of `labels`.
     """
     items: list[list[Piece]] = [[] for _ in labels]
     problem = None if text.strip() else "invalid"
@@ -144,9 +166,10 @@ def read(
 
 
 def says_nothing(text: str, labels: Sequence[str]) -> bool:
-    """Whether a line names no item, also behind a head of the model's own: `Result: none.`
+    """Whether a line says that there is nothing, also behind words and a colon: `Result: none.`
 
     Args:
+        text: the line.
         labels: what was asked for.
     """
     colon = _COLON.search(text)
@@ -155,7 +178,10 @@ def says_nothing(text: str, labels: Sequence[str]) -> bool:
 
 
 def _introduced(line: Piece, label: str) -> Piece | None:
-    """What follows a lead-in of the model's own: `The diseases are: a; b`, or nothing behind it."""
+    """The items after a lead-in in the model's own words, such as `The diseases are: a; b`.
+
+    The result is empty when the lead-in ends the line, and None when the line has no lead-in.
+    """
     colon = _COLON.search(line.text)
     if not colon or label.casefold() not in line.text[: colon.start()].casefold():
         return None

@@ -1,4 +1,4 @@
-"""Named entity recognition: which mentions of the asked types stand in the text.
+"""Named entity recognition: the mentions of the asked types in the text.
 
 Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples):
 
@@ -8,8 +8,8 @@ Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruct
     one type, en         Here are the disease entities mentioned in the text: breast cancer
     one type, zh         上述文本中包含的疾病实体为：乳腺癌
 
-Types without a mention are left out; Taiyi shows no answer for nothing at all: ours is `none`,
-`无`.
+Types without a mention are left out. Taiyi shows no answer for a text without any mention; ours is
+`none` or `无`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,13 @@ def _grammar(types: Sequence[Term], text: str, language: str) -> str:
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """The questions for each language and window, on all types together or on each."""
+    """Make the questions for each language and window, about all types together or about each.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     options: Options = assignment.options
     groups = [options.types] if options.ask == "together" else [(t,) for t in options.types]
     return [
@@ -96,7 +102,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the lines of the answer and locate every mention wherever it occurs in the window."""
+    """Read the lines of the answer and locate every mention wherever it occurs in the window.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     language = question.language
     labels = [term.label(language) for term in question.types]
     lists, problem = lines.read(text, labels, heads(question.types, language))
@@ -125,7 +139,7 @@ def parse(
 def target(question: Question, gold: Annotations) -> str:
     """The answer that names the gold mentions of the window, in text order.
 
-    One that goes on in the next line is written as running text. A gold mention that holds a
+    A mention with a line end in it is written as running text. A gold mention that holds a
     separator cannot be written and is left out.
     """
     items = []
@@ -136,7 +150,8 @@ def target(question: Question, gold: Annotations) -> str:
             if m.type == term.name and m.start is not None and m.end is not None
             if question.window.holds(m.start, m.end)
             for text in [running(m.text)]
-            if text == m.text or text in question.window.running.text  # not over rows of a table
+            # A mention over rows of a table does not occur in the running text: it is left out.
+            if text == m.text or text in question.window.running.text
         )
         items.append("; ".join(dict.fromkeys(text for _, text in inside if lines.writable(text))))
     return lines.write(
@@ -148,7 +163,10 @@ def target(question: Question, gold: Annotations) -> str:
 
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
-    """Exact match of (type, start, end); a mention that was not located is wrong."""
+    """Exact match of (type, start, end, text).
+
+    So a predicted mention without offsets can only match a gold mention without offsets.
+    """
     mine = [(m.type, m.start, m.end, m.text) for m in predicted.mentions]
     return Counts.of(mine, [(m.type, m.start, m.end, m.text) for m in gold.mentions])
 

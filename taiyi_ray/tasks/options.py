@@ -1,4 +1,4 @@
-"""The options of tasks: what they have in common, and the file that gives them.
+"""The options of tasks, and the file that gives them.
 
 A task file is YAML: names of tasks, and the options of each (examples in `examples/tasks/`).
 
@@ -27,22 +27,22 @@ class TaskOptions(BaseModel):
 
     @classmethod
     def example(cls) -> str:
-        """Options that work, as YAML: shown to who left out what the task needs."""
+        """Valid options as YAML, for the error about a missing option."""
         return "{}"
 
     def hints(self) -> list[str]:
-        """A line for each thing that is accepted, yet may be a slip of the pen."""
+        """Notes about values that are accepted but may be slips of the pen, one a line."""
         return []
 
 
 LABEL = ";；\n"
-"""What a label must not hold: the separators of lists."""
+"""Characters that a label must not hold, because they separate the items of a list."""
 HEAD = LABEL + ":：[]"
-"""What a name must not hold that begins a line of an answer, or an item of it."""
+"""Characters that a name must not hold when it begins a line or an item of an answer."""
 
 
 def name_of(value: object, forbidden: str = LABEL) -> str:
-    """A name that the separators of answers leave whole; raises ValueError for another."""
+    """Return a name if it holds none of the forbidden characters; else raise ValueError."""
     if not isinstance(value, str):
         raise ValueError(f"a name must be text, not {value!r}: put it in quotes")
     if not value.strip() or value != value.strip() or set(value) & set(forbidden):
@@ -54,7 +54,13 @@ def name_of(value: object, forbidden: str = LABEL) -> str:
 
 
 def term_of(name: object, labels: object, forbidden: str = LABEL) -> Term:
-    """The term of `name: {en: ..., zh: ...}`; a language that is left out uses the name."""
+    """Read the term `name: {en: ..., zh: ...}`; the name serves a language that is left out.
+
+    Args:
+        name: the name.
+        labels: the labels by language, or None.
+        forbidden: characters that neither name nor labels may hold.
+    """
     if labels is None:
         labels = {}
     if not isinstance(labels, Mapping) or labels.keys() - {"en", "zh"}:
@@ -65,7 +71,13 @@ def term_of(name: object, labels: object, forbidden: str = LABEL) -> Term:
 
 
 def terms_of(value: object, known: Sequence[Term] = (), forbidden: str = LABEL) -> tuple[Term, ...]:
-    """The terms of a list of names, known ones by any of their labels, or of names with labels."""
+    """Read terms from a list of names, or from names with their labels.
+
+    Args:
+        value: the list, in which a known term may stand by any of its labels, or the mapping.
+        known: the known terms.
+        forbidden: characters that neither names nor labels may hold.
+    """
     if isinstance(value, Mapping):
         return tuple(term_of(name, labels, forbidden) for name, labels in value.items())
     if not isinstance(value, (list, tuple)):
@@ -75,7 +87,7 @@ def terms_of(value: object, known: Sequence[Term] = (), forbidden: str = LABEL) 
 
 
 def named(known: Sequence[Term] = (), forbidden: str = LABEL) -> BeforeValidator:
-    """Reads terms, one at least."""
+    """A validator that reads terms, at least one (see `terms_of`)."""
 
     def read(value: object) -> tuple[Term, ...]:
         found = terms_of(value, known, forbidden)
@@ -87,10 +99,10 @@ def named(known: Sequence[Term] = (), forbidden: str = LABEL) -> BeforeValidator
 
 
 def read_file(path: str) -> dict[str, Any]:
-    """The task file: options by the name of their task.
+    """Read a task file: the options of each task, by the name of the task.
 
     Raises:
-        ConfigError: it cannot be read, or is something else.
+        ConfigError: the file cannot be read, or is no task file.
     """
     loaded = read_yaml("--task-file", path)
     if not isinstance(loaded, dict) or not loaded:
@@ -106,7 +118,18 @@ def read_file(path: str) -> dict[str, Any]:
 def validated(
     model: type[TaskOptions], task: str, values: Mapping[str, Any], wordings: int, place: str
 ) -> TaskOptions:
-    """The options of a task; raises ConfigError that names the place and all that is wrong."""
+    """Make the options of a task.
+
+    Args:
+        model: the class of the options.
+        task: the name of the task.
+        values: the options by name.
+        wordings: the number of wordings that the task has.
+        place: where the options come from, for the error.
+
+    Raises:
+        ConfigError: an option is unknown, missing or has a wrong value; the message names all.
+    """
     try:
         options = model(**values)
     except (ValidationError, TypeError) as error:

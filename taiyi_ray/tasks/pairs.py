@@ -1,6 +1,6 @@
-"""Similarity and entailment of two texts: a document of two passages besides its title.
+"""Similarity and entailment of two texts: the two passages of a document besides its title.
 
-The answer is the bare label, as Taiyi's is (github.com/DUTIR-BioNLP/Taiyi-LLM, README).
+The answer is the bare label, as in Taiyi (github.com/DUTIR-BioNLP/Taiyi-LLM, README).
 """
 
 from __future__ import annotations
@@ -57,10 +57,17 @@ class EntailmentOptions(TaskOptions):
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """One question on both texts, in Chinese if both are; each shows half the limit at most.
+    """Make one question about both texts, in Chinese if both are Chinese, else in English.
+
+    With a limit, the question shows at most half of `limit` characters of each text.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
 
     Raises:
-        NotApplicable: there are not two texts, or one is in a language that is not asked about.
+        NotApplicable: there are not two texts, or one is neither English nor Chinese.
     """
     pair = [p for p in document.passages if p.type != "title" and p.text.strip()]
     if len(pair) != 2:
@@ -95,7 +102,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the label."""
+    """Read the label.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     return labels.parse(text, question, "", cut=cut, scores=scores)
 
 

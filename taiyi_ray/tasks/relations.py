@@ -1,11 +1,12 @@
-"""Relation extraction: which pairs of mentions stand in the asked relations.
+"""Relation extraction: the pairs of mentions that have one of the asked relations.
 
 Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples):
 
     en    chemical-induced disease: [cocaine, seizures]; [cocaine, stroke]
     zh    具有药物治疗关系的实体对如下：[高血压, 氨氯地平]
 
-One line a relation; relations without a pair are left out; `none`, `无` for nothing at all.
+Each relation has one line; a relation without a pair is left out. The answer without any pair is
+`none` or `无`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,13 @@ def _grammar(types: Sequence[Term], text: str, language: str) -> str:
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """One question for each language and window, on all relations together."""
+    """Make one question for each language and window, about all relations together.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     types = assignment.options.relations
     return [
         assignment.ask(
@@ -78,8 +85,17 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the pairs; each head and tail becomes mentions (without a type) wherever it occurs in
-    the window."""
+    """Read the pairs; heads and tails become mentions without a type.
+
+    A head or tail becomes one mention for each of its occurrences in the window.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     labels = [term.label(question.language) for term in question.types]
     if cut:
         text = lines.whole(text, *"])）】")
@@ -121,9 +137,9 @@ def parse(
 
 
 def target(question: Question, gold: Annotations) -> str:
-    """The answer that names the gold pairs whose two surfaces stand in the window, in text order.
+    """The answer that names the gold pairs whose two surfaces occur in the window, in text order.
 
-    A pair with a part that holds a separator or bracket cannot be written and is left out.
+    A pair cannot be written when its head or tail holds a separator or bracket; it is left out.
     """
     text = question.window.running.text
     items = []
@@ -144,7 +160,7 @@ def _writable(surface: str) -> bool:
 
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
-    """Exact match of (type, head surface, tail surface), wherever their lines end."""
+    """Exact match of (type, head surface, tail surface), as running text without line ends."""
     mine, true = (
         [(r.type, running(r.head_text), running(r.tail_text)) for r in of.relations]
         for of in (predicted, gold)

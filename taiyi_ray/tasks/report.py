@@ -1,4 +1,4 @@
-"""A report by sections on a consultation or case: a line a section.
+"""A report on a consultation or case, with one line for each section.
 
 The Chinese form is Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README, after IMCS-V2-MRG), the
 English one ours:
@@ -6,7 +6,8 @@ English one ours:
     zh    上述问诊对话的诊疗报告如下：⏎主诉：...⏎现病史：...
     en    The report is as follows:⏎Chief complaint: ...⏎History of present illness: ...
 
-Every section has a line. One with nothing to say is empty (or `none`, `无`) and gives no text.
+Every section has a line. A section with nothing to say is empty (or `none`, `无`) and gives no
+text in the results.
 """
 
 from __future__ import annotations
@@ -57,7 +58,15 @@ def _heads(question: Question) -> list[str]:
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """One question for each language and window, on all sections; turns are shown with speakers."""
+    """Make one question for each language and window, about all sections.
+
+    The turns of a dialogue are shown with the names of their speakers.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     sections = assignment.options.sections
     return [
         assignment.ask(
@@ -75,7 +84,7 @@ def questions(
 
 
 def _spoken(document: Document, window: Window, language: str) -> str:
-    """The text of a window, a turn of a dialogue behind the name of who speaks."""
+    """The text of a window, in which the name of the speaker stands before each turn."""
     speakers = {
         p.offset: _SPEAKERS[language][ROLES[p.type]] for p in document.passages if p.type in ROLES
     }
@@ -93,7 +102,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """Read the sections; a line without a known head goes on with the section above it."""
+    """Read the sections; a line without a known head belongs to the section above it.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     written: dict[str, list[str]] = {}
     problem = None if text.strip() else "empty"
     current: list[str] | None = None

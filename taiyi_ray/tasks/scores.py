@@ -10,7 +10,12 @@ from typing import NamedTuple
 
 
 class Piece(NamedTuple):
-    """A piece of an answer and where it begins there."""
+    """A piece of an answer.
+
+    Attributes:
+        text: the text of the piece.
+        start: the offset in the answer where it begins.
+    """
 
     text: str
     start: int
@@ -25,11 +30,11 @@ class Piece(NamedTuple):
         return Piece(self.text.strip(), self.start + blank)
 
     def after(self, at: int) -> Piece:
-        """What follows the first `at` characters, without white space at its ends."""
+        """The text after the first `at` characters, without white space at its ends."""
         return Piece(self.text[at:], self.start + at).strip()
 
     def split(self, separator: str) -> Iterable[Piece]:
-        """The parts between the separators, none stripped."""
+        """The parts between the separators, with the white space at their ends."""
         at = self.start
         for part in self.text.split(separator):
             yield Piece(part, at)
@@ -38,10 +43,16 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The tokens of an answer: its text, where each token begins, its log-probability (natural).
+    """The log-probabilities of an answer's tokens.
 
-    Under a grammar the engine masks what is forbidden before it computes probabilities: a token
-    that the grammar forced counts 1, and a score says how sure the model was among what was left.
+    Under a grammar, the engine masks forbidden tokens before it computes probabilities. So a token
+    that the grammar forced has the probability 1, and a score says how sure the model was among the
+    allowed tokens.
+
+    Attributes:
+        text: the answer.
+        starts: the offset in the answer where each token begins.
+        logprobs: the natural logarithm of each token's probability.
     """
 
     text: str
@@ -49,7 +60,7 @@ class Scores:
     logprobs: Sequence[float]
 
     def part(self, start: int, end: int) -> Scores:
-        """The scores of a part of the answer, by its own places: those of its whole tokens."""
+        """The scores of the tokens that begin in text[start:end], with offsets from `start`."""
         first, last = bisect_left(self.starts, start), bisect_left(self.starts, end)
         starts = [at - start for at in self.starts[first:last]]
         return Scores(self.text[start:end], starts, self.logprobs[first:last])
@@ -57,8 +68,8 @@ class Scores:
     def of(self, *pieces: Piece) -> float | None:
         """The geometric mean of the probabilities of the tokens of these pieces, 0 to 1.
 
-        A token that also holds a separator or another piece says nothing about this one and is left
-        out; the blank before a word belongs to the word's token. None when no token is left.
+        A token that also holds a separator or another piece says nothing about this piece and is
+        left out; a token with only a blank before the word counts. None when no token is left.
         """
         found = [
             self.logprobs[n]

@@ -1,4 +1,4 @@
-"""What a task is: pure functions from a document to questions, and from answers to annotations."""
+"""A task: pure functions that make questions on a document and read annotations from answers."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ from taiyi_ray.tasks.vocabulary import Term
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 
 WINDOWS = 2
-"""Rises whenever documents are cut into other windows, or answers about one are put elsewhere in
-the document, for the fingerprint."""
+"""The version of the windows, for the fingerprint. Raise it when documents are cut into other
+windows, or when the same answer about a window gets other offsets in the document."""
 
 Message = dict[str, str]
 
 
 class NotApplicable(Exception):
-    """A task has nothing to ask of a document, for this reason: nothing failed."""
+    """A task has nothing to ask about a document. This is no failure; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a document that one question shows: ranges of its text, in one language.
+    """The part of a document that one question shows, in one language.
 
     Attributes:
-        spans: the ranges, in the order of the text.
-        text: what stands there, joined by line feeds.
+        index: the number of the window among those of its language, from 0.
+        spans: half-open ranges of code points in the document's text, in the order of the text.
+        text: the texts of the spans, joined by line feeds.
     """
 
     index: int
@@ -45,7 +46,10 @@ class Window:
 
     @cached_property
     def running(self) -> Running:
-        """What answers name pieces of: the text as it runs on over the ends of its lines."""
+        """The text as running text, in which line ends inside a sentence are white space.
+
+        Answers name pieces of it.
+        """
         parts = []
         at = 0
         for span in self.spans:
@@ -55,18 +59,23 @@ class Window:
         return Running(parts)
 
     def holds(self, start: int, end: int) -> bool:
-        """Whether a range of the document's text lies in the window."""
+        """Whether one span of the window holds the whole range, given as document offsets."""
         number = bisect_right(self.spans, start, key=lambda span: span.start) - 1
         return number >= 0 and end <= self.spans[number].end
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One prompt about one document; `grammar` is Lark text for llguidance, or None.
+    """One question of a task about one window of a document.
 
     Attributes:
-        types: what the answer may name: mention types, labels, sections.
-        part: which of a task's questions this is, when their results are kept apart.
+        task: the name of the task.
+        types: what the answer may name: mention types, relation types, labels, sections.
+        language: the language of the question and of its window.
+        window: the part of the document that the answer is about.
+        messages: the chat messages that put the question to a model.
+        grammar: the grammar of the answer in Lark's form, for llguidance; None for a free answer.
+        part: a name for this question where a task keeps the results of its questions apart.
         several: whether several of `types` may be true at once.
     """
 
@@ -81,13 +90,18 @@ class Question:
 
     @property
     def key(self) -> str:
-        """What stands as `task` with the labels and texts of the answer."""
+        """The value of the column `task` in the labels and texts of the answer."""
         return f"{self.task}:{self.part}" if self.part else self.task
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What an answer says; `problem` names what was wrong with it (`invalid`, `not_in_text`)."""
+    """What an answer says.
+
+    Attributes:
+        annotations: the annotations that the answer states.
+        problem: the fault of the answer, if any: `invalid`, `not_in_text` or `empty`.
+    """
 
     annotations: Annotations
     problem: str | None = None
@@ -95,7 +109,13 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """True positives, false positives and false negatives of one document."""
+    """Counts of predicted annotations against the gold ones.
+
+    Attributes:
+        tp: true positives.
+        fp: false positives.
+        fn: false negatives.
+    """
 
     tp: int
     fp: int
@@ -103,7 +123,7 @@ class Counts:
 
     @classmethod
     def of(cls, predicted: Collection[Any], gold: Collection[Any]) -> Counts:
-        """Exact match of what can be compared, each once."""
+        """Count exact matches; equal items count once."""
         mine, true = set(predicted), set(gold)
         return cls(len(mine & true), len(mine - true), len(true - mine))
 
@@ -111,8 +131,9 @@ class Counts:
 class Read(Protocol):
     """Reads an answer; never raises.
 
-    `cut` says that it ended before its end, so its last item is dropped; with `scores` what is
-    found carries how sure the model was of it.
+    When `cut` is true, the answer stopped too early, and a last item that may be unfinished is
+    dropped; free text is kept. With `scores`, mentions, relations and labels say how sure the model
+    was of them.
     """
 
     def __call__(
@@ -128,19 +149,21 @@ class Read(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One kind of annotation. `version` rises whenever the same answer may be read differently.
+    """One kind of annotation.
 
     Attributes:
-        summary: what it does, in a line.
-        results: the columns that its results land in, and under which names.
-        template: the name and version of its question (`ner.v2`).
-        options: what a run may choose for it.
-        questions: (document, assignment, limit) -> the questions; windows hold at most `limit`
-            characters, or a whole language's text when it is None. Raises NotApplicable.
+        name: the name of the task, as `--tasks` knows it.
+        version: a number for the fingerprint. Raise it when the same answer may be read otherwise.
+        summary: what the task does, in one line.
+        results: the columns that hold its results, and the names of the results there.
+        template: the name and version of the template of its questions (`ner.v2`).
+        options: the class of the options that a run may set.
+        questions: (document, assignment, limit) -> the questions. A window holds at most `limit`
+            characters, or all text of one language when it is None. Raises NotApplicable.
         read: (answer, question, document) -> annotations of the document.
-        target: (question, gold) -> the answer that states the gold annotations, such that `parse`
-            gives them back.
-        score: (predicted, gold) -> counts, exact match.
+        target: (question, gold) -> the answer that states the gold annotations, as far as the
+            answer form can state them; `parse` reads these annotations back from it.
+        score: (predicted, gold) -> counts of exact matches.
     """
 
     name: str
@@ -163,14 +186,24 @@ class Task:
         cut: bool = False,
         scores: Scores | None = None,
     ) -> Parsed:
-        """Read an answer, but not what the model thought before it; a grammar lets it not think."""
+        """Read an answer without the thoughts that a model may write before it.
+
+        An answer under a grammar holds no thoughts: the grammar does not allow them.
+
+        Args:
+            text: the answer.
+            question: the question that was asked.
+            document: the document that the question is about.
+            cut: whether the answer stopped before its end.
+            scores: the log-probabilities of the answer's tokens, if the engine gave them.
+        """
         if question.grammar is None:
             text, scores = thinking.answer(text, scores)
         return self.read(text, question, document, cut=cut, scores=scores)
 
     @property
     def wordings(self) -> int:
-        """In how many wordings it can be asked, in every language."""
+        """The number of wordings that the task has in every language."""
         return min(len(template.wordings(self.template, language)) for language in LANGUAGES)
 
 
@@ -179,10 +212,12 @@ class Assignment:
     """A task as one run asks it.
 
     Attributes:
-        options: of the task's own kind.
-        grammar: constrain answers to what is in the text (`--grounding grammar`).
-        document_first: the document before the instruction, so that several questions on one
-            document share the prefix cache; with one question the fixed instruction goes first.
+        task: the task.
+        options: an instance of the task's class of options.
+        grammar: whether answers are constrained to what is in the text (`--grounding grammar`).
+        document_first: whether the document stands before the instruction. Then several questions
+            on one document share it in the prefix cache. When there is one question on a document,
+            the instruction stands first, so that all documents share it.
     """
 
     task: Task
@@ -191,11 +226,11 @@ class Assignment:
     document_first: bool = False
 
     def questions(self, document: Document, limit: int | None = None) -> list[Question]:
-        """The task's questions on a document; raises NotApplicable when there are none."""
+        """The task's questions on a document; raises NotApplicable when it has none."""
         return self.task.questions(document, self, limit)
 
     def identity(self) -> dict[str, object]:
-        """All of this task that can change an answer, for the fingerprint."""
+        """Everything about this task that can change an answer, for the fingerprint."""
         return {
             "version": self.task.version,
             "templates": {
@@ -217,11 +252,17 @@ class Assignment:
         text: str | None = None,
         **values: object,
     ) -> Question:
-        """A question about a window.
+        """Make a question about a window.
 
         Args:
+            language: the language of the question.
+            window: the part of the document that the answer is about.
+            types: what the answer may name.
+            part: as in `Question`.
+            several: as in `Question`.
+            grammar: the grammar of the answer; left out when answers are not constrained.
             text: what the prompt shows, if that is not the text of the window.
-            values: what the template wants besides `types`, the labels in the language.
+            values: values for the template. It also gets `types`: their labels in the language.
         """
         labels = [term.label(language) for term in types]
         instruction = template.render(
@@ -243,16 +284,22 @@ class Assignment:
 
 # --------------------------------------------------------------------------------------- windows
 
-# A sentence ends after Chinese marks at once; after Latin marks when white space follows, or (as
-# in Chinese journals that use an ASCII full stop) when a Han character follows; before an empty
-# line in any case. The end of any other line is none: running text goes on there.
+# A sentence always ends after a Chinese full stop or similar mark. It ends after a Latin mark when
+# white space follows, or a Han character (some Chinese journals use the ASCII full stop). It always
+# ends at an empty line. It does not end at any other line end: running text goes on there.
 _SENTENCE_END = re.compile(
     r"[。！？；][”’」』）)]*+|[.!?][\"')\]]*+(?=\s|[\u3400-\u9fff])|\n[^\S\n]*+\n"
 )
 
 
 def language_spans(document: Document, language: str, without: Collection[str] = ()) -> list[Span]:
-    """The passages of one language, as ranges of the document's text, without some types."""
+    """The spans of all passages in a language, except passages of the types in `without`.
+
+    Args:
+        document: the document.
+        language: the language of the passages.
+        without: types of passages that are left out.
+    """
     return [
         Span(p.offset, p.end)
         for p in document.passages
@@ -261,13 +308,20 @@ def language_spans(document: Document, language: str, without: Collection[str] =
 
 
 def pieces(text: str, span: Span, limit: int) -> list[Span]:
-    """Cut a range into pieces of at most `limit` characters.
+    """Cut a range of a text into pieces of at most `limit` characters.
 
-    Each ends with the last sentence that has room; where none has, with the last line, or word.
+    A piece ends after the last whole sentence that fits into it. When no sentence fits, it ends
+    after the last line end that fits, else after the last blank, else at the limit.
+
+    Args:
+        text: the whole text.
+        span: the range that is cut.
+        limit: the most characters of a piece.
     """
     found, start = [], span.start
     while span.end > (most := start + limit):
-        # One beyond the limit: whether a sentence ends there shows in the character that follows.
+        # Search one character beyond the limit, because that character may decide whether a
+        # sentence ends at the limit.
         ends = [m.end() for m in _SENTENCE_END.finditer(text, start, most + 1) if m.end() <= most]
         cut = ends[-1] if ends else _end_of(("\n", " "), text, start + 1, most)
         found.append(Span(start, cut))
@@ -280,7 +334,11 @@ def pieces(text: str, span: Span, limit: int) -> list[Span]:
 
 
 def _end_of(signs: Sequence[str], text: str, start: int, most: int) -> int:
-    """Where the last of the first of these signs that stands there ends; `most` without any."""
+    """The end of a piece of text[start:most], by signs that are tried in order.
+
+    The piece ends after the last occurrence of the first sign that occurs at all; at `most` when
+    none occurs.
+    """
     return next((at + 1 for sign in signs if (at := text.rfind(sign, start, most)) >= 0), most)
 
 
@@ -289,8 +347,14 @@ def windows(
 ) -> list[Window]:
     """Split the text of one language into windows of at most `limit` characters.
 
-    Without a limit there is one window, or none when the document has no such text. Where there is
-    no letter or digit, there is nothing to ask about, and a grammar of mentions could not be met.
+    Without a limit there is at most one window. A window without any letter or digit is left out:
+    there is nothing to ask about, and no answer could satisfy a grammar of its mentions.
+
+    Args:
+        document: the document.
+        language: the language of the windows.
+        limit: the most characters of a window; None for no limit.
+        without: types of passages that are not shown.
     """
     text = document.text
     groups: list[list[Span]] = []
@@ -318,14 +382,17 @@ def shown(
     without: Collection[str] = (),
     first: bool = False,
 ) -> list[tuple[str, Window]]:
-    """The windows of each language, with it: what a task asks about.
+    """The windows that a task asks about, each with its language.
 
     Args:
+        document: the document.
+        limit: the most characters of a window; None for no limit.
+        languages: the languages that the task asks about.
         without: types of passages that are not shown.
-        first: only the first window of each language.
+        first: whether only the first window of each language is shown.
 
     Raises:
-        NotApplicable: there is no such text.
+        NotApplicable: the document has no such text.
     """
     found = [
         (language, window)
@@ -340,15 +407,20 @@ def shown(
 
 
 def locator(question: Question) -> Locator:
-    """Finds surfaces in the window of the question: an answer names what it was asked about.
+    """Return what finds surfaces in the window of a question, and nowhere else in the document.
 
-    A model that answers freely also gets its surfaces folded; under the grammar they are exact.
+    Surfaces of a free answer are also searched folded (case, width and the like do not count). A
+    grammar makes surfaces exact, so its answers need no folding.
     """
     return Locator(question.window.running, question.language, fold=question.grammar is None)
 
 
 def finder(question: Question) -> tuple[Callable[[str], tuple[list[Span], Grounded]], items.Stands]:
-    """Finds surfaces, each once, and tells whether one stands in the window."""
+    """Return a function that finds the spans of a surface, and one that says whether it has any.
+
+    The first keeps its results, so each surface is searched once. Under a grammar the second says
+    yes to every surface.
+    """
     find = cache(locator(question).find)
     if question.grammar is not None:
         return find, items.as_written
@@ -363,9 +435,17 @@ def located(
     how: Grounded,
     score: float | None,
 ) -> list[Mention]:
-    """One mention for each place of a surface, or one without offsets when it has none.
+    """Make a mention for each span of a surface, or one without offsets when it has no span.
 
-    Its text is that of the document, with the line end that may be in it.
+    The text of a mention is the document's own, with the line end that may be in it.
+
+    Args:
+        document: the document.
+        type_: the type of the mentions.
+        surface: the words of the answer.
+        spans: where the surface occurs, as document offsets.
+        how: how the surface was located.
+        score: how sure the model was of the surface, if that is known.
     """
     if not spans:
         return [Mention(0, type_, surface, None, None, grounded="none", score=score)]

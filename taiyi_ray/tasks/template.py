@@ -1,8 +1,8 @@
-"""The wordings of questions: one text file a task, version and language, in Jinja.
+"""The wordings of questions: one Jinja file for each task, version and language.
 
-A file holds several wordings of the instruction, with lines `---` between them. A run asks in one
-of them, the first unless told otherwise; training draws from all. Where the document stands is no
-matter of the wording: after the instruction, or before it when several questions share it.
+A file holds several wordings of the instruction, with lines `---` between them. A run uses one of
+them, by default the first; training draws from all. The wording does not decide where the document
+stands: after the instruction, or before it when several questions share the document.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ def wordings(name: str, language: str) -> tuple[str, ...]:
 
 
 def digest(name: str, language: str, wording: int) -> str:
-    """16 hexadecimal digits of the SHA-256 of a wording, counted from 1."""
+    """16 hexadecimal digits of the SHA-256 of a wording, counted from 1.
+
+    Args:
+        name: the name and version of the template (`ner.v2`).
+        language: the language of the wording.
+        wording: the number of the wording, counted from 1.
+    """
     return hashlib.sha256(wordings(name, language)[wording - 1].encode()).hexdigest()[:16]
 
 
@@ -39,11 +45,24 @@ def _template(name: str, language: str, wording: int) -> jinja2.Template:
 
 
 def render(name: str, language: str, wording: int, values: dict[str, object]) -> str:
-    """The instruction in a wording, counted from 1, with these values."""
+    """Write an instruction.
+
+    Args:
+        name: the name and version of the template (`ner.v2`).
+        language: the language of the instruction.
+        wording: the number of the wording, counted from 1.
+        values: the values that the wording names.
+    """
     return _template(name, language, wording).render(values)
 
 
 def lay_out(instruction: str, text: str, *, document_first: bool) -> str:
-    """The prompt: the instruction and the text, if there is one, with an empty line between."""
+    """Make the prompt: the instruction and the text, if there is one, with an empty line between.
+
+    Args:
+        instruction: the instruction.
+        text: the text; empty for a prompt without one.
+        document_first: whether the text stands before the instruction.
+    """
     parts = (text, instruction) if document_first else (instruction, text)
     return "\n\n".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""Answers that are a text of the model's own, kept as it wrote it."""
+"""Read and write answers that are free text, which is kept as the model wrote it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ def parse(
     cut: bool = False,
     scores: Scores | None = None,
 ) -> Parsed:
-    """The whole answer, without white space at its ends; a cut one as far as it goes."""
+    """Read the whole answer, without white space at its ends; a cut answer as far as it goes.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        document: the document that the question is about.
+        cut: whether the answer stopped before its end.
+        scores: the log-probabilities of the answer's tokens, if the engine gave them.
+    """
     written = text.strip()
     if not written:
         return Parsed(Annotations(), "empty")
@@ -23,11 +31,11 @@ def parse(
 
 
 def target(question: Question, gold: Annotations) -> str:
-    """The gold text; empty without one."""
+    """The gold text, or an empty one when there is none."""
     return next((t.text.strip() for t in gold.texts if t.task == question.key), "")
 
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
-    """Exact match of (task, text): a lower bound, for texts have metrics of their own."""
+    """Exact match of (task, text). This is a lower bound: free text has metrics of its own."""
     mine = [(text.task, text.text) for text in predicted.texts]
     return Counts.of(mine, [(text.task, text.text) for text in gold.texts])

@@ -1,4 +1,4 @@
-"""What a model thinks before it answers (`<think>...</think>`): no part of the answer."""
+"""Remove from an answer what the model thinks before it answers (`<think>...</think>`)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _ENDS = re.compile(rf"</(?:{_NAME})>|\[/THINK\]", re.IGNORECASE)
 
 
 def answer(text: str, scores: Scores | None) -> tuple[str, Scores | None]:
-    """What follows the last thought, and the scores of that part.
+    """The text after the last thought, and the scores of that part.
 
-    Some chat templates write the beginning, so that only the end is in the text. A thought without
-    an end was cut: all behind its beginning is thought.
+    Some chat templates write the opening tag into the prompt, so that the text has only the closing
+    one. A thought without a closing tag was cut: all text after its opening tag is thought.
     """
     start = max((match.end() for match in _ENDS.finditer(text)), default=0)
     begins = _BEGINS.search(text, start)

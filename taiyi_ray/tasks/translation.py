@@ -1,7 +1,7 @@
 """Machine translation, English to Chinese and back: the answer is the bare translation.
 
-The form is Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples). A question
-is put in the language of its text; the translation stands under `mt:zh` or `mt:en`.
+The form is Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples). The
+question is in the language of the text. The results name the translation `mt:zh` or `mt:en`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ class Options(TaskOptions):
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """One question for each window in a language to translate from."""
+    """Make one question for each window in a language that is translated.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     to = assignment.options.to
     return [
         assignment.ask(language, window, part=_OTHER[language])

@@ -1,6 +1,6 @@
 """The default mention and relation types, with their names in English and Chinese prompts.
 
-Any other type that a user names works too: it is asked for under that name in both languages.
+A user may also name any other type. Then the prompts in both languages use that name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from taiyi_ray.errors import nearest
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A type: `name` stands in the rows, `en` and `zh` in prompts and answers."""
+    """A type of mention, relation or event, or another label.
+
+    Attributes:
+        name: the name in the rows of an output.
+        en: the label in English prompts and answers.
+        zh: the label in Chinese prompts and answers.
+    """
 
     name: str
     en: str
@@ -46,9 +52,10 @@ RELATION_TYPES = (
 
 
 def terms(names: Sequence[str | Term] | None, known: Sequence[Term]) -> tuple[Term, ...]:
-    """Return the terms of these names (of all known ones when None), each once, in order.
+    """Return the terms of these names, each once, in order; all known terms when `names` is None.
 
-    A name is looked up among the names and both labels; an unknown one stands for itself.
+    A name may be the name or any label of a known term. Any other name makes a term in which it is
+    the label in both languages.
     """
     if names is None:
         return tuple(known)
@@ -62,7 +69,7 @@ def terms(names: Sequence[str | Term] | None, known: Sequence[Term]) -> tuple[Te
 
 
 def hints(names: Sequence[str] | None, known: Sequence[Term]) -> list[str]:
-    """One line for each unknown name: it is accepted, yet may be a slip of the pen."""
+    """One line for each unknown name, which is accepted but may be a slip of the pen."""
     labels = [label for term in known for label in (term.name, term.en, term.zh)]
     return [
         f"{name!r} is not one of the default types{nearest(name, labels)}"

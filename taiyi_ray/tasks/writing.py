@@ -1,6 +1,7 @@
 """A title and a summary of a document, in the language of its text: the answer is the bare text.
 
-The form of titles is Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README), that of summaries ours.
+The form of titles is Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README); the form of summaries is
+ours.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ class SummaryOptions(TaskOptions):
 def title_questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """One question for each language, on its first window and without the title it has."""
+    """Make one question for each language, about its first window and without the given title.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     return [
         assignment.ask(language, window)
         for language, window in shown(document, limit, without=_TITLE, first=True)
@@ -34,7 +41,13 @@ def title_questions(
 def summary_questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """One question for each language and window."""
+    """Make one question for each language and window.
+
+    Args:
+        document: the document.
+        assignment: the task with the options of the run.
+        limit: the most characters of a window; None for no limit.
+    """
     sentences = assignment.options.sentences
     return [
         assignment.ask(language, window, sentences=sentences)
