@@ -226,7 +226,7 @@ class Output:
         return rows_of(storage.read_with(self.path(unit), pq.read_table))
 
     def reported(self) -> int | None:
-        """Return how many records were planned when the newest complete run ended, None without."""
+        """Return the number of records in the newest complete run's run.json; None without it."""
         data = storage.read(storage.join(self.place, "run.json"))
         return json.loads(data).get("records") if data else None
 
