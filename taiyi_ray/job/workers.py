@@ -235,9 +235,8 @@ class AnnotateUnits:
         A receipt has the counts of COUNTED and these keys: `unit` (its name), `engine` (host and
         process of the actor), `ready` and `committed` (when the engine was ready and when the
         receipt was made, in seconds since 1970), `error` (empty if the unit is committed),
-        `no_engine` (the engine could not start), `gone` (the storage or the server was not
-        reachable), `unwritten` (the output refused the unit), `to_be_changed` (the user must change
-        something).
+        `no_engine` (the engine could not start), `gone` (a storage did not answer), `unwritten`
+        (the output could not be read or written), `to_be_changed` (the user must change something).
         """
         (row,) = batch.to_pylist()
         unit = Unit.model_validate_json(row["unit"])
