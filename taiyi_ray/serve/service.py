@@ -28,7 +28,7 @@ _EVERY = 5.0
 
 
 def _started(config: ServeConfig, digest: str) -> tuple[SharedEngine, Model | None]:
-    """Start the engine; return it, and the model that it runs, if it runs one in this process."""
+    """Start the engine; return it, and the model that it runs (None if it runs none itself)."""
     try:
         model = model_here(config, digest)
         # The settings of the service accept only engines that requests can share.
