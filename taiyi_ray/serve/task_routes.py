@@ -375,7 +375,13 @@ def accepted(header: str | None) -> str:
 
 
 def router(annotations: Annotations, config: ServeConfig, admission: Admission) -> APIRouter:
-    """`POST /v1/annotate` and `GET /v1/tasks`."""
+    """Make the routes `POST /v1/annotate` and `GET /v1/tasks`.
+
+    Args:
+        annotations: annotates the documents of a request.
+        config: the settings of the service.
+        admission: gives the slots.
+    """
     routes = APIRouter(tags=["annotations"])
     problems: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorBody} for status in (401, 403, 406, 413, 422, 429, 503)
