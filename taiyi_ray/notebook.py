@@ -281,7 +281,7 @@ class _Loop:
 class _Kept:
     """The loop, the engine and the annotator, which `NotebookAnnotator` keeps until its end.
 
-    They end before Python ends: vLLM's engine needs its modules until then.
+    They must end before Python ends, because vLLM's engine uses its modules while it closes.
     """
 
     def __init__(self) -> None:

@@ -67,7 +67,7 @@ class Job(BaseModel, frozen=True):
     Attributes:
         format: version of this file's form.
         fingerprint: digest of `identity`.
-        identity: the settings that can change an answer.
+        identity: settings, tasks and model, as far as they can change an answer.
         config: all settings of the run that made the output.
         versions: of this program, Python and the main packages, in that run.
         part: the first part of the plan.

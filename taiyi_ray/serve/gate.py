@@ -52,8 +52,8 @@ class Asked:
     """A request as the routes and the log see it: `scope["state"]["asked"]`.
 
     Attributes:
-        id: the request's id, from its header x-request-id. Ray Serve sets that header, and returns
-            the id to the client in the same header.
+        id: the request's id. Ray Serve makes it, passes it on in the header x-request-id, and
+            returns it to the client in the same header. Without a usable one the gate makes an id.
         caller: the key that the request came with.
         noted: numbers and names (never text) that a route adds to the request's line in the log.
         held: what the request holds, such as slots, until its answer is sent or it ends otherwise.
