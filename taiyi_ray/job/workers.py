@@ -82,8 +82,8 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     The documents of a unit are one Arrow IPC binary in its row. If each document were a row, Ray
     would split a large table into blocks, and half a unit cannot be committed. If the source cannot
-    be read, the row has the reason as `error`; `gone` tells whether the storage was not reachable,
-    so that another try may succeed.
+    be read, the row has the reason as `error`; `gone` tells that the storage did not answer, so
+    that another try may succeed.
 
     Args:
         row: `units` is a list of rows that `unit_row` made.

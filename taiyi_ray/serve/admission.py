@@ -85,7 +85,7 @@ class Share(Admission):
     """A part of the slots, for the requests of batches, which must leave the others free.
 
     A request that finds too few free slots waits, and takes each slot that becomes free until it
-    has all that it wants: so a request for many slots is not passed by requests for few. Only one
+    has all that it wants: so requests for few slots cannot overtake one for many. Only one
     request waits at a time; others are refused meanwhile.
 
     Args:

@@ -82,7 +82,13 @@ def engine_ended() -> Problem:
 
 
 def body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
-    """Return the body of an error; `param` is the name of the parameter that is wrong."""
+    """Return the body of an error.
+
+    Args:
+        status: of HTTP.
+        message: what is wrong, and what the client can do.
+        param: name of the parameter that is wrong.
+    """
     type_ = TYPES.get(status, "internal_error" if status >= 500 else "invalid_request_error")
     error = Error(message=message, type=type_, param=param, code=status)
     return ErrorBody(error=error).model_dump()

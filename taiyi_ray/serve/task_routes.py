@@ -203,7 +203,13 @@ class _Told:
 
     @classmethod
     def of(cls, annotated: Annotated, run_id: str, mark: str) -> _Told:
-        """Make the row of a document; if that is impossible, a `failed` row without its text."""
+        """Make the row of a document; if that is impossible, a `failed` row without its text.
+
+        Args:
+            annotated: the document.
+            run_id: id of the request.
+            mark: fingerprint of the request.
+        """
 
         def told(one: Annotated) -> _Told:
             row = one.row(unit="", run_id=run_id, fingerprint=mark)
