@@ -226,7 +226,7 @@ class _Run:
     then to the newest commit."""
     committed: float = 0.0
     worked: dict[float, float] = field(default_factory=dict)
-    """The time of each engine's newest commit. The time when an engine was ready stands for it."""
+    """The time of each engine's newest commit, by the time when that engine was ready."""
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     redo: dict[str, str] | None = None
     """The tags of the objects that `--retry-failed` will replace, by the names of their units; None
@@ -324,7 +324,10 @@ class _Run:
                 raise kind(f"{len(pending)} units are left: {why}")
 
     def _no_engine_starts(self, errors: Sequence[dict[str, Any]]) -> bool:
-        """Tell whether too many engines could not start: _LUCKLESS of them, or all if fewer."""
+        """Tell whether too many engines could not start: _LUCKLESS, or the least number if fewer.
+
+        The least number is that of the setting `engines`.
+        """
         without = {error["engine"] for error in errors if error["no_engine"]}
         return len(without) >= min(_LUCKLESS, self.config.engine_range[0])
 
