@@ -7,14 +7,14 @@ From a laptop, in the folder of the repository, with the cluster's dashboard at 
     ray job submit --runtime-env jobs/runtime_env.yaml -- \\
         python jobs/annotate.py s3://bucket/in --output s3://bucket/out
 
-It shows the job's log; the last lines say why a job failed, and the exit code is 1 then. A job
-goes on without its laptop (`--no-wait` does not even show the log):
+The command shows the job's log. If the job fails, the last lines say why, and the exit code is 1.
+The job continues when the laptop is off (with `--no-wait` the command does not show the log):
 
     ray job logs --follow JOB
     ray job stop JOB
     taiyi-ray status s3://bucket/out --watch
 
-What was stopped, by whomever, goes on when the same command is given again.
+The same command continues a job that was stopped for any reason.
 """
 
 import sys

@@ -7,7 +7,7 @@
     with ty.annotator(types=["disease"], model="path/to/model") as disease:
         rows = disease.annotate(ty.read("pubmed.xml.gz"))
 
-The engine lives in an asyncio loop and a thread of its own, so that it serves where a loop runs
+The engine lives in an asyncio loop in a thread of its own, so that it also works where a loop runs
 already, as in Jupyter.
 """
 
@@ -42,11 +42,11 @@ Given = str | Document | Mapping[str, Any]
 """A text, a Document, or a dictionary with the keys of a line of JSON lines."""
 
 _LAST_WORDS = 5.0
-"""Seconds in which what an engine does at its end may go on."""
+"""Seconds that tasks which an engine left in the loop have to end, when the loop is closed."""
 
 
 def _signed(function: Function) -> Function:
-    """Show each setting in the signature, where editors and notebooks complete names by it."""
+    """Put each setting into the function's signature, so that editors and notebooks complete it."""
     own = inspect.signature(function)
     settings = inspect.signature(NotebookConfig).parameters.values()
     given = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -67,13 +67,13 @@ def annotate(documents: Given | Iterable[Given], **settings: Any) -> Rows:
 
         rows = annotate(read("pubmed.xml.gz"), model="path/to/model")
 
-    The engine starts for this call and ends with it, which takes a minute with a real one:
-    `annotator` keeps it for many calls.
+    The engine starts for this call and ends with it. An engine with a real model takes about a
+    minute to start: `annotator` keeps it for many calls.
 
     Args:
-        documents: one or many, mixed as one likes: texts, Documents (as `read` gives them),
-            dictionaries with the keys of JSON lines (`text` or `passages`, `document_id` ...). What
-            is none of these, or broken, is a row with the status `failed` and the reason.
+        documents: one or many, also mixed: texts, Documents (as `read` gives them), dictionaries
+            with the keys of JSON lines (`text` or `passages`, `document_id` ...). Anything else,
+            and a broken document, becomes a row with the status `failed` and the reason.
         **settings: as the options of `taiyi-ray annotate`: `tasks`, `types`, `relations`, `ask`,
             `task_file`, `model`, `adapter`, `chat`, `engine`, `url`, `engine_args`, `grounding`,
             `scores`, `context_limit`, `max_tokens`, `trust_remote_code`; and `options`, a
@@ -81,7 +81,8 @@ def annotate(documents: Given | Iterable[Given], **settings: Any) -> Rows:
 
     Raises:
         ConfigError, ModelError, StorageError: an argument must be changed; one line says how.
-        EngineDied, ServerGone: the engine ended at work.
+        EngineDied: the engine died.
+        ServerGone: the server that answers is gone.
     """
     with NotebookAnnotator(**settings) as opened:
         return opened.annotate(documents)
@@ -89,14 +90,14 @@ def annotate(documents: Given | Iterable[Given], **settings: Any) -> Rows:
 
 @_signed
 async def annotate_async(documents: Given | Iterable[Given], **settings: Any) -> Rows:
-    """Annotate as `annotate` does, while the caller's loop goes on with other things.
+    """Annotate as `annotate` does, without blocking the caller's event loop.
 
     Use:
         rows = await annotate_async(["Aspirin eased pain."], types=["chemical"])
 
     Args:
-        documents: as of `annotate`.
-        **settings: as of `annotate`.
+        documents: as for `annotate`.
+        **settings: as for `annotate`.
 
     Raises:
         ConfigError, ModelError, StorageError, EngineDied, ServerGone: as `annotate`.
@@ -117,10 +118,10 @@ def annotator(**settings: Any) -> NotebookAnnotator:
             for text in texts:
                 print(disease.annotate(text)[0].mentions)
 
-    Without `with`, `close()` ends it; so does the end of the program.
+    Without `with`, `close()` ends the engine; so does the end of the program.
 
     Args:
-        **settings: as of `annotate`.
+        **settings: as for `annotate`.
 
     Raises:
         ConfigError, ModelError, StorageError: an argument must be changed; one line says how.
@@ -132,7 +133,7 @@ class NotebookAnnotator:
     """Annotates in this process with an engine that it keeps until `close`.
 
     Args:
-        **settings: as of `annotate`.
+        **settings: as for `annotate`.
 
     Raises:
         ConfigError, ModelError, StorageError: as `annotate`.
@@ -147,7 +148,7 @@ class NotebookAnnotator:
         values = identity(prepared.config, assignments, prepared.answering.identity)
         self._fingerprint = fingerprint(values)
         self._kept = kept = _Kept()
-        # It ends as well when nothing refers to this any more, and when the program ends.
+        # The engine ends as well when nothing refers to this object, and when the program ends.
         self._end = weakref.finalize(self, kept.end)
         try:
             kept.start(prepared)
@@ -158,20 +159,21 @@ class NotebookAnnotator:
         kept.annotator = Annotator(kept.engine, assignments, config.max_tokens)
 
     def close(self) -> None:
-        """End the engine; a second time does nothing."""
+        """End the engine; a second call does nothing."""
         self._end()
 
     def annotate(self, documents: Given | Iterable[Given]) -> Rows:
         """Annotate texts or documents, one or many; return a row for each, in order.
 
         Raises:
-            ConfigError: it is closed.
-            EngineDied, ServerGone: the engine ended at work.
+            ConfigError: this annotator was closed, or `documents` is a table or no documents.
+            EngineDied: the engine died.
+            ServerGone: the server that answers is gone.
         """
         return self._kept.loop.run(self._rows(self._open(), _documents(documents)))
 
     async def annotate_async(self, documents: Given | Iterable[Given]) -> Rows:
-        """Annotate as `annotate` does, while the caller's loop goes on with other things.
+        """Annotate as `annotate` does, without blocking the caller's event loop.
 
         Raises:
             ConfigError, EngineDied, ServerGone: as `annotate`.
@@ -205,10 +207,11 @@ class NotebookAnnotator:
 
 
 def _documents(given: Given | Iterable[Given]) -> list[Document]:
-    """The documents that a caller gave in one of many ways; a broken one is a `failed` one.
+    """Make documents of what a caller gave; a broken one gets the status `failed`.
 
     Raises:
-        ConfigError: a table was given (going through one gives its columns), or no documents.
+        ConfigError: a table was given (a loop over it would give its columns), or something that
+            cannot hold documents.
     """
     if isinstance(given, str | Document | Mapping):
         given = [given]
@@ -225,7 +228,7 @@ def _documents(given: Given | Iterable[Given]) -> list[Document]:
 def _document(one: object, number: int) -> Document:
     if isinstance(one, Document):
         return one
-    if isinstance(one, Mapping):  # a row of a data frame has NaN where it has nothing
+    if isinstance(one, Mapping):  # a row of a data frame has NaN for a value that is missing
         one = {k: v for k, v in one.items() if not (isinstance(v, float) and math.isnan(v))}
     return document_from_value(one, number, f"documents[{number}]")
 
@@ -234,7 +237,11 @@ def _document(one: object, number: int) -> Document:
 
 
 class _Loop:
-    """An asyncio loop in a thread of its own; `thread` is that."""
+    """An asyncio loop in a thread of its own.
+
+    Attributes:
+        thread: that thread.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -252,11 +259,11 @@ class _Loop:
             await asyncio.wait(rest, timeout=_LAST_WORDS)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Have it done there."""
+        """Start a coroutine in the loop; return its future."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Have it done there, and wait for it; who is interrupted meanwhile gives it up."""
+        """Run a coroutine in the loop and wait for it; an interrupt meanwhile cancels it."""
         future = self.submit(work)
         try:
             return future.result()
@@ -272,7 +279,10 @@ class _Loop:
 
 
 class _Kept:
-    """What is there until the end, and not longer: vLLM's engine must not outlive its modules."""
+    """The loop, the engine and the annotator, which `NotebookAnnotator` keeps until its end.
+
+    They must end before Python ends, because vLLM's engine uses its modules while it closes.
+    """
 
     def __init__(self) -> None:
         self.loop = _Loop()
@@ -283,7 +293,7 @@ class _Kept:
         """Start an engine in the loop that it will live in.
 
         Raises:
-            TaiyiError: it cannot be started.
+            TaiyiError: the engine cannot be started.
         """
         model, key = prepared.answering.model, prepared.answering.key
 
@@ -298,7 +308,7 @@ class _Kept:
         self.loop.run(begin())
 
     def end(self) -> None:
-        """End what has started: behind the start itself, where that was given up."""
+        """End the engine and the loop; a start that was interrupted is waited for first."""
 
         async def end() -> None:
             if self.engine is not None:

@@ -1,4 +1,4 @@
-"""Rows as objects: what is known of documents, to look at, to compute with, and to hand on.
+"""Rows as objects: annotated documents, to look at, to compute with, and to convert.
 
 rows = ty.annotate(texts, types=["disease"])
 rows[0].mentions, rows[0].to_dict(), rows.to_arrow(), rows.to_pandas()
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class Row:
-    """A document with all that was found in it, and all that was asked and answered.
+    """A document with its annotations, and with the model's answers.
 
     Args:
         values: a row of `records.SCHEMA` (docs/columns.md); `metadata` as pairs or a dictionary.
@@ -56,7 +56,7 @@ class Row:
 
     @cached_property
     def document(self) -> Document:
-        """The document by itself, as it can be asked about again."""
+        """The document without its annotations; it can be annotated again, even if it failed."""
         document = document_from_row(self._values)
         if document.passages and document.status != "deleted":
             document.status, document.errors = "ok", []
@@ -64,7 +64,7 @@ class Row:
 
     @cached_property
     def annotations(self) -> Annotations:
-        """All that was found."""
+        """All annotations of the document."""
         return annotations_from_row(self._values)
 
     @property
@@ -79,7 +79,7 @@ class Row:
 
     @property
     def text(self) -> str:
-        """The passages, joined by one line feed: what offsets count in."""
+        """The passages, joined by one line feed; offsets count its code points."""
         return self.document.text
 
     @property
@@ -89,7 +89,7 @@ class Row:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the source tells besides: journal, date, doi ..."""
+        """Other facts that the source has about the document: journal, date, doi ..."""
         return self.document.metadata
 
     @property
@@ -99,46 +99,46 @@ class Row:
 
     @cached_property
     def errors(self) -> list[Failure]:
-        """What went wrong, and why tasks had nothing to ask."""
+        """The errors of the document, and the reasons why a task had nothing to ask about it."""
         return [Failure(**error) for error in self._values["errors"]]
 
     @property
     def mentions(self) -> list[Mention]:
-        """What is named in the text: `row.text[mention.start:mention.end] == mention.text`."""
+        """The mentions in the text: `row.text[mention.start:mention.end] == mention.text`."""
         return self.annotations.mentions
 
     @property
     def relations(self) -> list[Relation]:
-        """Typed pairs of surfaces; `head` and `tail` are ids of mentions."""
+        """Typed pairs of names in the text; `head` and `tail` are ids of mentions."""
         return self.annotations.relations
 
     @property
     def events(self) -> list[Event]:
-        """Events with trigger and arguments."""
+        """The events, with trigger and arguments."""
         return self.annotations.events
 
     @property
     def labels(self) -> list[Label]:
-        """Classes of the document."""
+        """The classes of the document."""
         return self.annotations.labels
 
     @property
     def texts(self) -> list[Text]:
-        """What was written about the document: translations, titles, answers ..."""
+        """Texts that the model wrote about the document: translations, titles, answers ..."""
         return self.annotations.texts
 
     @cached_property
     def answers(self) -> list[Answer]:
-        """What the model wrote to each question."""
+        """The model's answers, as it wrote them."""
         return [Answer(**answer) for answer in self._values["answers"]]
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all that can change an answer."""
+        """The digest of all settings that can change an answer."""
         return str(self._values["fingerprint"])
 
     def to_dict(self) -> dict[str, Any]:
-        """The row as plain values, as JSON has them: a copy."""
+        """Return a copy of the row as plain values, such as JSON has."""
         return copy.deepcopy(self._values)
 
     def __eq__(self, other: object) -> bool:
@@ -160,10 +160,10 @@ class Row:
 
 
 class Rows(Sequence[Row]):
-    """Several rows, in order.
+    """A sequence of rows.
 
     Args:
-        rows: from anywhere, as `Rows(islice(read_rows("out/"), 100))`.
+        rows: from any source, for example `Rows(islice(read_rows("out/"), 100))`.
     """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
@@ -182,16 +182,17 @@ class Rows(Sequence[Row]):
         return len(self._rows)
 
     def to_arrow(self) -> pa.Table:
-        """A table as the corpus job writes it (docs/columns.md)."""
+        """Return a table with the columns that the corpus job writes (docs/columns.md)."""
         values = [row._values for row in self._rows]
         pairs = [{**one, "metadata": list(one["metadata"].items())} for one in values]
         return pa.Table.from_pylist(pairs, SCHEMA)
 
     def to_pandas(self) -> pd.DataFrame:
-        """The same as a data frame; `metadata` is a dictionary, lists are arrays of dictionaries.
+        """Return a data frame; `metadata` is a dictionary, lists are arrays of dictionaries.
 
         Use:
-            One line a mention: `pd.DataFrame([asdict(m) for row in rows for m in row.mentions])`
+            A line for each mention:
+            `pd.DataFrame([asdict(m) for row in rows for m in row.mentions])`
         """
         frame: pd.DataFrame = self.to_arrow().to_pandas(maps_as_pydicts="strict")
         return frame
@@ -209,21 +210,21 @@ class Rows(Sequence[Row]):
 
 
 def read_rows(output: str | PathLike[str]) -> Iterator[Row]:
-    """Read the rows of an output of `taiyi-ray annotate` back, finished or not.
+    """Read the rows of an output of `taiyi-ray annotate`, whether its job is complete or not.
 
     Use:
         for row in read_rows("out/"):
             print(row.document_id, row.status, len(row.mentions))
 
-    Rows come by the names of their sources and in their order there. One unit (1,000 rows at most)
-    is in memory at a time, read when its first row is asked for.
+    Rows come in the order of their sources' names, and within a source in its order. One unit
+    (1,000 rows at most) is in memory at a time; it is read when its first row is needed.
 
     Args:
         output: the folder that was the job's `--output`, local or `s3://`.
 
     Raises:
-        ConfigError: no output of this program is there.
-        StorageError: it cannot be read.
+        ConfigError: the folder is not an output of this program.
+        StorageError: the output cannot be read.
     """
     place = storage.absolute(fspath(output))
     if not storage.exists(storage.join(place, JOB)):

@@ -1,7 +1,9 @@
-"""A corpus, in and out: what jobs, exports and the service's batches stand on; no engine, no Ray.
+"""The input and the output of a corpus: jobs, exports and the service's batches use this package.
 
-sources.py  the files of an input, how they are called, and whether they changed
-plan.py     the sources cut into units: written once, extended, never changed
+It needs neither an engine nor Ray.
+
+sources.py  the files of an input, their names in the output, and whether they changed
+plan.py     the sources cut into units: a part of the plan is written once and never changed
 units.py    runs of consecutive records, each committed whole by one object
 output.py   the reading side of an output: footers, rows, totals
 """

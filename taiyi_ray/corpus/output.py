@@ -1,13 +1,14 @@
-"""The reading side of an output: what its footers say, its rows, and what lies where:
+"""The reading side of an output: the footers and rows of its units. An output has these files:
 
-    OUT/job.json, OUT/plan/<n>.json                      what it is, and the units
-    OUT/annotations/<source>/<first>-<last>.parquet      a unit; that it exists is its commit
-    OUT/died/<source>/<first>-<last>/<attempt>.json      an engine died on this unit
-    OUT/runs/<run_id>.json, OUT/run.json                 what a run did; the newest complete one
-    OUT/report.html
-    OUT/.probe                                           on S3: what `storage.probe` leaves
+    OUT/job.json, OUT/plan/<n>.json                      the settings, and the planned units
+    OUT/annotations/<source>/<first>-<last>.parquet      a unit; it is committed once this exists
+    OUT/died/<source>/<first>-<last>/<attempt>.json      an engine died while it had this unit
+    OUT/runs/<run_id>.json                               the state of each run
+    OUT/run.json                                         the newest run that is complete
+    OUT/report.html                                      the report of that run
+    OUT/.probe                                           on S3: the object of `storage.probe`
 
-The corpus job writes it (`job/output.py`).
+`job/output.py` writes them for the corpus job.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from taiyi_ray.records import NOT_APPLICABLE, rows_of
 
 JOB = "job.json"
 OUTPUT_PARTS = (JOB, "run.json", "annotations", "plan", "runs", "died")
-"""Names below an output of what could pass for input."""
+"""Files and folders of an output that could be mistaken for input (`report.html` cannot)."""
 
 _JOB_BEGINS = re.compile(rb'\s*\{\s*"format": \d+,\s*"fingerprint": "')
 
@@ -41,40 +42,41 @@ FOOTER = b"taiyi_ray"
 _READERS = 16
 
 _BEGUN = "%Y%m%dT%H%M%S"
-"""How the id of a run begins: with the time when it began."""
+"""The beginning of a run's id: the time (UTC) when the run began."""
 
 
 def new_run_id() -> str:
-    """An id for a run that begins now."""
+    """Return an id for a run that begins now."""
     return f"{datetime.now(UTC):{_BEGUN}}-{secrets.token_hex(3)}"
 
 
 def day_of(run_id: str) -> date:
-    """The day on which a run began."""
+    """Return the day (UTC) on which a run began."""
     return datetime.strptime(run_id.partition("-")[0], _BEGUN).date()
 
 
 _MOST_LABELS = 200
 OTHERS = "(others)"
-"""What labels beyond the most frequent ones are counted as: a footer stays small."""
+"""The less frequent labels are counted together under this name, so that a footer stays small."""
 
 
 @dataclass(slots=True)
 class Totals:
-    """Counts over rows: of one unit in its footer, of the whole output when added up.
+    """Counts over rows. A unit's footer holds those of the unit; added up, they are the output's.
 
     Attributes:
-        documents: by status.
-        mentions, relations, events: by type.
-        labels: by task and label, `tc: Treatment`.
-        texts: by task.
-        questions: by task; one that was asked twice is one.
-        wrong: answers with an error, by task.
-        not_applicable: documents that a task had nothing to ask about, by task.
-        failures: by kind.
-        tokens: `questions` (each time they were asked), and tokens of prompts and answers.
-        answers: of their lengths in tokens the sums `<task>.tokens` and `<task>.squares`: mean and
-            spread, for `taiyi-ray plan`.
+        documents: number of documents by status.
+        mentions, relations, events: numbers by type.
+        labels: number of labels by task and label, such as `tc: Treatment`.
+        texts: number of texts by task.
+        questions: number of questions by task; a question that was asked again counts once.
+        wrong: number of answers with an error, by task.
+        not_applicable: number of documents that a task had nothing to ask about, by task.
+        failures: number of errors by kind.
+        tokens: `prompt_tokens`, `cached_tokens` and `output_tokens`; beside them `questions`, the
+            number of answers, in which a question that was asked again counts each time.
+        answers: for each task the sum of its answers' lengths in tokens (`<task>.tokens`) and the
+            sum of the squares (`<task>.squares`). `taiyi-ray plan` computes mean and spread.
     """
 
     documents: Counter[str] = field(default_factory=Counter)
@@ -128,7 +130,7 @@ class Totals:
 
     @classmethod
     def from_dict(cls, values: dict[str, dict[str, int]]) -> Totals:
-        """Read what `as_dict` gave; counts that it did not know yet are empty."""
+        """Read what `as_dict` gave; counts that an older program did not write are empty."""
         return cls(**{name: Counter(counts) for name, counts in values.items()})
 
 
@@ -143,7 +145,16 @@ def _bounded(labels: Counter[str]) -> Counter[str]:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a unit's Parquet footer says of it."""
+    """The footer of a unit's Parquet file.
+
+    Attributes:
+        rows: number of rows in the file.
+        first, last: smallest and largest position in the file; None when it holds no rows.
+        unit: name of the unit that was written.
+        attempt: id of this attempt to write the unit.
+        run_id: the run that wrote it.
+        totals: counts over the rows.
+    """
 
     rows: int
     first: int | None
@@ -156,7 +167,13 @@ class Footer:
 
 @dataclass(frozen=True, slots=True)
 class UnitFile:
-    """A committed unit: where it is, how many rows it holds, and how many of them failed."""
+    """A committed unit.
+
+    Attributes:
+        path: address of its Parquet file.
+        rows: number of rows in it.
+        failed: number of these rows that have the status `failed`.
+    """
 
     path: str
     rows: int
@@ -164,7 +181,7 @@ class UnitFile:
 
 
 def is_output(place: str) -> bool:
-    """Whether a folder is an output of this program: it has a job.json as we write it."""
+    """Tell whether a folder is an output of this program: its job.json begins as ours does."""
     path = storage.join(place, JOB)
     if not storage.exists(path):
         return False
@@ -172,7 +189,11 @@ def is_output(place: str) -> bool:
 
 
 class Output:
-    """One output folder: what is committed there, and what it holds."""
+    """One output folder: its committed units and their contents.
+
+    Args:
+        place: address of the folder.
+    """
 
     def __init__(self, place: str) -> None:
         self.place = storage.absolute(place)
@@ -182,26 +203,30 @@ class Output:
         return self.units.path(unit)
 
     def committed(self) -> dict[str, str]:
-        """Names of the units that are there, and the tags of their objects: one listing."""
+        """Return the names of the committed units, each with its object's tag: one listing."""
         return self.units.committed()
 
     def footer(self, unit: Unit) -> Footer:
-        """Read a committed unit's footer; raises StorageError when the file is something else."""
+        """Read a committed unit's footer.
+
+        Raises:
+            StorageError: the file is damaged, or this program did not write it.
+        """
         path = self.path(unit)
         return storage.read_with(path, lambda file: _footer(path, file))
 
     def footers(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, Footer]]:
-        """Read the footers of committed units, several at a time, in order."""
+        """Yield the footers of committed units in the given order; reads several at a time."""
         with ThreadPoolExecutor(_READERS) as pool:
             for chunk in _chunks(units, 64 * _READERS):
                 yield from zip(chunk, pool.map(self.footer, chunk), strict=True)
 
     def rows(self, unit: Unit) -> list[dict[str, Any]]:
-        """Read a committed unit's rows; what an older program left out is null or empty."""
+        """Read a committed unit's rows; columns that an older program lacked are null or empty."""
         return rows_of(storage.read_with(self.path(unit), pq.read_table))
 
     def reported(self) -> int | None:
-        """Number of records that the newest complete run found in the output; None without one."""
+        """Return the number of records in the newest complete run's run.json; None without it."""
         data = storage.read(storage.join(self.place, "run.json"))
         return json.loads(data).get("records") if data else None
 
@@ -247,9 +272,13 @@ def _chunks(units: Iterable[Unit], size: int) -> Iterator[list[Unit]]:
 
 
 def verify(output: Output, units: Iterable[Unit]) -> tuple[Totals, list[UnitFile], list[str]]:
-    """Check every committed unit against the plan; return totals, the units, and what is wrong.
+    """Check that each of these committed units holds exactly its planned records.
 
-    Each unit must hold exactly its planned records: as many rows, from its first to its last.
+    A unit is right when its file has as many rows as planned and its smallest and largest positions
+    are the planned ones.
+
+    Returns:
+        The totals over all units, the units' files, and one message for each wrong unit.
     """
     totals, files, wrong = Totals(), [], []
     for unit, footer in output.footers(units):

@@ -1,4 +1,4 @@
-"""The plan of a corpus job: its sources cut into units, written once, extended, never changed."""
+"""The plan of a corpus job: its sources cut into units. Parts are added, and never changed."""
 
 from __future__ import annotations
 
@@ -27,14 +27,21 @@ from taiyi_ray.formats import documents, named, raw_records, read_beside, recogn
 from taiyi_ray.records import Document
 
 UNIT_RECORDS = 1000
+"""Records of a unit at most."""
 UNITS_AN_ENGINE = 8
-"""A small corpus is cut smaller, so that each engine gets several units."""
+"""A small corpus is cut into smaller units, so that each engine gets about this many."""
 
 
 class PlannedSource(KnownFile, frozen=True):
-    """The units of one source; `complete` when they reach its end (a --limit may cut it short).
+    """The units of one source.
 
-    `format_version` is that of the program that planned it; programs before it was kept had 1.
+    Attributes:
+        name: the source's folder below OUT/annotations.
+        format: name of the file format.
+        format_version: version of that format in the program that planned the source; plans of
+            older programs do not have it, and it was 1 then.
+        complete: whether the units go to the end of the source; --limit may end them before.
+        units: first and last position (inclusive) of each unit that this part of the plan adds.
     """
 
     name: str
@@ -55,7 +62,16 @@ class Part(BaseModel, frozen=True):
 
 
 class Job(BaseModel, frozen=True):
-    """OUT/job.json: what the output is, put once. The fingerprint is the digest of `identity`."""
+    """OUT/job.json, which is put once.
+
+    Attributes:
+        format: version of this file's form.
+        fingerprint: digest of `identity`.
+        identity: settings, tasks and model, as far as they can change an answer.
+        config: all settings of the run that made the output.
+        versions: of this program, Python and the main packages, in that run.
+        part: the first part of the plan.
+    """
 
     format: int = 1
     fingerprint: str
@@ -71,18 +87,18 @@ class Plan:
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = list(parts)
         self.sources: dict[str, PlannedSource] = {}
-        """The newest entry of each source: it says how far the source is planned."""
+        """The newest entry of each source, by name: its units end where the source's plan ends."""
         for part in self.parts:
             for source in part.sources:
                 self.sources[source.name] = source
 
     @cached_property
     def _places(self) -> dict[str, PlannedSource]:
-        """The sources by where they really lie, however their address was written once."""
+        """The sources by their real addresses, whatever spelling of an address was planned."""
         return {storage.real(storage.absolute(s.path)): s for s in self.sources.values()}
 
     def known(self, file: SourceFile) -> PlannedSource | None:
-        """The newest entry of this file, which may have been planned under another name."""
+        """Return the newest entry of this file, which may have been planned under another name."""
         return self._places.get(storage.real(file.stored.path))
 
     def units(self) -> Iterator[Unit]:
@@ -97,7 +113,11 @@ class Plan:
 
 
 def load_job(output: str) -> Job | None:
-    """Read OUT/job.json; None when there is none."""
+    """Read OUT/job.json; None when there is none.
+
+    Raises:
+        ConfigError: `output` is a file, or its job.json is not of this program.
+    """
     if storage.exists(output) and not storage.is_folder(output):
         raise ConfigError(f"--output {output}: is a file; name a folder, new or of an earlier run")
     data = storage.read(storage.join(output, JOB))
@@ -112,7 +132,7 @@ def load_job(output: str) -> Job | None:
 
 
 def load_plan(output: str, job: Job) -> Plan:
-    """Read the parts of the plan."""
+    """Read the parts of the plan: the first stands in job.json, the others in OUT/plan/."""
     parts = [job.part]
     while (data := storage.read(_part_path(output, len(parts)))) is not None:
         parts.append(Part.model_validate_json(data))
@@ -120,12 +140,21 @@ def load_plan(output: str, job: Job) -> Plan:
 
 
 def add_part(output: str, number: int, part: Part) -> bool:
-    """Put part `number` unless another run put one; return whether this one counts."""
+    """Put a part of the plan, unless another run has put one under the same number.
+
+    Args:
+        output: address of the output folder.
+        number: of the part: how many parts there are before it.
+        part: the new part.
+
+    Returns:
+        Whether this part is now in the plan.
+    """
     return storage.put_if_absent(_part_path(output, number), _json(part))
 
 
 def put_job(output: str, job: Job) -> bool:
-    """Put job.json unless there is one; return whether this one counts."""
+    """Put job.json unless there is one; return whether this one was put."""
     return storage.put_if_absent(storage.join(output, JOB), _json(job))
 
 
@@ -141,7 +170,13 @@ def _json(model: BaseModel) -> bytes:
 
 
 class Scanned(NamedTuple):
-    """A source's format, the sizes in bytes of its records, and whether these are all."""
+    """The result of scanning a source.
+
+    Attributes:
+        format: name of its file format.
+        sizes: bytes of each record that was scanned.
+        complete: whether the scan came to the end of the source.
+    """
 
     format: str
     sizes: Sequence[int]
@@ -149,7 +184,13 @@ class Scanned(NamedTuple):
 
 
 def record_sizes(path: str, first: int = 0, most: int | None = None) -> Scanned:
-    """Scan a source: its format, and the sizes of its records from `first` on, at most `most`."""
+    """Find a source's format and the sizes of its records.
+
+    Args:
+        path: address of the source.
+        first: position of the first record whose size is wanted.
+        most: how many sizes are wanted at most; None for all.
+    """
     sizes = array("I")
     with storage.open_read(path) as stream:
         format_ = recognised(path, stream)
@@ -164,16 +205,24 @@ def record_sizes(path: str, first: int = 0, most: int | None = None) -> Scanned:
 
 
 Scan = Callable[[Iterable[tuple[str, int, int | None]]], Iterator[Scanned]]
-"""Does `record_sizes` for several (path, first, most), in order: here, or on a cluster."""
+"""Calls `record_sizes` for each (path, first, most), in order: in this process or on a cluster."""
 
 
 def extend(
     plan: Plan, files: Sequence[SourceFile], limit: int | None, engines: int, scan: Scan
 ) -> Part:
-    """Plan what the plan does not have yet: new files, and the rest of files that a limit cut.
+    """Plan what is not planned yet: new files, and the rest of files that --limit cut off.
+
+    Args:
+        plan: what is planned already.
+        files: the input.
+        limit: number of records that the whole plan may have; None for no limit.
+        engines: number of engines that will work: a small corpus gets smaller units for them.
+        scan: how to scan files.
 
     Raises:
-        ConfigError: a file changed since it was planned, or the rest of it would be read otherwise.
+        ConfigError: a file changed since it was planned, or this program would read the rest of it
+            differently from the program that planned it.
     """
     todo: list[tuple[SourceFile, int]] = []
     for file in files:
@@ -193,7 +242,8 @@ def extend(
     for file, first, result in _scanned(todo, scan, room):
         held.append((file, first, result))
         total += len(result.sizes)
-        # A large corpus has units of the usual size: what is cut needs no memory any more.
+        # The corpus is large enough for units of the usual size, so the scanned files are cut now:
+        # their records' sizes need no memory any more.
         if total >= most:
             sources += (_planned(*one, UNIT_RECORDS) for one in held)
             held.clear()
@@ -203,7 +253,10 @@ def extend(
 
 
 def check_read_alike(source: PlannedSource) -> None:
-    """Raise ConfigError when this program makes other texts of a source than the one before did."""
+    """Raise ConfigError when this program reads a source's format in another version than planned.
+
+    The texts of the documents, and so all offsets, could be different.
+    """
     if source.format_version != named(source.format).version:
         raise ConfigError(
             f"{source.path}: another version of this program began with it, which reads "
@@ -214,7 +267,11 @@ def check_read_alike(source: PlannedSource) -> None:
 def _scanned(
     todo: Sequence[tuple[SourceFile, int]], scan: Scan, room: int | None
 ) -> Iterator[tuple[SourceFile, int, Scanned]]:
-    """Scan files from their given records on; one after another where there is room for so many."""
+    """Scan files, each from the position given with it.
+
+    `room` is the number of records that may still be planned, None for any number. With a limit the
+    files are scanned one after another, because each decides what the next may add.
+    """
     if room is None:
         results = scan((file.stored.path, first, None) for file, first in todo)
         for (file, first), result in zip(todo, results, strict=True):
@@ -246,16 +303,16 @@ def _planned(file: SourceFile, first: int, scanned: Scanned, records: int) -> Pl
 def opened(
     source: PlannedSource, first: int, last: int, *, columns: Mapping[str, str] | None = None
 ) -> Iterator[Iterator[Document]]:
-    """Open a source, and give its documents at positions first..last (inclusive), in order.
+    """Open a source, and yield an iterator over its documents in order.
 
     Args:
         source: as it was planned.
-        first, last: positions.
-        columns: what the source calls keys of a document (`--column`).
+        first, last: positions of the first and the last document (inclusive).
+        columns: the source's own names for keys of a document (`--column`).
 
     Raises:
-        ConfigError: it changed since it was planned.
-        StorageError: it is gone, or cannot be read.
+        ConfigError: the source changed since it was planned.
+        StorageError: the source is gone, or cannot be read.
     """
     check_unchanged_there(source)
     with storage.open_read(source.path) as stream:

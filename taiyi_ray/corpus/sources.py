@@ -1,6 +1,6 @@
-"""The input of a corpus job: its files, how they are called, and whether they changed.
+"""The input of a corpus job: its files, their names in the output, and whether they changed.
 
-What this program wrote is no input: an output that lies in a folder of the input is left out.
+An output of this program that lies in a folder of the input is not read as input.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from taiyi_ray.formats import beside, endings, format_of
 _LONGEST_NAME = 150
 
 _SHOWN = 3
-"""So many of the files that are passed over are named in a note."""
+"""A note names at most this many of the files that are passed over."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of the input, and those that belong to it (`formats.beside`).
+    """One file of the input.
 
-    `name` is its folder below OUT/annotations.
+    Attributes:
+        name: the source's folder below OUT/annotations.
+        stored: the file's address, size and tag.
+        beside: the files that belong to it (`formats.beside`).
     """
 
     name: str
@@ -39,12 +42,13 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The files of the input that can be read, in order, and what of it is not read.
+    """The files of the input that can be read, and what of the input is not read.
 
     Attributes:
+        files: the files to read, in order.
         passed_over: number of files of other formats.
-        strange: what is no file to read: pipes, devices, names that are no UTF-8.
-        outputs: folders below the input that this program wrote.
+        strange: paths that no file can be read from: pipes, devices, names that are not UTF-8.
+        outputs: outputs of this program that hold some files of the input; these are not read.
     """
 
     files: list[SourceFile]
@@ -53,7 +57,7 @@ class Corpus:
     outputs: tuple[str, ...] = ()
 
     def notes(self) -> list[str]:
-        """A line on each kind of what is not read."""
+        """Return a line for each kind of thing that is not read."""
         notes = [f"left out {place}, an output of taiyi-ray" for place in self.outputs]
         if self.strange:
             some = ", ".join(map(repr, self.strange[:_SHOWN]))
@@ -67,17 +71,18 @@ class Corpus:
 
 
 def find(inputs: Sequence[str], output: str | None = None) -> Corpus:
-    """Expand files, folders (recursive) and globs; what is hidden is only read when it is named.
+    """Expand files, folders (recursive) and globs; a hidden file is only read when it is named.
 
-    A file that several inputs hold, in whatever spelling, is one file of the first of them.
+    A file that more than one input holds, in any spelling of its address, counts once: it belongs
+    to the first of these inputs.
 
     Args:
-        inputs: as the user gave them.
-        output: where the job writes. What it wrote is not read, nor is another output of this
-            program, unless an input names a file or folder in that one.
+        inputs: files, folders and globs, as the user gave them.
+        output: address that the job writes to. Files that the job wrote there are not read. Another
+            output of this program is not read either, unless an input names a file or folder in it.
 
     Raises:
-        ConfigError: an input that does not exist, matches nothing, or is of no known format.
+        ConfigError: an input does not exist, matches nothing, or holds no file of a known format.
     """
     found: dict[str, SourceFile] = {}
     passed_over: set[str] = set()
@@ -91,7 +96,7 @@ def find(inputs: Sequence[str], output: str | None = None) -> Corpus:
         outputs.update(dict.fromkeys(inside))
         ours = tuple(part for parts in inside.values() for part in parts)
         files = [f for f in expanded.files if not f"{real[f.path]}/".startswith(ours)]
-        # The text of annotations is read with them, it is no source of its own.
+        # A file that belongs to another one is read with it: it is no source of its own.
         parts = {path for file in files for path in beside(file.path)}
         whole = [file for file in files if expanded.chosen or file.path not in parts]
         readable = [file for file in whole if format_of(file.path)]
@@ -119,7 +124,10 @@ def _nothing_to_read(expanded: _Expanded, inside: Sequence[str]) -> str:
 def _beside(
     path: str, listed: Mapping[str, storage.Stored] | None = None
 ) -> tuple[storage.Stored, ...]:
-    """The files that are there of those that belong to a source, by a listing or by asking."""
+    """Return those files that belong to a source and exist.
+
+    `listed` is a listing of all files by path; without it the storage is asked for each file.
+    """
     paths = sorted(beside(path))
     if listed is not None:
         return tuple(listed[other] for other in paths if other in listed)
@@ -131,12 +139,14 @@ def _beside(
 
 @dataclass(frozen=True, slots=True)
 class _Expanded:
-    """What an input stands for.
+    """The files that an input stands for.
 
     Attributes:
-        root: the folder that the names of the files start from.
-        chosen: one file was named.
-        whole: the files are all that is below the root.
+        files: the files.
+        root: folder; the sources are named by their paths below it.
+        chosen: whether the input named one file.
+        whole: whether `files` are all files below the root (but hidden ones).
+        strange: paths of a known format's ending that no file can be read from.
     """
 
     files: list[storage.Stored]
@@ -167,15 +177,15 @@ def _expand(given: str) -> _Expanded:
 
 
 def _sources_else(strange: Iterable[str], root: str) -> tuple[str, ...]:
-    """Those of the paths that would be sources if they were files."""
+    """Return those of the paths that would be sources if they were regular files."""
     return tuple(path for path in strange if format_of(path) and not _hidden(path, root))
 
 
 def _outputs(expanded: _Expanded, real: Mapping[str, str], output: str | None) -> dict[str, _Parts]:
-    """The outputs of this program that hold some of the files, and how what they hold begins.
+    """Return the outputs that hold some of the files, each with the prefixes of paths to leave out.
 
-    Of an output below the root nothing is read. Where the root is an output, or lies in the job's
-    own, only what the job writes is left out: the rest is the user's.
+    An output below the root is left out whole. When the root is an output itself or lies in the
+    job's output, only the files that a job writes are left out: the others are the user's.
     """
     root = storage.real(storage.join(expanded.root, ""))
     places = [] if output is None else [storage.absolute(output)]
@@ -195,9 +205,10 @@ _Parts = tuple[str, ...]
 
 
 def _places(expanded: _Expanded, paths: Iterable[str]) -> list[str]:
-    """Folders that may be outputs, by the names of what lies in them.
+    """Return folders that may be outputs, because a file's path goes through a name of an output.
 
-    Only these are looked into, and of a whole folder only those whose job.json was listed.
+    `is_output` then reads the job.json of these folders only. When the listing is whole, a folder
+    without a listed job.json is no output.
     """
     places: dict[str, None] = {}
     for path in paths:
@@ -214,10 +225,11 @@ def _hidden(path: str, root: str) -> bool:
 
 
 def source_name(path: str, root: str) -> str:
-    """Name of a source: its path below the root, percent-encoded, and 8 digits of its address.
+    """Name a source by its path below the root, percent-encoded, and a digest of its address.
 
-    The digits keep equal names below different roots apart; a very long path keeps its end. Many
-    readers of Parquet pass over folders that begin with `.` or `_`: these are encoded too.
+    The digest (8 hexadecimal digits) keeps equal paths below different roots apart. Only the end of
+    a very long path is kept. A `.` or `_` at the beginning is encoded too, because many readers of
+    Parquet pass over folders whose names begin so.
     """
     below = quote(path.removeprefix(root).lstrip("/"), safe="")[-_LONGEST_NAME:]
     if below[0] in "._":
@@ -227,7 +239,7 @@ def source_name(path: str, root: str) -> str:
 
 
 def digest(path: str) -> str | None:
-    """SHA-256 of a local file; None elsewhere, where the ETag serves."""
+    """Return the SHA-256 of a local file; None for a remote object, which has an ETag."""
     if not storage.is_local(path):
         return None
     with storage.open_read(path) as file:
@@ -238,9 +250,15 @@ def digest(path: str) -> str | None:
 
 
 class KnownFile(BaseModel, frozen=True):
-    """A file of the input as it was when its units were planned, and those that belong to it.
+    """A file of the input as it was when its units were planned.
 
-    `beside` is None in plans that are older than it: then they are not watched.
+    Attributes:
+        path: its address.
+        size: in bytes.
+        tag: what `storage.Stored` has as tag; it changes when the object does.
+        sha256: digest of a local file, None for a remote object.
+        beside: the files that belong to it. None in plans of older programs: then changes of those
+            files are not noticed.
     """
 
     path: str
@@ -251,7 +269,10 @@ class KnownFile(BaseModel, frozen=True):
 
 
 def known_file(stored: storage.Stored, beside: Sequence[storage.Stored] = ()) -> KnownFile:
-    """Note what a file and those that belong to it are now: local ones are read for it."""
+    """Record the present state of a file and of those that belong to it.
+
+    A local file is read whole for its digest.
+    """
     return KnownFile(
         path=stored.path,
         size=stored.size,
@@ -264,9 +285,17 @@ def known_file(stored: storage.Stored, beside: Sequence[storage.Stored] = ()) ->
 def check_unchanged(
     known: KnownFile, now: storage.Stored, beside: Sequence[storage.Stored]
 ) -> None:
-    """Raise ConfigError when a source is not what it was when its units were planned.
+    """Check that a source is what it was when its units were planned.
 
-    A local file that was only touched or copied is still the same: its digest decides.
+    A local file that was only touched or copied counts as unchanged: its digest decides.
+
+    Args:
+        known: the state that the plan holds.
+        now: the file's present state.
+        beside: the present states of the files that belong to it.
+
+    Raises:
+        ConfigError: the file or one that belongs to it changed, came or went.
     """
     _check_file(known, now)
     if known.beside is None:
@@ -294,10 +323,10 @@ def _check_file(known: KnownFile, now: storage.Stored) -> None:
 
 
 def check_unchanged_there(known: KnownFile) -> None:
-    """`check_unchanged` with what is there now.
+    """Ask the storage for a source's present state, and call `check_unchanged` with it.
 
     Raises:
-        ConfigError: it changed.
-        StorageError: it is gone, or cannot be read.
+        ConfigError: the source changed.
+        StorageError: the source is gone, or cannot be read.
     """
     check_unchanged(known, storage.stat(known.path), _beside(known.path))

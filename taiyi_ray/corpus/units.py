@@ -1,8 +1,9 @@
 """Units: runs of consecutive records, each committed whole by one object that is put if absent.
 
-A unit's name is a function of the plan, and that its object exists *is* its commit: pending is what
-is planned minus one listing. There are no locks, no done flags, no renames; who does a unit a
-second time loses the race for its key. The corpus job and the batches of the service stand on this.
+The plan decides a unit's name, and a unit is committed once an object of that name exists: the
+pending units are the planned ones minus one listing. There are no done flags. Two processes may
+work on the same unit; the object that is put first counts. The corpus job and the service's batches
+both use units.
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ from pydantic import BaseModel
 from taiyi_ray import storage
 
 UNIT_BYTES = 8 << 20
-"""Of raw records: their text, and so a unit's text, is smaller (design: never above 16 MB)."""
+"""Bytes of a unit's raw records at most. The text of a record is never longer than the record."""
 
 
 class Unit(BaseModel, frozen=True):
-    """A run of consecutive records of one source: what is committed whole."""
+    """A run of consecutive records of one source, which is committed whole.
+
+    Attributes:
+        source: name of the source.
+        path: address of the source.
+        first, last: positions of its first and last record (inclusive).
+    """
 
     source: str
     path: str
@@ -35,9 +42,17 @@ class Unit(BaseModel, frozen=True):
 
 
 def cut(sizes: Sequence[int], first: int, most_records: int) -> list[tuple[int, int]]:
-    """Cut records into units (first, last) of at most `most_records` records and UNIT_BYTES.
+    """Cut consecutive records into units of at most `most_records` records and UNIT_BYTES bytes.
 
-    A record that is larger is a unit of its own.
+    A record that is larger than UNIT_BYTES is a unit of its own.
+
+    Args:
+        sizes: bytes of each record.
+        first: position of the first record.
+        most_records: of a unit.
+
+    Returns:
+        First and last position (inclusive) of each unit.
     """
     units: list[tuple[int, int]] = []
     start, filled = 0, 0
@@ -52,10 +67,10 @@ def cut(sizes: Sequence[int], first: int, most_records: int) -> list[tuple[int, 
 
 
 class Units:
-    """The committed units below one place.
+    """The committed units below one address.
 
     Args:
-        place: folder or address; a unit lies at `place/<source>/<first>-<last><ending>`.
+        place: that address; a unit lies at `<place>/<source>/<first>-<last><ending>`.
         ending: of the objects' names.
     """
 
@@ -66,7 +81,11 @@ class Units:
         return storage.join(self.place, unit.name + self.ending)
 
     def committed(self, source: str | None = None) -> dict[str, str]:
-        """Names of the units that are there (of one source), with their tags: one listing."""
+        """Return the names of the committed units, each with its object's tag: one listing.
+
+        Args:
+            source: name of the only source to list; None for all.
+        """
         below = self.place if source is None else storage.join(self.place, source)
         return {
             stored.path[len(self.place) + 1 :].removesuffix(self.ending): stored.tag
@@ -75,10 +94,16 @@ class Units:
         }
 
     def commit(self, unit: Unit, data: bytes, *, replaces: str = "") -> bool:
-        """Put a unit's object if there is none; return whether the one that stands has this data.
+        """Put a unit's object, unless there is one already.
 
         Args:
-            replaces: tag of the object whose place it takes instead.
+            unit: the unit.
+            data: the bytes of the object.
+            replaces: tag of the unit's present object, when that one is to be replaced; nothing is
+                written if the object has another tag by now.
+
+        Returns:
+            Whether the unit's object now has this data.
         """
         if replaces:
             return storage.replace(self.path(unit), data, tag=replaces)

@@ -1,4 +1,4 @@
-"""The corpus job on Ray Data: plan, read, annotate, commit unit by unit, verify."""
+"""The corpus job on Ray Data: it plans, reads, annotates, commits unit by unit, and verifies."""
 
 from taiyi_ray.job.job import run
 

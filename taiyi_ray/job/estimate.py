@@ -1,13 +1,14 @@
-"""What a corpus will cost: documents, tokens, engine-hours and price, before anything runs.
+"""Estimates what a corpus will cost: documents, tokens, engine-hours and price, before a run.
 
-A seeded sample of sources is scanned and a sample of their records is asked about as the job would
-(real formats, tasks, templates, tokenizer; no engine). What a sample cannot tell comes from runs
-(`--run`), else from the assumptions below, which are not measurements and say so.
+A seeded sample of sources is scanned, and the prompts about a sample of their records are made as
+the job makes them (real formats, tasks, templates and tokenizer; no engine). A sample cannot tell
+output tokens and rates: these come from earlier runs (`--run`), or from the assumptions below, and
+the estimate says that assumptions are no measurements.
 
-The range of every figure is the middle 95 % of 1,000 draws. A draw takes sources and their
-records anew, with replacement (bootstrap); output tokens and rates anew from the runs given (a mean
-with its standard error; one of the runs), or from the whole width of an assumption, evenly on a
-log scale.
+The range of every figure is the middle 95 % of 1,000 draws (bootstrap). Each draw chooses sources
+and their records again, with replacement. It also draws the output tokens of a task from the mean
+of the given runs with its standard error, and the rate from one of these runs. What is assumed is
+drawn from the whole range of the assumption, evenly on a log scale.
 """
 
 from __future__ import annotations
@@ -39,20 +40,26 @@ from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Question
 
 SAMPLE = 240
-"""Documents that are parsed and asked about."""
+"""Documents that are parsed, and for which prompts are made."""
 
 _SOURCES = 12
-"""Files that are scanned at most, and each no further than _BYTES; all of a smaller corpus."""
+"""Files that are scanned at most."""
 
 _BYTES = 64 << 20
+"""Bytes of a file that are scanned at most."""
 _DRAWS = 1000
 _BLOCK = 16
-"""Tokens of a block of vLLM's prefix cache: only whole ones are shared."""
+"""Tokens of a block of vLLM's prefix cache: prompts share whole blocks only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
-    """A figure that nobody measured here: what is taken, and between what it may lie."""
+    """A figure that was not measured here.
+
+    Attributes:
+        value: what the estimate takes.
+        low, high: the range in which the figure may be.
+    """
 
     value: float
     low: float
@@ -63,25 +70,31 @@ class Assumed:
 
 
 PREFILL = Assumed(0.4, 0.2, 0.6)
-"""Share of a GPU's FLOP/s that reading prompts reaches, at 2 FLOP a weight and token. An assumption
-of the width of what is published on long prompts in large batches; not measured here."""
+"""Share of a GPU's FLOP/s that an engine uses while it reads prompts, at 2 FLOP for each weight and
+token. An assumption, not measured here: published figures for long prompts in large batches lie in
+this range."""
 
 DECODE = Assumed(0.3, 0.1, 0.6)
-"""Share of a GPU's bandwidth that writing answers reaches, when each step reads all weights once
-and writes a token for each of BATCH answers. An assumption: grammars, short answers and small
-models lower it (the host's work counts more then). Not measured here."""
+"""Share of a GPU's bandwidth that an engine uses while it writes answers, if each step reads all
+weights once and writes a token for each of BATCH answers. An assumption, not measured here: with
+grammars, short answers and small models the share is lower, because the host's work counts more."""
 
 BATCH = 64
-"""Answers written at once: the default of max_num_seqs here."""
+"""Answers that an engine writes at once: the default of max_num_seqs here."""
 
 ANSWER = Assumed(30, 10, 90)
-"""Output tokens of a question. An assumption: a line of a few names a type; models that loop, or
-are asked about all types at once, write more."""
+"""Output tokens of a question. An assumption: an answer about one type is a line of a few names.
+Models that loop, or that are asked about all types at once, write more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A figure, and the middle 95 % of what it may be."""
+    """A figure of the estimate.
+
+    Attributes:
+        value: the figure.
+        low, high: the middle 95 % of the draws.
+    """
 
     value: float
     low: float
@@ -90,13 +103,14 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What annotating a corpus takes.
+    """What the annotation of a corpus will take.
 
     Attributes:
-        files, bytes: of the input; `scanned` of the files were looked at.
-        sampled: documents that were parsed and asked about.
-        totals: documents, questions, prompt_tokens, cached_tokens (of the prompt's), output_tokens,
-            and where a rate is known engine_hours, and where a price is too cost.
+        files, bytes: number and size of the input's files.
+        scanned: how many of these files were scanned.
+        sampled: number of documents that were parsed, and for which prompts were made.
+        totals: documents, questions, prompt_tokens, cached_tokens (which are among the prompt's)
+            and output_tokens; engine_hours if a rate is known, and cost if a price is known too.
         basis: where each figure comes from, one sentence each.
     """
 
@@ -108,7 +122,7 @@ class Estimate:
     basis: list[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
@@ -117,7 +131,13 @@ class Estimate:
 
 @dataclass(slots=True)
 class _Asked:
-    """What one document of the sample asks of an engine."""
+    """What an engine would be asked about one document of the sample.
+
+    Attributes:
+        prompt: tokens of all prompts.
+        cached: how many of these the prefix cache would hold.
+        questions: number of questions by task.
+    """
 
     prompt: int = 0
     cached: int = 0
@@ -126,7 +146,13 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Scanned:
-    """A source that was scanned: its records, the bytes they stood in, what some of them ask."""
+    """A source that was scanned.
+
+    Attributes:
+        records: number of records in the part that was scanned.
+        bytes: size of that part.
+        asked: the questions about a sample of these records.
+    """
 
     records: int
     bytes: int
@@ -138,7 +164,7 @@ _Records = list[tuple[Format, RawRecord]]
 
 
 class _Counter:
-    """Stands for an engine where only prompts are wanted: the model's tokenizer, and no weights."""
+    """Replaces an engine where only prompts are made: it has the tokenizer, and no weights."""
 
     most_in_flight = 1
 
@@ -155,11 +181,11 @@ class _Counter:
         raise NotImplementedError("nothing is asked for an estimate")
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 class _Beginning:
-    """The first bytes of a stream, as if it ended there."""
+    """The first `most` bytes of a stream, as if it ended there."""
 
     def __init__(self, stream: BinaryIO, most: int) -> None:
         self._stream, self._left = stream, most
@@ -171,13 +197,17 @@ class _Beginning:
 
 
 def _scan(file: SourceFile, most: int, random_: random.Random) -> tuple[int, int, _Records]:
-    """Scan a source: its records, the bytes of the file they stood in, and `most` of them.
+    """Scan a source, or only the beginning of a large one.
 
-    Of a large file only the beginning is scanned, less its last record, which is cut.
+    The last record of a beginning is cut off by its end, and does not count.
+
+    Returns:
+        The number of records, the size in bytes of the part that was scanned, and a sample of at
+        most `most` records.
     """
     if file.stored.size > _BYTES:
         records, drawn = _sample(file, most, random_, _BYTES)
-        if records > most:  # else it is of a format that no beginning of it can be read of
+        if records > most:  # else the format is one that cannot be read from a beginning alone
             return records, _BYTES, drawn
     records, drawn = _sample(file, most, random_, None)
     return records, file.stored.size, drawn
@@ -186,7 +216,10 @@ def _scan(file: SourceFile, most: int, random_: random.Random) -> tuple[int, int
 def _sample(
     file: SourceFile, most: int, random_: random.Random, first_bytes: int | None
 ) -> tuple[int, _Records]:
-    """The number of records, and some drawn evenly from them (reservoir sampling, algorithm R)."""
+    """Return the number of records, and an even sample of them (reservoir sampling, algorithm R).
+
+    With `first_bytes` only the beginning of the file is read.
+    """
     drawn: list[RawRecord] = []
     number = 0
     with storage.open_read(file.stored.path) as whole:
@@ -195,7 +228,7 @@ def _sample(
         stream = whole if first_bytes is None else cast(BinaryIO, _Beginning(whole, first_bytes))
         records = raw_records(stream, file.stored.path, format_, read_beside)
         if first_bytes is not None:
-            records = (one for one, _ in pairwise(records))  # not the last one
+            records = (one for one, _ in pairwise(records))  # all but the last one
         for record in records:
             number += 1
             if len(drawn) < most:
@@ -206,14 +239,18 @@ def _sample(
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Tokens that two prompts share at their beginning, in whole blocks of the cache."""
+    """Return how many tokens two prompts share at their beginning, in whole cache blocks."""
     both = min(len(one), len(other))
     same = next((n for n in range(both) if one[n] != other[n]), both)
     return same // _BLOCK * _BLOCK
 
 
 def _ask(annotator: Annotator, document: Document, before: list[Any]) -> _Asked:
-    """What a document asks; `before` holds a prompt of the document before it, then one of this."""
+    """Make the prompts about a document, and count their tokens and questions.
+
+    `before` holds the last prompt about the document before this one, for what both share in the
+    cache; afterwards it holds the last prompt about this document.
+    """
     asked = _Asked()
     if document.status != "ok":
         return asked
@@ -237,7 +274,7 @@ class _Measured:
 
     Attributes:
         answers: for each task the mean of its answers' tokens, and the standard error of that mean.
-        rates: of each run, the engine-seconds of a token of prompt or answer.
+        rates: for each run the engine-seconds that a token of prompt or answer took.
     """
 
     answers: dict[str, tuple[float, float]]
@@ -248,7 +285,7 @@ def _measured(paths: Sequence[str]) -> _Measured:
     """Read run.json files.
 
     Raises:
-        ConfigError: one is no file of a run that annotated something.
+        ConfigError: a file is not the run.json of a run that annotated something.
     """
     counts: dict[str, list[int]] = {}
     rates = []
@@ -283,17 +320,18 @@ def _measured(paths: Sequence[str]) -> _Measured:
 
 
 def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7) -> Estimate:
-    """Estimate what annotating a corpus takes.
+    """Estimate what the annotation of a corpus will take.
 
     Args:
-        config: as of the run to come; `output` is not looked at. When no run is given, its `gpu`
-            has an assumed rate.
-        runs: run.json files of like runs: same tasks and model, the machine to come.
-        seed: of all that is drawn.
+        config: the settings of the planned run; `output` is not used. Without `runs` the rate is
+            assumed for its `gpu`.
+        runs: run.json files (or outputs) of similar runs: the same tasks and model, on the machine
+            that will be used.
+        seed: of all random choices.
 
     Raises:
-        ConfigError: an input, GPU or run that cannot be used.
-        ModelError, StorageError: as the job itself.
+        ConfigError: an input, a GPU or a run cannot be used.
+        ModelError, StorageError: as for the job itself.
     """
     if config.gpu is not None and config.gpu not in GPUS:
         raise ConfigError(
@@ -341,11 +379,14 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
 
 
 _Seconds = Callable[[float, float, float, random.Random | None], float]
-"""(prompt, cached, output tokens, source of a draw) -> engine-seconds."""
+"""Turns prompt, cached and output tokens into engine-seconds; the last argument makes a draw."""
 
 
 def _seconds(model: models.Model, gpu: str | None, measured: _Measured) -> _Seconds | None:
-    """How long an engine takes: as the runs did, else by arithmetic over a data sheet."""
+    """Return how to compute engine-seconds: by the runs' rates, or else by a GPU's data sheet.
+
+    None if neither runs nor a GPU are given.
+    """
     rates = measured.rates
     if rates:
         mean = sum(rates) / len(rates)
@@ -374,7 +415,16 @@ def _seconds(model: models.Model, gpu: str | None, measured: _Measured) -> _Seco
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
-    """All that an estimate is computed from, once as it is and many times as it might be."""
+    """All that an estimate is computed from: its values once, and its ranges by many draws.
+
+    Attributes:
+        scanned: the sources of the sample.
+        total: bytes of the whole corpus.
+        whole: whether the whole corpus was scanned.
+        config: the settings of the planned run.
+        measured: what runs tell.
+        seconds: computes engine-seconds; None if no rate is known.
+    """
 
     scanned: list[_Scanned]
     total: int
@@ -384,9 +434,9 @@ class _Draw:
     seconds: _Seconds | None
 
     def totals(self, random_: random.Random | None) -> dict[str, float]:
-        """The figures; with a source of draws, those of one draw."""
+        """Return the figures, or, with a source of randomness, those of one draw."""
         chosen = self.scanned
-        if random_ and not self.whole:  # of a corpus that was scanned whole no file is a sample
+        if random_ and not self.whole:  # if all files were scanned, they are no sample
             chosen = random_.choices(self.scanned, k=len(self.scanned))
         scale = self.total / sum(source.bytes for source in chosen)
         documents = scale * sum(source.records for source in chosen)
@@ -396,7 +446,7 @@ class _Draw:
             if not source.asked:
                 continue
             asked = source.asked
-            if random_ and len(asked) < source.records:  # all of a small source are no sample
+            if random_ and len(asked) < source.records:  # all records of a source are no sample
                 asked = random_.choices(asked, k=len(asked))
             each = scale * source.records / len(asked)
             prompt += each * sum(one.prompt for one in asked)
@@ -408,7 +458,7 @@ class _Draw:
             share = self.config.limit / documents
             documents, prompt, cached = documents * share, prompt * share, cached * share
             questions = {task: number * share for task, number in questions.items()}
-        # One draw for all tasks: what is assumed of one is as wrong of the others.
+        # There is one draw for all tasks: the assumption is likely wrong for all in the same way.
         assumed = ANSWER.draw(random_) if random_ else ANSWER.value
         output = sum(
             number * self._answer(task, assumed, random_) for task, number in questions.items()
@@ -486,7 +536,7 @@ def _basis(
 
 
 def table(found: Estimate) -> Table:
-    """An estimate as a table: figure, and the middle 95 % of what it may be."""
+    """Return an estimate as a table: each figure, and the middle 95 % of the draws."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("", style="bold")
     table.add_column("estimate", justify="right")

@@ -1,6 +1,7 @@
-"""Scanning sources and executing pending units on the cluster, through Ray and Ray Data.
+"""Scans sources and executes pending units on the cluster, through Ray and Ray Data.
 
-Ray is imported inside the functions: what `cluster.connected` sets must be there before.
+Ray is imported inside the functions, because it must see the environment that `cluster.connected`
+sets.
 """
 
 from __future__ import annotations
@@ -19,19 +20,22 @@ from taiyi_ray.engine import ENGINES
 from taiyi_ray.job.workers import AnnotateUnits, read_units
 
 UNITS_OPEN = 2
-"""Units that an engine works on at once, at least: the next one fills the tail of the first."""
+"""Units that an engine works on at once, at least: while the last documents of one unit are
+answered, those of the next keep the engine busy."""
 
 _MOST_OPEN = 16
 _DOCUMENTS_OPEN = 128
-"""Small units: so many more are open that an engine has about this many documents."""
+"""When units are small, an engine works on more of them at once (_MOST_OPEN at most), so that it
+has about this many documents."""
 
 _RETRIES = 3
-"""A unit is tried so often again in one execution: enough for a poisonous document to be found."""
+"""How often a unit is tried again in one execution: enough to tell which document kills engines."""
 _SCANS_IN_FLIGHT = 64
+"""Ray tasks that scan sources at the same time, at most."""
 
 
 def scan(requests: Iterable[tuple[str, int, int | None]]) -> Iterator[Scanned]:
-    """`record_sizes` of many sources as Ray tasks, in order, a bounded number in flight."""
+    """Call `record_sizes` for each (path, first, most) in a Ray task; yield results in order."""
     import ray
 
     task: Any = ray.remote(num_cpus=placement.SCAN_CPUS)(record_sizes)
@@ -49,10 +53,16 @@ def execute(
     config: AnnotateConfig,
     constructor: tuple[Any, ...],
 ) -> Iterator[dict[str, Any]]:
-    """Read, annotate and commit units; yield a receipt for each that got through.
+    """Read, annotate and commit units; yield the receipt of each unit that an actor answered.
 
-    A unit may be missing here and yet be committed, or the other way round: the truth is the
-    listing of the output.
+    The receipts do not tell reliably which units are committed: an actor may end after a commit and
+    before its receipt is yielded. Only a listing of the output does.
+
+    Args:
+        unit_rows: rows of `workers.unit_row`; units of one source stand together.
+        records: number of records in these units.
+        config: the settings of the run.
+        constructor: arguments of `AnnotateUnits`.
     """
     import ray.data
 
@@ -69,15 +79,16 @@ def execute(
         min_size=least,
         max_size=most,
         max_concurrent_calls_per_actor=units_open,
-        # As many again wait at the actor; with equal numbers a pool would never grow.
+        # As many units again wait at the actor; if both numbers were equal, the pool would never
+        # grow.
         max_tasks_in_flight_per_actor=2 * units_open,
     )
-    # A source is read once, not once for each of its units: compressed data has no middle.
+    # A source is read once for all its units: a compressed file can only be read from the start.
     runs = [{"units": list(run)} for _, run in groupby(unit_rows, itemgetter("source"))]
     context.target_max_block_size = 1  # one row a block: an actor takes a unit at a time
     sources = ray.data.from_items(runs, override_num_blocks=len(runs))
     with warnings.catch_warnings():
-        # Ray 2.60 deprecates the two arguments on retries without a successor for either.
+        # Ray 2.60 deprecates max_restarts and max_task_retries, and offers nothing in their place.
         warnings.simplefilter("ignore", DeprecationWarning)
         pipeline = sources.flat_map(
             read_units,
@@ -93,8 +104,9 @@ def execute(
             max_task_retries=_RETRIES,
             **ENGINES[config.engine].resources(config).as_options(),
         )
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # Ray sets it when a dataset is made
-    # Nothing is fetched ahead: a receipt would wait here for the next one.
+    # Ray sets this level when a dataset is made, so it is set here and not before.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    # With prefetching a receipt would wait here until the next one comes.
     receipts: Any = pipeline.iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )

@@ -1,7 +1,8 @@
-"""The rows of an output as files of another format: `taiyi-ray export`.
+"""Writes the rows of an output as files of another format: `taiyi-ray export`.
 
-Sources follow the plan, one file each (brat: a folder with two files a document); a unit is held at
-a time. A file is there whole or not at all, under a name that the plan decides.
+Each source becomes one file, or several of a bounded number of documents (brat: a folder with two
+files for each document), in the order of the plan. One unit is in memory at a time. Files are
+written whole or not at all, and the plan and the documents' ids decide their names.
 """
 
 from __future__ import annotations
@@ -27,7 +28,14 @@ _LONGEST_NAME = 150
 
 @dataclass(slots=True)
 class Exported:
-    """What an export wrote, and what it could not: documents, and parts of their annotations."""
+    """The counts of an export.
+
+    Attributes:
+        documents: number of documents written.
+        files: number of files written.
+        left_out: documents that were not written and units that are not committed, by reason.
+        lost: parts of annotations that the format cannot hold, by kind.
+    """
 
     documents: int = 0
     files: int = 0
@@ -35,7 +43,7 @@ class Exported:
     lost: Counter[str] = field(default_factory=Counter)
 
     def summary(self) -> str:
-        """What was written, and a line for each thing that the format could not hold."""
+        """Return a line on what was written, and one for each kind of thing that was not."""
         lines = [f"{self.documents:,} documents in {self.files:,} files"]
         lines += [f"left out: {count:,} {what}" for what, count in self.left_out.most_common()]
         lines += [f"lost: {what} ({count:,})" for what, count in self.lost.most_common()]
@@ -48,12 +56,13 @@ def export(output: str, name: str, to: str, most: int | None = None) -> Exported
     Args:
         output: the output folder of a corpus job, finished or not.
         name: of the format.
-        to: the folder to write to, which may not be the output.
-        most: documents a file, where a file holds several; all of a source without it.
+        to: the folder to write to; not the output itself, nor a folder in its annotations.
+        most: documents of a file, for formats whose files hold more than one; None for all
+            documents of a source.
 
     Raises:
-        ConfigError: no such format, no output there, or `to` lies in it.
-        StorageError: a place cannot be read or written.
+        ConfigError: the format cannot be written, no output is there, or `to` lies in it.
+        StorageError: something cannot be read or written.
     """
     format_ = WRITTEN.get(name)
     if format_ is None:
@@ -85,7 +94,10 @@ def export(output: str, name: str, to: str, most: int | None = None) -> Exported
 
 
 def _by_source(plan: Plan) -> dict[str, list[Unit]]:
-    """The units of each source, in order: a --limit that was lifted put some into another part."""
+    """Return the units of each source in order, from all parts of the plan.
+
+    A source has units in more than one part when a --limit cut it short and was lifted later.
+    """
     found: dict[str, list[Unit]] = {}
     for unit in plan.units():
         found.setdefault(unit.source, []).append(unit)
@@ -95,7 +107,10 @@ def _by_source(plan: Plan) -> dict[str, list[Unit]]:
 def _written(
     rows: Iterable[dict[str, Any]], writer: Writer, exported: Exported
 ) -> Iterator[tuple[dict[str, Any], Written]]:
-    """Turn rows into records of the format; what is left out and lost is counted."""
+    """Turn rows into records of the format, and count what is left out and lost.
+
+    Failed and deleted documents are left out. Each record is yielded with its row.
+    """
     for row in rows:
         if row["status"] in UNWRITTEN:
             exported.left_out[f"{row['status']} documents"] += 1
@@ -113,9 +128,10 @@ def _write_files(
     most: int | None,
     exported: Exported,
 ) -> None:
-    """Write a source as one file, or as several of at most so many documents.
+    """Write a source as one file, or as several of at most `most` documents.
 
-    A file is of the day of the run that made its first row: made again, it is the same.
+    The date in a file is the day of the run that made its first row, so that a second export writes
+    the same file.
     """
     (ending,) = writer.endings
     for number in count():
@@ -137,7 +153,7 @@ def _write_apart(
     writer: Writer,
     exported: Exported,
 ) -> None:
-    """Write each document of a source as files of its own, called by its id."""
+    """Write each document of a source as files of its own, which are named by its id."""
     names: set[str] = set()
     for row, written in records:
         name = _name(row["document_id"] or "", row["position"], names)
@@ -148,9 +164,10 @@ def _write_apart(
 
 
 def _name(document_id: str, position: int, names: set[str]) -> str:
-    """A name for a document's files that no other has, by its id and where needed its position.
+    """Return a name for a document's files: its id, with its position before it if that is needed.
 
-    `names` are those given so far, in small letters: many disks do not tell `a` from `A`.
+    `names` holds the names given so far, in small letters, because many file systems do not tell
+    `a` from `A`. The new name is added to it.
     """
     name = quote(document_id, safe="")[-_LONGEST_NAME:]
     while not name or name.startswith(".") or name.lower() in names:

@@ -1,4 +1,4 @@
-"""What ends a job early: a signal, or a watchdog that saw nothing committed for too long."""
+"""Ends a job early: by a signal, or by a watchdog when no unit was committed for too long."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from contextlib import contextmanager
 def terminable() -> Iterator[None]:
     """Let SIGTERM (`ray job stop`, a node's shutdown) end the job as Ctrl-C does.
 
-    Ctrl-C is set as well: a shell that starts the job in the background has it ignored. To be
-    entered after Ray was started, which sets SIGTERM too.
+    The handler of Ctrl-C is set as well, because a shell that starts the job in the background sets
+    it to be ignored. Enter this after Ray was started: Ray sets a handler of SIGTERM too.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -33,7 +33,11 @@ def terminable() -> Iterator[None]:
 
 
 class Watchdog:
-    """Interrupts the main thread (KeyboardInterrupt) when it was not fed for so many minutes."""
+    """Raises KeyboardInterrupt in the main thread when `feed` was not called for so many minutes.
+
+    Args:
+        minutes: how long.
+    """
 
     def __init__(self, minutes: float) -> None:
         self._seconds = minutes * 60
@@ -41,14 +45,14 @@ class Watchdog:
         self.barked = False
 
     def feed(self) -> None:
-        """Begin to wait anew."""
+        """Start the time anew."""
         self.stop()
         self._timer = threading.Timer(self._seconds, self._bark)
         self._timer.daemon = True
         self._timer.start()
 
     def stop(self) -> None:
-        """Wait no more."""
+        """Stop waiting; nothing is interrupted any more."""
         if self._timer:
             self._timer.cancel()
 

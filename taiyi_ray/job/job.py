@@ -1,7 +1,7 @@
 """The corpus job: plan -> pending units -> read -> annotate and commit -> verify.
 
-The only state is the output itself: pending units are the planned ones minus a listing. Whatever
-dies, the same command goes on from there.
+The job keeps its state in the output alone: the pending units are the planned ones minus a listing
+of the output. Whatever process or machine dies, the same command continues from the output.
 """
 
 from __future__ import annotations
@@ -50,27 +50,31 @@ from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Assignment
 
 EXECUTION_UNITS = 1000
-"""Units of one Ray Data execution: its driver's memory grows with its blocks."""
+"""Units of one Ray Data execution at most: the driver's memory grows with the number of blocks."""
 
 EXIT_DONE, EXIT_TOO_MANY_FAILED = 0, 3
 
 _LUCKLESS = 3
-"""So many engines that cannot start, and none that works, end a job; so do as many units in a row
-that the output did not take."""
+"""When so many engines cannot start while none works, the job ends. It also ends when so many units
+in a row could not be written to the output."""
 
 _SCAN_HERE = 64 << 20
 """An input up to this size is scanned in this process; a larger one on the cluster."""
 
 
 def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
-    """Annotate a corpus; return the exit code (0 done, 3 too many failed documents).
+    """Annotate a corpus; return the exit code (0: done, 3: too many documents failed).
+
+    Args:
+        config: the settings of the command.
+        dry_run: only print the settings and the plan; nothing is written.
 
     Raises:
         ConfigError, ModelError, StorageError: the user must change something.
-        Unfinished: the job ended before all was done; the same command goes on.
-        KeyboardInterrupt: interrupted (Ctrl-C or SIGTERM); the same command goes on.
+        Unfinished: the job ended before all was done; the same command continues it.
+        KeyboardInterrupt: Ctrl-C or SIGTERM interrupted it; the same command continues it.
     """
-    # A path is no markup, and a message is one line however long it is.
+    # rich must not read brackets in a path as markup, nor break a long message into lines.
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     assignments, notes = assigned(config)
     for note in notes:
@@ -100,7 +104,7 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
         totals, _ = this.verified()
         console.print(f"nothing to do: all {plan.records:,} documents are in {config.output}")
         return this.exit_code(totals)
-    return this.finish()  # also for a run that was killed after its last unit
+    return this.finish()  # also when an earlier run was killed after its last unit
 
 
 # ------------------------------------------------------------------------------------- planning
@@ -114,7 +118,14 @@ def _planned(
     *,
     write: bool,
 ) -> Plan:
-    """Return the output's plan, made or extended by what the input has and the plan has not.
+    """Return the output's plan, after adding the files and records that it does not have yet.
+
+    Args:
+        config: the settings of the run.
+        output: whose plan it is.
+        values: the identity of the run, of which the fingerprint is made.
+        corpus: the files of the input.
+        write: whether to put the plan into the output.
 
     Raises:
         ConfigError: the output belongs to a run with another fingerprint, or a source changed.
@@ -148,7 +159,7 @@ def _planned(
             return plan
         elif not write or add_part(output.place, len(plan.parts), part):
             return Plan([*plan.parts, part])
-        # Another run put its plan first: look again at what is left to add to it.
+        # Another run put its part of the plan first: plan again what that part does not have.
 
 
 def _scan_here(requests: Iterable[tuple[str, int, int | None]]) -> Iterator[Scanned]:
@@ -189,7 +200,17 @@ def _print_plan(console: Console, config: AnnotateConfig, plan: Plan, output: Jo
 
 @dataclass
 class _Run:
-    """One run of the job: what it works on, and what it has counted so far."""
+    """One run of the job: the settings and the plan that it works on, and what it has counted.
+
+    Attributes:
+        config, assignments, answering: the settings, the tasks, and the model that answers.
+        output, plan, fingerprint: the output, its plan, and the digest of the run's identity.
+        console: where messages and progress are printed.
+        run_id: of this run.
+        started: when the run began, in seconds since 1970.
+        committed: when the newest unit was committed, in seconds since 1970; 0 before the first.
+        done: counts over the receipts of this run's units.
+    """
 
     config: AnnotateConfig
     assignments: Sequence[Assignment]
@@ -201,16 +222,21 @@ class _Run:
     run_id: str = field(default_factory=new_run_id)
     started: float = field(default_factory=time.time)
     ready: float | None = None
-    """When the first engine was: rates are over the time from then to the newest commit."""
+    """When the first engine was ready, in seconds since 1970. Rates are computed over the time from
+    then to the newest commit."""
     committed: float = 0.0
     worked: dict[float, float] = field(default_factory=dict)
-    """Of each engine, by when it was ready: its newest commit."""
+    """The time of each engine's newest commit, by the time when that engine was ready."""
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     redo: dict[str, str] | None = None
-    """Tags of the objects to be replaced (`--retry-failed`), by the names of their units."""
+    """The tags of the objects that `--retry-failed` will replace, by the names of their units; None
+    until they were looked for."""
 
     def pending(self) -> list[Unit]:
-        """The planned units that are not there, or (`--retry-failed`) hold what can be redone."""
+        """Return the planned units that are not committed.
+
+        With `--retry-failed` also those that hold `failed` or `partial` documents.
+        """
         there = self.output.committed()
         units = list(self.plan.units())
         if self.config.retry_failed and self.redo is None:
@@ -220,15 +246,15 @@ class _Run:
                 for unit, footer in self.output.footers(committed)
                 if footer.totals.documents["failed"] + footer.totals.documents["partial"]
             }
-        # What another run, or this one, did again since is another object.
+        # A unit whose object has another tag by now was done again, by this run or another one.
         self.redo = {n: tag for n, tag in (self.redo or {}).items() if there.get(n) == tag}
         return [unit for unit in units if unit.name not in there or unit.name in self.redo]
 
     def work(self, pending: Sequence[Unit]) -> None:
-        """Execute until nothing is pending.
+        """Execute the units until none is pending.
 
         Raises:
-            ConfigError: an engine, a source or the output needs something changed.
+            ConfigError: the user must change something about an engine, a source or the output.
             Unfinished: no engine can be started, two executions in a row committed nothing, or
                 nothing was committed for too long.
         """
@@ -252,7 +278,7 @@ class _Run:
                         ) from None
         finally:
             dog.stop()
-            with suppress(StorageError):  # what ends the job says more
+            with suppress(StorageError):  # the error that ends the job tells more than this one
                 self._write("unfinished", Totals())
 
     def _execute(self, pending: Sequence[Unit], dog: Watchdog, progress: JobProgress) -> None:
@@ -277,17 +303,18 @@ class _Run:
                     continue
                 errors.append(receipt)
                 if receipt["gone"]:
-                    # If it is gone from here too the job ends now, not when each unit has found
-                    # that out.
+                    # If this process cannot write to the output either, `probe` raises and the job
+                    # ends now: else every unit that is left would fail first.
                     storage.probe(self.output.place)
                 unwritten += receipt["unwritten"]
                 if unwritten == _LUCKLESS:
-                    break  # before more is annotated that cannot be kept
+                    break  # else engines would annotate more documents that cannot be written
                 if not self.committed and self._no_engine_starts(errors):
-                    break  # before more of the input is read for nothing
+                    break  # else more of the input would be read for nothing
             before, pending = len(pending), self.pending()
             idle = idle + 1 if len(pending) >= before else 0
-            # What one engine or the store lost has another chance while others are committed.
+            # A unit that failed because an engine did not start or a store was gone is tried again,
+            # as long as other units are committed.
             serious = [e for e in errors if idle or not (e["no_engine"] or e["gone"])]
             if serious or idle == 2:
                 why = "two attempts in a row committed nothing"
@@ -297,7 +324,10 @@ class _Run:
                 raise kind(f"{len(pending)} units are left: {why}")
 
     def _no_engine_starts(self, errors: Sequence[dict[str, Any]]) -> bool:
-        """Whether as many could not start as are no bad luck any more: all, where they are few."""
+        """Tell whether too many engines could not start: _LUCKLESS, or the least number if fewer.
+
+        The least number is that of the setting `engines`.
+        """
         without = {error["engine"] for error in errors if error["no_engine"]}
         return len(without) >= min(_LUCKLESS, self.config.engine_range[0])
 
@@ -316,15 +346,15 @@ class _Run:
 
     @contextmanager
     def _heard(self) -> Iterator[None]:
-        """Write what this run does now and every BEAT seconds: `status` knows by it that it works.
+        """Write the run's state now and every BEAT seconds, by which `status` knows that it works.
 
-        However long a unit takes, so not when one is committed.
+        A thread of its own does this, because a unit may take longer than BEAT to be committed.
         """
         over = threading.Event()
 
         def beat() -> None:
             while True:
-                with suppress(StorageError):  # a place that is busy is written to at the next beat
+                with suppress(StorageError):  # the next beat tries again
                     self._write("running", Totals())
                 if over.wait(BEAT):
                     return
@@ -340,7 +370,7 @@ class _Run:
     # ------------------------------------------------------------------------------- the end
 
     def finish(self) -> int:
-        """Verify the output, write run.json and the report, print the summary."""
+        """Verify the output, write run.json and the report, print the summary; return exit code."""
         totals, files = self.verified()
         run = self._write("complete", totals)
         rows = sample_rows(files, storage.read_with)
@@ -353,10 +383,10 @@ class _Run:
         return self.exit_code(totals)
 
     def verified(self) -> tuple[Totals, list[UnitFile]]:
-        """Check that all is there as planned, and count it; return the units as well.
+        """Check that every planned unit holds its records; return the totals and the unit files.
 
         Raises:
-            StorageError: a unit holds something else.
+            StorageError: a unit is missing, or does not hold exactly its planned records.
         """
         totals, files, wrong = verify(self.output, self.plan.units())
         if wrong:
@@ -365,7 +395,7 @@ class _Run:
         return totals, files
 
     def exit_code(self, totals: Totals) -> int:
-        """0, or 3 when a larger share of documents failed than --max-failed accepts."""
+        """Return 0, or 3 when a larger share of documents failed than --max-failed accepts."""
         share = totals.documents["failed"] / max(1, totals.documents.total())
         if share <= self.config.max_failed:
             return EXIT_DONE

@@ -1,7 +1,7 @@
-"""What an engine's actor counts for Prometheus, through Ray's metrics (exported as `ray_<name>`).
+"""The metrics of an engine's actor for Prometheus, through Ray's (exported as `ray_<name>`).
 
-Output and cost of a whole job are in its footers (`taiyi-ray status`), which nothing that vanishes
-takes along.
+These counts end with the actor. The counts of a whole job are in the footers of its output
+(`taiyi-ray status`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ METRICS = {
     "taiyi_ray_engine_seconds_total": "seconds that engines were ready",
     "taiyi_ray_cost_total": "cost of these seconds at --price",
 }
-"""Names and meanings; deploy/grafana/job.json asks for exactly these."""
+"""Names and meanings; deploy/grafana/job.json shows exactly these."""
 
 _TAGS = {
     "taiyi_ray_documents_total": ("status",),
@@ -32,16 +32,16 @@ _TAGS = {
 }
 
 _EVERY = 5.0
-"""Seconds between two looks at the engine."""
+"""Seconds between two measurements of the engine."""
 
 
 class Metrics:
     """The metrics of one engine, from when it is ready until its process ends.
 
     Args:
-        in_flight: the documents with questions at the engine (a live collection).
-        most_in_flight: that it takes at once.
-        price: of an hour of the engine, in any currency.
+        in_flight: the documents with questions at the engine; the collection changes meanwhile.
+        most_in_flight: number of documents that the engine takes at once.
+        price: of an hour of the engine, in any currency; None counts no cost.
     """
 
     def __init__(self, in_flight: Sized, most_in_flight: int, price: float | None) -> None:
@@ -61,7 +61,7 @@ class Metrics:
             self._counters.add("taiyi_ray_tokens_total", totals.tokens[f"{kind}_tokens"], kind=kind)
 
     def _look(self) -> None:
-        """Watch the engine: in a thread, for the actor's loop may be busy."""
+        """Measure the engine again and again, in a thread, because the actor's loop may be busy."""
         before = time.monotonic()
         while True:
             self._counters.state("taiyi_ray_documents_in_flight", len(self._in_flight))

@@ -1,6 +1,7 @@
-"""What only the job writes into an output: units, marks of dead engines, runs and the report.
+"""The writing side of an output: units, marks of dead engines, runs and the report.
 
-A unit is written whole, never in part. `corpus/output.py` says what lies where, and reads it.
+A unit is written whole, never in part. `corpus/output.py` lists the files of an output, and reads
+them.
 """
 
 from __future__ import annotations
@@ -23,23 +24,31 @@ from taiyi_ray.records import SCHEMA, Annotations, Failure, as_table, as_values
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What became of a commit: whether this attempt's object `stands`, and what it holds."""
+    """The result of a commit.
+
+    Attributes:
+        stands: whether the unit's object is now the one of this attempt.
+        totals: counts over the rows of this attempt.
+    """
 
     stands: bool
     totals: Totals
 
 
 class JobOutput(Output):
-    """An output that the job works on."""
+    """An output that a job writes."""
 
     def commit(
         self, unit: Unit, rows: Sequence[dict[str, Any]], run_id: str, *, replaces: str = ""
     ) -> Committed:
-        """Write a unit whole; a row that Arrow cannot hold becomes a `failed` one.
+        """Write a unit whole; a row that Arrow cannot hold is replaced by a `failed` one.
 
         Args:
-            replaces: tag of the unit's object whose place it takes (`--retry-failed`); without one
-                it is written if there is none.
+            unit: the unit.
+            rows: a row for each of its records, in order.
+            run_id: of the run that commits it.
+            replaces: tag of the unit's present object, which this one replaces (`--retry-failed`).
+                Without a tag the unit is only written if it has no object yet.
         """
         assert [row["position"] for row in rows] == list(range(unit.first, unit.last + 1))
         rows = list(rows)
@@ -62,10 +71,13 @@ class JobOutput(Output):
     def mark_died(
         self, unit: Unit, positions: Sequence[int], *, alone: bool, replaces: str = ""
     ) -> None:
-        """Note that an engine died while these records of the unit were in flight.
+        """Record that an engine died while these records of the unit were in flight.
 
         Args:
-            replaces: as of `commit`.
+            unit: the unit.
+            positions: of the records.
+            alone: whether one record was in flight, and nothing else at that engine.
+            replaces: as for `commit`.
         """
         values = {"positions": list(positions), "alone": alone, "replaces": replaces}
         mark = json.dumps(values).encode()
@@ -73,7 +85,7 @@ class JobOutput(Output):
         storage.put_if_absent(storage.join(self.place, "died", unit.name, name), mark)
 
     def marks(self) -> dict[str, list[str]]:
-        """Where the marks of each marked unit are: one listing."""
+        """Return the addresses of all marks, by the names of their units: one listing."""
         root = storage.join(self.place, "died")
         found: dict[str, list[str]] = {}
         for stored in storage.walk(root):
@@ -84,10 +96,18 @@ class JobOutput(Output):
 
     @staticmethod
     def died(marks: Iterable[str], replaces: str = "") -> tuple[set[int], Counter[int]]:
-        """By these marks: positions suspected of killing engines, how often each did so alone.
+        """Read the marks of a unit, and tell which of its documents may have killed engines.
 
-        Only what happened while this same object was to be replaced counts: whoever asks for the
-        failed documents again (`--retry-failed`) wants them asked.
+        Only marks with the same `replaces` count. With `--retry-failed` a document that failed
+        because engines died is therefore asked again.
+
+        Args:
+            marks: addresses of the unit's marks.
+            replaces: tag of the object that the unit will replace; empty for a new unit.
+
+        Returns:
+            The positions of the suspected documents, and how often an engine died while the
+            document at a position was alone in flight.
         """
         suspects: set[int] = set()
         alone: Counter[int] = Counter()
@@ -105,7 +125,7 @@ class JobOutput(Output):
     # ------------------------------------------------------------------------------------ runs
 
     def write_run(self, run: dict[str, Any], *, complete: bool) -> None:
-        """Write this run's summary; a complete one also becomes OUT/run.json."""
+        """Write a run's state to OUT/runs/, and that of a complete run to OUT/run.json as well."""
         data = json.dumps(run, ensure_ascii=False, indent=1).encode()
         storage.replace(storage.join(self.place, "runs", f"{run['run_id']}.json"), data)
         if complete:
@@ -116,7 +136,7 @@ class JobOutput(Output):
 
 
 def _refused(row: dict[str, Any], reason: str) -> dict[str, Any]:
-    """What stands for a row that Arrow cannot hold: its document, and why nothing was found."""
+    """Return what replaces a row that Arrow cannot hold: its document, `failed`, and the reason."""
     where = row["document_id"] or f"record {row['position']}"
     failure = Failure(
         "not_arrow", where, f"what was found is nothing that a row can hold: {reason}"

@@ -1,4 +1,4 @@
-"""What a person sees of a corpus job: progress with an estimate, then a table of what was found."""
+"""A corpus job on the console: its progress with the time left, then a table of its results."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from rich.table import Table
 from taiyi_ray.corpus.output import Totals
 
 _EVERY = 15.0
-"""Seconds between lines when the output is no terminal."""
+"""Seconds between two lines when the console is no terminal."""
 
 _MOST_TYPES = 12
 
 
 class JobProgress:
-    """Shows documents done, rate and time left; a bar on a terminal, else a line now and then."""
+    """Shows documents done, rate and time left: a bar on a terminal, else a line now and then.
+
+    Args:
+        console: where it is shown.
+        total: documents of the whole plan.
+        done: documents that were committed before this run.
+    """
 
     def __init__(self, console: Console, total: int, done: int) -> None:
         self._console = console
@@ -44,13 +50,13 @@ class JobProgress:
         self._bar.stop()
 
     def stage(self, description: str) -> None:
-        """Say what is being waited for."""
+        """Show what the job waits for."""
         self._bar.update(self._task, description=description)
         if not self._console.is_terminal:
             self._console.print(f"{description} ...", highlight=False)
 
     def add(self, receipt: dict[str, Any]) -> None:
-        """Count a committed unit. Rates are since the first engine was ready."""
+        """Count a committed unit. Rates are computed from when the first engine was ready."""
         if self._done == self._at_start:
             self._since = receipt["ready"]
             self._bar.update(self._task, description="annotating")
@@ -73,7 +79,10 @@ class JobProgress:
 
 
 def summary(totals: Totals, run: dict[str, Any]) -> Table:
-    """The table at the end of a run: what the whole output holds, and how fast this run was."""
+    """Return the table at the end of a run: the whole output's counts, and the run's speed.
+
+    `run` is what run.json holds.
+    """
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column()

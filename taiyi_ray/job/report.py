@@ -1,7 +1,7 @@
-"""The report of a run: one HTML file with the totals of everything and some documents to look at.
+"""The report of a run: one HTML file with the output's totals and some documents to look at.
 
-The file needs nothing from outside, and its content security policy lets nothing be fetched. How a
-document is drawn is `taiyi_ray.highlight`'s affair.
+The file loads nothing, and its content security policy forbids it. `taiyi_ray.highlight` decides
+how a document is drawn.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from taiyi_ray.errors import StorageError
 from taiyi_ray.records import SCHEMA, rows_of
 
 MOST = 200
-"""How many documents a report shows: more would make a page that browsers struggle with."""
+"""Documents that a report shows at most: with more, the page would be slow in browsers."""
 
 MOST_BYTES = 8 << 20
-"""What they take together, as the page holds them. Half of it is for the failed ones at most, and
-an eighth for one document."""
+"""Bytes that these documents take together in the page, at most. Failed documents get half of it if
+others are shown too, and one document gets an eighth."""
 
 _SHORT, _FEW = 300, 10
-"""Characters of a title or message, and errors, that are shown of a document that is too large."""
+"""Of a document that is too large: characters that are shown of a title or message, and how many
+errors are shown."""
 
 _STATUSES = ("ok", "partial", "failed", "deleted")
 _BATCH = 64
 
-# Columns that the page does not show.
+# The page does not show these columns.
 _HIDDEN = frozenset({"content_hash", "version"})
 
 # ------------------------------------------------------------------------------ choosing documents
@@ -49,18 +50,18 @@ def sample_rows(
 ) -> list[dict[str, Any]]:
     """Choose the rows that a report shows: failed ones first, then a sample of the others.
 
-    Failed rows take half of the places at most, more only where there are too few others. Which
-    ones of either kind depends on `seed`, the units' order and their counts alone. Only the unit
-    files that hold a chosen row are read, a batch at a time.
+    At most half of the rows are failed ones, more only if there are too few others. Which rows of
+    either kind are chosen depends on `seed`, the units' order and their counts alone. Only the unit
+    files that hold a chosen row are read, a batch of rows at a time.
 
-    Of a row for which there is no room (`MOST_BYTES`) only who it is and its errors are kept: more
-    than the rows of a unit are never held beside what the report shows.
+    A row for which there is no room (`MOST_BYTES`) keeps only its document's id, title and source,
+    and its errors. So memory holds the rows of one unit beside those that the report shows.
 
     Args:
         unit_files: the units, with the counts that their footers give.
         read: calls a function with the open file at a unit's path (`storage.read_with`).
-        most: how many rows to choose at most.
-        seed: of the sample.
+        most: rows to choose at most.
+        seed: of the random choice.
 
     Returns:
         Rows of `records.SCHEMA` as dicts (`metadata` too), each kind in the order of the units.
@@ -94,13 +95,17 @@ def sample_rows(
 
 
 class _Room:
-    """What is left of the report for the rows of one kind."""
+    """The room that is left in the report for the rows of one kind.
+
+    Args:
+        left: in bytes.
+    """
 
     def __init__(self, left: int) -> None:
         self._left = left
 
     def fitted(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row if there is room for it, else what is short of it."""
+        """Return the row if there is room for it, else the short form that `_stub` makes."""
         size = len(highlight.as_json(_shown(row)).encode())
         if size > min(self._left, MOST_BYTES // 8):
             return _stub(row, size)
@@ -109,7 +114,7 @@ class _Room:
 
 
 def _stub(row: Mapping[str, Any], size: int) -> dict[str, Any]:
-    """A row without its text and what was found in it."""
+    """Return a row without its text and its annotations; an error says that these are not shown."""
     empty: dict[str, Any] = {
         column.name: [] if pa.types.is_nested(column.type) else None for column in SCHEMA
     }
@@ -127,7 +132,10 @@ def _short(value: Any) -> Any:
 
 
 def _spread(sizes: Sequence[int], chosen: Iterable[int]) -> defaultdict[int, list[int]]:
-    """Turn numbers counted over all units into numbers within each, by unit, ascending."""
+    """Split numbers that count over all units into numbers within each unit, ascending.
+
+    `sizes` are the units' sizes. The result has the numbers within a unit by the unit's number.
+    """
     ends = list(accumulate(sizes))
     within: defaultdict[int, list[int]] = defaultdict(list)
     for number in sorted(chosen):
@@ -140,10 +148,10 @@ _Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 
 def _read(unit: UnitFile, failed: Sequence[int], others: Sequence[int], file: BinaryIO) -> _Rows:
-    """Read the failed rows and the others with these numbers, each counted among its own kind.
+    """Read the rows with these numbers: `failed` count among failed rows, `others` among the rest.
 
-    Another run may have replaced the unit since it was counted (`--retry-failed`), with as many
-    rows but less of them failed: then there are less to be chosen.
+    Another run may have replaced the unit after it was counted (`--retry-failed`). Then fewer of
+    its rows are failed, and numbers without a row are passed over.
     """
     parquet = pq.ParquetFile(file)
     statuses = parquet.read(columns=["status"]).column("status").to_pylist()
@@ -161,7 +169,7 @@ def _read(unit: UnitFile, failed: Sequence[int], others: Sequence[int], file: Bi
 
 
 def _rows_at(parquet: pq.ParquetFile, places: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Read the rows at these places (ascending), decoding only the row groups that hold one."""
+    """Read the rows with these numbers in a file (ascending); decode only their row groups."""
     sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
     rows: dict[int, dict[str, Any]] = {}
     for group, within in _spread(sizes, places).items():
@@ -194,9 +202,10 @@ def write_report(
         totals: counts over all rows by name: `documents` (by status), `mentions`, `relations` (by
             type), `events`, `labels`, `texts`, `questions`, `wrong` and `not_applicable` (by
             task), `failures` (by kind), and `tokens` (`prompt_tokens`, `cached_tokens`,
-            `output_tokens`), which may also stand beside the others. Absent ones count nothing.
+            `output_tokens`). The three counts of tokens may also stand beside the others. Absent
+            counts are zero.
         run: `run_id`, `started`, `seconds`, `documents_per_second`, `output_tokens_per_second`,
-            `model`, `tasks` (a list), `fingerprint`, `output`. Absent ones are left out.
+            `model`, `tasks` (a list), `fingerprint`, `output`. Absent values are not shown.
     """
     shown = [_shown(row) for row in rows]
     types = {m["type"] or highlight.UNTYPED for row in shown for m in row["mentions"]}
@@ -231,13 +240,13 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _counts(totals: Mapping[str, Any], name: str) -> dict[str, int]:
-    """The counts of one kind, the most first."""
+    """Return the counts of one kind, the largest first."""
     counts: Mapping[str, int] = totals.get(name, {})
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _by_task(totals: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """What was asked of each task: answers, those with an error, documents not asked about."""
+    """Return for each task its questions, answers with an error, and documents not asked about."""
     names = ("questions", "wrong", "not_applicable")
     tasks = {task for name in names for task in totals.get(name, {})}
     return {

@@ -1,7 +1,7 @@
-"""How far an output is: from its listing, the units' footers and `runs/`, without Ray.
+"""The progress of an output, by its listing, its units' footers and its `runs/`; without Ray.
 
-It can be asked while a job runs, after it died, and before anything is there. What is counted is
-what is committed; a run's own file tells only whether it still works, and how fast.
+The progress can be asked for while a job runs, after it died, and before it wrote anything. Only
+committed units are counted. A run's own file tells only whether the run still works, and how fast.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ BEAT = 30.0
 """Seconds between two writes of a running job's runs/<run_id>.json."""
 
 _SILENT = 4 * BEAT
-"""A run that wrote nothing for so long is dead; clocks may differ by some of it."""
+"""Seconds after which a run that wrote nothing counts as dead. It is more than BEAT, because a
+write may fail and the clocks of machines differ."""
 
 _RUNS = 5
-"""Only the newest runs are read: a job on machines that vanish has many."""
+"""Number of the newest runs that are read: a job on machines that vanish has many runs."""
 
 State = Literal["absent", "planned", "running", "died", "unfinished", "complete"]
 
@@ -44,16 +45,23 @@ MEANING: dict[State, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What an output holds of what was planned.
+    """The progress of an output.
 
     Attributes:
-        records: planned ones; `left` of them are in no unit that was committed.
-        documents: committed rows by status.
-        failures: their errors by kind; a `partial` document has errors too.
-        tokens: `prompt_tokens`, `cached_tokens`, `output_tokens`, `questions` of the answers.
-        run_id: of the newest run; `written` is when it last wrote its state (ISO 8601).
-        documents_per_second: of the runs that work now, since each one's first engine was ready.
-        seconds_left: at that rate; None when nothing runs or the rate is not known yet.
+        output: its address.
+        state: one of MEANING.
+        records: number of planned records.
+        left: how many of these are in no committed unit.
+        units: number of planned units.
+        units_done: how many of these are committed.
+        documents: number of committed rows by status.
+        failures: number of their errors by kind; a `partial` document has errors too.
+        tokens: `prompt_tokens`, `cached_tokens`, `output_tokens` and `questions` of the answers.
+        run_id: of a run that works, or else of the newest run.
+        written: when that run last wrote its state (ISO 8601).
+        documents_per_second: sum over the runs that work now, each from when its first engine was
+            ready.
+        seconds_left: at that rate; None when no run works or the rate is not known yet.
     """
 
     output: str
@@ -71,13 +79,21 @@ class Status:
     seconds_left: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """The state that a run wrote of itself, and how long ago."""
+    """The state that a run wrote about itself.
+
+    Attributes:
+        run_id: of the run.
+        state: `running`, `unfinished` or `complete`.
+        written: when it wrote this.
+        silent: seconds since then.
+        rate: documents per second; None when it has committed nothing yet.
+    """
 
     run_id: str
     state: str
@@ -92,7 +108,13 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is kept of a unit that was counted; `tag` changes when `--retry-failed` replaced it."""
+    """The counts of a unit that was read.
+
+    Attributes:
+        tag: of its object; `--retry-failed` replaces the object, which then has another tag.
+        records: number of its records.
+        documents, failures, tokens: as in `Totals`.
+    """
 
     tag: str
     records: int
@@ -102,7 +124,11 @@ class _Seen:
 
 
 class Progress:
-    """Asks one output again and again; reads only the footers of units that are new or replaced."""
+    """Follows the progress of one output; reads a unit's footer again only if it was replaced.
+
+    Args:
+        place: address of the output.
+    """
 
     def __init__(self, place: str) -> None:
         self._output = Output(place)
@@ -110,10 +136,10 @@ class Progress:
         self._seen: dict[str, _Seen] = {}
 
     def status(self) -> Status:
-        """Ask once.
+        """Return the present progress.
 
         Raises:
-            ConfigError, StorageError: the output is something else, or cannot be read.
+            ConfigError, StorageError: the folder is no output of this program, or cannot be read.
         """
         place = self._output.place
         self._job = self._job or load_job(place)
@@ -151,7 +177,7 @@ class Progress:
         )
 
     def _look(self, units: list[Unit]) -> None:
-        """Bring `_seen` up to date with one listing."""
+        """Bring `_seen` up to date by one listing."""
         tags = self._output.committed()
         planned = {unit.name for unit in units}
         for name in [name for name in self._seen if name not in tags or name not in planned]:
@@ -170,7 +196,7 @@ class Progress:
 
 
 def watch(place: str, every: float) -> Iterator[Status]:
-    """Ask every so many seconds until all is done.
+    """Yield the progress every so many seconds, until the output is complete.
 
     Raises:
         ConfigError, StorageError: as `Progress.status`.
@@ -185,7 +211,7 @@ def watch(place: str, every: float) -> Iterator[Status]:
 
 
 def _runs(place: str) -> Iterator[_Run]:
-    """The newest runs, the newest first: their names begin with the time of their start."""
+    """Yield the newest runs, the newest first: an id of a run begins with its time."""
     paths = [s.path for s in storage.walk(storage.join(place, "runs")) if s.path.endswith(".json")]
     for path in sorted(paths, reverse=True)[:_RUNS]:
         data = storage.read(path)
@@ -214,7 +240,7 @@ def _state(newest: _Run | None, left: int) -> State:
 
 
 def table(status: Status) -> Table:
-    """A status as a table of two columns."""
+    """Return a status as a table of two columns."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column()
@@ -256,7 +282,7 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Two units of time at most: `3 d 4 h`, `12 min`, `40 s`."""
+    """Write a duration in at most two units of time: `3 d 4 h`, `12 min`, `40 s`."""
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if seconds < 90:
         return f"{seconds:.0f} s"

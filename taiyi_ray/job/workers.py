@@ -1,4 +1,4 @@
-"""What runs on the cluster: reading a unit (a task), annotating and committing it (an actor)."""
+"""The work on the cluster: a Ray task reads units, an actor annotates and commits them."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ from taiyi_ray.records import (
 from taiyi_ray.tasks.task import Assignment
 
 COUNTED = ("documents", "failed", "prompt_tokens", "output_tokens")
-"""What a receipt counts of its unit."""
+"""The counts of a receipt: of the documents and tokens in its unit."""
 
 _HOLD = 300.0
-"""Seconds for which an actor without an engine keeps a unit, after the first that it answered."""
+"""Seconds for which an actor without an engine holds each unit but its first before it answers."""
 
 _DEATHS_ALONE = 2
-"""A document that ends the engine so often while nothing else is in flight is a `failed` row."""
+"""When an engine died so often with one document alone in flight, that document's row is `failed`
+and no engine is asked about it again."""
 
 
 def unit_row(
@@ -59,11 +60,13 @@ def unit_row(
     columns: Mapping[Any, str] | None = None,
     replaces: str = "",
 ) -> dict[str, Any]:
-    """The row that stands for a pending unit at the head of the pipeline.
+    """Return the row that stands for a pending unit at the beginning of the pipeline.
 
     Args:
-        columns: what the source calls keys of a document (`--column`).
-        replaces: tag of the unit's object, when it is to be done again.
+        unit: the unit.
+        source: the unit's source, as it was planned.
+        columns: the source's own names for keys of a document (`--column`).
+        replaces: tag of the unit's present object, when the unit is done again; else empty.
     """
     return {
         "unit": unit.model_dump_json(),
@@ -75,14 +78,15 @@ def unit_row(
 
 
 def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Read units of one source, in their order and in one pass over it, a row for each.
+    """Read units of one source in one pass over it; yield a row for each unit, in their order.
 
-    A unit's documents are one Arrow IPC binary, not one row a document: Ray would split a large
-    table into blocks, and half a unit cannot be committed. What keeps a source from being read is
-    handed on as `error`; `gone` tells that it may pass.
+    The documents of a unit are one Arrow IPC binary in its row. If each document were a row, Ray
+    would split a large table into blocks, and half a unit cannot be committed. If the source cannot
+    be read, the row has the reason as `error`; `gone` tells that the storage did not answer, so
+    that another try may succeed.
 
     Args:
-        row: `units`, a list of what `unit_row` made.
+        row: `units` is a list of rows that `unit_row` made.
     """
     units = [Unit.model_validate_json(one["unit"]) for one in row["units"]]
     planned = PlannedSource.model_validate_json(row["units"][0]["planned"])
@@ -125,7 +129,7 @@ def _binary(rows: list[dict[str, Any]]) -> bytes:
 
 
 def _unreadable(row: dict[str, Any], reason: str) -> dict[str, Any]:
-    """What stands for a document that Arrow cannot hold."""
+    """Return the row that replaces a document that Arrow cannot hold: `failed`, with the reason."""
     place = f"{row['source']}, record {row['position']}"
     failure = Failure("not_arrow", place, f"holds what no row can: {reason}")
     document = Document(None, status="failed", errors=[failure])
@@ -139,7 +143,7 @@ def _documents(data: bytes) -> Iterator[Document]:
 
 
 class Turns:
-    """Many units share the engine, or one has it alone."""
+    """A lock for the engine: many units share it, or one unit has it alone."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Condition()
@@ -172,7 +176,16 @@ class Turns:
 
 
 class AnnotateUnits:
-    """An actor with one engine: annotates units, several at a time, and commits each whole."""
+    """An actor with one engine. It annotates units, several at a time, and commits each whole.
+
+    Args:
+        config: the settings of the run.
+        assignments: the tasks.
+        model_digest: digest of the model that the driver prepared; this node must have the same.
+        run_id: of the run; it goes into each row.
+        fingerprint: of the run; it goes into each row.
+        key: for the server that answers, where one is needed.
+    """
 
     def __init__(
         self,
@@ -190,8 +203,8 @@ class AnnotateUnits:
         try:
             self._engine = start(config, model_here(config, model_digest), key)
         except Exception as error:
-            # Raised here it would make Ray start actor after actor; as the answer to a unit it
-            # tells the job the reason.
+            # If this were raised here, Ray would start one actor after another. Instead the
+            # receipts of this actor tell the job the reason.
             self._no_engine = f"{NOT_STARTED} ({self._name}): {why_not_started(error)}"
             self._to_be_changed = isinstance(error, (ConfigError, ModelError))
             return
@@ -199,24 +212,32 @@ class AnnotateUnits:
         self._annotator = Annotator(self._engine, assignments, config.max_tokens)
         self._output = JobOutput(config.output)
         self._marks: dict[str, list[str]] | None = None
-        """Listed once: an actor leaves marks only as its last deed, for those after it."""
+        """Addresses of the marks, by the names of their units; None until they are listed. They are
+        listed once: an actor writes marks only just before its process ends, for later actors."""
         self._provenance = {"run_id": run_id, "fingerprint": fingerprint}
         self._turns = Turns()
         self._open: dict[str, tuple[Unit, str]] = {}
-        """The units at work, and the tags of the objects that they are to replace."""
+        """The units at work by name, each with the tag of the object that it will replace."""
         self._single: int | None = None
-        """Position of the one document at the engine while a suspect runs alone."""
+        """Position of the suspected document that is alone at the engine; None at other times."""
         self._metrics = Metrics(
             self._annotator.in_flight, self._engine.most_in_flight, config.price
         )
 
     def __del__(self) -> None:
-        # Ray drops the actor's object when it ends in good order: the engine's processes go along.
+        # Ray deletes the actor's object when the actor ends normally: end the engine's processes.
         if self._engine:
             self._engine.close()
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[dict[str, list[Any]]]:
-        """Take a batch of one unit, commit it, and yield its receipt."""
+        """Annotate and commit the one unit of a batch, and yield its receipt.
+
+        A receipt has the counts of COUNTED and these keys: `unit` (its name), `engine` (host and
+        process of the actor), `ready` and `committed` (when the engine was ready and when the
+        receipt was made, in seconds since 1970), `error` (empty if the unit is committed),
+        `no_engine` (the engine could not start), `gone` (a storage did not answer), `unwritten`
+        (the output could not be read or written), `to_be_changed` (the user must change something).
+        """
         (row,) = batch.to_pylist()
         unit = Unit.model_validate_json(row["unit"])
         receipt: dict[str, Any] = dict.fromkeys(COUNTED, 0)
@@ -224,13 +245,13 @@ class AnnotateUnits:
         gone, unwritten = row["gone"], False
         to_be_changed = self._to_be_changed if self._no_engine else bool(error) and not gone
         if self._no_engine and self._said:
-            # Where other engines work, one that cannot must not take all their units.
+            # Answering at once would take units from the engines that work.
             await asyncio.sleep(_HOLD)
         self._said = bool(self._no_engine)
         if not error:
             try:
                 totals = await self._commit(unit, row["documents"], row["replaces"])
-            except (TaiyiError, OSError) as fault:  # of output or server: documents' own are rows
+            except (TaiyiError, OSError) as fault:  # not of a document: those are rows
                 error, gone = str(fault), isinstance(fault, StorageGone)
                 unwritten = isinstance(fault, StorageError) and not gone
                 to_be_changed = unwritten or isinstance(fault, ConfigError)
@@ -299,10 +320,11 @@ class AnnotateUnits:
             self._die()
 
     def _die(self) -> NoReturn:
-        """Leave marks for what was in flight and end the process: Ray replaces the actor.
+        """Write marks for the documents in flight, and end the process, so that Ray replaces it.
 
-        An exception would be an application error to Ray, and the actor would stay with its dead
-        engine; `ray.actor.exit_actor()` would count as wanted, and its tasks not be tried again.
+        If an exception were raised instead, Ray would take it for an application error, and the
+        actor would stay with its dead engine. `ray.actor.exit_actor()` would be an intended end:
+        Ray would not try the actor's tasks again.
         """
         try:
             for unit, replaces in self._open.values():

@@ -1,7 +1,7 @@
-"""How much is at work at once: what an engine cannot take is refused at once, not queued.
+"""The slots of an engine: each is capacity for one document or one answer to a chat.
 
-A queue would make all wait, those already let in most of all. Who is refused hears when to come
-again.
+A request that finds too few free slots is refused at once, and not queued. A queue would delay all
+requests, those that are already at work most of all. The refusal says when to try again.
 """
 
 from __future__ import annotations
@@ -15,49 +15,52 @@ from taiyi_ray.engine import ENGINES
 from taiyi_ray.serve.problems import Problem
 
 _COME_AGAIN = 2.0
-"""Seconds: about what a short answer takes under full load."""
+"""Seconds after which a refused client may try again: a short answer takes about as long when the
+engine is fully loaded."""
 
 
 def places(config: ServeConfig) -> int:
-    """The places of an engine."""
+    """Return the number of slots of an engine."""
     return config.max_in_flight or ENGINES[config.engine].most_in_flight(config)
 
 
 def places_of_batches(config: ServeConfig) -> int:
-    """Those of them that batches may have: half, so that others find some."""
+    """Return how many of these slots batches may take: half, so that some are left for others."""
     return max(1, places(config) // 2)
 
 
 class Admission:
-    """Counts what is at work in an engine: documents, and answers of chats.
+    """Counts the slots that are taken.
 
     Args:
-        most: at once.
+        most: number of slots.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.taken = 0
         self.kept = 0
-        """Places that are kept for who waits."""
+        """Slots that only a request that waits in a `Share` may take."""
         self._freed = asyncio.Event()
 
     def check(self, number: int) -> None:
-        """See that so many places are free; raises Problem (503) where they are not."""
+        """Check that so many slots are free; raises Problem (503) if they are not."""
         with self.places(number):
             pass
 
     async def enter(self, held: ExitStack, number: int) -> None:
-        """Have so many places until `held` is closed; raises Problem (503), they are not free."""
+        """Take so many slots until `held` is closed; raises Problem (503) if they are not free."""
         held.enter_context(self.places(number))
 
     async def freed(self) -> None:
-        """Wait until a place is given back."""
+        """Wait until a slot is given back."""
         await self._freed.wait()
 
     @contextmanager
     def places(self, number: int) -> Iterator[None]:
-        """Have so many places for a while; more than there are at all is let in alone.
+        """Take so many slots inside the `with` block.
+
+        A request for more slots than there are is let in when nothing else is at work.
 
         Raises:
             Problem: 503, they are not free.
@@ -79,14 +82,15 @@ class Admission:
 
 
 class Share(Admission):
-    """Some of the places, for those who must leave the others free.
+    """A part of the slots, for the requests of batches, which must leave the others free.
 
-    Who finds none free waits, one at a time, and gets the next ones, one by one: so what wants many
-    comes to its turn however much there is that wants few. The others are told to come again.
+    A request that finds too few free slots waits, and takes each slot that becomes free until it
+    has all that it wants: so requests for few slots cannot overtake one for many. Only one
+    request waits at a time; others are refused meanwhile.
 
     Args:
-        of: all places; what is taken here is taken there.
-        most: of this share.
+        of: the whole of the slots; a slot that is taken here is taken there too.
+        most: number of slots in this share.
     """
 
     def __init__(self, of: Admission, most: int) -> None:
@@ -95,16 +99,16 @@ class Share(Admission):
         self._waiting = False
 
     def check(self, number: int) -> None:
-        """See that nobody waits; raises Problem (503) where one does."""
+        """Check that no other request waits; raises Problem (503) if one does."""
         if self._waiting:
             message = "another request of a batch waits for places; try again"
             raise Problem(503, message, retry_after=_COME_AGAIN)
 
     async def enter(self, held: ExitStack, number: int) -> None:
-        """Have so many places of both, the whole share at most, when they are free.
+        """Wait for so many slots (at most the whole share), and hold them until `held` is closed.
 
         Raises:
-            Problem: 503, another one waits.
+            Problem: 503, another request waits.
         """
         self.check(number)
         self._waiting = True

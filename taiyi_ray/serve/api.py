@@ -1,4 +1,4 @@
-"""The HTTP application of a replica: all routes behind the gate, and their description."""
+"""The HTTP application of a replica: all routes behind the gate, with their description."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ def application(
     time_limit: float,
     hosts: Collection[str] | None = None,
 ) -> FastAPI:
-    """Put routes together.
+    """Make the HTTP application: the routes, the page, and the gate before them.
 
     Args:
-        routers: of what wants a key.
-        health: routes that want none.
-        most_bytes, most_bytes_at, time_limit, hosts: as of the gate.
+        routers: routes that need a key.
+        keys, counts: as for the gate.
+        health: routes that need no key.
+        most_bytes, most_bytes_at, time_limit, hosts: as for the gate.
     """
     app = unguarded(routers)
     app.include_router(health)
@@ -71,8 +72,8 @@ def application(
 
 
 def unguarded(routers: list[APIRouter]) -> FastAPI:
-    """The same routes and errors without the gate, for requests from inside."""
-    # Swagger's page would load scripts from elsewhere.
+    """Make the application without the gate, for requests from inside the replica."""
+    # FastAPI's own pages (docs_url, redoc_url) are off: they would load scripts from other servers.
     app = FastAPI(
         title="taiyi_ray",
         version=__version__,
@@ -89,7 +90,13 @@ def unguarded(routers: list[APIRouter]) -> FastAPI:
 
 
 def health_routes(engine: SharedEngine, admission: Admission, model: str) -> APIRouter:
-    """`GET /health` and `GET /ready`."""
+    """Make the routes `GET /health` and `GET /ready`.
+
+    Args:
+        engine: of this replica.
+        admission: its slots.
+        model: name of the model.
+    """
     routes = APIRouter(tags=["health"], responses={503: {"model": ErrorBody}})
 
     def found(status: str) -> Health:
@@ -120,10 +127,11 @@ def health_routes(engine: SharedEngine, admission: Admission, model: str) -> API
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    """A body that is not as described: 400 at OpenAI's routes as its clients expect, else 422."""
+    """Answer a body of the wrong form: 400 at OpenAI's routes, as its clients expect, else 422."""
     assert isinstance(error, RequestValidationError)
     status = 400 if request.url.path.startswith(_OPENAI) else 422
-    first = max(error.errors(), key=lambda one: len(one["loc"]))  # of a union's, the one that fits
+    # A field that accepts several forms gives errors for each: the deepest is of the form meant.
+    first = max(error.errors(), key=lambda one: len(one["loc"]))
     param = ".".join(str(part) for part in first["loc"][1:])
     if first["type"] == "extra_forbidden":
         message = f"{param}: not supported here"

@@ -1,4 +1,4 @@
-"""The application: `taiyi-ray serve` runs it, `serve deploy` imports `build`."""
+"""The application of Ray Serve: `taiyi-ray serve` runs it, `serve deploy` imports `build`."""
 
 from __future__ import annotations
 
@@ -31,29 +31,32 @@ if TYPE_CHECKING:
 APPLICATION = "taiyi"
 
 ENVIRONMENT = {
-    # What is streamed goes from replica to proxy by gRPC, not as objects of Ray, and is written by
-    # the thread that reads it: half of the CPU for each piece (benchmarks/LOG.md).
+    # A stream goes from the replica to the proxy by gRPC and not as objects of Ray, and the thread
+    # that reads a piece also writes it: this takes half of the CPU time (benchmarks/LOG.md).
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    # gRPC drops messages above 4 MiB, which an answer may be, when all its work is done: the limits
-    # of sizes are the gate's (replica.py sees that this is set where gRPC is).
+    # gRPC drops messages above 4 MiB. An answer may be larger, and would be lost after all its
+    # work. The gate limits sizes instead; replica.py checks that this is set where gRPC is used.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": "-1",
-    # Serve's controller looks ten times a second whether something changed.
+    # By default Serve's controller looks ten times a second for changes.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
-    # Ray's workers run at niceness 15; a service yields to nobody.
+    # Ray's workers run at niceness 15 by default; a service must not wait for other processes.
     "RAY_worker_niceness": "0",
 }
-"""What Ray and Ray Serve read when they start, here and in actors: set where the nodes start."""
+"""Settings that Ray and Ray Serve read when they start, in this process and in actors. On a cluster
+they must be set where the nodes start."""
 
 _QUEUED = 64
-"""Requests that wait for a replica beyond those it refuses itself: more get Serve's own 503."""
+"""Requests for which a replica has no slot, but which it takes so that it can refuse them with our
+own 503. As many may wait in Serve's queue; any more get Serve's own 503."""
 
 
 def build(args: dict[str, Any]) -> Application:
-    """The application by the `args` of a config file of Serve: what `serve deploy` imports.
+    """Return the application that `serve deploy` runs, by the `args` of Serve's config file.
 
-    Which address Serve listens on stands elsewhere in that file; here it is taken for any.
+    The address on which Serve listens stands elsewhere in that file: here it is taken to be one
+    that other machines can connect to.
 
     Raises:
         ConfigError, ModelError, StorageError: the user must change something.
@@ -65,7 +68,7 @@ def build(args: dict[str, Any]) -> Application:
 
 
 def application(config: ServeConfig) -> Application:
-    """The application of Ray Serve.
+    """Return the application of Ray Serve: the service, and the runner of batches.
 
     Raises:
         ConfigError, ModelError, StorageError: the user must change something.
@@ -90,13 +93,13 @@ def application(config: ServeConfig) -> Application:
         serve.ingress()(Service),
         name="Service",
         ray_actor_options=ENGINES[config.engine].resources(config).as_options(),
-        # A replica refuses by itself what it has no place for; Serve must not hold it back before.
+        # A replica itself refuses requests that it has no slot for, so Serve must pass them on.
         max_ongoing_requests=most_places + _QUEUED,
         max_queued_requests=_QUEUED,
         max_constructor_retry_count=2,
         health_check_period_s=5,
         health_check_timeout_s=30,
-        logging_config={"encoding": "JSON", "enable_access_log": False},  # the gate has its own
+        logging_config={"encoding": "JSON", "enable_access_log": False},  # the gate writes a log
         graceful_shutdown_wait_loop_s=1,
         graceful_shutdown_timeout_s=config.time_limit,
         **scaling,
@@ -108,7 +111,7 @@ def application(config: ServeConfig) -> Application:
         max_constructor_retry_count=2,
         health_check_period_s=5,
         health_check_timeout_s=30,
-        # Nothing is lost with it: what was at work is done again.
+        # No result is lost when the runner ends: units that were at work are done again.
         graceful_shutdown_wait_loop_s=1,
         graceful_shutdown_timeout_s=5,
     )
@@ -119,7 +122,10 @@ def application(config: ServeConfig) -> Application:
 
 
 def _settled(config: ServeConfig) -> tuple[ServeConfig, str]:
-    """Settle what the model decides, and see that all can be used: before anything starts."""
+    """Complete the settings by what the model decides, and return them with the model's digest.
+
+    Keys, the address of batches, and the model are checked here, before anything starts.
+    """
     Keys(config.api_keys_file)
     place = config.batches or str(platformdirs.user_data_path("taiyi_ray") / "batches")
     storage.probe(storage.absolute(place))
@@ -149,7 +155,7 @@ def run(config: ServeConfig) -> int:
 
     def end(*_: object) -> None:
         if stop.is_set() or not ready.is_set():
-            raise KeyboardInterrupt  # asked twice: what is not answered yet is dropped
+            raise KeyboardInterrupt  # the second signal: requests at work are dropped
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -161,7 +167,7 @@ def run(config: ServeConfig) -> int:
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        with console.status("starting"):  # turns, in a terminal
+        with console.status("starting"):  # a spinner, if this is a terminal
             _start(config)
         host = f"[{config.host}]" if ":" in config.host else config.host
         try:
@@ -191,7 +197,7 @@ def _start(config: ServeConfig) -> None:
 
 
 def _check_listens(config: ServeConfig) -> None:
-    """See that Serve listens where the settings say: one that ran before keeps its address."""
+    """Check that Serve listens where the settings say: if it ran before, it keeps its address."""
     from ray.serve.context import _get_global_client
 
     client = _get_global_client()
@@ -205,7 +211,7 @@ def _check_listens(config: ServeConfig) -> None:
 
 
 def _check_free(config: ServeConfig) -> None:
-    """See that the address can be listened on; Serve would only say so in a log."""
+    """Check that the address is free; if it is not, Serve would only write that into a log."""
     try:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         with socket.create_server((config.host, config.port), family=family):
@@ -217,7 +223,7 @@ def _check_free(config: ServeConfig) -> None:
 
 
 def _metrics() -> list[str]:
-    """Where Prometheus finds the metrics of each node."""
+    """Return the addresses at which Prometheus can read the metrics of each node."""
     import ray
 
     return [
@@ -235,7 +241,7 @@ def _reason(error: BaseException) -> str:
         return str(error)
     told = [d.message for d in application.deployments.values() if d.message]
     message = " ".join(" ".join([*told, application.message]).split())
-    # Serve tells it with the traces of its own processes around it.
+    # Serve puts the reason between the tracebacks of its own processes.
     end = r' File "| The deployment failed| Failed to update|$'
     reasons = re.findall(rf"{NOT_STARTED}: .*?(?={end})", message)
     return reasons[-1] if reasons else message

@@ -1,7 +1,7 @@
-"""What every request passes: size, key, time limit, cancellation, access log, metrics.
+"""The gate that every request passes: size, key, time limit, cancellation, access log, metrics.
 
-An ASGI middleware of its own making and not of Starlette's BaseHTTPMiddleware, which keeps streams
-from noticing that their client is gone (https://www.starlette.io/middleware/#limitations).
+It is an ASGI middleware, and does not derive from Starlette's BaseHTTPMiddleware: behind that one a
+stream does not notice that its client is gone (https://www.starlette.io/middleware/#limitations).
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/", "/health", "/ready", "/openapi.json")
-"""Paths that want no key: the page, what watches the service, and the description of the rest."""
+"""Paths that need no key: the page, the routes that monitor the service, and its description."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CLOSED = 499
-"""The status that nginx made usual for a client that went away; nobody receives it."""
+"""The status in the log for a client that went away, as nginx has it; no client receives it."""
 
 
 class Counts(Protocol):
-    """What counts the requests that are over."""
+    """Counts the requests that are over."""
 
     def request(
         self, route: str, status: int, first_byte: float | None, seconds: float
@@ -49,12 +49,14 @@ class Counts(Protocol):
 
 @dataclass(slots=True)
 class Asked:
-    """What is known of a request, in `scope["state"]["asked"]`: for routes, and for the log.
+    """A request as the routes and the log see it: `scope["state"]["asked"]`.
 
-    `id` is that of Ray Serve, which tells it the client in the header x-request-id.
-
-    `noted` is what routes add to its line in the log: numbers and names, never text. `held` is
-    what a request holds until its answer is sent, however it ends.
+    Attributes:
+        id: the request's id. Ray Serve makes it, passes it on in the header x-request-id, and
+            returns it to the client in the same header. Without a usable one the gate makes an id.
+        caller: the key that the request came with.
+        noted: numbers and names (never text) that a route adds to the request's line in the log.
+        held: what the request holds, such as slots, until its answer is sent or it ends otherwise.
     """
 
     id: str
@@ -65,7 +67,15 @@ class Asked:
 
 @dataclass(slots=True)
 class _Answer:
-    """What was sent of an answer."""
+    """What was sent of an answer.
+
+    Attributes:
+        began: when the request came, by `time.perf_counter`.
+        status: of HTTP; 0 while nothing was sent.
+        first_byte: seconds from the request to the first byte of the body.
+        bytes: of the body.
+        ended: whether the last part was sent.
+    """
 
     began: float
     status: int = 0
@@ -79,12 +89,13 @@ class Gate:
 
     Args:
         app: the application.
-        keys: who is let in.
-        counts: what counts the requests.
-        most_bytes: of a body.
-        most_bytes_at: of bodies at paths with other limits.
-        time_limit: seconds for a request.
-        hosts: names that it may be called by, at an address of this machine alone; None for any.
+        keys: the keys of the clients that are let in.
+        counts: counts the requests.
+        hosts: host names under which clients may call the service; connections must then come to a
+            loopback address of this machine. None allows any name and address.
+        most_bytes: of a request's body.
+        most_bytes_at: the same for paths with limits of their own.
+        time_limit: seconds in which a request must be answered.
     """
 
     def __init__(
@@ -187,17 +198,21 @@ class Gate:
 async def _refuse(
     problem: Problem, scope: Scope, receive: Receive, send: Send, answer: _Answer
 ) -> None:
-    """Answer with a problem; one that is noticed in the middle of an answer breaks it off."""
+    """Answer with a problem; if a part of the answer was sent already, break the answer off."""
     if answer.status:
         if answer.ended:
             return
-        # Without its last part the client sees that the answer is not whole.
+        # The last part is missing then, by which the client sees that the answer is not whole.
         raise ConnectionAbortedError(str(problem)) from problem
     await problem.response()(scope, receive, send)
 
 
 def _check_site(headers: dict[bytes, str], hosts: Collection[str] | None) -> None:
-    """Refuse what pages of other sites make a browser ask, by a form or under a name of theirs."""
+    """Refuse requests that a page of another site makes a browser send.
+
+    Such a page sends a form (its `Origin` is not this host), or lets a host name of its own point
+    to this machine (DNS rebinding: the name is not among `hosts`).
+    """
     host = _address(headers, b"host", "//")
     origin = headers.get(b"origin")
     if origin and _address(headers, b"origin").netloc != host.netloc:
@@ -207,7 +222,7 @@ def _check_site(headers: dict[bytes, str], hosts: Collection[str] | None) -> Non
 
 
 def _address(headers: dict[bytes, str], name: bytes, before: str = "") -> SplitResult:
-    """The parts of the address that a header holds."""
+    """Split the address that a header holds into its parts."""
     try:
         return urlsplit(before + headers.get(name, ""))
     except ValueError as error:
@@ -215,10 +230,10 @@ def _address(headers: dict[bytes, str], name: bytes, before: str = "") -> SplitR
 
 
 def _check_address(scope: Scope) -> None:
-    """Refuse what came to an address that others reach, whatever the settings say of the address.
+    """Refuse a request that came to an address which other machines can connect to.
 
-    Without keys the service is for this machine alone. Which address Ray Serve really listens on is
-    known only here: the proxy hands on where its connection came in.
+    A service without keys is for its own machine alone. The settings cannot tell which address Ray
+    Serve really listens on: the proxy hands on the address at which the connection came in.
     """
     host, *_ = scope.get("server") or ("",)
     if not is_loopback(host):
@@ -235,9 +250,9 @@ def _check_size(size: int, most: int) -> None:
 
 
 async def _while_connected(app: App, scope: Scope, receive: Receive, send: Send, most: int) -> bool:
-    """Run the application until it has answered or its client is gone; return whether it has.
+    """Run the application until it has answered or the client is gone; return whether it answered.
 
-    What a client that is gone asked for is cancelled, and with it what the engine writes for it.
+    When the client is gone, the application is cancelled, and so are the questions at the engine.
     """
     gone = asyncio.Event()
     size = 0

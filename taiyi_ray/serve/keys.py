@@ -1,10 +1,10 @@
-"""Who is let in: keys, of which the file holds digests only, and how often each may ask.
+"""The keys that let clients in. A file holds their digests, their limits and their models:
 
     alice: {sha256: 9f86d081..., requests_a_minute: 600}
     bob: {sha256: 60303ae2..., models: [taiyi, "taiyi:ner"]}
 
-A key is 256 random bits: a plain SHA-256 of it can be neither guessed nor reversed, which is what
-slow password hashes are for.
+A key is 256 random bits, so that nobody can find it by trying keys against its SHA-256. Slow hashes
+are for passwords, which people choose.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from taiyi_ray.serve.problems import Problem
 _log = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 10.0
-"""Seconds after which the file is read again: a key that is taken out is locked out by then."""
+"""Seconds after which the file is read again: a key that was removed from it is refused from then
+on."""
 
 _PREFIX = "taiyi-"
 
@@ -51,7 +52,12 @@ _FILE = TypeAdapter(dict[str, _Entry])
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the name of the key, and what it may ask for (None: every model)."""
+    """The client of a request.
+
+    Attributes:
+        name: of its key.
+        models: names of the models that the key is for; None for all.
+    """
 
     name: str
     models: frozenset[str] | None = None
@@ -68,19 +74,19 @@ class Caller:
 
 
 EVERYBODY = Caller("everybody")
-"""Where no keys are asked for."""
+"""The client of every request to a service without keys."""
 
 
 class Keys:
-    """The keys of a file, or none at all.
+    """The keys of a file, or no keys at all.
 
-    The limit of a key counts in this process: n engines let n times as many requests through.
+    Each process counts a key's requests for itself, so that n engines accept n times as many.
 
     Args:
         place: path or s3:// address of the file; None lets everybody in.
 
     Raises:
-        ConfigError: the file is not there, or not of this form.
+        ConfigError: the file does not exist, or does not have this form.
     """
 
     def __init__(self, place: str | None) -> None:
@@ -90,10 +96,10 @@ class Keys:
         self._entries = _entries(place) if place else {}
 
     async def caller(self, authorization: str | None) -> Caller:
-        """The one whose key an Authorization header holds.
+        """Return the client whose key an Authorization header holds, and count the request.
 
         Raises:
-            Problem: no key or an unknown one (401), or one that asked too often (429).
+            Problem: the key is missing or unknown (401), or has asked too often (429).
         """
         if self._place is None:
             return EVERYBODY
@@ -108,7 +114,7 @@ class Keys:
         return self._caller(name)
 
     async def of(self, name: str) -> Caller | None:
-        """The one whose key has this name, as the file says now; None when it was taken out."""
+        """Return the client whose key has this name in the file now; None if it was removed."""
         if self._place is None:
             return Caller(name)
         await self._look_again(self._place)
@@ -119,7 +125,11 @@ class Keys:
         return Caller(name, None if models is None else frozenset(models))
 
     def _named(self, key: str) -> str | None:
-        """The name of a key; all are compared, each in constant time."""
+        """Return the name of a key, None if it is unknown.
+
+        The key is compared with every entry, each in constant time, so that the time of the answer
+        tells nothing about the entries.
+        """
         digest = hashlib.sha256(key.encode()).hexdigest()
         found = None
         for name, entry in self._entries.items():
@@ -143,7 +153,7 @@ class Keys:
             self._read = now
             try:
                 self._entries = await asyncio.to_thread(_entries, place)
-            except TaiyiError as error:  # half an edit, or a store that is away
+            except TaiyiError as error:  # someone edits the file now, or the store does not answer
                 _log.warning("going on with the keys read last: %s", error)
 
 
@@ -165,13 +175,18 @@ def _parsed(data: bytes, place: str) -> dict[str, _Entry]:
 
 
 def add_key(place: str, name: str) -> str:
-    """Make a key, put its digest into the file, and return the key: it is nowhere else.
+    """Make a key, add its digest to the file, and return the key, which is stored nowhere.
 
-    What stands in the file stays as it is, comments too. Of several that add keys at once each is
-    in the file in the end. A local file is for its owner's eyes only.
+    The rest of the file stays as it is, comments too. When more than one process adds a key at the
+    same time, all keys are in the file in the end. A new local file can be read by its owner alone.
+
+    Args:
+        place: path or s3:// address of the file.
+        name: of the key.
 
     Raises:
-        ConfigError: the file has that name already, is no such file, or cannot be added to.
+        ConfigError: the file has that name already, is not a file of keys, or has a form to which
+            no line can be added.
     """
     if not name.strip() or not name.isprintable():
         raise ConfigError(f"--new-key {name!r}: a name is of printable characters")
@@ -181,12 +196,12 @@ def add_key(place: str, name: str) -> str:
     line = yaml.safe_dump(entry, allow_unicode=True).encode()
     with _alone(place):
         while not _added(place, name, line):
-            pass  # another one changed the file meanwhile
+            pass  # another process changed the file meanwhile
     return key
 
 
 def _alone(place: str) -> AbstractContextManager[object]:
-    """Keep others of this machine from a local file; a remote store compares what it replaces."""
+    """Lock a local file against other processes; a remote store compares tags when it replaces."""
     if "://" in place:
         return nullcontext()
     path = Path(place)

@@ -1,7 +1,7 @@
-"""What the service counts for Prometheus, through Ray's metrics (exported as `ray_<name>`).
+"""The service's metrics for Prometheus, through Ray's metrics (exported as `ray_<name>`).
 
-Beside these stand Ray Serve's own (`ray_serve_*`) and vLLM's (`ray_vllm_*`): queue, tokens, hits of
-the prefix cache, time to the first token.
+Ray Serve (`ray_serve_*`) and vLLM (`ray_vllm_*`) export their own beside them: queue, tokens, hits
+of the prefix cache, time to the first token.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ METRICS = {
     "taiyi_ray_places_taken": "documents and chats at work",
     "taiyi_ray_places": "documents and chats that may be at work at once",
 }
-"""Names and meanings; deploy/grafana/service.json asks for all."""
+"""Names and meanings; deploy/grafana/service.json shows all of them."""
 
 _TAGS = {
     "taiyi_ray_requests_total": ("route", "status"),
@@ -44,7 +44,14 @@ class Metrics:
         self._counters = Counters(METRICS, _TAGS, _BOUNDARIES)
 
     def request(self, route: str, status: int, first_byte: float | None, seconds: float) -> None:
-        """Count a request that is over."""
+        """Count a request that is over.
+
+        Args:
+            route: path of the route, with its parameters' names.
+            status: of HTTP.
+            first_byte: seconds from the request to the first byte of the answer; None without one.
+            seconds: from the request to the end of the answer.
+        """
         self._counters.add("taiyi_ray_requests_total", route=route, status=str(status))
         self._counters.observe("taiyi_ray_request_seconds", seconds, route=route)
         if first_byte is not None:
@@ -60,6 +67,6 @@ class Metrics:
             self._counters.add("taiyi_ray_served_tokens_total", tokens, kind=kind)
 
     def places(self, taken: int, most: int) -> None:
-        """State what is at work."""
+        """State how many slots are taken, and how many there are."""
         self._counters.state("taiyi_ray_places_taken", taken)
         self._counters.state("taiyi_ray_places", most)

@@ -1,7 +1,7 @@
-"""The OpenAI routes: vLLM's own serving classes on the service's engine, and its adapters.
+"""The OpenAI routes: vLLM's own serving classes use the service's engine and its adapters.
 
-vLLM's classes render chats, stream, constrain and count; here stands only what a request may ask
-for (`requests.py`), which adapters there are, and how vLLM's answers become responses.
+vLLM's classes render chats, stream, constrain and count. This module finds and loads the adapters,
+and turns vLLM's answers and errors into responses; `requests.py` has the fields of requests.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from taiyi_ray.serve.requests import ChatRequest, CompletionRequest
 _log = logging.getLogger(__name__)
 
 TAIYI1 = "<|endoftext|>{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}"
-"""The turns of `--chat taiyi1` as a template: see models.prompt_tokens."""
+"""A chat template that writes turns as `--chat taiyi1` does: see models.prompt_tokens."""
 
 _MOST_AT_ONCE = 8
-"""Adapters whose requests vLLM answers together: each costs memory beside the model."""
+"""Adapters of which vLLM answers requests at the same time: each takes memory beside the model."""
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The ranks that vLLM makes room for."""
+"""The values that vLLM accepts as `max_lora_rank`."""
 
 
 def adapter_arguments(config: ServeConfig) -> dict[str, Any]:
-    """The engine arguments that adapters want: room for the largest of them, none without any.
+    """Return the engine arguments for the adapters: room for the largest rank. Empty without any.
 
     Raises:
-        ModelError: an adapter is not there, or has a rank that vLLM cannot serve.
+        ModelError: an adapter does not exist, or has a rank that vLLM cannot serve.
     """
     if not config.adapters:
         return {}
@@ -57,12 +57,12 @@ def adapter_arguments(config: ServeConfig) -> dict[str, Any]:
 
 
 class OpenAI:
-    """vLLM's serving classes on an engine.
+    """vLLM's serving classes, and the adapters that are loaded.
 
     Args:
-        engine: whose AsyncLLM answers.
-        config: its name, and its adapters' names and places.
-        model: its folder and digest.
+        engine: its AsyncLLM answers.
+        config: gives the model's name, and its adapters' names and addresses.
+        model: gives the model's folder and digest.
     """
 
     def __init__(self, engine: VllmEngine, config: ServeConfig, model: models.Model) -> None:
@@ -108,7 +108,7 @@ class OpenAI:
         self._digests: dict[str, str] = {}
 
     async def listed(self) -> dict[str, Any]:
-        """The body of /v1/models: the model, and all adapters, loaded or not yet."""
+        """Return the body of /v1/models: the model and all adapters, loaded or not."""
         found = (await self._serving.show_available_models()).model_dump()
         card = found["data"][0]
         known = {one["id"] for one in found["data"]}
@@ -116,11 +116,11 @@ class OpenAI:
             if id_ not in known:
                 found["data"].append(card | {"id": id_, "parent": card["id"]})
         for one in found["data"]:
-            one["root"] = one["id"]  # not its place on the server, which vLLM tells
+            one["root"] = one["id"]  # vLLM has the server's path here, which is not for clients
         return dict(found)
 
     async def find(self, name: str | None) -> tuple[Any, str]:
-        """The adapter that a model's name stands for, loaded, and what stands for both of them.
+        """Return the adapter of a model's name, loaded, and the digest of model and adapter.
 
         Raises:
             Problem: there is no such model (404), or its adapter cannot be loaded (503).
@@ -153,7 +153,7 @@ class OpenAI:
         self._digests[name] = found.digest
 
     async def chat(self, request: ChatRequest) -> Any:
-        """A response of vLLM's, or a stream of events; raises Problem."""
+        """Return a response of vLLM's, or a stream of events; raises Problem."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
         await self.find(request.model)
@@ -161,7 +161,7 @@ class OpenAI:
         return await _answered(self._chat.create_chat_completion(wanted))
 
     async def complete(self, request: CompletionRequest) -> Any:
-        """A response of vLLM's, or a stream of events; raises Problem."""
+        """Return a response of vLLM's, or a stream of events; raises Problem."""
         from vllm.entrypoints.openai.completion import protocol
 
         await self.find(request.model)
@@ -170,14 +170,20 @@ class OpenAI:
 
 
 def _not_loaded(name: str, why: str) -> Problem:
-    """What a client hears of an adapter; the reason, which names places, is for the log."""
+    """Return the error for a client; the reason names addresses, so it goes to the log only."""
     _log.warning("model %s: %s", name, why)
     message = f"model {name}: its adapter cannot be loaded; the service's log tells why"
     return Problem(503, message, param="model", retry_after=60)
 
 
 def _taken_over(kind: Any, request: BaseModel, stop_token_ids: list[int]) -> Any:
-    """The request in vLLM's words; what vLLM refuses is a Problem (400)."""
+    """Turn a request into vLLM's own class; raises Problem (400) if vLLM refuses it.
+
+    Args:
+        kind: that class.
+        request: the request.
+        stop_token_ids: tokens that end an answer; none are set if it is empty.
+    """
     from vllm.exceptions import VLLMError
 
     values = request.model_dump(exclude_none=True, by_alias=True, exclude_unset=True)
@@ -205,7 +211,7 @@ async def _answered(answer: Any) -> Any:
     except EngineGenerateError as error:
         raise Problem(400, f"the engine refuses this: {error.__cause__ or error}") from error
     except (VLLMError, ValueError, TypeError) as error:
-        # vLLM answers these with 400 itself, in the handlers of its own server.
+        # vLLM's own server answers these errors with 400 too.
         message = " ".join(str(error).split())
         raise Problem(400, message, param=getattr(error, "parameter", None)) from error
     if isinstance(found, ErrorResponse):
@@ -214,7 +220,13 @@ async def _answered(answer: Any) -> Any:
 
 
 def router(openai: OpenAI, config: ServeConfig, admission: Admission) -> APIRouter:
-    """`GET /v1/models`, `POST /v1/chat/completions` and `POST /v1/completions`."""
+    """Make the routes `GET /v1/models`, `POST /v1/chat/completions` and `POST /v1/completions`.
+
+    Args:
+        openai: answers the requests.
+        config: the settings of the service.
+        admission: gives the slots.
+    """
     routes = APIRouter(tags=["openai"])
     problems: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 429, 503)

@@ -1,7 +1,8 @@
-"""The page at `/`: try a text, see what is found. One file, nothing from elsewhere.
+"""The page at `/`, where people try a text and see its annotations.
 
-It asks the service's own routes, as any client does. The samples were written for this project;
-the patients and studies in them are invented.
+The page is one file and loads nothing from other servers. Its script calls the service's routes as
+any client does. The sample texts were written for this project; their patients and studies are
+invented.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 
 
 def router(*, with_models: bool) -> APIRouter:
-    """`GET /`.
+    """Make the route `GET /`.
 
     Args:
-        with_models: whether there is `/v1/models`, to choose a model and its adapters from.
+        with_models: whether the service has `/v1/models`, so that the page lets people choose.
     """
     script = highlight.script(__package__, "page")
     style = highlight.style(__package__, "page")

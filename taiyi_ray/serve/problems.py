@@ -1,7 +1,7 @@
-"""What goes wrong with a request: its status, and a body that says what to do about it.
+"""The errors of requests: an HTTP status, and a body that says what the client can do about it.
 
-All bodies have OpenAI's form (https://platform.openai.com/docs/guides/error-codes), so that its
-clients show them: `{"error": {"message", "type", "param", "code"}}`.
+All bodies have OpenAI's form (https://platform.openai.com/docs/guides/error-codes), so that
+OpenAI's clients show the message: `{"error": {"message", "type", "param", "code"}}`.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class ErrorBody(BaseModel):
 
 
 class Problem(HTTPException):
-    """A request that is not answered as asked.
+    """An error that a request gets as its answer.
 
     Args:
         status: of HTTP.
-        message: what is wrong, and the way out.
-        param: the parameter that is to blame.
-        retry_after: seconds after which the same request may be answered.
+        message: what is wrong, and what the client can do.
+        param: name of the parameter that is wrong.
+        retry_after: seconds after which the client may send the same request again.
     """
 
     def __init__(
@@ -76,13 +76,19 @@ class Problem(HTTPException):
 
 
 def engine_ended() -> Problem:
-    """What is told while Ray Serve replaces a replica whose engine ended."""
+    """Return the error that clients get while Ray Serve replaces a replica whose engine ended."""
     message = "the engine ended and is started again; try again in a minute"
     return Problem(503, message, retry_after=60)
 
 
 def body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
-    """The body that tells of a problem."""
+    """Return the body of an error.
+
+    Args:
+        status: of HTTP.
+        message: what is wrong, and what the client can do.
+        param: name of the parameter that is wrong.
+    """
     type_ = TYPES.get(status, "internal_error" if status >= 500 else "invalid_request_error")
     error = Error(message=message, type=type_, param=param, code=status)
     return ErrorBody(error=error).model_dump()
@@ -91,5 +97,12 @@ def body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
 def response(
     status: int, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """The response that tells of a problem."""
+    """Return the response of an error.
+
+    Args:
+        status: of HTTP.
+        message: what is wrong, and what the client can do.
+        param: name of the parameter that is wrong.
+        headers: of the response.
+    """
     return JSONResponse(body(status, message, param), status, headers)

@@ -1,4 +1,4 @@
-"""What every process of the service does first: how it is reached, and where it logs."""
+"""What every process of the service does first: it sets its network address and its log."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from taiyi_ray.engine.start import NOT_STARTED
 
 
 def prepare() -> None:
-    """Prepare this process; to be called in the constructor of a deployment.
+    """Prepare this process; the constructor of a deployment calls it.
 
     Raises:
-        RuntimeError: large answers would be lost.
+        RuntimeError: Ray Serve would lose large answers.
     """
     import ray
 
-    if ray.is_initialized():  # else nothing else asks this process
+    if ray.is_initialized():  # without Ray no other process sends requests to this one
         _check_messages()
         _bind_to_node()
     _log_with_serve()
 
 
 _LARGE = 1 << 30
-"""Bytes that no answer has."""
+"""A size in bytes that no answer has."""
 
 
 def _log_with_serve() -> None:
-    """Write what is logged here into the log of the replica, as Ray Serve writes its own."""
+    """Send this package's log messages to the replica's log, where Ray Serve writes its own."""
     ours, serves = logging.getLogger("taiyi_ray"), logging.getLogger("ray.serve")
     ours.setLevel(logging.INFO)
     if serves.handlers:
@@ -36,9 +36,9 @@ def _log_with_serve() -> None:
 
 
 def _check_messages() -> None:
-    """See that gRPC, where Serve uses it, drops no message for its size.
+    """Check that gRPC, where Serve uses it, drops no message because of its size.
 
-    It would drop an answer when all is done, and the client would be told of an error.
+    It would drop an answer after all the work, and the client would get an error.
     """
     constants: Any = importlib.import_module("ray.serve._private.constants")
     most = constants.RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH
@@ -50,11 +50,11 @@ def _check_messages() -> None:
 
 
 def _bind_to_node() -> None:
-    """Let the replica of this process take requests of other replicas at its node's address only.
+    """Let the replica of this process take requests of other processes at its node's address only.
 
-    Ray Serve 2.60 binds that server (gRPC, without authentication) to all addresses, and no setting
-    says otherwise. The node's address is what the others call; on one machine it is 127.0.0.1. The
-    server starts after the constructor.
+    Ray Serve 2.60 binds the replica's server (gRPC, without authentication) to all addresses, and
+    has no setting for it. Other nodes call the node's address; on one machine it is 127.0.0.1. The
+    server starts after the constructor, so that the replaced function is used.
     """
     import ray
 

@@ -1,4 +1,4 @@
-"""The bodies of requests, and what their fields mean: all of it is in /openapi.json."""
+"""The bodies of requests, with the meaning of their fields; /openapi.json has all of it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ class Body(BaseModel):
 
 
 MOST_NAMES = 1000
-"""Names in the types, relations and options of a request: each may be a question of its own."""
+"""Names in the types, relations and options of a request at most: the engine may be asked about
+each name in a question of its own."""
 
 MOST_TURNS = 1000
-"""Turns of a chat, or parts of turns."""
+"""Turns of a chat, together with the parts of turns, at most."""
 
 
 def _names(value: Any) -> int:
-    """How many values there are at the ends of lists and objects, keys of objects counted too."""
+    """Count the scalars and the keys in nested lists and objects; stop above MOST_NAMES."""
     left, found = [value], 0
     while left and found <= MOST_NAMES:
         one = left.pop()
@@ -253,5 +254,5 @@ class CompletionRequest(_Sampling):
 
     @property
     def answers(self) -> int:
-        """How many answers it asks for."""
+        """The number of answers that the request asks for."""
         return self.n * (1 if isinstance(self.prompt, str) else len(self.prompt))

@@ -1,4 +1,4 @@
-"""A replica of the service: one engine, and the HTTP application on it."""
+"""A replica of the service: one engine, and the HTTP application that uses it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from taiyi_ray.serve.problems import Problem
 from taiyi_ray.serve.replica import prepare
 
 _EVERY = 5.0
-"""Seconds between two looks at the places, for the metrics."""
+"""Seconds between two writes of the slots' metrics."""
 
 
 def _started(config: ServeConfig, digest: str) -> tuple[SharedEngine, Model | None]:
-    """Start the engine; return the model that it runs, too, if it runs one."""
+    """Start the engine; return it, and the model that it runs (None if it runs none itself)."""
     try:
         model = model_here(config, digest)
-        # The settings know only engines for the service that requests can share.
+        # The settings of the service accept only engines that requests can share.
         return cast(SharedEngine, start(config, model, metrics=True)), model
     except Exception as error:
         raise RuntimeError(f"{NOT_STARTED}: {why_not_started(error)}") from error
@@ -41,9 +41,9 @@ class Service:
     """The deployment of Ray Serve.
 
     Args:
-        config: with the context limit settled.
-        digest: of the model where the service was started.
-        batches: the handle of the deployment that runs batches; without it there are none.
+        config: the settings, with the context limit that the model decides.
+        digest: of the model that was prepared where the service was started.
+        batches: handle of the deployment that runs batches; without it there are no batches.
     """
 
     def __init__(self, config: ServeConfig, digest: str, batches: Any = None) -> None:
@@ -95,12 +95,12 @@ class Service:
 
     @property
     def _endpoints(self) -> list[str]:
-        """What the requests of a batch may ask for."""
+        """The paths that the requests of a batch may name."""
         of_openai = ["/v1/chat/completions", "/v1/completions"] if self._openai else []
         return ["/v1/annotate", *of_openai]
 
     def _answering(self, admission: Admission) -> list[APIRouter]:
-        """The routes that the engine answers, with places of this admission."""
+        """Return the routes that the engine answers; they take their slots from `admission`."""
         routers = [task_routes.router(self._annotations, self._config, admission)]
         if self._openai:
             from taiyi_ray.serve import openai
@@ -111,10 +111,19 @@ class Service:
     async def answer(
         self, url: str, body: dict[str, Any], caller: Caller, id_: str
     ) -> tuple[int, Any]:
-        """Answer a request of a batch as its route does; return the status and the body.
+        """Answer a request of a batch as its route does.
+
+        Args:
+            url: path of the route.
+            body: of the request.
+            caller: the key that ordered the batch.
+            id_: of the request.
+
+        Returns:
+            The HTTP status and the body of the answer.
 
         Raises:
-            EngineDied: while it was at work on this.
+            EngineDied: the engine died while it worked on this request.
         """
         if not self._engine.alive:
             return 503, problems.body(503, str(problems.engine_ended().detail))
@@ -129,7 +138,7 @@ class Service:
             await asyncio.sleep(_EVERY)
 
     async def check_health(self) -> None:
-        """Ray Serve asks now and then; an exception makes it replace this replica."""
+        """Raise when the engine ended: Ray Serve calls this regularly, and replaces the replica."""
         if not self._engine.alive:
             raise EngineDied("the engine ended")
 

@@ -1,4 +1,4 @@
-"""The task routes: documents in, the rows of the corpus job out, or files of another format."""
+"""The task routes: they take documents, and return rows as the corpus job's, or files."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from taiyi_ray.tasks.task import Assignment
 _log = logging.getLogger(__name__)
 
 _A_PLACE = 1_000_000
-"""Characters of prompts that a place is for: what is at work at once takes so much memory."""
+"""Characters of prompts for which a document needs one slot: prompts at work take memory."""
 
 _LONGEST_NAME = 200
-"""Bytes of a file's name in an archive; file systems know 255, endings included."""
+"""Bytes of a file's name in an archive, without its ending; file systems allow 255 with it."""
 
 FindModel = Callable[[str | None], Awaitable[tuple[Any, str]]]
-"""The adapter that a model's name stands for (None: the base model), and what stands for both."""
+"""Finds the adapter of a model's name (None: the base model), and the digest of both together."""
 
 MEDIA_TYPES = {
     "application/bioc+xml": "bioc-xml",
@@ -52,8 +52,8 @@ MEDIA_TYPES = {
     "application/x-brat+zip": "brat",
     "application/jsonl": "jsonl",
 }
-"""What `Accept` may ask for besides JSON; no registry knows names for these formats but the last,
-which is not registered yet either (https://jsonlines.org/)."""
+"""The media types that `Accept` may name besides JSON, and their formats. None is registered; only
+the last is in common use (https://jsonlines.org/)."""
 
 
 class Usage(BaseModel):
@@ -93,11 +93,13 @@ class TaskList(BaseModel):
 
 
 class Annotations:
-    """Annotates requests with an engine that they share.
+    """Annotates the documents of requests, which share one engine.
 
     Args:
-        find_model: finds the adapter of a request; raises Problem for an unknown one.
-        count: counts a row.
+        engine: answers the questions.
+        config: the settings of the service.
+        find_model: finds the adapter that a request names; raises Problem if there is none.
+        count: counts a row for the metrics.
     """
 
     def __init__(
@@ -113,13 +115,15 @@ class Annotations:
     async def annotate(
         self, request: AnnotateRequest, asked: Asked, admission: Admission
     ) -> _Result:
-        """Annotate the documents of a request; what is wrong with one is in its row.
+        """Annotate the documents of a request; a fault in a document is recorded in its row.
 
-        What is long work on long texts is done in threads: the loop goes on with other requests.
+        Work that takes long on long texts is done in threads, so that the event loop can serve
+        other requests meanwhile.
 
         Args:
-            asked: what holds the places of the request.
-            admission: where it gets them.
+            request: the body of the request.
+            asked: holds the slots of the request.
+            admission: gives the slots.
 
         Raises:
             Problem: the request cannot be answered at all.
@@ -159,10 +163,10 @@ class Annotations:
 
 
 def _places(annotator: Annotator, documents: Sequence[Document], most: int) -> int:
-    """The places of a request: one a document, more for one with long prompts.
+    """Return how many slots a request needs: one for a document, more if its prompts are long.
 
     Raises:
-        Problem: 413, all its prompts would be too long.
+        Problem: 413, all prompts together would have more than `most` characters.
     """
     sizes = [annotator.size(document) for document in documents]
     if sum(sizes) > most:
@@ -176,7 +180,7 @@ def _places(annotator: Annotator, documents: Sequence[Document], most: int) -> i
 
 
 async def _annotated(annotator: Annotator, document: Document) -> Annotated:
-    """Annotate a document; raises Problem (503) where the engine ends."""
+    """Annotate a document; raises Problem (503) when the engine died."""
     try:
         return await guarded(annotator, document)
     except EngineDied as error:
@@ -185,7 +189,13 @@ async def _annotated(annotator: Annotator, document: Document) -> Annotated:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """A document as it is told: its row, and the row as JSON."""
+    """A document as the answer has it.
+
+    Attributes:
+        annotated: the document and its annotations.
+        row: as the corpus job writes it, but with `metadata` as a dictionary.
+        data: the row as JSON.
+    """
 
     annotated: Annotated
     row: dict[str, Any]
@@ -193,11 +203,17 @@ class _Told:
 
     @classmethod
     def of(cls, annotated: Annotated, run_id: str, mark: str) -> _Told:
-        """The row of a document; one that cannot be told is a `failed` one without its text."""
+        """Make the row of a document; if that is impossible, a `failed` row without its text.
+
+        Args:
+            annotated: the document.
+            run_id: id of the request.
+            mark: fingerprint of the request.
+        """
 
         def told(one: Annotated) -> _Told:
             row = one.row(unit="", run_id=run_id, fingerprint=mark)
-            row["metadata"] = dict(row["metadata"])  # pairs are how Arrow writes a map
+            row["metadata"] = dict(row["metadata"])  # Arrow has a map as a list of pairs
             return cls(one, row, _json(row))
 
         try:
@@ -211,7 +227,7 @@ def _json(value: object) -> bytes:
 
 
 class _Result:
-    """What became of a request, to be told in one form or another."""
+    """The answer to a request, before it is written as JSON or as a file."""
 
     def __init__(
         self,
@@ -230,7 +246,11 @@ class _Result:
         self.usage = Usage(documents=len(told), questions=len(answers), **tokens)
 
     def as_json(self) -> Response:
-        """The body of AnnotateResponse; row by row, for the interpreter is held by each."""
+        """Return the body of AnnotateResponse.
+
+        It is joined from rows that are JSON already: writing all rows in one call would hold the
+        interpreter's lock, and other requests would wait.
+        """
         rest = {
             "model": self._model,
             "usage": self.usage.model_dump(),
@@ -243,7 +263,7 @@ class _Result:
         return Response(b"".join([*parts, b"}"]), media_type="application/json")
 
     def exported(self, media_type: str) -> Response:
-        """The documents as a file of a format; what it could not hold is in headers."""
+        """Return the documents as a file; the header x-taiyi-lost counts what it could not hold."""
         format_ = WRITTEN[MEDIA_TYPES[media_type]]
         assert format_.writer is not None
         lost: Counter[str] = Counter()
@@ -295,7 +315,11 @@ def _assignments(request: AnnotateRequest, *, grammar: bool) -> list[Assignment]
 
 
 def _documents(request: AnnotateRequest, most: int) -> list[Document]:
-    """The documents of a request; a broken one is a `failed` one."""
+    """Make the documents of a request; a broken one gets the status `failed`.
+
+    Raises:
+        Problem: neither texts nor documents, both, or more than `most` documents.
+    """
     if (request.text is None) == (request.documents is None):
         raise Problem(422, "give either text or documents", param="text")
     records: list[Any] = [request.text] if request.documents is None else request.documents
@@ -331,10 +355,10 @@ def _prompts(annotator: Annotator, document: Document) -> list[Prompted]:
 
 
 def accepted(header: str | None) -> str:
-    """The media type to answer with, by an Accept header (RFC 9110, 12.5.1).
+    """Choose the media type of the answer by an Accept header (RFC 9110, 12.5.1).
 
     Raises:
-        Problem: 406, none of those that it names is known.
+        Problem: 406, the header accepts none of the known media types.
     """
     known = ["application/json", *MEDIA_TYPES]
     liked: dict[str, tuple[float, int]] = {}
@@ -342,11 +366,11 @@ def accepted(header: str | None) -> str:
         media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
         stated = next((p[2:] for p in parameters if p.startswith("q=")), "1")
         with suppress(ValueError):
-            if float(stated) >= 0:  # not for `nan`
+            if float(stated) >= 0:  # this is false for `nan`
                 liked.setdefault(media_range, (float(stated), -order))
 
     def quality(media_type: str) -> tuple[float, int]:
-        """What the narrowest range that holds it says; of equal ones the first is meant."""
+        """Return what the narrowest media range for this type states; at a tie the first wins."""
         ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
         return next((liked[one] for one in ranges if one in liked), (0, 0))
 
@@ -357,7 +381,13 @@ def accepted(header: str | None) -> str:
 
 
 def router(annotations: Annotations, config: ServeConfig, admission: Admission) -> APIRouter:
-    """`POST /v1/annotate` and `GET /v1/tasks`."""
+    """Make the routes `POST /v1/annotate` and `GET /v1/tasks`.
+
+    Args:
+        annotations: annotates the documents of a request.
+        config: the settings of the service.
+        admission: gives the slots.
+    """
     routes = APIRouter(tags=["annotations"])
     problems: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorBody} for status in (401, 403, 406, 413, 422, 429, 503)

@@ -1,1 +1,1 @@
-"""OpenAI's Batch API: files of requests, answered by the served engine when it has places free."""
+"""OpenAI's Batch API: the engine answers files of requests when it has free slots."""

@@ -1,4 +1,4 @@
-"""The deployment of Ray Serve that runs batches: it asks the replicas of the service."""
+"""The deployment of Ray Serve that runs batches: it sends requests to the service's replicas."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from taiyi_ray.serve.replica import prepare
 _log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 30.0
+"""Seconds between two tries of a request at most."""
 _DEATHS = 3
-"""How often a request may be at work in an engine that dies, before it is held to be the reason."""
+"""When so many engines died while they worked on the same request, the request is taken for the
+reason, and is answered with an error."""
 
 
 class _Later(Exception):
@@ -30,12 +32,12 @@ class _Later(Exception):
 
 
 class Batches:
-    """The runner of batches as a deployment; one replica, without an engine.
+    """The runner of batches as a deployment with one replica, and without an engine.
 
     Args:
-        config: settled, as the service's.
+        config: the same settings as the service's.
         digest: of the model.
-        application: the name of Serve's application, whose `Service` answers.
+        application: name of Serve's application, whose deployment `Service` answers.
     """
 
     def __init__(self, config: ServeConfig, digest: str, application: str) -> None:
@@ -58,11 +60,11 @@ class Batches:
         self._running = asyncio.ensure_future(self._runner.run())
 
     async def look(self) -> None:
-        """Look for new batches, and cancelled ones, now."""
+        """Look now for batches that are new or cancelled."""
         self._runner.look()
 
     async def check_health(self) -> None:
-        """Ray Serve asks now and then; an exception makes it replace this replica."""
+        """Raise when the runner ended: Ray Serve calls this regularly, and replaces the replica."""
         if self._running.done():
             raise RuntimeError("the runner of batches ended") from self._running.exception()
 
@@ -74,10 +76,10 @@ class Batches:
         return await self._keys.of(key) is not None
 
     async def _ask(self, url: str, body: dict[str, Any], order: Order, id_: str) -> Answer:
-        """Have a replica answer; again, for as long as there is none with a place free.
+        """Let a replica answer a request; try again for as long as no replica has a free slot.
 
-        What was at work in an engine that died may be what killed it: such requests are tried again
-        one at a time, so that no other is suspected with them for long.
+        A request that an engine worked on when it died may have killed the engine. Such requests
+        are tried again one at a time, so that an innocent one among them is soon answered.
         """
         deaths = 0
 
@@ -97,18 +99,18 @@ class Batches:
         return await AsyncRetrying(retry=again, wait=pause)(attempt)
 
     async def _asked(self, url: str, body: dict[str, Any], order: Order, id_: str) -> Answer:
-        """Ask once, as the key that ordered it is let in now.
+        """Ask once, with the rights that the key of the batch has now.
 
         Raises:
-            _Later: it cannot be answered at the moment.
-            EngineDied: the replica died at it.
+            _Later: the request cannot be answered at the moment.
+            EngineDied: the engine or its replica died while it worked on the request.
         """
         from ray.exceptions import RayActorError
         from ray.serve.exceptions import RayServeException, RequestCancelledError
 
         caller = await self._keys.of(order.owner)
         if caller is None:
-            raise _Later  # the runner breaks this off
+            raise _Later  # the key was removed: the runner cancels this task soon
         response = self._service.answer.remote(url, body, caller, id_)
         try:
             answer = Answer(*await response)
@@ -116,9 +118,10 @@ class Batches:
             response.cancel()
             raise
         except (RayServeException, RequestCancelledError) as error:
-            raise _Later from error  # no place in the queue, no replica yet, or one that is ending
+            raise _Later from error  # the queue is full, or no replica is there, or one is ending
         except RayActorError as error:
-            # Asked by gRPC (app.ENVIRONMENT), a replica that died at it is said to be unavailable.
+            # Over gRPC (app.ENVIRONMENT) Ray says that a replica is unavailable when it died
+            # during a request.
             raise EngineDied(str(error)) from error
         except EngineDied:
             raise

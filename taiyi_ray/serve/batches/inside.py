@@ -1,4 +1,4 @@
-"""Requests from inside a replica: its own routes answer, so that a batch gets what others get."""
+"""Requests from inside a replica: its own routes answer them, so a batch gets the same answers."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from taiyi_ray.serve.gate import Asked
 
 
 class Inside:
-    """Asks an application in the same process; what is cancelled here is cancelled there.
+    """Asks an application in the same process; if a call is cancelled, so is the route's work.
 
     Args:
-        app: routes without the gate.
+        app: the routes, without the gate.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def post(self, url: str, body: dict[str, Any], asked: Asked) -> tuple[int, Any]:
-        """The status and the body of the answer; who asks is known.
+        """Post a request to a route, and return the status and the body of the answer.
+
+        Args:
+            url: path of the route.
+            body: of the request.
+            asked: the request's id and caller, which the gate would else find out.
 
         Raises:
-            whatever is no problem of the request.
+            Exception: any fault that the route does not answer with a Problem.
         """
         if body.get("stream"):
             return 400, problems.body(400, "stream: not supported in a batch", "stream")

@@ -1,7 +1,7 @@
-"""The input of a batch: checked line by line before anything is asked, and cut into units.
+"""The input of a batch: it is checked line by line before the first question, and cut into units.
 
 The form of a line is OpenAI's (https://platform.openai.com/docs/api-reference/batch/request-input).
-Nothing but custom ids is kept in memory, whatever the size of the file.
+Whatever the size of the file, only each request's custom id, offset and size are kept in memory.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from taiyi_ray.serve.batches.store import Order, Plan, Span
 from taiyi_ray.serve.problems import Problem
 
 MOST_REQUESTS = 50_000
-"""Of a batch, as at OpenAI."""
+"""Requests of a batch at most, as at OpenAI."""
 UNIT_REQUESTS = 64
-"""What is done again at most, for each unit at work, when the service is restarted."""
+"""Requests of a unit at most. After a restart of the service the units that were at work are done
+again, whole."""
 _UNITS = 16
-"""A small batch has smaller units, which show how far it is."""
+"""A small batch is cut into smaller units, about this many, which show its progress."""
 _MOST_ERRORS = 50
 _CHUNK = 1 << 20
 
@@ -41,11 +42,12 @@ class Request(BaseModel):
 def planned(
     stream: BinaryIO, order: Order, models: Sequence[str], most_bytes: int
 ) -> Plan | list[dict[str, Any]]:
-    """The plan of a batch, or what is wrong with its input (in the form of OpenAI's errors).
+    """Check the input of a batch, and return its plan, or the errors of the input in OpenAI's form.
 
     Args:
-        stream: the content of its file.
-        models: what a request may name; the first is the base model.
+        stream: the content of the input file.
+        order: the batch.
+        models: names that a request may give as its model; the first is the base model.
         most_bytes: of a line.
     """
     errors: list[dict[str, Any]] = []
@@ -71,7 +73,8 @@ def planned(
             errors.append(_of_validation(error, number))
             continue
         starts.append(start)
-        sizes.append(start + len(line) - end)  # with blank lines before it: memory is bounded
+        # Blank lines before a request count with it, so that a unit's span is of bounded size.
+        sizes.append(start + len(line) - end)
         end = start + len(line)
         if request.custom_id in seen:
             message = f"the custom_id {request.custom_id!r} stands in a line before"
@@ -92,17 +95,20 @@ def planned(
 
 
 def requests(data: bytes) -> list[Request]:
-    """The requests of a unit, by the bytes of its span."""
+    """Return the requests of a unit, given the bytes of its span."""
     return [parsed(line) for line in data.split(b"\n") if line.strip()]
 
 
 def parsed(line: bytes) -> Request:
-    """A line as a request; raises ValidationError."""
+    """Parse a line as a request; raises ValidationError."""
     return Request.model_validate_json(line.removeprefix(b"\xef\xbb\xbf"))
 
 
 def _lines(stream: BinaryIO, most: int) -> Iterator[tuple[int, int, bytes]]:
-    """Lines by number (from 1) and place; one that is too long is the last, and not whole."""
+    """Yield each line with its number (from 1) and its offset in the stream, in bytes.
+
+    A line that is longer than `most` bytes is the last one, and is cut.
+    """
     number, start, rest = 1, 0, b""
     while chunk := stream.read(_CHUNK):
         *whole, rest = (rest + chunk).split(b"\n")

@@ -1,4 +1,4 @@
-"""OpenAI's routes for files and batches; the runner does the work."""
+"""OpenAI's routes for files and batches; the runner answers the batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taiyi_ray.serve.problems import ErrorBody, Problem
 from taiyi_ray.serve.requests import Body
 
 MOST_BYTES = 200 << 20
-"""Of a file, as at OpenAI."""
+"""Bytes of an uploaded file at most, as at OpenAI."""
 
 _CHUNK = 1 << 20
 
@@ -68,19 +68,20 @@ class BatchList(BaseModel):
 def router(
     store: Store, endpoints: Sequence[str], digest: str, tell: Callable[[], object]
 ) -> APIRouter:
-    """Routes below `/v1/files` and `/v1/batches`.
+    """Make the routes below `/v1/files` and `/v1/batches`.
 
     Args:
-        endpoints: what the requests of a batch may ask for.
+        store: files and batches.
+        endpoints: the paths that the requests of a batch may name.
         digest: of the model that answers.
-        tell: tells the runner that there is something new.
+        tell: tells the runner that a batch is new or cancelled.
     """
     problems: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorBody} for status in (400, 401, 404, 409, 413, 429)
     }
     routes = APIRouter(tags=["batches"], responses=problems)
 
-    # Not `async`: storage is waited for in threads.
+    # These routes are not `async`: FastAPI runs them in threads, where they may wait for storage.
 
     @routes.post("/v1/files", summary="Upload a file of requests")
     def upload(
@@ -189,7 +190,7 @@ def router(
 
 
 def _ends(found: Sequence[File | Batch]) -> tuple[str | None, str | None]:
-    """The first and the last id of a page, by which a client asks for the next one."""
+    """Return the first and the last id of a page; a client asks for the next page by the last."""
     return (found[0].id, found[-1].id) if found else (None, None)
 
 

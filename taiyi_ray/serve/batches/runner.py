@@ -1,7 +1,7 @@
-"""The runner of batches: looks for what has not ended, answers its pending units, commits them.
+"""The runner of batches: it looks for open batches, answers their pending units and commits them.
 
-All state is in the store. A runner that is started again goes on with the units that were not
-committed; two at once do work twice, but results are there once.
+All state is in the store. A runner that is started again continues with the units that are not
+committed. Two runners at the same time do the same work twice, but each result is stored once.
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ from taiyi_ray.serve.batches.store import (
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 64
-"""Batches at work; others wait for their turn."""
+"""Batches at work at most; the others wait for their turn."""
 _LOOK, _IDLE = 1.0, 10.0
-"""Seconds between two looks while there is work, and while there is none at a remote store."""
+"""Seconds between two listings of open batches; _IDLE holds while no batch is at work and the store
+is remote."""
 _AGAIN = 30.0
 """Seconds after which a batch that could not be worked on is tried again."""
 _STILLBORN = 3600.0
-"""Seconds after which a mark without a batch is taken away: its request ended in between."""
+"""Seconds after which a mark without a batch is removed: the request that put the mark ended before
+it stored the batch."""
 
 _ENDS = {
     "batch_cancelled": "This batch was cancelled before this request was answered.",
@@ -50,23 +52,31 @@ _ENDS = {
 
 
 class Answer(NamedTuple):
-    """What a route answered: the status of HTTP, and the body."""
+    """The answer of a route: the HTTP status, and the body."""
 
     status: int
     body: Any
 
 
 Ask = Callable[[str, dict[str, Any], Order, str], Coroutine[Any, Any, Answer]]
-"""Answers a request: url, body, whose batch, id. What may pass is tried again in there."""
+"""Answers a request, given its url, its body, the order of its batch, and its id. It tries again by
+itself while the request cannot be answered for a passing reason."""
 
 
 Known = Callable[[str], Awaitable[bool]]
-"""Whether the key of this name is still one that is let in."""
+"""Tells whether the key of this name is still let in."""
 
 
 @dataclass
 class _Work:
-    """A batch at work; `end` is set when it is to end early, to the reason."""
+    """A batch at work.
+
+    Attributes:
+        shelf: of the batch's owner.
+        owner: name of the owner's key; None until the order is read.
+        task: works on the batch.
+        end: is set to the reason when the batch shall end early.
+    """
 
     shelf: Shelf
     owner: str | None = None
@@ -81,14 +91,15 @@ class _Work:
 
 
 class Runner:
-    """Works on batches.
+    """Works on the open batches of a store.
 
     Args:
+        store: the batches.
         ask: answers a request.
-        known: whether a key is still let in: batches of another one rest, as it does.
-        digest: of the model that answers: only batches that were made for it are answered.
-        models: names of models; the first is the base model.
-        most: requests in flight.
+        known: tells whether a key is still let in; the batches of other keys are not worked on.
+        digest: of the model that answers; only batches that were ordered for it are answered.
+        models: names that a request may give as its model; the first is the base model.
+        most: requests in flight at most.
         most_bytes: of a request.
     """
 
@@ -135,7 +146,7 @@ class Runner:
     async def _take_up(self) -> None:
         for work in list(self._working.values()):
             if work.owner is None or work.end.done():
-                continue  # not read yet, or about to end in good order
+                continue  # its order is not read yet, or it is about to end early
             if work.task and not await self._known(work.owner):
                 work.task.cancel()
         found = await asyncio.to_thread(lambda: list(self._store.open()))
@@ -146,7 +157,8 @@ class Runner:
             elif id_ not in self._working and self._not_before.get(id_, 0) < time.monotonic():
                 waiting.append((shelf, id_, cancelled))
         self._not_before = {id_: t for _, id_, _ in found if (t := self._not_before.get(id_))}
-        # The cancelled ones first, then the owner that has fewest at work, then the oldest.
+        # Cancelled batches come first, then those of the owner with the fewest batches at work,
+        # then the oldest.
         at_work = Counter(work.shelf.owner for work in self._working.values())
         waiting.sort(key=lambda one: one[1])
         while waiting and len(self._working) < _AT_ONCE:
@@ -172,7 +184,7 @@ class Runner:
             del self._working[id_]
 
     async def _done(self, id_: str, work: _Work) -> bool:
-        """Work on a batch to its end; return False when this runner cannot do it now."""
+        """Work on a batch until it has ended; return False when this is not possible now."""
         shelf = work.shelf
         order = await asyncio.to_thread(shelf.batch, id_)
         if order is None:
@@ -185,7 +197,7 @@ class Runner:
         left = order.expires_at - time.time()
         if left <= 0:
             work.stop("batch_expired")
-        # Of another model, or of a key that was taken out: it goes on when that is back.
+        # A batch of another model, or of a key that was removed, waits until that is back.
         theirs = order.digest != self._digest or not await self._known(order.owner)
         if theirs and not work.end.done():
             return False
@@ -214,7 +226,7 @@ class Runner:
     async def _answer(
         self, shelf: Shelf, order: Order, plan: Plan, end: asyncio.Future[str]
     ) -> None:
-        """Have all units committed."""
+        """Answer and commit all pending units."""
         there = await asyncio.to_thread(shelf.committed, order.id)
         async with asyncio.TaskGroup() as group:
             for span in plan.spans:
@@ -223,7 +235,8 @@ class Runner:
                     continue
                 asked = await asyncio.to_thread(_read, order, unit, span)
                 asking: list[asyncio.Task[Answer]] = []
-                # The next unit is read when all of this one is at work: memory is bounded.
+                # The next unit is only read when all requests of this one are at work, so that
+                # memory is bounded.
                 for id_, request in asked:
                     if not await _unless(self._places.acquire(), end):
                         break
@@ -248,14 +261,23 @@ async def _commit(
     asking: Sequence[asyncio.Task[Answer]],
     end: asyncio.Future[str],
 ) -> None:
-    """Commit a unit when all its requests are answered, or as many as there was time for."""
+    """Commit a unit when all its requests are answered, or when the batch ends early.
+
+    Args:
+        shelf: of the batch's owner.
+        unit: the unit.
+        asked: its requests, with their ids.
+        asking: tasks that answer the requests; fewer than these when the batch ended before all
+            were begun.
+        end: is set when the batch shall end early.
+    """
 
     async def all_answered() -> None:
         await asyncio.gather(*asking)
 
     await _unless(all_answered(), end)
     for task in asking:
-        task.cancel()  # none that is done
+        task.cancel()  # does nothing to a task that is done
     await asyncio.gather(*asking, return_exceptions=True)
     results = []
     for (id_, request), done in zip_longest(asked, asking):
@@ -265,7 +287,7 @@ async def _commit(
 
 
 async def _unless(work: Coroutine[Any, Any, Any], end: asyncio.Future[str]) -> bool:
-    """Do it unless the end comes first; return whether it was done."""
+    """Await `work`, and cancel it if `end` is set first; return whether it was done."""
     if end.done():
         work.close()
         return False
@@ -290,7 +312,10 @@ def _request_id(order: Order, number: int) -> str:
 def _result(
     id_: str, custom_id: str, answer: Answer | None, end: asyncio.Future[str]
 ) -> dict[str, Any]:
-    """A line of the output: https://platform.openai.com/docs/api-reference/batch/request-output."""
+    """Return a line of the output or error file, whose form is OpenAI's.
+
+    https://platform.openai.com/docs/api-reference/batch/request-output
+    """
     response = error = None
     if answer is not None:
         response = {"status_code": answer.status, "request_id": id_, "body": answer.body}
@@ -307,7 +332,10 @@ def _failed(*errors: dict[str, Any]) -> Ended:
 
 
 def _finish(shelf: Shelf, order: Order, plan: Plan) -> Ended:
-    """Make the files of a batch all of whose units are committed: whoever does it, the same."""
+    """Make the result files of a batch whose units are all committed.
+
+    Every process that does so makes the same files under the same ids.
+    """
     units = [shelf.unit(order, span) for span in plan.spans]
     counts = shelf.counts([unit.name for unit in units])
     finalizing = int(time.time())

@@ -1,16 +1,17 @@
-"""What is known of files and batches: objects of a storage, and nothing else.
+"""Files and batches. Their whole state is in these objects of a storage:
 
-    PLACE/<owner>/files/<file>.json               what a file is; put after its content
-    PLACE/<owner>/contents/<file>
-    PLACE/<owner>/batches/<batch>.json            as it was asked for
-    PLACE/<owner>/plans/<batch>.json              its units; the input was found valid
-    PLACE/<owner>/units/<batch>/<first>-<last>.jsonl    results; that it exists is their commit
-    PLACE/<owner>/ended/<batch>.json              how it ended
-    PLACE/open/<owner>/<batch>                    to be worked on; removed when it has ended
-    PLACE/open/<owner>/<batch>.cancel             to be cancelled; likewise
+    PLACE/<owner>/files/<file>.json               name, size and purpose; put after the content
+    PLACE/<owner>/contents/<file>                 the content of a file
+    PLACE/<owner>/batches/<batch>.json            a batch as it was ordered
+    PLACE/<owner>/plans/<batch>.json              its units; put once its input proved valid
+    PLACE/<owner>/units/<batch>/<first>-<last>.jsonl    a unit's results; committed once this exists
+    PLACE/<owner>/ended/<batch>.json              how a batch ended
+    PLACE/open/<owner>/<batch>                    the batch is open; removed when it has ended
+    PLACE/open/<owner>/<batch>.cancel             the batch shall be cancelled; removed likewise
 
-All is put if absent: of two that do the same one wins, and both go on with what stands. `<owner>`
-is a digest of the name of a key, so that one never lists or names what is another's.
+These objects are put if absent: when two processes do the same work, the object that was put first
+counts, and both continue with it. `<owner>` is a digest of a key's name, so that no key can list or
+name what belongs to another.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.serve.keys import Caller
 
 WINDOW = 24 * 3600
-"""Seconds in which a batch is answered: OpenAI's only `completion_window`."""
+"""Seconds after which a batch expires: OpenAI has only this `completion_window`."""
 
 _ID = re.compile(r"(?:file-|batch_)[0-9a-f]{32}")
 _HEAD = 96
-"""Bytes of a unit's first line, which counts what the others hold."""
+"""Bytes of a unit's first line, which has the counts of the results in the other lines."""
 _READERS = 16
 
 _CANCEL = ".cancel"
@@ -50,7 +51,15 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class File(BaseModel, frozen=True):
-    """A file of requests (`batch`) or of results (`batch_output`)."""
+    """A file of requests (`batch`) or of results (`batch_output`).
+
+    Attributes:
+        id: of the file.
+        bytes: size of its content.
+        created_at: when it was stored, in seconds since 1970.
+        filename: as the client named it.
+        purpose: `batch` or `batch_output`.
+    """
 
     id: str
     bytes: int
@@ -59,16 +68,22 @@ class File(BaseModel, frozen=True):
     purpose: Literal["batch", "batch_output"]
 
     def shown(self) -> FileObject:
-        """As OpenAI's clients expect it."""
+        """Return it in the form that OpenAI's clients expect."""
         return FileObject(**self.model_dump(), object="file", status="processed")
 
 
 class Order(BaseModel, frozen=True):
-    """A batch as it was asked for.
+    """A batch as it was ordered.
 
     Attributes:
-        owner, models: of the key that order, and which models it is for (None: all).
-        digest: of the model that is to answer: another one leaves the batch alone.
+        id: of the batch.
+        owner: name of the key that ordered it.
+        models: names of the models that the key is for; None for all.
+        digest: of the model that shall answer; a service with another model leaves the batch alone.
+        endpoint: path that all its requests name.
+        input_file_id: the file of its requests.
+        metadata: the client's own notes.
+        created_at: when it was ordered, in seconds since 1970.
     """
 
     id: str
@@ -89,7 +104,7 @@ class Order(BaseModel, frozen=True):
         return Caller(self.owner, None if self.models is None else frozenset(self.models))
 
     def shown(self, status: Any, **more: Any) -> Batch:
-        """As OpenAI's clients expect it."""
+        """Return it in the form that OpenAI's clients expect."""
         return Batch(
             **self.model_dump(exclude={"owner", "models", "digest"}),
             object="batch",
@@ -101,7 +116,13 @@ class Order(BaseModel, frozen=True):
 
 
 class Span(NamedTuple):
-    """A planned unit: its first and last request, and where their lines lie in the file."""
+    """A planned unit of a batch.
+
+    Attributes:
+        first, last: numbers of its first and last request (inclusive), from 0.
+        start: offset of their lines in the input file, in bytes.
+        size: of these lines, in bytes.
+    """
 
     first: int
     last: int
@@ -110,7 +131,12 @@ class Span(NamedTuple):
 
 
 class Plan(BaseModel, frozen=True):
-    """The units of a batch whose input is valid."""
+    """The units of a batch whose input is valid.
+
+    Attributes:
+        started_at: when it was planned, in seconds since 1970.
+        spans: the units, in order.
+    """
 
     started_at: int
     spans: list[Span]
@@ -121,7 +147,17 @@ class Plan(BaseModel, frozen=True):
 
 
 class Ended(BaseModel, frozen=True):
-    """How a batch ended; times, files and errors under OpenAI's names."""
+    """How a batch ended. The names of times, files and errors are OpenAI's.
+
+    Attributes:
+        status: how it ended.
+        times: times in seconds since 1970, by name.
+        total: number of requests.
+        completed: number of requests that were answered with the status 200.
+        failed: number of requests that were answered with another status.
+        output_file_id, error_file_id: files of its results; None where there are none.
+        errors: faults of its input.
+    """
 
     status: Literal["completed", "failed", "cancelled", "expired"]
     times: dict[str, int]
@@ -137,7 +173,7 @@ class Store:
     """The files and batches of all owners.
 
     Args:
-        place: folder or s3:// address; a new folder is for its owner's eyes only.
+        place: folder or s3:// address; in a new folder only the user of this process can read.
     """
 
     def __init__(self, place: str) -> None:
@@ -145,23 +181,31 @@ class Store:
         storage.private_folder(self.place)
 
     def of(self, caller: Caller) -> Shelf:
-        """What belongs to a key."""
+        """Return the files and batches that belong to a key."""
         digest = hashlib.sha256(caller.name.encode("utf-8", "surrogatepass")).hexdigest()
         return Shelf(self.place, digest[:32])
 
     def open(self) -> Iterator[tuple[Shelf, str, bool]]:
-        """Batches that have not ended, and whether they are to be cancelled: one listing."""
+        """Yield the open batches, each with whether it shall be cancelled: one listing."""
         root = storage.join(self.place, "open")
         names = [stored.path[len(root) + 1 :] for stored in storage.walk(root)]
         cancelled = {name.removesuffix(_CANCEL) for name in names if name.endswith(_CANCEL)}
-        # A cancellation of a batch that ended meanwhile has none to belong to: it is taken up too.
+        # A batch may end while a client cancels it: then the mark to cancel it is left without the
+        # batch's own mark. Such a batch is yielded too, so that the runner removes the mark.
         for name in sorted(cancelled.union(n for n in names if not n.endswith(_CANCEL))):
             owner, _, batch = name.partition("/")
             yield Shelf(self.place, owner), batch, name in cancelled
 
 
 class Shelf:
-    """The files and batches of one owner; an id of another form, or another's, is not there."""
+    """The files and batches of one owner.
+
+    An id that belongs to another owner, or does not have the form of an id, counts as unknown.
+
+    Args:
+        place: folder or address of the store.
+        owner: digest of the owner's name.
+    """
 
     def __init__(self, place: str, owner: str) -> None:
         self.owner = owner
@@ -173,7 +217,14 @@ class Shelf:
     def add_file(
         self, name: str, content: BinaryIO, *, purpose: Any = "batch", id_: str | None = None
     ) -> File:
-        """Store a file; with an id one that always has the same content."""
+        """Store a file.
+
+        Args:
+            name: of the file, as a client sees it.
+            content: stream of its content.
+            purpose: `batch` or `batch_output`.
+            id_: an id under which only this same content is ever stored; None for a new id.
+        """
         id_ = id_ or _new_id("file-")
         with storage.written(self.content(id_)) as stored:
             shutil.copyfileobj(content, stored, 1 << 20)
@@ -188,17 +239,23 @@ class Shelf:
     def files(
         self, after: str | None, most: int, purpose: str | None = None
     ) -> tuple[list[File], bool]:
-        """The newest files, or those before `after`; and whether there are more."""
+        """Return a page of files, the newest first, and whether there are more.
+
+        Args:
+            after: id of the last file of the page before; None for the first page.
+            most: files of a page.
+            purpose: of the files; None for any.
+        """
         listed = (self.file(id_) for id_ in self._listed("files", after))
         found = (file for file in listed if file and purpose in (None, file.purpose))
         return _page(found, most)
 
     def content(self, id_: str) -> str:
-        """Where a file's content lies."""
+        """Return the address of a file's content."""
         return storage.join(self._place, "contents", id_)
 
     def user_of(self, id_: str) -> str | None:
-        """A batch that has not ended and whose input this file is."""
+        """Return the id of an open batch whose input is this file; None if there is none."""
         for stored in storage.walk(self._open):
             batch = stored.path[len(self._open) + 1 :].removesuffix(_CANCEL)
             order = self.batch(batch)
@@ -215,7 +272,15 @@ class Shelf:
     def add_batch(
         self, caller: Caller, digest: str, endpoint: str, file: str, metadata: dict[str, str] | None
     ) -> Order:
-        """Take up a batch."""
+        """Store an order of a batch, and mark the batch as open.
+
+        Args:
+            caller: the key that orders it.
+            digest: of the model that shall answer.
+            endpoint: path that all its requests name.
+            file: id of the file of its requests.
+            metadata: the client's own notes.
+        """
         models = None if caller.models is None else sorted(caller.models)
         order = Order(
             id=_new_id("batch_"),
@@ -227,7 +292,7 @@ class Shelf:
             metadata=metadata,
             created_at=int(time.time()),
         )
-        # Marked first: what is seen as a batch will be worked on.
+        # The mark is put first, so that every batch that a client can see will be worked on.
         storage.put_if_absent(storage.join(self._open, order.id), b"")
         storage.put_if_absent(self._path("batches", order.id), _json(order))
         return order
@@ -236,12 +301,15 @@ class Shelf:
         return self._read(Order, "batches", id_)
 
     def batches(self, after: str | None, most: int) -> tuple[list[Batch], bool]:
-        """The newest batches, or those before `after`; and whether there are more."""
+        """Return a page of batches, the newest first, and whether there are more.
+
+        `after` is the id of the last batch of the page before.
+        """
         listed = (self.batch(id_) for id_ in self._listed("batches", after))
         return _page((self.shown(found) for found in listed if found), most)
 
     def cancel(self, id_: str) -> None:
-        """Ask for the end of a batch that has not ended."""
+        """Mark an open batch as one that shall be cancelled."""
         storage.put_if_absent(
             storage.join(self._open, id_ + _CANCEL), str(int(time.time())).encode()
         )
@@ -254,7 +322,7 @@ class Shelf:
         return self._read(Plan, "plans", id_)
 
     def put_plan(self, id_: str, plan: Plan) -> Plan:
-        """Put a plan; return the one that stands."""
+        """Put a batch's plan unless there is one; return the plan that is stored."""
         storage.put_if_absent(self._path("plans", id_), _json(plan))
         return self.plan(id_) or plan
 
@@ -262,30 +330,31 @@ class Shelf:
         return self._read(Ended, "ended", id_)
 
     def end(self, id_: str, ended: Ended) -> None:
-        """Say how a batch ended, unless that was said."""
+        """Store how a batch ended, unless that is stored already, and close it."""
         storage.put_if_absent(self._path("ended", id_), _json(ended))
         self.close(id_)
 
     def close(self, id_: str) -> None:
-        """Take a batch from those that are to be worked on."""
+        """Remove the marks of a batch that is not worked on any more."""
         storage.remove(storage.join(self._open, id_))
         storage.remove(storage.join(self._open, id_ + _CANCEL))
 
     # ---------------------------------------------------------------------------------- units
 
     def unit(self, order: Order, span: Span) -> Unit:
-        """The unit that a span of a batch's plan is."""
+        """Return the unit of a span in a batch's plan."""
         path = self.content(order.input_file_id)
         return Unit(source=order.id, path=path, first=span.first, last=span.last)
 
     def committed(self, id_: str) -> dict[str, str]:
-        """Names of a batch's committed units: one listing."""
+        """Return the names of a batch's committed units, with their objects' tags: one listing."""
         return self._units.committed(id_)
 
     def commit(self, unit: Unit, results: list[dict[str, Any]]) -> bool:
-        """Put the results of a unit, if there are none; return whether these stand.
+        """Put the results of a unit unless there are some; return whether these are stored now.
 
-        Its first line counts them: `completed`, `failed`, and `left` out when the batch ended.
+        The first line has the counts of the results: `completed`, `failed`, and `left` for requests
+        that were not answered before the batch ended.
         """
         counts = Counter(_kind(result) for result in results)
         head = {kind: counts[kind] for kind in ("completed", "failed", "left")}
@@ -294,13 +363,13 @@ class Shelf:
         return self._units.commit(unit, data.encode("utf-8", "backslashreplace"))
 
     def counts(self, names: Iterator[str] | list[str]) -> Counter[str]:
-        """What committed units hold, by their names."""
+        """Add up the counts of committed units, which are given by their names."""
         paths = [storage.join(self._units.place, name + self._units.ending) for name in names]
         with ThreadPoolExecutor(_READERS) as pool:
             return sum(pool.map(_counted, paths), Counter[str]())
 
     def results(self, unit: Unit) -> Iterator[tuple[bool, bytes]]:
-        """The lines of a committed unit, each with whether it was completed."""
+        """Yield the result lines of a committed unit, each with whether it counts as completed."""
         data = storage.read(self._units.path(unit)) or b""
         for line in data[_HEAD:].splitlines(keepends=True):
             yield _kind(json.loads(line)) == "completed", line
@@ -308,7 +377,7 @@ class Shelf:
     # --------------------------------------------------------------------------------- a look
 
     def shown(self, order: Order) -> Batch:
-        """A batch as it stands now."""
+        """Return the present state of a batch in the form that OpenAI's clients expect."""
         ended = self.ended(order.id)
         if ended is not None:
             counts = ended.model_dump(include={"total", "completed", "failed"})
@@ -346,7 +415,7 @@ class Shelf:
         return None if data is None else model.model_validate_json(data)
 
     def _listed(self, kind: str, after: str | None) -> list[str]:
-        """Ids, the newest first: they sort by their time."""
+        """Return the ids that come after `after`, the newest first: an id begins with its time."""
         root = storage.join(self._place, kind)
         ids = [stored.path[len(root) + 1 :].removesuffix(".json") for stored in storage.walk(root)]
         return [id_ for id_ in reversed(ids) if after is None or id_ < after]
@@ -358,18 +427,29 @@ def _page(found: Iterator[Kind], most: int) -> tuple[list[Kind], bool]:
 
 
 def derived_id(prefix: str, batch: str, what: str) -> str:
-    """An id of what a batch makes: whoever makes it, it is the same, and old where the batch is."""
+    """Return the id of something that a batch makes.
+
+    It is the same id in every process, and it sorts as if the thing were as old as the batch.
+
+    Args:
+        prefix: of the id.
+        batch: id of the batch.
+        what: name of the thing among all that the batch makes.
+    """
     digest = hashlib.sha256(f"{batch} {what}".encode()).hexdigest()
     return prefix + batch.removeprefix("batch_")[:12] + digest[:20]
 
 
 def _new_id(prefix: str) -> str:
-    """An id that nobody guesses (80 random bits), and that sorts by its time (of milliseconds)."""
+    """Return an id that begins with the time in milliseconds, and ends with 80 random bits.
+
+    So ids sort by their age, and nobody can guess one.
+    """
     return f"{prefix}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 def made_at(id_: str) -> float:
-    """When an id was made, in seconds since 1970."""
+    """Return when the id of a batch was made, in seconds since 1970."""
     return int(id_.removeprefix("batch_")[:12], 16) / 1000
 
 
@@ -381,7 +461,7 @@ def _kind(result: dict[str, Any]) -> str:
 
 @lru_cache(1 << 16)
 def _counted(path: str) -> Counter[str]:
-    """The counts of a unit: it never changes."""
+    """Read the counts of a unit; they are cached, because a committed unit never changes."""
     return Counter(json.loads(storage.read_part(path, 0, _HEAD)))
 
 
