@@ -213,6 +213,7 @@ def kill_at_random(chaos: Chaos, kinds: list[str], seed: int) -> None:
         chaos.kill(kind, draw)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_five_kills_of_different_kinds(chaos, faulty, faulty_bucket, tmp_path, capsys):
     sources = 60

@@ -88,6 +88,7 @@ def port(head: Head) -> Iterator[int]:
     run(head, "serve shutdown --yes")
 
 
+@pytest.mark.slow
 def test_a_config_file_deploys_the_service_and_changes_it_while_it_answers(
     head, bucket, port, tmp_path
 ):
