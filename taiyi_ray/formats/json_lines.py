@@ -74,7 +74,7 @@ def lines(stream: BinaryIO) -> Iterator[bytes | None]:
     """Yield the lines in UTF-8 without their ends; None for a line over the limit.
 
     A byte order mark is removed from the beginning of every line, because it may stand inside a
-    file that was joined from several.
+    file that was joined from others.
     """
     stream = unmarked(stream)
     rest, skipping = bytearray(), False
