@@ -183,7 +183,9 @@ class _Brackets:
             opened = self._open.rfind(closer, self._base or 0)
             if self._list == len(self._open) and self._base is None:
                 if not self._damaged:
-                    yield RawRecord.broken("not_json", "not JSON: a bracket between documents")
+                    yield RawRecord.broken(
+                        "not_json", "not JSON: there is a bracket between documents"
+                    )
             elif opened >= 0:
                 del self._open[opened:]
             self._damaged = True

@@ -164,7 +164,9 @@ def document_of(record: dict[str, Any], size: int) -> Document:
             _give_gold(document, stated_gold)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             document.gold = Annotations()
-            message = f"not annotations as in our rows, now metadata: {error!r}"
+            message = (
+                f"annotations that do not have the form of our rows became metadata: {error!r}"
+            )
             document.errors.append(Failure("gold_left_out", document_id, message))
             document.metadata |= {key: _flat(value) for key, value in stated_gold.items()}
     return document

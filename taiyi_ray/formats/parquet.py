@@ -45,7 +45,9 @@ few bytes can stand for 2**31 nulls."""
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
     """Yield the rows as JSON objects; a fault of the file is the last record."""
     if not hasattr(stream, "seek"):
-        yield RawRecord.broken("compressed", "Parquet in gzip: it is compressed inside, unpack it")
+        yield RawRecord.broken(
+            "compressed", "Parquet inside gzip; unpack the file, Parquet is compressed by itself"
+        )
         return
     size = stream.seek(0, io.SEEK_END)
     rows = total = 0
