@@ -130,14 +130,14 @@ def _head(stream: BinaryIO) -> bytes:
 
 def beside(path: str) -> set[str]:
     """Return the addresses of the files that belong to this source. They need not exist."""
-    found = set()
+    addresses = set()
     for format_ in _candidates(path):
         for ending, others in format_.beside.items():
             if _plain_name(path).lower().endswith(ending):
                 zipped = path[len(path) - 3 :] if path.lower().endswith(".gz") else ""
                 stem = path[: len(path) - len(zipped) - len(ending)]
-                found |= {f"{stem}{other}{z}" for other in others for z in {"", zipped}}
-    return found
+                addresses |= {f"{stem}{other}{z}" for other in others for z in {"", zipped}}
+    return addresses
 
 
 def _name(path: str) -> str:

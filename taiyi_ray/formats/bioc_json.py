@@ -232,12 +232,12 @@ class _Brackets:
             self._colon = not self._data[self._at : mark.start()].strip(_BLANKS)
         self._colon |= len(mark[0]) > 1
         self._mark, self._at = mark.end() - 1, mark.end()
-        found = self._data[self._mark : self._at]
-        if found in (b"{", b"[", b"}", b"]"):
-            return found
+        sign = self._data[self._mark : self._at]
+        if sign in (b"{", b"[", b"}", b"]"):
+            return sign
         if values and self._list is not None:
             self._take()
-        if found == b'"':
+        if sign == b'"':
             self._pass_string()
         else:
             self._pass_atom()
