@@ -133,11 +133,11 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _unicode(cls, value: object) -> object:
-        """Refuse a path that is no UTF-8: Python has it as surrogates, which JSON cannot hold."""
+        """Refuse a path that is not UTF-8: Python has it as surrogates, which JSON cannot hold."""
         for text in _all_texts(value):
             if text == text.encode("utf-8", "ignore").decode():
                 continue
-            message = "{text} is no UTF-8; rename what it names"
+            message = "{text} is not UTF-8; rename the file or folder"
             raise PydanticCustomError("no_unicode", message, {"text": repr(text)})
         return value
 
@@ -260,9 +260,13 @@ class EngineSettings(Settings):
         if engine is None:  # the value of `engine` was refused already
             return url
         if engine in CLIENTS and url is None:
-            raise ValueError(f"the engine {engine} wants the server's, as in http://host:8000/v1")
+            raise ValueError(
+                f"the engine {engine} needs the address of a server, as in http://host:8000/v1"
+            )
         if engine not in CLIENTS and url is not None:
-            raise ValueError(f"the engine {engine} has none; leave it out or give --engine http")
+            raise ValueError(
+                f"the engine {engine} asks no server; leave the url out, or give --engine http"
+            )
         return url
 
 
@@ -389,15 +393,15 @@ class ServeConfig(EngineSettings):
     @classmethod
     def _adapter_names(cls, adapters: dict[str, str]) -> dict[str, str]:
         if wrong := [name for name in adapters if not re.fullmatch(_NAME, name)]:
-            raise ValueError(f"{wrong[0]!r} is no name: letters, digits and . _ - only")
+            raise ValueError(f"{wrong[0]!r} is not a name of letters, digits and . _ -")
         return adapters
 
     @model_validator(mode="after")
     def _locked(self) -> Self:
         if not (self.api_keys_file or self.without_keys or is_loopback(self.host)):
             raise ValueError(
-                f"--host {self.host} can be reached from elsewhere: give --api-keys-file, or "
-                "--without-keys if everybody there may use it"
+                f"--host {self.host}: other machines can reach it; give --api-keys-file, or "
+                "--without-keys if everybody there may use the service"
             )
         return self
 
@@ -527,7 +531,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _explain(error: Any, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in error["loc"])
-    if not name:  # the error is about several settings together
+    if not name:  # the error is about more than one setting
         return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"unknown setting {name!r}{nearest(name, model.model_fields)}"

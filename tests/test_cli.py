@@ -143,11 +143,12 @@ KNOWN = ", ".join(TASKS)
         (("--engine", "vlm"), "engine: Input should be 'vllm', 'http' or 'fake', got 'vlm'"),
         (
             ("--engine", "http"),
-            "url: the engine http wants the server's, as in http://host:8000/v1, got None",
+            "url: the engine http needs the address of a server, as in http://host:8000/v1, "
+            "got None",
         ),
         (
             ("--url", "http://host:8000/v1"),
-            "url: the engine fake has none; leave it out or give --engine http, "
+            "url: the engine fake asks no server; leave the url out, or give --engine http, "
             "got 'http://host:8000/v1'",
         ),
         (

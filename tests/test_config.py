@@ -326,4 +326,4 @@ def test_an_address_with_a_password_is_refused_and_not_shown(place):
 def test_a_name_that_is_no_utf8_is_one_line(setting):
     name = os.fsdecode(b"caf\xe9")
     line = message(None, NEEDED | {setting: [name] if setting == "inputs" else name})
-    assert line == f"{setting}: 'caf\\udce9' is no UTF-8; rename what it names"
+    assert line == f"{setting}: 'caf\\udce9' is not UTF-8; rename the file or folder"

@@ -132,7 +132,7 @@ def test_options_win_over_those_of_a_task_file(tmp_path: Path) -> None:
         ({"tasks": ["tc"]}, "tc: labels is missing"),
         ({"options": {"tc": {"lables": []}}}, "did you mean 'labels'"),
         ({"engine": "vlm"}, "engine: Input should be 'vllm', 'http' or 'fake'"),
-        ({"engine": "http"}, "url: the engine http wants the server's"),
+        ({"engine": "http"}, "url: the engine http needs the address of a server"),
         ({"engines": 2}, "engines: Input should be '1', got '2'"),
         ({"gpu": "L4"}, "gpu: "),
         ({"output": "out"}, "unknown setting 'output'"),

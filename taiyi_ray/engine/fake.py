@@ -29,6 +29,9 @@ from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 from taiyi_ray.tasks.vocabulary import Term
 
+QUESTION_SLOTS = 64
+"""The questions that the engine answers at once, unless its argument `question_slots` differs."""
+
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _CHARACTERS_A_TOKEN = 4
 _WORDS = 8
@@ -60,7 +63,7 @@ class FakeEngine:
         *,
         scores: bool = False,
         latency: float = 0.0,
-        question_slots: int = 64,
+        question_slots: int = QUESTION_SLOTS,
         garbage: float = 0.0,
         cut: float = 0.0,
         repeat: float = 0.0,
