@@ -52,6 +52,8 @@ Grounding = Literal["grammar", "align"]
 """Whether answers are constrained to words of the text, or are only located in it afterwards."""
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
+DEFAULT_CONTEXT = 4096
+"""Tokens of a prompt and its answer together, unless the user or the model says otherwise."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
@@ -222,8 +224,8 @@ class EngineSettings(Settings):
     context_length: int | None = Field(
         None,
         ge=256,
-        description="most tokens of a prompt and its answer together; the default is 4096, or the "
-        "model's context length if that is shorter",
+        description=f"most tokens of a prompt and its answer together; the default is "
+        f"{DEFAULT_CONTEXT}, or the model's context length if that is shorter",
     )
     max_tokens: int = Field(
         512,
