@@ -15,10 +15,11 @@ Types without a mention are left out. Taiyi shows no answer for a text without a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
+from taiyi_ray.config import Ask
 from taiyi_ray.forms import running
 from taiyi_ray.grounding import longest, mentions_grammar
 from taiyi_ray.names import AROUND_HEADS
@@ -45,7 +46,7 @@ class Options(TaskOptions):
     types: Annotated[tuple[Term, ...], named(MENTION_TYPES, AROUND_HEADS)] = Field(
         MENTION_TYPES, description="the types of mentions to find (`--types`)"
     )
-    ask: Literal["together", "apart"] = Field(
+    ask: Ask = Field(
         "apart",
         description="`together`: one question asks about all types; `apart`: each type has a "
         "question of its own (`--ask`)",
