@@ -226,9 +226,9 @@ def read_rows(output: str | PathLike[str]) -> Iterator[Row]:
         ConfigError: the folder is not an output of this program.
         StorageError: the output cannot be read.
     """
-    place = storage.absolute(fspath(output))
-    if not storage.exists(storage.join(place, JOB)):
+    address = storage.absolute(fspath(output))
+    if not storage.exists(storage.join(address, JOB)):
         raise ConfigError(f"{output}: no output of `taiyi-ray annotate` is there (no job.json)")
-    units = Units(storage.join(place, "annotations"), ".parquet")
-    paths = [storage.join(units.place, name + units.ending) for name in sorted(units.committed())]
+    units = Units(storage.join(address, "annotations"), ".parquet")
+    paths = [storage.join(units.address, name + units.ending) for name in sorted(units.committed())]
     return (Row(row) for path in paths for row in rows_of(storage.read_with(path, pq.read_table)))

@@ -290,9 +290,10 @@ def _measured(paths: Sequence[str]) -> _Measured:
     counts: dict[str, list[int]] = {}
     rates = []
     for path in paths:
-        place = storage.absolute(path)
-        folder = storage.is_folder(place)  # OUT itself
-        data = storage.read(storage.join(place, "run.json") if folder else place)
+        address = storage.absolute(path)
+        if storage.is_folder(address):  # OUT itself
+            address = storage.join(address, "run.json")
+        data = storage.read(address)
         try:
             run = json.loads(data or b"")
             for task, number in run["totals"]["questions"].items():

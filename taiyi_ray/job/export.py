@@ -68,14 +68,14 @@ def export(output: str, name: str, to: str, most: int | None = None) -> Exported
     if format_ is None:
         hint = nearest(name, WRITTEN)
         raise ConfigError(f"--format {name}: cannot be written{hint} (known: {', '.join(WRITTEN)})")
-    place, to = storage.absolute(output), storage.absolute(to)
-    if to == place or storage.is_within(to, storage.join(place, "annotations")):
+    address, to = storage.absolute(output), storage.absolute(to)
+    if to == address or storage.is_within(to, storage.join(address, "annotations")):
         raise ConfigError(f"--to {to}: is in the output itself; name another folder")
-    job = load_job(place)
+    job = load_job(address)
     if job is None:
         raise ConfigError(f"{output}: no output of `taiyi-ray annotate` is there (no job.json)")
-    plan = load_plan(place, job)
-    source = Output(place)
+    plan = load_plan(address, job)
+    source = Output(address)
     there = source.committed()
     exported = Exported()
     assert format_.writer is not None

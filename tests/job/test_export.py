@@ -18,7 +18,8 @@ from taiyi_ray import storage
 from taiyi_ray.annotation import Annotated, failed
 from taiyi_ray.corpus import sources
 from taiyi_ray.corpus.output import Output, day_of, new_run_id
-from taiyi_ray.corpus.plan import Job, Part, PlannedSource, add_part, put_job
+from taiyi_ray.corpus.plan import Job, Part, add_part, put_job
+from taiyi_ray.corpus.source import PlannedSource
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import WRITTEN, documents, named, recognised

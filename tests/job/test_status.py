@@ -16,7 +16,8 @@ from rich.console import Console
 from taiyi_ray import storage
 from taiyi_ray.annotation import Annotated, failed
 from taiyi_ray.corpus.output import Output
-from taiyi_ray.corpus.plan import Job, Part, PlannedSource, put_job
+from taiyi_ray.corpus.plan import Job, Part, put_job
+from taiyi_ray.corpus.source import PlannedSource
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, StorageError
 from taiyi_ray.job import status as status_module
