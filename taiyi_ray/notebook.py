@@ -76,7 +76,7 @@ def annotate(documents: Given | Iterable[Given], **settings: Any) -> Rows:
             and a broken document, becomes a row with the status `failed` and the reason.
         **settings: as the options of `taiyi-ray annotate`: `tasks`, `types`, `relations`, `ask`,
             `task_file`, `model`, `adapter`, `chat`, `engine`, `url`, `engine_args`, `grounding`,
-            `scores`, `context_limit`, `max_tokens`, `trust_remote_code`; and `options`, a
+            `scores`, `context_length`, `max_tokens`, `trust_remote_code`; and `options`, a
             dictionary by task of what a task file holds.
 
     Raises:

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 from unittest.mock import ANY
 
 import pytest
+import typer
 
 from taiyi_ray import __version__, cli
+from taiyi_ray.config import ServeConfig
 from taiyi_ray.formats import WRITTEN
 from taiyi_ray.job import job
 from taiyi_ray.tasks import TASKS
@@ -23,6 +25,7 @@ from tests.engine.served import Played, Reply, completion, obedient
 from tests.job.test_export import an_output
 
 ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = typer.main.get_command(cli.app).commands
 KNOWN = (
     ".xml[.gz], .nxml[.gz], .json[.gz], .pubtator[.gz], .txt[.gz], .ann[.gz], .a1[.gz], "
     ".jsonl[.gz], .parquet[.gz]"
@@ -313,6 +316,21 @@ def test_flags_win_over_the_config_file(run, tmp_path, source, out):
     assert json.loads(ran.out)["engine_args"] == {"cut": 0.5, "x": "a b"}
 
 
+def test_an_option_is_read_under_its_old_name_with_one_warning(run, source, out, caplog):
+    ran = run(
+        "annotate", source, "-o", out, "--engine", "fake", "--context-limit", "1000", "--dry-run"
+    )
+    assert json.loads(ran.out)["context_length"] == 1000
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "context_limit is called context_length now; please use the new name"
+    )
+    command = COMMANDS["serve"]
+    context = command.make_context("serve", ["--max-in-flight", "7", "--context-limit", "1000"])
+    settings = cli._settings(ServeConfig, context)
+    assert (settings.document_slots, settings.context_length) == (7, 1000)
+
+
 def test_what_is_unusual_is_noted(run, tmp_path, source, out):
     (source.parent / "[old] notes.md").touch()
     ran = run(
@@ -416,7 +434,7 @@ def test_help_teaches_an_example_the_defaults_and_the_exit_codes(run):
     assert ran.code == 0
     for expected in (
         "Example: taiyi-ray annotate pubmed/ --output out --types disease,chemical",
-        "by default those of the task file, without one ner and re",
+        "the default is those of the task file, or ner and re if there is no task file",
         "(default: smollm2-135m-instruct)",
         "(default: 0.05)",
         "Exit codes: 0 done, 2 something to change, 3 too many failed documents, 4 unfinished",

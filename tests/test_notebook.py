@@ -103,7 +103,7 @@ def test_a_row_is_the_one_that_the_service_makes_the_fingerprint_too() -> None:
         "types": ["disease"],
         "options": {"tc": {"labels": ["a", "b"]}},
     }
-    rows = annotate(records, engine="fake", context_limit=4096, scores=True, **asked)
+    rows = annotate(records, engine="fake", context_length=4096, scores=True, **asked)
     with client() as service:
         body = {"documents": records, "scores": True, **asked}
         served = service.post("/v1/annotate", json=body).json()["rows"]

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from taiyi_ray import cluster, storage
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.config import AnnotateConfig, recorded
 from taiyi_ray.corpus import sources
 from taiyi_ray.corpus.output import Totals, UnitFile, new_run_id, verify
 from taiyi_ray.corpus.plan import (
@@ -149,7 +149,7 @@ def _planned(
             job = Job(
                 fingerprint=fingerprint(values),
                 identity=values,
-                config=config.model_dump(),
+                config=recorded(config),
                 versions=_versions(),
                 part=part,
             )
@@ -425,7 +425,7 @@ class _Run:
             "fingerprint": self.fingerprint,
             "output": self.config.output,
             "records": self.plan.records,
-            "config": self.config.model_dump(),
+            "config": recorded(self.config),
             "versions": _versions(),
             "totals": totals.as_dict(),
         }

@@ -221,7 +221,7 @@ class AnnotateUnits:
         self._single: int | None = None
         """Position of the suspected document that is alone at the engine; None at other times."""
         self._metrics = Metrics(
-            self._annotator.in_flight, self._engine.most_in_flight, config.price
+            self._annotator.in_flight, self._engine.question_slots, config.price
         )
 
     def __del__(self) -> None:

@@ -290,7 +290,7 @@ class Job:
             output=self.output.place,
             engine="fake",
             engine_args=engine_args,
-            context_limit=4096,
+            context_length=4096,
         )
 
     def do(self, *rows: dict[str, Any], run_id: str = "run-1") -> list[dict[str, Any]]:
