@@ -130,7 +130,7 @@ class Engines:
             backend: VllmEngine(
                 path,
                 chat="template",
-                context_limit=CONTEXT,
+                context_length=CONTEXT,
                 trust_remote_code=False,
                 scores=False,
                 arguments={"structured_outputs_config": {"backend": backend}},

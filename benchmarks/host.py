@@ -93,7 +93,7 @@ class Corpus:
     def config(self, output: str = "-") -> AnnotateConfig:
         """Both tasks with all default types, in one question each."""
         return AnnotateConfig(
-            inputs=[str(self.path)], output=output, context_limit=CONTEXT, ask="together"
+            inputs=[str(self.path)], output=output, context_length=CONTEXT, ask="together"
         )
 
 
@@ -141,7 +141,7 @@ def vllm_engine(model: models.Model) -> VllmEngine:
     return VllmEngine(
         str(model.path),
         chat="template",
-        context_limit=CONTEXT,
+        context_length=CONTEXT,
         trust_remote_code=False,
         scores=False,
         arguments={},

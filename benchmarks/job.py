@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
     "types": ["chemical", "disease", "gene", "species"],
     "ask": "together",
     "max_tokens": 64,
-    "context_limit": 2048,
+    "context_length": 2048,
     "engine_args": {"max_num_seqs": 64},
     "max_failed": 1,  # the embedded model knows nothing of the task
 }

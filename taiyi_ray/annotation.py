@@ -156,7 +156,7 @@ class _Outcome:
 
 
 class Annotator:
-    """Annotates documents concurrently; at most `engine.most_in_flight` at a time.
+    """Annotates documents concurrently; at most `engine.question_slots` at a time.
 
     Making prompts and reading answers can take long on a long text. Threads do this work, so that
     the event loop is not held up.
@@ -171,8 +171,8 @@ class Annotator:
         self._engine = engine
         self._assignments = assignments
         self._max_tokens = max_tokens
-        self._room = asyncio.Semaphore(engine.most_in_flight)
-        self._tokens = engine.context_limit - min(max_tokens, engine.context_limit // 2)
+        self._room = asyncio.Semaphore(engine.question_slots)
+        self._tokens = engine.context_length - min(max_tokens, engine.context_length // 2)
         self._lengths: dict[tuple[int, str], list[int]] = {}
         self.in_flight: set[tuple[str, int]] = set()
         """Keys (source, position) of the documents that have questions at the engine now, or had
@@ -250,7 +250,7 @@ class Annotator:
         A limit keeps a long document (a book in a thousand windows) from taking all slots of the
         engine.
         """
-        share = asyncio.Semaphore(max(_LEAST_SHARE, int(_SHARE * self._engine.most_in_flight)))
+        share = asyncio.Semaphore(max(_LEAST_SHARE, int(_SHARE * self._engine.question_slots)))
 
         async def ask(one: _Asked) -> _Outcome:
             async with share:
@@ -329,14 +329,14 @@ class Annotator:
             if limit < _SMALLEST_WINDOW:
                 raise QuestionError(
                     f"the prompt of {assignment.task.name} takes {prompt.tokens} of "
-                    f"{self._engine.context_limit} tokens however little text it holds; raise "
-                    "--context-limit or ask for less"
+                    f"{self._engine.context_length} tokens however little text it holds; raise "
+                    "--context-length or ask for less"
                 )
 
     async def _ask(
         self, task: Task, question: Question, prompt: Prompt, document: Document
     ) -> _Outcome:
-        room = self._engine.context_limit - prompt.tokens
+        room = self._engine.context_length - prompt.tokens
         first = min(self._max_tokens, room)
         answers: list[Answer] = []
         parsed: Parsed | None = None

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 import yaml
 
 from taiyi_ray import __version__
-from taiyi_ray.config import AnnotateConfig, Config, EngineConfig, ServeConfig, load
+from taiyi_ray.config import (
+    CLIENTS,
+    RENAMED,
+    AnnotateConfig,
+    AnySettings,
+    EngineName,
+    ServeConfig,
+    Settings,
+    load,
+)
 from taiyi_ray.errors import ConfigError, TaiyiError
 
 EXIT_INTERRUPTED = 130
@@ -25,14 +34,29 @@ app = typer.Typer(
 
 
 def _option(
-    name: str, *flags: str, metavar: str | None = None, of: type[EngineConfig] = AnnotateConfig
+    name: str, *flags: str, metavar: str | None = None, of: type[Settings] = AnnotateConfig
 ) -> Any:
-    """An option of a setting, without a default of its own: --config may give what it does not."""
+    """An option of a setting, without a default of its own: --config may give what it does not.
+
+    Args:
+        name: the name of the setting.
+        *flags: the spellings of the option, if they are not made of the name.
+        metavar: how the help shows the value; choices are shown without it.
+        of: the class of the settings.
+    """
     field = of.model_fields[name]
     default = None if field.is_required() else field.default
     shown = ",".join(default) if isinstance(default, list) else default
     extra = f" (default: {shown})" if shown not in (None, False, {}) else ""
+    metavar = metavar or "|".join(_choices(field.annotation)) or None
     return typer.Option(*flags, help=f"{field.description}{extra}", metavar=metavar)
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """The values that a setting may have, where its type lists them."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((_choices(one) for one in get_args(annotation) if get_origin(one) is Literal), ())
 
 
 def _names(text: str) -> list[str]:
@@ -73,17 +97,17 @@ _READ: dict[str, Callable[[Any], Any]] = {
 """How settings are read that are written otherwise on the command line than in a file."""
 
 
-def _settings(kind: type[Config], context: typer.Context, **more: Any) -> Config:
+def _settings(kind: type[AnySettings], context: typer.Context, **more: Any) -> AnySettings:
     """The settings of a command: its parameters that are called as they are, and its --config."""
     given = {
         name: _READ.get(name, lambda value: value)(value)
         for name, value in context.params.items()
-        if name in kind.model_fields and value not in (None, (), [])
+        if RENAMED.get(name, name) in kind.model_fields and value not in (None, (), [])
     }
     return load(kind, context.params["config"], given | more)
 
 
-# The options that several commands share.
+# The options that more than one command has.
 _Inputs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -97,13 +121,14 @@ _Tasks = Annotated[str | None, _option("tasks", metavar="NAME,...")]
 _TaskFile = Annotated[str | None, _option("task_file", metavar="FILE")]
 _Types = Annotated[str | None, _option("types", metavar="NAME,...")]
 _Relations = Annotated[str | None, _option("relations", metavar="NAME,...")]
-_Ask = Annotated[str | None, _option("ask", metavar="together|apart")]
+_Ask = Annotated[str | None, _option("ask")]
 _Model = Annotated[str | None, _option("model")]
 _Adapter = Annotated[str | None, _option("adapter")]
-_Chat = Annotated[str | None, _option("chat", metavar="template|taiyi1")]
-_Grounding = Annotated[str | None, _option("grounding", metavar="grammar|align")]
+_Chat = Annotated[str | None, _option("chat")]
+_Grounding = Annotated[str | None, _option("grounding")]
 _Scores = Annotated[bool | None, _option("scores")]
-_ContextLimit = Annotated[int | None, _option("context_limit")]
+_ContextLength = Annotated[int | None, _option("context_length")]
+_ContextLimit = Annotated[int | None, typer.Option(hidden=True)]  # its old name
 _MaxTokens = Annotated[int | None, _option("max_tokens")]
 _Limit = Annotated[int | None, _option("limit")]
 _Gpu = Annotated[str | None, _option("gpu", metavar="KIND")]
@@ -147,13 +172,14 @@ def annotate(
     model: _Model = None,
     adapter: _Adapter = None,
     chat: _Chat = None,
-    engine: Annotated[str | None, _option("engine", metavar="vllm|http|fake")] = None,
+    engine: Annotated[str | None, _option("engine")] = None,
     url: Annotated[str | None, _option("url")] = None,
     engines: Annotated[str | None, _option("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
     engine_args: _EngineArg = None,
     grounding: _Grounding = None,
     scores: _Scores = None,
+    context_length: _ContextLength = None,
     context_limit: _ContextLimit = None,
     max_tokens: _MaxTokens = None,
     limit: _Limit = None,
@@ -200,6 +226,7 @@ def plan(
     model: _Model = None,
     adapter: _Adapter = None,
     chat: _Chat = None,
+    context_length: _ContextLength = None,
     context_limit: _ContextLimit = None,
     max_tokens: _MaxTokens = None,
     limit: _Limit = None,
@@ -311,6 +338,9 @@ def export(
     print(write(output, format_, to, max_records_per_file).summary())
 
 
+_OWN_ENGINES = [name for name in get_args(EngineName) if name not in CLIENTS]
+
+
 def _serving(name: str, *flags: str, metavar: str | None = None) -> Any:
     return _option(name, *flags, metavar=metavar, of=ServeConfig)
 
@@ -333,18 +363,20 @@ def serve(
     without_keys: Annotated[bool | None, _serving("without_keys", "--without-keys")] = None,
     batches: Annotated[str | None, _serving("batches", metavar="DIR")] = None,
     chat: _Chat = None,
-    engine: Annotated[str | None, _serving("engine", metavar="vllm|fake")] = None,
+    engine: Annotated[str | None, _serving("engine", metavar="|".join(_OWN_ENGINES))] = None,
     engines: Annotated[str | None, _serving("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
     engine_args: _EngineArg = None,
     grounding: _Grounding = None,
     scores: _Scores = None,
+    context_length: _ContextLength = None,
     context_limit: _ContextLimit = None,
     max_tokens: _MaxTokens = None,
     max_documents: Annotated[int | None, _serving("max_documents")] = None,
     max_megabytes: Annotated[int | None, _serving("max_megabytes")] = None,
     max_characters: Annotated[int | None, _serving("max_characters")] = None,
-    max_in_flight: Annotated[int | None, _serving("max_in_flight")] = None,
+    document_slots: Annotated[int | None, _serving("document_slots")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(hidden=True)] = None,  # its old name
     time_limit: Annotated[float | None, _serving("time_limit", metavar="SECONDS")] = None,
     trust_remote_code: _TrustRemoteCode = None,
     config: _Config = None,

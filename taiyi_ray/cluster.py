@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from taiyi_ray.config import EngineConfig
+from taiyi_ray.config import EngineSettings
 from taiyi_ray.engine import ENGINES
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.placement import Resources
@@ -28,7 +28,7 @@ _GRACE = 3.0
 
 
 @contextmanager
-def connected(config: EngineConfig) -> Iterator[None]:
+def connected(config: EngineSettings) -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or start one on this machine that listens on localhost.
 
     Raises:
@@ -84,7 +84,7 @@ def connected(config: EngineConfig) -> Iterator[None]:
             _end(set(psutil.Process().children(recursive=True)) - others)
 
 
-def _logical_cpus(config: EngineConfig) -> int:
+def _logical_cpus(config: EngineSettings) -> int:
     """The number of logical CPUs for a local cluster.
 
     It may exceed the real one, so that engines and reading tasks need not wait for one another.
@@ -110,7 +110,7 @@ def _nodes_for(resources: Resources) -> list[dict[str, Any]]:
     ]
 
 
-def situation(config: EngineConfig) -> str:
+def situation(config: EngineSettings) -> str:
     """Describe what an engine takes and what the cluster has, for a person whose job is stuck.
 
     When the cluster does not answer, the text says only that.

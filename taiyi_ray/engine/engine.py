@@ -6,7 +6,7 @@ An engine lives in one asyncio loop and answers many questions at once; it does 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -15,6 +15,17 @@ from taiyi_ray.tasks.task import Question
 
 DECODING = {"temperature": 0.0, "repetition": {"min_size": 1, "max_size": 12, "min_count": 3}}
 """Decoding is greedy. An answer that repeats 1 to 12 tokens three times in a row is ended."""
+
+
+def repetition_detection(decoding: Mapping[str, Any]) -> dict[str, int]:
+    """Return the repetition settings of DECODING, or of another decoding, as vLLM calls them."""
+    repetition = decoding["repetition"]
+    return {
+        "min_pattern_size": repetition["min_size"],
+        "max_pattern_size": repetition["max_size"],
+        "min_count": repetition["min_count"],
+    }
+
 
 FinishReason = Literal["stop", "length", "repetition"]
 
@@ -59,12 +70,12 @@ class Engine(Protocol):
     """Answers questions.
 
     Attributes:
-        context_limit: the most tokens of a prompt and its answer together.
-        most_in_flight: how many documents the engine works on at once.
+        context_length: the most tokens of a prompt and its answer together.
+        question_slots: how many questions the engine answers at once.
     """
 
-    context_limit: int
-    most_in_flight: int
+    context_length: int
+    question_slots: int
 
     def prompt(self, question: Question) -> Prompt:
         """Make the prompt of a question; threads may call this at the same time."""

@@ -20,12 +20,19 @@ from urllib.parse import urlsplit
 import openai
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, ValidationError
 
-from taiyi_ray.config import AskConfig, explain
-from taiyi_ray.engine.engine import DECODING, Completion, FinishReason, Prompt, scores_of
+from taiyi_ray.config import EngineSettings, explain
+from taiyi_ray.engine.engine import (
+    DECODING,
+    Completion,
+    FinishReason,
+    Prompt,
+    repetition_detection,
+    scores_of,
+)
 from taiyi_ray.engine.pace import Pace
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError, nearest
 from taiyi_ray.grounding import mentions_grammar
-from taiyi_ray.models.chat import THINKING
+from taiyi_ray.models.chat import TAIYI1_SEPARATOR, THINKING
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Message, Question
 
@@ -39,7 +46,6 @@ _TOO_MUCH = (408, 429, 502, 503, 504)
 _OF_A_QUESTION = (400, 413, 422)
 """Statuses that are about one request; with any other, the server may refuse all requests."""
 
-_SEPARATOR = "<|endoftext|>"  # begins, separates and ends the turns of the chat form taiyi1
 _SPECIAL = re.compile("<(?=[|｜])")
 """Begins a special token in most chat forms; a blank after the `<` makes it plain text."""
 
@@ -68,7 +74,7 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    most_in_flight: int = Field(
+    question_slots: int = Field(
         256, ge=1, le=1000, description="questions that each engine asks at once, at most"
     )
     timeout: float = Field(240.0, gt=0, description="seconds until an answer is given up")
@@ -144,7 +150,7 @@ class Form:
         plain = [{**m, "content": _SPECIAL.sub("< ", m["content"])} for m in messages]
         if self.chat == "template":
             return plain
-        return "".join(f"{_SEPARATOR}{m['content']}" for m in plain) + _SEPARATOR
+        return "".join(f"{TAIYI1_SEPARATOR}{m['content']}" for m in plain) + TAIYI1_SEPARATOR
 
     def body(
         self, content: list[Message] | str, grammar: str | None, max_tokens: int
@@ -162,7 +168,7 @@ class Form:
             "temperature": DECODING["temperature"],
         }
         if self.chat == "taiyi1":
-            body |= {"prompt": content, "stop": [_SEPARATOR]}
+            body |= {"prompt": content, "stop": [TAIYI1_SEPARATOR]}
             body |= {"logprobs": 1} if self.scores else {}
         else:
             body |= {"messages": content}
@@ -239,7 +245,7 @@ def key_of_environment() -> SecretStr | None:
     return None
 
 
-def probe(config: AskConfig, key: SecretStr | None) -> Server:
+def probe(config: EngineSettings, key: SecretStr | None) -> Server:
     """Find out what the server at `--url` is and can do, with four to ten small requests.
 
     Raises:
@@ -281,7 +287,7 @@ def arguments_of(values: Mapping[str, JsonValue]) -> Arguments:
         raise ConfigError(f"--engine-arg of the engine http: {explain(error, Arguments)}") from None
 
 
-def _url(config: AskConfig) -> str:
+def _url(config: EngineSettings) -> str:
     url = (config.url or "").rstrip("/")
     if "@" in url or "?" in url:
         raise ConfigError(
@@ -304,7 +310,7 @@ def _key(key: SecretStr | None) -> str:
     return key.get_secret_value() if key else "none"  # the package insists on one
 
 
-def _model(config: AskConfig, url: str, listed: Any) -> dict[str, Any]:
+def _model(config: EngineSettings, url: str, listed: Any) -> dict[str, Any]:
     """The server's entry for the model that the settings name, or for its only model.
 
     Args:
@@ -329,7 +335,7 @@ def _model(config: AskConfig, url: str, listed: Any) -> dict[str, Any]:
 
 
 def _form(
-    config: AskConfig, arguments: Arguments, model: str, client: openai.OpenAI
+    config: EngineSettings, arguments: Arguments, model: str, client: openai.OpenAI
 ) -> tuple[Form, list[Completion]]:
     """The form of requests that the server takes, and its answers to an empty text and the samples.
 
@@ -342,14 +348,9 @@ def _form(
     Raises:
         ConfigError: the server refuses even a plain question.
     """
-    repetition = cast(dict[str, int], DECODING["repetition"])
     ours: dict[str, Any] = {
         "repetition_penalty": 1.0,  # else vLLM takes the one of the model's generation config
-        "repetition_detection": {
-            "min_pattern_size": repetition["min_size"],
-            "max_pattern_size": repetition["max_size"],
-            "min_count": repetition["min_count"],
-        },
+        "repetition_detection": repetition_detection(DECODING),
     }
     if config.chat == "taiyi1":
         # The prompt begins with the separator already, and the server must show the separator that
@@ -506,20 +507,20 @@ class HttpEngine:
     """Asks an OpenAI-compatible server.
 
     Args:
-        config: the settings, which name the server; `prepare` settled context limit and model.
+        config: the settings, which name the server; `prepare` settled context length and model.
         key: the key for the server, if there is one.
 
     Raises:
         ConfigError, ServerGone: as `probe`.
     """
 
-    def __init__(self, config: AskConfig, key: SecretStr | None) -> None:
-        assert config.context_limit is not None and config.url is not None
+    def __init__(self, config: EngineSettings, key: SecretStr | None) -> None:
+        assert config.context_length is not None and config.url is not None
         arguments = arguments_of(config.engine_args)
         self._url = config.url
         self._server = probe(config, key)
         self._form = self._server.form
-        self.pace = Pace(arguments.most_in_flight)
+        self.pace = Pace(arguments.question_slots)
         self._client = openai.AsyncOpenAI(
             base_url=config.url,
             api_key=_key(key),
@@ -529,8 +530,8 @@ class HttpEngine:
         )
         self._ended: TaiyiError | None = None
         self._asking_why = asyncio.Lock()
-        self.context_limit = config.context_limit
-        self.most_in_flight = arguments.most_in_flight
+        self.context_length = config.context_length
+        self.question_slots = arguments.question_slots
 
     def prompt(self, question: Question) -> Prompt:
         content = self._form.content(question.messages)
@@ -556,7 +557,7 @@ class HttpEngine:
             raise QuestionError(f"the question or its answer is no JSON: {error}") from error
         return self._form.read(response)
 
-    async def _blame(self, error: openai.APIError) -> TaiyiError:
+    async def _blame(self, error: openai.APIError) -> TaiyiError | QuestionError:
         """The error to raise: about this question, or about a server that answers no question."""
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         if status not in _OF_A_QUESTION:

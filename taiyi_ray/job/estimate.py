@@ -166,12 +166,12 @@ _Records = list[tuple[Format, RawRecord]]
 class _Counter:
     """Replaces an engine where only prompts are made: it has the tokenizer, and no weights."""
 
-    most_in_flight = 1
+    question_slots = 1
 
     def __init__(self, prepared: Prepared[AnnotateConfig]) -> None:
         assert prepared.tokenizer is not None
         self._tokenizer, self._chat = prepared.tokenizer, prepared.config.chat
-        self.context_limit = prepared.context_limit
+        self.context_length = prepared.context_length
 
     def prompt(self, question: Question) -> Prompt:
         tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)

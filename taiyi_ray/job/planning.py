@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Console
 
 from taiyi_ray import cluster
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.config import AnnotateConfig, recorded
 from taiyi_ray.corpus.plan import (
     Job,
     Part,
@@ -61,7 +61,7 @@ def planned(
             job = Job(
                 fingerprint=identity.fingerprint,
                 identity=identity.values,
-                config=config.model_dump(),
+                config=recorded(config),
                 versions=versions(),
                 part=part,
             )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.config import AnnotateConfig, recorded
 from taiyi_ray.corpus.output import Totals, new_run_id
 from taiyi_ray.errors import StorageError
 from taiyi_ray.job.output import JobOutput
@@ -122,7 +122,7 @@ class RunRecord:
             "fingerprint": self._fingerprint,
             "output": self._config.output,
             "records": self._records,
-            "config": self._config.model_dump(),
+            "config": recorded(self._config),
             "versions": versions(),
             "totals": totals.as_dict(),
         }

@@ -278,7 +278,7 @@ class _WithEngine:
         """The units at work by name, each with the tag of the object that it will replace."""
         self._single: int | None = None
         """Position of the suspected document that is alone at the engine; None at other times."""
-        self._metrics = JobMetrics(self._in_flight, engine.most_in_flight, config.price)
+        self._metrics = JobMetrics(self._in_flight, engine.question_slots, config.price)
 
     def close(self) -> None:
         """End the engine."""

@@ -21,7 +21,7 @@ engine is fully loaded."""
 
 def places(config: ServeConfig) -> int:
     """Return the number of slots of an engine."""
-    return config.max_in_flight or ENGINES[config.engine].most_in_flight(config)
+    return config.document_slots or ENGINES[config.engine].question_slots(config)
 
 
 def places_of_batches(config: ServeConfig) -> int:

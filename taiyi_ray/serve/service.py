@@ -41,7 +41,7 @@ class Service:
     """The deployment of Ray Serve.
 
     Args:
-        config: the settings, with the context limit that the model decides.
+        config: the settings, with the context length that the model decides.
         digest: of the model that was prepared where the service was started.
         batches: handle of the deployment that runs batches; without it there are no batches.
     """

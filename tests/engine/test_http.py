@@ -63,7 +63,7 @@ def play() -> Iterator[Callable[..., Played]]:
 
 def config(url: str, **settings: Any) -> AnnotateConfig:
     given = {"inputs": ["in"], "output": "out", "engine": "http", "url": url} | settings
-    return AnnotateConfig(**{"context_limit": 1024, **given})
+    return AnnotateConfig(**{"context_length": 1024, **given})
 
 
 def question(text: str = "Aspirin helps.", **settings: Any) -> Question:
@@ -329,7 +329,7 @@ def test_a_server_that_cannot_do_what_is_asked_for(play, reply, settings, line):
     [
         ({"retry": 3}, "unknown setting 'retry'; did you mean 'retries'?"),
         ({"timeout": 0}, "timeout: Input should be greater than 0, got 0"),
-        ({"most_in_flight": 0}, "most_in_flight: Input should be greater than or equal to 1, got"),
+        ({"question_slots": 0}, "question_slots: Input should be greater than or equal to 1, got"),
     ],
 )
 def test_arguments_that_the_engine_does_not_have(play, arguments, line):
@@ -605,13 +605,16 @@ def test_an_outage_blames_no_document_and_the_same_command_goes_on(
     ("settings", "line"),
     [
         ({}, "cannot constrain answers by a Lark grammar: it ignores it; use vLLM"),
-        ({"grounding": "align", "context_limit": 4096}, "--context-limit 4096: m reaches 2048"),
+        (
+            {"grounding": "align", "context_length": 4096},
+            "--context-length 4096: m takes 2048 tokens at most",
+        ),
     ],
 )
 def test_a_server_that_cannot_do_it_costs_nothing(play, tmp_path, settings, line):
     source, output = corpus(tmp_path / "docs.jsonl", 4), tmp_path / "out"
     server = play(lambda body: completion(body, "Paris."))
-    given = {"inputs": [str(source)], "output": str(output), "context_limit": None, **settings}
+    given = {"inputs": [str(source)], "output": str(output), "context_length": None, **settings}
     with pytest.raises(ConfigError) as caught:
         run(config(server.url, **given))
     assert str(caught.value).removeprefix(f"{server.url}: ").startswith(line)
@@ -679,7 +682,7 @@ class TestRealServer:
             engine = VllmEngine(
                 str(models.resolve().path),
                 chat=chat,
-                context_limit=1024,
+                context_length=1024,
                 trust_remote_code=False,
                 scores=False,
                 arguments={"dtype": "float32", "max_num_seqs": 16},

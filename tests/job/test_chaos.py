@@ -168,7 +168,7 @@ def chaos(
 ) -> Iterator[Chaos]:
     command = [f"{faulty_bucket}/in", "--engine", "fake", "--engines", "2"]
     # Some 80 documents a second, and few suspects, which are asked alone, when an engine dies.
-    command += ["--engine-arg", "latency=0.15", "--engine-arg", "most_in_flight=8"]
+    command += ["--engine-arg", "latency=0.15", "--engine-arg", "question_slots=8"]
     made = Chaos(command, f"{faulty_bucket}/out", faulty, direct, tmp_path)
     try:
         yield made

@@ -294,7 +294,7 @@ class Job:
             output=self.output.address,
             engine="fake",
             engine_args=engine_args,
-            context_limit=4096,
+            context_length=4096,
         )
 
     def do(self, *rows: dict[str, Any], run_id: str = "run-1") -> list[Receipt]:

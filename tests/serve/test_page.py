@@ -354,7 +354,7 @@ class _Uncounted(Counts):
 
 def with_adapter() -> Any:
     """The application with a list of models as vLLM's serving classes give it; they want vLLM."""
-    config = ServeConfig(engine="fake", context_limit=4096)
+    config = ServeConfig(engine="fake", context_length=4096)
     asked = APIRouter()
 
     @asked.get("/v1/models")

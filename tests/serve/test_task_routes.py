@@ -199,7 +199,7 @@ def test_more_than_the_places_is_shed_and_the_rest_is_answered():
     import concurrent.futures as futures
 
     with (
-        client(max_in_flight=4, engine_args={"latency": 0.4}) as service,
+        client(document_slots=4, engine_args={"latency": 0.4}) as service,
         futures.ThreadPoolExecutor(16) as pool,
     ):
         body = {"text": MIGRAINE, "tasks": ["ner"], "types": ["disease"]}

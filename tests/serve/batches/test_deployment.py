@@ -36,7 +36,7 @@ class Served:
 
     def start(self) -> None:
         arguments = (
-            f"--engine fake --max-in-flight 32 --batches {self.folder}/store "
+            f"--engine fake --document-slots 32 --batches {self.folder}/store "
             f"--engine-arg latency=0.15 --engine-arg kill_on={POISON}"
         )
         self._server = server(self.folder / "log", *arguments.split())

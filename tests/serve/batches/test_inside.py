@@ -22,7 +22,7 @@ def served(act: Callable[[Service], Coroutine[Any, Any, None]], **settings: Any)
     """Do something with a replica of the fake engine, in this process."""
 
     async def inside() -> None:
-        config = ServeConfig(engine="fake", context_limit=4096, **settings)
+        config = ServeConfig(engine="fake", context_length=4096, **settings)
         service = Service(config, "fake")
         service.__serve_build_asgi_app__()
         await act(service)
@@ -78,7 +78,7 @@ def test_batches_leave_half_of_the_places_to_others():
             assert not asking.done() and service._admission.taken == 8
         assert (await asking)[0] == 200 and service._admission.taken == 0
 
-    served(act, max_in_flight=8, engine_args={"latency": 0.1})
+    served(act, document_slots=8, engine_args={"latency": 0.1})
 
 
 @pytest.mark.parametrize("documents", [4, 6, 64])
@@ -112,7 +112,7 @@ def test_a_request_of_many_documents_comes_to_its_turn_however_many_others_ask(d
         assert found[0] == 200 and len(found[1]["rows"]) == documents
         assert service._admission.taken == 0
 
-    served(act, max_in_flight=8, engine_args={"latency": 0.01})
+    served(act, document_slots=8, engine_args={"latency": 0.01})
 
 
 def test_who_waits_and_goes_away_gives_back_what_it_had():
@@ -128,7 +128,7 @@ def test_who_waits_and_goes_away_gives_back_what_it_had():
             assert service._admission.taken == 6
         assert (await service.answer(URL, four, EVERYBODY, "2"))[0] == 200
 
-    served(act, max_in_flight=8)
+    served(act, document_slots=8)
 
 
 def test_what_is_cancelled_gives_its_place_back():
