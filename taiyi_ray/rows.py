@@ -147,13 +147,13 @@ class Row:
     __hash__ = None  # type: ignore[assignment]  # it is equal by its values, which are lists
 
     def __repr__(self) -> str:
-        found = [
+        counts = [
             f"{len(self._values[name]):,} {name}"
             for name in ("mentions", "relations", "events", "labels", "texts")
             if self._values[name]
         ]
         name = f"{self._values['document_id']!r}, {self._values['status']}"
-        return f"<Row {', '.join([name, *found])}>"
+        return f"<Row {', '.join([name, *counts])}>"
 
     def _repr_html_(self) -> str:
         return cards([self._values])

@@ -341,10 +341,10 @@ def walk(folder: str, strange: list[str] | None = None) -> Iterator[Stored]:
     filesystem, inner = _file_system(folder)
     if isinstance(filesystem, LocalFileSystem):
         names = _access(folder, "listed", lambda: list(_local_files(inner)))
-        found = _local_infos(filesystem, names)
+        infos = _local_infos(filesystem, names)
     else:
-        found = _access(folder, "listed", lambda: filesystem.find(inner, detail=True))
-    yield from _objects(filesystem, found, strange)
+        infos = _access(folder, "listed", lambda: filesystem.find(inner, detail=True))
+    yield from _objects(filesystem, infos, strange)
 
 
 def glob(folder: str, pattern: str, strange: list[str] | None = None) -> Iterator[Stored]:
@@ -359,10 +359,10 @@ def glob(folder: str, pattern: str, strange: list[str] | None = None) -> Iterato
     whole = f"{patterns.escape(inner.rstrip('/'))}/{pattern}"
     if isinstance(filesystem, LocalFileSystem):
         names = _access(folder, "listed", lambda: cast(list[str], filesystem.glob(whole)))
-        found = _local_infos(filesystem, names)
+        infos = _local_infos(filesystem, names)
     else:
-        found = _access(folder, "listed", lambda: filesystem.glob(whole, detail=True))
-    yield from _objects(filesystem, found, strange)
+        infos = _access(folder, "listed", lambda: filesystem.glob(whole, detail=True))
+    yield from _objects(filesystem, infos, strange)
 
 
 _Infos = dict[str, dict[str, Any]]
@@ -370,22 +370,22 @@ _Infos = dict[str, dict[str, Any]]
 
 
 def _local_infos(filesystem: LocalFileSystem, paths: Iterable[str]) -> _Infos:
-    found: _Infos = {}
+    infos: _Infos = {}
     for path in paths:
         try:
-            found[path] = _access(path, "read", partial(filesystem.info, path))
+            infos[path] = _access(path, "read", partial(filesystem.info, path))
         except StorageError as error:
             gone = isinstance(error.__cause__, FileNotFoundError)
             if not gone or Path(path).is_symlink():  # a dangling link, not a file removed meanwhile
                 raise
-    return found
+    return infos
 
 
 def _objects(
-    filesystem: fsspec.AbstractFileSystem, found: _Infos, strange: list[str] | None
+    filesystem: fsspec.AbstractFileSystem, infos: _Infos, strange: list[str] | None
 ) -> Iterator[Stored]:
-    for path in sorted(found):
-        kind = found[path]["type"]
+    for path in sorted(infos):
+        kind = infos[path]["type"]
         if kind == "directory":
             continue
         if kind == "other" or path.encode("utf-8", "ignore") != os.fsencode(path):
@@ -393,7 +393,7 @@ def _objects(
                 strange.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
             continue
         local = isinstance(filesystem, LocalFileSystem)
-        yield _stored(path if local else filesystem.unstrip_protocol(path), found[path])
+        yield _stored(path if local else filesystem.unstrip_protocol(path), infos[path])
 
 
 def _local_files(root: str) -> Iterator[str]:

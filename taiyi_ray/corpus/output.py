@@ -242,7 +242,7 @@ def _footer(path: str, file: BinaryIO) -> Footer:
         groups = [_positions(metadata.row_group(n)) for n in range(metadata.num_row_groups)]
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(
-            f"{path}: is not a file of this program, or a damaged one; delete it and run the same "
+            f"{path}: is damaged, or was not written by this program; delete it and run the same "
             "command again"
         ) from error
     return Footer(

@@ -123,7 +123,7 @@ def load_job(output: str) -> Job | None:
         return Job.model_validate_json(data)
     except ValueError as error:
         raise ConfigError(
-            f"{output}/job.json: not of this program; choose another --output"
+            f"{output}/job.json: was not written by this program; choose another --output"
         ) from error
 
 
@@ -229,8 +229,9 @@ def check_read_alike(source: PlannedSource) -> None:
     """
     if source.format_version != named(source.format).version:
         raise ConfigError(
-            f"{source.path}: another version of this program began with it, which reads "
-            f"{source.format} otherwise; finish it with that version, or write to another --output"
+            f"{source.path}: was planned by another version of this program, which reads "
+            f"{source.format} differently; finish the job with that version, or write to another "
+            "--output"
         )
 
 
@@ -316,5 +317,5 @@ def opened(
     """
     source = kinds[planned.kind](planned)
     source.check_unchanged(planned)
-    with source.documents(planned.format, first, last, columns) as found:
-        yield found
+    with source.documents(planned.format, first, last, columns) as documents:
+        yield documents

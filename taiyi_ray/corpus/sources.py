@@ -110,7 +110,7 @@ class SourceFile:
         now = {storage.real(file.path): file for file in self.beside}
         for path in sorted(before.keys() ^ now.keys()):
             raise ConfigError(
-                f"{path}: {'came' if path in now else 'went'} since the units of "
+                f"{path}: was {'added' if path in now else 'removed'} after the units of "
                 f"{self.stored.path}, which it belongs to, were planned; {_WAY_OUT}"
             )
         for path, file in before.items():
@@ -159,7 +159,8 @@ class Corpus:
             some = ", ".join(map(repr, self.strange[:_SHOWN]))
             more = f" and {len(self.strange) - _SHOWN} more" if len(self.strange) > _SHOWN else ""
             notes.append(
-                f"passed over what is no regular file, or has no name in UTF-8: {some}{more}"
+                "passed over what is not a regular file, or has a name that is not UTF-8: "
+                f"{some}{more}"
             )
         if self.passed_over:
             notes.append(f"passed over {self.passed_over} files of other formats")

@@ -87,12 +87,12 @@ class JobOutput(Output):
     def marks(self) -> dict[str, list[str]]:
         """Return the addresses of all marks, by the names of their units: one listing."""
         root = storage.join(self.address, "died")
-        found: dict[str, list[str]] = {}
+        marks: dict[str, list[str]] = {}
         for stored in storage.walk(root):
             if stored.path.endswith(".json"):
                 name = stored.path[len(root) + 1 :].rpartition("/")[0]
-                found.setdefault(name, []).append(stored.path)
-        return found
+                marks.setdefault(name, []).append(stored.path)
+        return marks
 
     @staticmethod
     def died(marks: Iterable[str], replaces: str = "") -> tuple[set[int], Counter[int]]:
@@ -138,9 +138,7 @@ class JobOutput(Output):
 def _refused(row: dict[str, Any], reason: str) -> dict[str, Any]:
     """Return what replaces a row that Arrow cannot hold: its document, `failed`, and the reason."""
     where = row["document_id"] or f"record {row['position']}"
-    failure = Failure(
-        "not_arrow", where, f"what was found is nothing that a row can hold: {reason}"
-    )
+    failure = Failure("not_arrow", where, f"a row cannot hold what the answers say: {reason}")
     return {
         **row,
         **as_values(Annotations()),

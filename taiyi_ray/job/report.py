@@ -120,7 +120,7 @@ def _stub(row: Mapping[str, Any], size: int) -> dict[str, Any]:
     }
     kept = {name: _short(row[name]) for name in ("document_id", "title", "source", "position")}
     errors = [{name: _short(text) for name, text in e.items()} for e in row["errors"][:_FEW]]
-    message = f"its text and answers take {size / 1e6:.1f} MB here; OUT/annotations holds them"
+    message = f"its text and answers take {size / 1e6:.1f} MB; find them in OUT/annotations"
     note = {"kind": "not_shown", "where": "report", "message": message}
     return {**empty, **kept, "metadata": {}, "status": row["status"], "errors": [*errors, note]}
 

@@ -37,7 +37,7 @@ MEANING: dict[State, str] = {
     "absent": "nothing is there yet",
     "planned": "planned; no run has begun to annotate",
     "running": "running",
-    "died": "died without a word; the same command goes on",
+    "died": "died without a message; the same command goes on",
     "unfinished": "ended unfinished; the same command goes on",
     "complete": "complete",
 }
@@ -274,7 +274,7 @@ def _told(status: Status) -> str:
     told = MEANING[status.state]
     if status.state == "complete" or status.run_id is None:
         return told
-    return f"{told} (run {status.run_id}, heard of at {status.written})"
+    return f"{told} (run {status.run_id}, which last wrote its state at {status.written})"
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -128,7 +128,7 @@ def _binary(rows: list[dict[str, Any]]) -> bytes:
 def _unreadable(row: dict[str, Any], reason: str) -> dict[str, Any]:
     """Return the row that replaces a document that Arrow cannot hold: `failed`, with the reason."""
     where = f"{row['source']}, record {row['position']}"
-    failure = Failure("not_arrow", where, f"holds what no row can hold: {reason}")
+    failure = Failure("not_arrow", where, f"a row cannot hold its content: {reason}")
     document = Document(None, status="failed", errors=[failure])
     document.source, document.position = row["source"], row["position"]
     return document_row(document)
@@ -359,7 +359,8 @@ class _WithEngine:
                 if document.position not in suspects:
                     continue
                 if deaths[document.position] >= _DEATHS_ALONE:
-                    message = f"the engine died {deaths[document.position]} times on it alone"
+                    number = deaths[document.position]
+                    message = f"the engine died {number} times while it had this document only"
                     done.append(failed(document, "engine_died", message))
                     continue
                 self._single = document.position

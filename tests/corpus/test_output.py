@@ -124,7 +124,7 @@ def test_a_file_that_is_no_unit_is_named_with_the_way_out(local, how):
         case "no rows":
             table = pq.read_table(path)
             pq.write_table(table.slice(0, 0), path)
-    with pytest.raises(StorageError, match=rf"^{path}: is not a file of this .*; delete it"):
+    with pytest.raises(StorageError, match=rf"^{path}: is damaged, or was not .*; delete it"):
         verify(local, [of])
 
 

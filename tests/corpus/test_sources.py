@@ -236,7 +236,7 @@ def test_a_name_that_is_no_utf8_and_what_is_no_file_are_passed_over_with_a_note(
         corpus = find([given])
         assert [Path(file.stored.path).name for file in corpus.files] == ["good.txt"]
         assert corpus.notes() == [
-            "passed over what is no regular file, or has no name in UTF-8: "
+            "passed over what is not a regular file, or has a name that is not UTF-8: "
             + ", ".join(repr(f"{tmp_path}/caf\\xe9{n}.txt") for n in range(3))
             + " and 1 more"
         ]
@@ -375,11 +375,13 @@ def test_a_file_that_comes_or_goes_beside_a_source_is_a_change(tmp_path):
     (file,) = find([str(tmp_path)]).files
     known = file.state()
     files(tmp_path, "a.a2")
-    with pytest.raises(ConfigError, match=rf"^{tmp_path}/a\.a2: came since the units of .*/a\.a1,"):
+    with pytest.raises(
+        ConfigError, match=rf"^{tmp_path}/a\.a2: was added after the units of .*/a\.a1,"
+    ):
         check_unchanged(known)
     (tmp_path / "a.a2").unlink()
     (tmp_path / "a.txt").unlink()
     with pytest.raises(
-        ConfigError, match=rf"^{tmp_path}/a\.txt: went since the units of .*/a\.a1,"
+        ConfigError, match=rf"^{tmp_path}/a\.txt: was removed after the units of .*/a\.a1,"
     ):
         check_unchanged(known)

@@ -104,7 +104,7 @@ def plan_of(tmp_path: Path, *sources: Source) -> Plan:
 )
 def test_a_source_that_is_asked_otherwise_than_planned_is_refused(tmp_path, before, now):
     plan_of(tmp_path, Made("aspirin", 4, before), Made("insulin", 4, DISEASES))
-    with pytest.raises(ConfigError, match=r"^made://aspirin/4: belongs to a run with .*ner\.types: "):
+    with pytest.raises(ConfigError, match=r"^made://aspirin/4: belongs to .*ner\.types: "):
         plan_of(tmp_path, Made("insulin", 4, DISEASES), Made("aspirin", 4, now))
 
 

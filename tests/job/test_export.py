@@ -209,7 +209,7 @@ def test_an_unfinished_output_is_exported_as_far_as_it_is_there(tmp_path):
     output, _ = an_output(tmp_path, list("abcde"), committed=1)
     exported = export(output, "jsonl", str(tmp_path / "to"))
     assert exported.documents == 2
-    assert exported.left_out == {"units that are not there yet": 2}
+    assert exported.left_out == {"units that are not committed yet": 2}
 
 
 @pytest.mark.parametrize("name", ["bioc-xml", "bioc-json"])

@@ -195,7 +195,7 @@ def test_a_text_that_changed_beside_its_annotations_is_the_units_error(tmp_path)
     text.write_text("TNF in rats")
     assert read_unit(row)["error"].startswith(f"{text}: changed since its units were planned")
     text.unlink()
-    assert read_unit(row)["error"].startswith(f"{text}: went since the units of {path}")
+    assert read_unit(row)["error"].startswith(f"{text}: was removed after the units of {path}")
 
 
 def test_a_document_that_arrow_cannot_hold_is_a_failed_one(tmp_path, monkeypatch):
@@ -514,7 +514,7 @@ def test_a_row_that_arrow_refuses_is_a_failed_one_and_the_others_are_committed(
     assert [r["document_id"] for r in rows] == ["d0", "d1", "d2", "d3"]
     assert [e["kind"] for e in rows[1]["errors"]] == ["x", "not_arrow"]
     assert rows[1]["errors"][0]["where"] == "\ufffd"
-    assert "what was found is nothing that a row can hold" in rows[2]["errors"][0]["message"]
+    assert "a row cannot hold what the answers say" in rows[2]["errors"][0]["message"]
     assert rows[1]["passages"][0]["text"] == TEXT
     footer = job.output.footer(unit_of(row))
     assert footer.totals.documents == {"ok": 2, "failed": 2}
@@ -598,7 +598,10 @@ def test_two_deaths_alone_make_a_failed_row_and_the_others_are_done(tmp_path, ex
         ("failed", "engine_died"),
         ("ok", None),
     ]
-    assert job.rows(row)[1]["errors"][0]["message"] == "the engine died 2 times on it alone"
+    assert (
+        job.rows(row)[1]["errors"][0]["message"]
+        == "the engine died 2 times while it had this document only"
+    )
 
 
 def test_a_single_death_alone_is_not_enough(tmp_path, exits):
