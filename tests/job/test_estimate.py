@@ -184,7 +184,7 @@ def test_what_cannot_be_used_is_refused(tmp_path, monkeypatch):
         estimate(settings(source, gpu="L4s"))
     for text in ("", "[]", "{}"):
         (tmp_path / "run.json").write_text(text)
-        with pytest.raises(ConfigError, match=r"^--run .*run\.json: is not the record of a run that"):
+        with pytest.raises(ConfigError, match=r"^--run .*run\.json: is not the record of a run"):
             estimate(config, runs=[str(tmp_path / "run.json")])
     monkeypatch.setitem(GPUS, "tiny", Gpu(1e8, 1e9, 1e12, "a test"))
     with pytest.raises(ConfigError, match=r"^--gpu tiny: smollm2-135m-instruct does not fit"):
