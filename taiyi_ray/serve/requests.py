@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from taiyi_ray.config import Ask, Grounding
+
 
 class Body(BaseModel):
     """A body of valid Unicode; a field that is not known is refused by its name."""
@@ -93,7 +95,7 @@ class AnnotateRequest(Body):
     relations: list[str] | None = Field(
         None, min_length=1, description="relation types to find (re)"
     )
-    ask: Literal["together", "apart"] | None = Field(
+    ask: Ask | None = Field(
         None, description="about all mention types in one question, or about each in its own"
     )
     options: dict[str, dict[str, Any]] = Field(
@@ -102,7 +104,7 @@ class AnnotateRequest(Body):
     language: Literal["auto", "en", "zh"] = Field(
         "auto", description="of documents that do not say theirs; `auto` looks at the script"
     )
-    grounding: Literal["grammar", "align"] | None = Field(
+    grounding: Grounding | None = Field(
         None,
         description="constrain answers to the text, or only align them with it; without it as the "
         "service was started (--grounding)",
