@@ -212,7 +212,7 @@ class Annotator:
         `in_flight` is one set for both.
         """
         other = Annotator(self._engine, assignments, self._max_tokens)
-        other._room, other.in_flight = self._room, self.in_flight
+        other._slots, other.in_flight = self._slots, self.in_flight
         return other
 
     async def annotate(self, document: Document) -> Annotated:
