@@ -46,13 +46,11 @@ class SourceFile:
         name: the source's folder below OUT/annotations.
         stored: the file's address, size and tag.
         beside: the files that belong to it (`formats.beside`).
-        assignments: the tasks that are asked about its documents; none for those of the whole run.
     """
 
     name: str
     stored: storage.Stored
     beside: tuple[storage.Stored, ...] = ()
-    assignments: tuple[Assignment, ...] = ()
 
     @classmethod
     def of(cls, planned: PlannedSource) -> SourceFile:
@@ -74,6 +72,10 @@ class SourceFile:
     @property
     def size(self) -> int:
         return self.stored.size
+
+    @property
+    def assignments(self) -> tuple[Assignment, ...]:
+        return ()  # the run says what to ask about files
 
     def state(self) -> SourceState:
         """Return the state of the file and of those that belong to it.

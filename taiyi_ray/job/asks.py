@@ -69,6 +69,8 @@ class Asks:
             ConfigError: the output or a source was planned with other settings.
         """
         self._compare(self._config.output, job.identity, self.of_run)
+        if not (self._own or plan.identities):
+            return  # looking up each of many files takes time
         for source in self._sources:
             known, own = plan.known(source), self._own.get(source.address)
             if known is not None and (own or known.fingerprint):
@@ -91,9 +93,8 @@ class Asks:
         """
         asks = {"": self.of_run}
         for source in self._sources:
-            known, own = plan.known(source), self._own.get(source.address)
-            if known is not None and own is not None:
-                asks[known.fingerprint] = own
+            if source.assignments and (known := plan.known(source)) is not None:
+                asks[known.fingerprint] = self._own[source.address]
         for name in {unit.source for unit in pending}:
             planned = plan.sources[name]
             if planned.fingerprint not in asks:

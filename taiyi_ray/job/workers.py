@@ -263,12 +263,9 @@ class _WithEngine:
     ) -> None:
         self._name, self._ready = name, time.time()
         self._engine, self._asks, self._run_id = engine, asks, run_id
-        first, *others = asks
-        self._annotators = {first: Annotator(engine, asks[first].assignments, config.max_tokens)}
-        for asked in others:
-            twin = self._annotators[first].asking(asks[asked].assignments)
-            self._annotators[asked] = twin
-        self._in_flight = self._annotators[first].in_flight
+        annotator = Annotator(engine, (), config.max_tokens)
+        self._annotators = {asked: annotator.asking(ask.assignments) for asked, ask in asks.items()}
+        self._in_flight = annotator.in_flight
         self._output = JobOutput(config.output)
         self._marks: dict[str, list[str]] | None = None
         """Addresses of the marks, by the names of their units; None until they are listed. They are
