@@ -206,6 +206,15 @@ class Annotator:
         """Keys (source, position) of the documents that have questions at the engine now, or had
         them when the engine died."""
 
+    def asking(self, assignments: Sequence[Assignment]) -> Annotator:
+        """Return an annotator that asks these tasks, and shares the engine's slots with this one.
+
+        `in_flight` is one set for both.
+        """
+        other = Annotator(self._engine, assignments, self._max_tokens)
+        other._slots, other.in_flight = self._slots, self.in_flight
+        return other
+
     async def annotate(self, document: Document) -> Annotated:
         """Annotate one document; the result records every fault of the document and its answers.
 

@@ -53,8 +53,8 @@ def connected(config: EngineSettings) -> Iterator[None]:
                 ray.init(**quiet)
         except ConnectionError as error:
             raise ConfigError(
-                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no answer from a cluster there; "
-                "one with token authentication wants RAY_AUTH_MODE=token and its token"
+                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no cluster answers there; "
+                "one with token authentication needs RAY_AUTH_MODE=token and its token"
             ) from error
     else:
         others = set(psutil.Process().children(recursive=True))
@@ -72,8 +72,8 @@ def connected(config: EngineSettings) -> Iterator[None]:
         wanted = ENGINES[config.engine].resources(config)
         if not joins and not _nodes_for(wanted):
             raise ConfigError(
-                f"an engine takes {wanted}, which this machine has not; "
-                "join a cluster that has (RAY_ADDRESS), or install the extra cpu"
+                f"an engine takes {wanted}, which this machine does not have; "
+                "join a cluster that has them (RAY_ADDRESS), or install the extra cpu"
             )
         # Ray prints notes about its retries to the standard output. Ours go to stderr, so drop all.
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):

@@ -28,7 +28,7 @@ from taiyi_ray.config import NotebookConfig, load
 from taiyi_ray.engine.engine import Engine
 from taiyi_ray.engine.prepare import Prepared, prepare
 from taiyi_ray.engine.start import NOT_STARTED, start, why_not_started
-from taiyi_ray.errors import ConfigError, ModelError, TaiyiError
+from taiyi_ray.errors import ConfigError, EngineDied, ModelError, TaiyiError, Unfinished
 from taiyi_ray.fingerprint import fingerprint, identity
 from taiyi_ray.formats import document_from_value
 from taiyi_ray.records import Document
@@ -81,7 +81,7 @@ def annotate(documents: Given | Iterable[Given], **settings: Any) -> Rows:
 
     Raises:
         ConfigError, ModelError, StorageError: an argument must be changed; one line says how.
-        EngineDied: the engine died.
+        Unfinished: the engine died.
         ServerGone: the server that answers is gone.
     """
     with NotebookAnnotator(**settings) as opened:
@@ -100,7 +100,7 @@ async def annotate_async(documents: Given | Iterable[Given], **settings: Any) ->
         **settings: as for `annotate`.
 
     Raises:
-        ConfigError, ModelError, StorageError, EngineDied, ServerGone: as `annotate`.
+        ConfigError, ModelError, StorageError, Unfinished, ServerGone: as `annotate`.
     """
     opened = await asyncio.to_thread(NotebookAnnotator, **settings)
     try:
@@ -167,7 +167,7 @@ class NotebookAnnotator:
 
         Raises:
             ConfigError: this annotator was closed, or `documents` is a table or no documents.
-            EngineDied: the engine died.
+            Unfinished: the engine died.
             ServerGone: the server that answers is gone.
         """
         return self._kept.loop.run(self._rows(self._open(), _documents(documents)))
@@ -176,7 +176,7 @@ class NotebookAnnotator:
         """Annotate as `annotate` does, without blocking the caller's event loop.
 
         Raises:
-            ConfigError, EngineDied, ServerGone: as `annotate`.
+            ConfigError, Unfinished, ServerGone: as `annotate`.
         """
         annotator = self._open()
         made = await asyncio.to_thread(_documents, documents)
@@ -191,6 +191,10 @@ class NotebookAnnotator:
         tasks = [asyncio.ensure_future(guarded(annotator, one)) for one in documents]
         try:
             annotated = await asyncio.gather(*tasks)
+        except EngineDied as error:
+            raise Unfinished(
+                f"the engine died while it answered ({error}); start another with annotator(...)"
+            ) from error
         finally:
             for task in tasks:
                 task.cancel()

@@ -7,9 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import ANY
 
 import pytest
@@ -20,6 +21,7 @@ from taiyi_ray.config import ServeConfig
 from taiyi_ray.formats import WRITTEN
 from taiyi_ray.job import job
 from taiyi_ray.tasks import TASKS
+from tests.engine.served import Played, Reply, completion, obedient
 from tests.job.test_export import an_output
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -445,6 +447,46 @@ def test_help_teaches_an_example_the_defaults_and_the_exit_codes(run):
 def test_a_bare_command_shows_its_help(run):
     assert "annotate" in run().out
     assert run("--help").code == 0
+
+
+def asking(server: Played, source: Path, out: Path) -> tuple[str | Path, ...]:
+    """The arguments of a job that asks a server."""
+    arguments = ("--url", server.url, "--engine", "http", "--grounding", "align", "--engines", "1")
+    return ("annotate", source, "-o", out, *arguments, "--engine-arg", "retries=0")
+
+
+def test_a_server_that_does_not_answer_when_the_job_starts_is_exit_code_4(run, source, out):
+    server = Played()
+    server.stop()
+    ran = run(*asking(server, source, out))
+    assert ran.code == 4
+    assert ran.err.startswith(f"taiyi-ray: {server.url}: no answer: ")
+    assert ran.err.endswith("; when the server is there, run the same command again\n")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_in_mid_run_is_exit_code_4_too(source, out):
+    server = Played()
+
+    def answer(body: Any) -> Any:
+        if "Metformin lowers" in str(body):
+            server.answer = lambda _: Reply(0)
+            threading.Thread(target=server.stop).start()
+            return Reply(0)
+        return completion(body, obedient(body))
+
+    server.answer = answer
+    command = [sys.executable, "-c", "from taiyi_ray.cli import main; main()"]
+    try:
+        ran = subprocess.run(
+            [*command, *asking(server, source, out)], capture_output=True, text=True, timeout=300
+        )
+    finally:
+        server.stop()
+    assert ran.returncode == 4
+    assert ": no answer: " in ran.stderr.splitlines()[-1]
+    assert ran.stderr.endswith("; when the server is there, run the same command again\n")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("a bug")])

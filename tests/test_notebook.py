@@ -24,7 +24,7 @@ from taiyi_ray import notebook
 from taiyi_ray.annotation import Annotator
 from taiyi_ray.config import NotebookConfig
 from taiyi_ray.engine.fake import FakeEngine
-from taiyi_ray.errors import ConfigError, EngineDied, ModelError
+from taiyi_ray.errors import ConfigError, ModelError, Unfinished
 from taiyi_ray.formats import read
 from taiyi_ray.notebook import NotebookAnnotator, annotate, annotate_async, annotator
 from taiyi_ray.records import Document, passages
@@ -305,7 +305,7 @@ def test_a_coroutine_that_is_cancelled_ends_what_it_asked() -> None:
 def test_a_dead_engine_is_said_and_the_others_are_asked_no_more() -> None:
     given = ["boom", *[MIGRAINE] * 3]
     with annotator(engine="fake", engine_args={"die_on": "boom"}) as opened:
-        with pytest.raises(EngineDied):
+        with pytest.raises(Unfinished, match="the engine died while it answered"):
             opened.annotate(given)
         assert not opened._kept.engine.alive  # type: ignore[union-attr]
 

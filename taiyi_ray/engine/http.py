@@ -560,7 +560,7 @@ class HttpEngine:
             raise QuestionError(f"the question or its answer is no JSON: {error}") from error
         return self._form.read(response)
 
-    async def _blame(self, error: openai.APIError) -> TaiyiError:
+    async def _blame(self, error: openai.APIError) -> TaiyiError | QuestionError:
         """The error to raise: about this question, or about a server that answers no question."""
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         if status not in _OF_A_QUESTION:

@@ -364,7 +364,7 @@ class Shelf:
 
     def counts(self, names: Iterator[str] | list[str]) -> Counter[str]:
         """Add up the counts of committed units, which are given by their names."""
-        paths = [storage.join(self._units.place, name + self._units.ending) for name in names]
+        paths = [storage.join(self._units.address, name + self._units.ending) for name in names]
         with ThreadPoolExecutor(_READERS) as pool:
             return sum(pool.map(_counted, paths), Counter[str]())
 
