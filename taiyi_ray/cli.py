@@ -24,6 +24,9 @@ from taiyi_ray.errors import ConfigError, TaiyiError
 
 EXIT_INTERRUPTED = 130
 
+_ANNOTATE = "Annotate"
+"""The panel of `taiyi-ray --help` in which these commands stand."""
+
 app = typer.Typer(
     name="taiyi-ray",
     no_args_is_help=True,
@@ -94,11 +97,20 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "adapters": _pairs("--adapter", "NAME=PATH, as in ner=path/to/lora"),
     "engine_args": _engine_args,
 }
-"""How settings are read that are written otherwise on the command line than in a file."""
+"""Reads the settings that the command line writes in another form than a file does."""
 
 
 def _settings(kind: type[AnySettings], context: typer.Context, **more: Any) -> AnySettings:
-    """The settings of a command: its parameters that are called as they are, and its --config."""
+    """The settings of a command: from its options that have the name of a setting, and --config.
+
+    Args:
+        kind: the class of the settings.
+        context: holds the options that were given.
+        **more: settings that the command itself decides.
+
+    Raises:
+        ConfigError: a setting is unknown, missing or has a wrong value.
+    """
     given = {
         name: _READ.get(name, lambda value: value)(value)
         for name, value in context.params.items()
@@ -112,8 +124,8 @@ _Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="files, folders (recursive) or globs: PubMed, JATS, BioC, PubTator, brat, JSON "
-        "lines, Parquet, text; also .gz",
+        help=f"{AnnotateConfig.model_fields['inputs'].description}; PubMed, JATS, BioC, PubTator, "
+        "brat, JSON lines, Parquet or plain text, also compressed (.gz)",
     ),
 ]
 _Column = Annotated[list[str] | None, _option("columns", "--column", metavar="KEY=NAME")]
@@ -139,13 +151,15 @@ _EngineArg = Annotated[
     typer.Option(
         "--engine-arg",
         metavar="NAME=VALUE",
-        help="further argument of the engine (vLLM's AsyncEngineArgs; docs/annotate.md has "
-        "those of http), may be repeated",
+        help="further argument of the engine; may be repeated. The engine vllm takes those of "
+        "vLLM's AsyncEngineArgs; docs/annotate.md lists those of http",
     ),
 ]
 _Config = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="YAML file of these settings; flags win over it"),
+    typer.Option(
+        metavar="FILE", help="YAML file with these settings; an option given here wins over it"
+    ),
 ]
 
 
@@ -158,7 +172,7 @@ def _main(
         raise typer.Exit
 
 
-@app.command()
+@app.command(rich_help_panel=_ANNOTATE)
 def annotate(
     context: typer.Context,
     inputs: _Inputs = None,
@@ -190,7 +204,7 @@ def annotate(
     trust_remote_code: _TrustRemoteCode = None,
     config: _Config = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the settings and the plan, write nothing")
+        bool, typer.Option("--dry-run", help="print the settings and the plan, and write nothing")
     ] = False,
 ) -> None:
     """Annotate a corpus: documents of many formats in, rows of Parquet out.
@@ -213,7 +227,7 @@ def annotate(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(rich_help_panel=_ANNOTATE)
 def plan(
     context: typer.Context,
     inputs: _Inputs = None,
@@ -234,17 +248,21 @@ def plan(
     price: _Price = None,
     measured: Annotated[
         list[str] | None,
-        typer.Option("--run", metavar="FILE", help="run.json of a like run; may be repeated"),
+        typer.Option(
+            "--run",
+            metavar="FILE",
+            help="run.json of a similar run, for its rates; may be repeated",
+        ),
     ] = None,
     trust_remote_code: _TrustRemoteCode = None,
     config: _Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as one JSON object")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Estimate what a corpus takes, before it runs: documents, tokens, engine-hours, cost.
 
     It reads a sample with the model's own tokenizer; no engine starts. Rates and the length of
-    answers come from runs (--run), else from assumptions that the output names; the rate of a
-    kind of GPU (--gpu) is such a one.
+    answers come from runs (--run), or else from assumptions, which the output names; the rate of
+    a kind of GPU (--gpu) is such an assumption.
 
     Example: taiyi-ray plan pubmed/ --model path/to/model --run out/run.json --price 1.86
 
@@ -254,40 +272,42 @@ def plan(
 
     from rich.console import Console
 
-    # The settings want an output; nothing is written.
+    # These settings need an output, although nothing is written.
     settings = _settings(AnnotateConfig, context, output="-")
     from taiyi_ray.job import estimate  # slow to import: only when it is needed
 
-    found = estimate.estimate(settings, runs=measured or ())
+    estimated = estimate.estimate(settings, runs=measured or ())
     if as_json:
-        print(json.dumps(found.as_dict(), ensure_ascii=False))
+        print(json.dumps(estimated.as_dict(), ensure_ascii=False))
         return
     console = Console(highlight=False, markup=False)
     console.print(
-        f"{found.files:,} files, {found.bytes / 1e6:,.1f} MB; {found.scanned:,} of them scanned, "
-        f"{found.sampled:,} documents asked about"
+        f"{estimated.files:,} files, {estimated.bytes / 1e6:,.1f} MB; {estimated.scanned:,} of "
+        f"them scanned, {estimated.sampled:,} documents asked about"
     )
-    console.print(estimate.table(found))
-    for line in found.basis:
+    console.print(estimate.table(estimated))
+    for line in estimated.basis:
         console.print(f"- {line}")
 
 
-@app.command()
+@app.command(rich_help_panel=_ANNOTATE)
 def status(
     output: Annotated[str, typer.Argument(metavar="OUT", help="the --output of the job")],
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="show it until all is done")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="show it again until all is done")
+    ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=1, help="between two looks of --watch")
+        float, typer.Option(metavar="SECONDS", min=1, help="seconds between two looks of --watch")
     ] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object a line")] = False,
 ) -> None:
     """Show how far a job is: done, failed by kind, left, rate, time left.
 
-    It reads what the job wrote: the job may run, anywhere, or be dead. No cluster is asked.
+    It reads what the job wrote and asks no cluster: the job may run anywhere, or have ended.
 
     Example: taiyi-ray status s3://bucket/out --watch
 
-    Exit codes: 0 shown (of a job that does not exist yet, too), 2 something to change,
+    Exit codes: 0 shown (also when the job does not exist yet), 2 something to change,
     4 the store does not answer: run it again, 130 interrupted.
     """
     import json
@@ -299,18 +319,18 @@ def status(
     console = Console(highlight=False, markup=False)
     looks = asked.watch(output, every) if watch else [asked.Progress(output).status()]
     try:
-        for found in looks:
+        for look in looks:
             if as_json:
-                print(json.dumps(found.as_dict(), ensure_ascii=False), flush=True)
+                print(json.dumps(look.as_dict(), ensure_ascii=False), flush=True)
                 continue
             if watch and console.is_terminal:
                 console.clear()
-            console.print(asked.table(found))
+            console.print(asked.table(look))
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-@app.command()
+@app.command(rich_help_panel=_ANNOTATE)
 def export(
     output: Annotated[str, typer.Argument(metavar="OUT", help="output of `taiyi-ray annotate`")],
     format_: Annotated[
@@ -322,10 +342,10 @@ def export(
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="folder of the files")],
     max_records_per_file: Annotated[
         int | None,
-        typer.Option(min=1, help="documents a file (default: all of a source)"),
+        typer.Option(min=1, help="most documents of one file (default: all of a source)"),
     ] = None,
 ) -> None:
-    """Write the rows of an output as BioC, PubTator, brat or JSON lines: a file a source.
+    """Write the rows of an output as BioC, PubTator, brat or JSON lines, one file for each source.
 
     Example: taiyi-ray export out --format bioc-json --to exported
 
@@ -345,7 +365,7 @@ def _serving(name: str, *flags: str, metavar: str | None = None) -> Any:
     return _option(name, *flags, metavar=metavar, of=ServeConfig)
 
 
-@app.command()
+@app.command(rich_help_panel=_ANNOTATE)
 def serve(
     context: typer.Context,
     model: _Model = None,
@@ -386,7 +406,8 @@ def serve(
     Example: taiyi-ray serve --model path/to/model --adapter ner=path/to/lora
 
     Then http://127.0.0.1:8000/ is the page, and any OpenAI client works with the address
-    http://127.0.0.1:8000/v1. Nothing else can reach it unless --host says so, which wants keys.
+    http://127.0.0.1:8000/v1. Only programs on this machine can reach it; --host opens it to other
+    machines, and needs keys.
 
     Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 something to change, 4 the engine did not start,
     130 interrupted before it was ready.

@@ -29,6 +29,7 @@ from pydantic_core import PydanticCustomError
 
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.names import AROUND_HEADS, checked_name
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ Grounding = Literal["grammar", "align"]
 """Whether answers are constrained to words of the text, or are only located in it afterwards."""
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
+DEFAULT_CONTEXT = 4096
+"""Tokens of a prompt and its answer together, unless the user or the model says otherwise."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
@@ -133,11 +136,11 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _unicode(cls, value: object) -> object:
-        """Refuse a path that is no UTF-8: Python has it as surrogates, which JSON cannot hold."""
+        """Refuse a path that is not UTF-8: Python has it as surrogates, which JSON cannot hold."""
         for text in _all_texts(value):
             if text == text.encode("utf-8", "ignore").decode():
                 continue
-            message = "{text} is no UTF-8; rename what it names"
+            message = "{text} is not UTF-8; rename the file or folder"
             raise PydanticCustomError("no_unicode", message, {"text": repr(text)})
         return value
 
@@ -173,10 +176,8 @@ class TaskSettings(Settings):
 
     @field_validator("tasks", "types", "relations", mode="after")
     @classmethod
-    def _no_blank_names(cls, names: list[str] | None) -> list[str] | None:
-        if names and any(not n.strip() or set(n) & set(";:：\n[]") for n in names):
-            raise ValueError("a name must not be empty nor hold any of ; : ： [ ] or a line break")
-        return names
+    def _checked_names(cls, names: list[str] | None) -> list[str] | None:
+        return names and [checked_name(name, AROUND_HEADS) for name in names]
 
 
 class EngineSettings(Settings):
@@ -223,8 +224,8 @@ class EngineSettings(Settings):
     context_length: int | None = Field(
         None,
         ge=256,
-        description="most tokens of a prompt and its answer together; the default is 4096, or the "
-        "model's context length if that is shorter",
+        description=f"most tokens of a prompt and its answer together; the default is "
+        f"{DEFAULT_CONTEXT}, or the model's context length if that is shorter",
     )
     max_tokens: int = Field(
         512,
@@ -260,9 +261,13 @@ class EngineSettings(Settings):
         if engine is None:  # the value of `engine` was refused already
             return url
         if engine in CLIENTS and url is None:
-            raise ValueError(f"the engine {engine} wants the server's, as in http://host:8000/v1")
+            raise ValueError(
+                f"the engine {engine} needs the address of a server, as in http://host:8000/v1"
+            )
         if engine not in CLIENTS and url is not None:
-            raise ValueError(f"the engine {engine} has none; leave it out or give --engine http")
+            raise ValueError(
+                f"the engine {engine} asks no server; leave the url out, or give --engine http"
+            )
         return url
 
 
@@ -389,15 +394,15 @@ class ServeConfig(EngineSettings):
     @classmethod
     def _adapter_names(cls, adapters: dict[str, str]) -> dict[str, str]:
         if wrong := [name for name in adapters if not re.fullmatch(_NAME, name)]:
-            raise ValueError(f"{wrong[0]!r} is no name: letters, digits and . _ - only")
+            raise ValueError(f"{wrong[0]!r} is not a name of letters, digits and . _ -")
         return adapters
 
     @model_validator(mode="after")
     def _locked(self) -> Self:
         if not (self.api_keys_file or self.without_keys or is_loopback(self.host)):
             raise ValueError(
-                f"--host {self.host} can be reached from elsewhere: give --api-keys-file, or "
-                "--without-keys if everybody there may use it"
+                f"--host {self.host}: other machines can reach it; give --api-keys-file, or "
+                "--without-keys if everybody there may use the service"
             )
         return self
 
@@ -527,7 +532,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _explain(error: Any, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in error["loc"])
-    if not name:  # the error is about several settings together
+    if not name:  # the error is about more than one setting
         return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"unknown setting {name!r}{nearest(name, model.model_fields)}"

@@ -179,8 +179,8 @@ class NotebookAnnotator:
             ConfigError, Unfinished, ServerGone: as `annotate`.
         """
         annotator = self._open()
-        found = await asyncio.to_thread(_documents, documents)
-        return await asyncio.wrap_future(self._kept.loop.submit(self._rows(annotator, found)))
+        made = await asyncio.to_thread(_documents, documents)
+        return await asyncio.wrap_future(self._kept.loop.submit(self._rows(annotator, made)))
 
     def _open(self) -> Annotator:
         if self._kept.annotator is None:

@@ -138,24 +138,25 @@ KNOWN = ", ".join(TASKS)
         (
             ("--tasks", "ner,tc"),
             "options (--task-file): tc: labels is missing; an example: "
-            "`tc: {labels: [Treatment, Prevention], several: true}`",
+            "`tc: {labels: [Treatment, Prevention], multi_label: true}`",
         ),
         (("--task-file", "no.yaml"), "--task-file no.yaml: No such file or directory"),
         (("--limit", "0"), "limit: Input should be greater than or equal to 1, got 0"),
         (("--engine", "vlm"), "engine: Input should be 'vllm', 'http' or 'fake', got 'vlm'"),
         (
             ("--engine", "http"),
-            "url: the engine http wants the server's, as in http://host:8000/v1, got None",
+            "url: the engine http needs the address of a server, as in http://host:8000/v1, "
+            "got None",
         ),
         (
             ("--url", "http://host:8000/v1"),
-            "url: the engine fake has none; leave it out or give --engine http, "
+            "url: the engine fake asks no server; leave the url out, or give --engine http, "
             "got 'http://host:8000/v1'",
         ),
         (
             ("--types", "gene,a;b"),
-            "types: a name must not be empty nor hold any of ; : ： [ ] or a line break, "
-            "got ['gene', 'a;b']",
+            "types: a name must not be blank nor hold ; ； : ： [ ] or a line break, "
+            "as 'a;b' does, got ['gene', 'a;b']",
         ),
         (
             ("--engine-arg", "max_num_seqs"),

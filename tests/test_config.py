@@ -103,11 +103,11 @@ def test_bounds(setting, value, bad):
 
 
 @pytest.mark.parametrize("setting", ["tasks", "types", "relations"])
-@pytest.mark.parametrize("name", ["", " ", "a;b", "a:b", "疾病：", "a\nb", "[a", "a]"])
+@pytest.mark.parametrize("name", ["", " ", "a;b", "a；b", "a:b", "疾病：", "a\nb", "[a", "a]"])
 def test_a_name_that_the_answers_could_not_hold(setting, name):
     assert message(None, NEEDED | {setting: ["gene", name]}) == (
-        f"{setting}: a name must not be empty nor hold any of ; : ： [ ] or a line break, "
-        f"got {['gene', name]!r}"
+        f"{setting}: a name must not be blank nor hold ; ； : ： [ ] or a line break, "
+        f"as {name!r} does, got {['gene', name]!r}"
     )
 
 
@@ -326,4 +326,4 @@ def test_an_address_with_a_password_is_refused_and_not_shown(place):
 def test_a_name_that_is_no_utf8_is_one_line(setting):
     name = os.fsdecode(b"caf\xe9")
     line = message(None, NEEDED | {setting: [name] if setting == "inputs" else name})
-    assert line == f"{setting}: 'caf\\udce9' is no UTF-8; rename what it names"
+    assert line == f"{setting}: 'caf\\udce9' is not UTF-8; rename the file or folder"

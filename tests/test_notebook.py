@@ -113,7 +113,7 @@ def test_a_row_is_the_one_that_the_service_makes_the_fingerprint_too() -> None:
 
 def test_options_win_over_those_of_a_task_file(tmp_path: Path) -> None:
     file = tmp_path / "tasks.yaml"
-    file.write_text("tc: {labels: [a, b], several: true}\nner: {types: [gene]}\n")
+    file.write_text("tc: {labels: [a, b], multi_label: true}\nner: {types: [gene]}\n")
     given: dict[str, Any] = {"engine": "fake", "task_file": str(file)}
     (row,) = annotate(MIGRAINE, **given, options={"tc": {"labels": ["c", "d"]}})
     assert {answer.task for answer in row.answers} == {"tc", "ner"}
@@ -128,11 +128,11 @@ def test_options_win_over_those_of_a_task_file(tmp_path: Path) -> None:
         ({"tasks": ["nre"]}, "unknown task 'nre'; did you mean 're'"),
         ({"typs": ["disease"]}, "unknown setting 'typs'; did you mean 'types'"),
         ({"tasks": "ner"}, "tasks: Input should be a valid list, got 'ner'"),
-        ({"types": ["a;b"]}, "a name must not be empty nor hold any of"),
+        ({"types": ["a;b"]}, "a name must not be blank nor hold"),
         ({"tasks": ["tc"]}, "tc: labels is missing"),
         ({"options": {"tc": {"lables": []}}}, "did you mean 'labels'"),
         ({"engine": "vlm"}, "engine: Input should be 'vllm', 'http' or 'fake'"),
-        ({"engine": "http"}, "url: the engine http wants the server's"),
+        ({"engine": "http"}, "url: the engine http needs the address of a server"),
         ({"engines": 2}, "engines: Input should be '1', got '2'"),
         ({"gpu": "L4"}, "gpu: "),
         ({"output": "out"}, "unknown setting 'output'"),

@@ -19,9 +19,6 @@ from taiyi_ray.engine.engine import Engine
 from taiyi_ray.models import Model
 from taiyi_ray.placement import Resources
 
-MAX_NUM_SEQS = 64
-"""The answers that vLLM writes at once, unless its argument `max_num_seqs` says otherwise."""
-
 
 @dataclass(frozen=True, slots=True)
 class Answering:
@@ -77,7 +74,9 @@ class EngineKind:
 
 
 def _vllm_question_slots(config: EngineSettings) -> int:
-    return 2 * int(cast(int, config.engine_args.get("max_num_seqs", MAX_NUM_SEQS)))
+    from taiyi_ray.engine import vllm
+
+    return vllm.question_slots(config.engine_args)
 
 
 def _vllm_probe(config: EngineSettings) -> Answering:
@@ -142,7 +141,9 @@ def _http_start(config: EngineSettings, _: Model | None, key: SecretStr | None, 
 
 
 def _fake_question_slots(config: EngineSettings) -> int:
-    return int(cast(int, config.engine_args.get("question_slots", MAX_NUM_SEQS)))
+    from taiyi_ray.engine.fake import QUESTION_SLOTS
+
+    return int(cast(int, config.engine_args.get("question_slots", QUESTION_SLOTS)))
 
 
 def _fake_start(config: EngineSettings, _: Model | None, __: SecretStr | None, ___: bool) -> Engine:

@@ -21,13 +21,16 @@ from typing import Any
 
 from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
-from taiyi_ray.grounding import is_han
+from taiyi_ray.forms import is_han
 from taiyi_ray.records import Annotations, Argument, Event, Label, Mention, Relation, Text
 from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.events import EventType
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 from taiyi_ray.tasks.vocabulary import Term
+
+QUESTION_SLOTS = 64
+"""The questions that the engine answers at once, unless its argument `question_slots` differs."""
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _CHARACTERS_A_TOKEN = 4
@@ -60,7 +63,7 @@ class FakeEngine:
         *,
         scores: bool = False,
         latency: float = 0.0,
-        question_slots: int = 64,
+        question_slots: int = QUESTION_SLOTS,
         garbage: float = 0.0,
         cut: float = 0.0,
         repeat: float = 0.0,

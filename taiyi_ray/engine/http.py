@@ -213,13 +213,13 @@ def _scores(text: str, logprobs: Any) -> Scores | None:
         return None
     if logprobs.get("tokens") is not None:
         return scores_of(text, logprobs["tokens"], logprobs["token_logprobs"])
-    found = logprobs["content"] or []
+    entries = logprobs["content"] or []
     # When several tokens make one character, some servers give each token's bytes of it.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     tokens = [
-        t["token"] if t.get("bytes") is None else decoder.decode(bytes(t["bytes"])) for t in found
+        t["token"] if t.get("bytes") is None else decoder.decode(bytes(t["bytes"])) for t in entries
     ]
-    return scores_of(text, tokens, [t["logprob"] for t in found])
+    return scores_of(text, tokens, [t["logprob"] for t in entries])
 
 
 def _ascii(text: str) -> int:
@@ -239,7 +239,7 @@ def key_of_environment() -> SecretStr | None:
     for name in KEYS:
         key = os.environ.get(name, "").strip()
         if not (key.isascii() and key.isprintable()):
-            raise ConfigError(f"{name}: holds characters that no key has; set it anew")
+            raise ConfigError(f"{name}: holds characters that a key cannot have; set it again")
         if key:
             return SecretStr(key)
     return None
@@ -300,9 +300,12 @@ def _url(config: EngineSettings) -> str:
     except ValueError:  # a port that is no number, an open bracket
         fits = False
     if not fits:
-        raise ConfigError(f"--url {url}: is no address of a server, as in http://host:8000/v1")
+        raise ConfigError(f"--url {url}: is not the address of a server, as in http://host:8000/v1")
     if config.adapter is not None:
-        raise ConfigError("--adapter: a server has its own; name one that it serves with --model")
+        raise ConfigError(
+            "--adapter: a server cannot be given an adapter; name a model that it serves with "
+            "--model"
+        )
     return url
 
 
@@ -326,7 +329,7 @@ def _model(config: EngineSettings, url: str, listed: Any) -> dict[str, Any]:
     if not named and len(models) == 1:
         return next(iter(models.values()))
     if not named or config.model not in models:
-        problem = f"serves no {config.model!r}" if named else "serves several models"
+        problem = f"does not serve {config.model!r}" if named else "serves more than one model"
         raise ConfigError(
             f"{url}: {problem}{nearest(config.model, models) if named else ''}; give one of its "
             f"models with --model: {', '.join(models) or 'it has none'}"
@@ -458,7 +461,7 @@ def _message(error: Exception) -> str:
     return " ".join(str(said).split())[:300] or type(error).__name__
 
 
-def _no_server(url: str, said: str = "its answer is of another form") -> ConfigError:
+def _no_server(url: str, said: str = "its answer has another form") -> ConfigError:
     return ConfigError(f"{url}: no OpenAI-compatible server ({said}); does --url end with /v1?")
 
 
@@ -493,13 +496,13 @@ class _Client(openai.DefaultAsyncHttpxClient):
         self._pace = pace
 
     async def send(self, request: Any, **how: Any) -> Any:
-        async with self._pace.place() as place:
+        async with self._pace.slot() as slot:
             try:
                 response = await super().send(request, **how)
             except Exception:  # no answer in time, or a connection that was closed
-                place.refused = True
+                slot.refused = True
                 raise
-            place.refused = response.status_code in _TOO_MUCH
+            slot.refused = response.status_code in _TOO_MUCH
             return response
 
 

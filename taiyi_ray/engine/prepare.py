@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from taiyi_ray import models, placement
-from taiyi_ray.config import EngineSettings
+from taiyi_ray.config import DEFAULT_CONTEXT, EngineSettings
 from taiyi_ray.engine import ENGINES, Answering, EngineKind
 from taiyi_ray.errors import ConfigError
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Config = TypeVar("Config", bound=EngineSettings)
-
-_DEFAULT_CONTEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def settled_context(name: str, asked: int | None, of_model: int | None) -> int:
         ConfigError: the user asks for more than the model's context length.
     """
     if asked is None:
-        return min(_DEFAULT_CONTEXT, of_model or _DEFAULT_CONTEXT)
+        return min(DEFAULT_CONTEXT, of_model or DEFAULT_CONTEXT)
     if of_model and asked > of_model:
         raise ConfigError(f"--context-length {asked}: {name} takes {of_model} tokens at most")
     return asked

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from taiyi_ray import models
-from taiyi_ray.engine import MAX_NUM_SEQS
 from taiyi_ray.engine.engine import (
     DECODING,
     Completion,
@@ -26,6 +26,17 @@ from taiyi_ray.tasks.task import Question
 if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
+
+_MAX_NUM_SEQS = 64
+"""The answers that vLLM writes at once, unless its argument `max_num_seqs` says otherwise."""
+
+
+def question_slots(arguments: Mapping[str, Any]) -> int:
+    """How many questions an engine with these arguments takes at once.
+
+    They are twice the answers that it writes at once, so that the next questions wait in its queue.
+    """
+    return 2 * int(arguments.get("max_num_seqs", _MAX_NUM_SEQS))
 
 
 def prepare_environment() -> None:
@@ -67,7 +78,7 @@ def engine_arguments(
         "model": model_path,
         "dtype": "bfloat16",
         "max_model_len": context_length,
-        "max_num_seqs": MAX_NUM_SEQS,
+        "max_num_seqs": _MAX_NUM_SEQS,
         "seed": 0,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
@@ -166,7 +177,7 @@ class VllmEngine:
         self.stop_token_ids = models.stop_token_ids(self._tokenizer, chat)
         self._numbers = itertools.count()
         self.context_length = context_length
-        self.question_slots = 2 * int(given["max_num_seqs"])
+        self.question_slots = question_slots(given)
 
     def prompt(self, question: Question) -> Prompt:
         # Several threads call this method. Each call tells the tokenizer how to treat special

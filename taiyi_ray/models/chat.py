@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from taiyi_ray.config import ChatForm
 from taiyi_ray.errors import ModelError, first_line
 from taiyi_ray.models.folder import Model, settings
+from taiyi_ray.tasks.task import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Message = Mapping[str, str]
 
 THINKING = "enable_thinking"
 """The variable of a chat template that switches the model's thinking on or off."""

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from taiyi_ray.config import Ask, Grounding
+
 
 class Body(BaseModel):
     """A body of valid Unicode; a field that is not known is refused by its name."""
@@ -98,7 +100,7 @@ class AnnotateRequest(Body):
     relations: list[str] | None = Field(
         None, min_length=1, description="relation types to find (re)"
     )
-    ask: Literal["together", "apart"] | None = Field(
+    ask: Ask | None = Field(
         None, description="ask about all mention types in one question, or about each in its own"
     )
     options: dict[str, dict[str, Any]] = Field(
@@ -107,7 +109,7 @@ class AnnotateRequest(Body):
     language: Literal["auto", "en", "zh"] = Field(
         "auto", description="of documents that state none; `auto` decides by the script"
     )
-    grounding: Literal["grammar", "align"] | None = Field(
+    grounding: Grounding | None = Field(
         None,
         description="`grammar` lets the model write only what stands in the text, `align` looks "
         "for free answers in the text; the default is the service's (--grounding)",

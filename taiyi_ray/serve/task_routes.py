@@ -311,7 +311,7 @@ def _assignments(request: AnnotateRequest, *, grammar: bool) -> list[Assignment]
     if unused := sorted(request.options.keys() - set(request.tasks)):
         raise Problem(422, f"options: {unused[0]} is not among the tasks", param="options")
     try:
-        return assign(request.tasks, options, grammar=grammar, place="options")
+        return assign(request.tasks, options, grammar=grammar, origin="options")
     except ConfigError as error:
         raise Problem(422, str(error), param="tasks") from error
 
@@ -340,7 +340,7 @@ def _prompts(annotator: Annotator, document: Document) -> list[Prompted]:
     if document.status != "ok":
         return []
     try:
-        asked, _ = annotator.asked(document)
+        asked = annotator.questions(document).prompted
     except Exception as error:
         internal_error(document, error)
         return []

@@ -10,7 +10,7 @@ from taiyi_ray import models
 from taiyi_ray.config import CLIENTS, AnnotateConfig, EngineName, ServeConfig
 from taiyi_ray.engine import ENGINES
 from taiyi_ray.engine.prepare import prepare, settled_context
-from taiyi_ray.engine.start import model_here, why_not_started
+from taiyi_ray.engine.start import model_here, start, why_not_started
 from taiyi_ray.errors import ConfigError, ModelError
 from tests.models.tiny import make_model
 
@@ -75,6 +75,25 @@ def test_more_context_than_a_model_has_is_refused():
     assert settled_context("m", 300, None) == 300
     with pytest.raises(ConfigError, match="--context-length 300: m takes 64 tokens at most"):
         settled_context("m", 300, 64)
+
+
+@pytest.mark.parametrize(
+    ("engine", "arguments", "slots"),
+    [
+        ("fake", {}, 64),
+        ("fake", {"question_slots": 7}, 7),
+        ("vllm", {}, 128),
+        ("vllm", {"max_num_seqs": 8}, 16),
+        ("http", {}, 256),
+        ("http", {"question_slots": 7}, 7),
+    ],
+)
+def test_the_question_slots_of_an_engine_are_known_before_it_starts(engine, arguments, slots):
+    url = {"url": "http://host/v1"} if engine == "http" else {}
+    config = settings(engine=engine, engine_args=arguments, context_length=4096, **url)
+    assert ENGINES[engine].question_slots(config) == slots
+    if engine == "fake":
+        assert start(config, None).question_slots == slots
 
 
 def test_an_engine_says_why_it_did_not_start():

@@ -264,7 +264,7 @@ def test_what_prompts_are_measured_at_is_what_they_have(service, task):
         record["passages"][0]["text"] *= 2000 // len(record["passages"][0]["text"]) * 20
     for number, record in enumerate([*records, *long]):
         document = document_from_value(record, number, "here")
-        asked, _ = measuring.asked(document)
+        asked = measuring.questions(document).prompted
         have = sum(len(m["content"]) for _, question, _ in asked for m in question.messages)
         size = measuring.size(document)
         assert have / 2 <= size
@@ -404,7 +404,7 @@ def test_whatever_a_document_is_the_others_are_annotated(service, record, media_
         st.dictionaries(
             st.sampled_from(
                 ["labels", "types", "relations", "events", "questions", "choices", "form", "to",
-                 "ask", "several", "wording", "sections", "roles", "x"]
+                 "ask", "multi_label", "wording", "sections", "roles", "x"]
             ),
             _JSON,
             max_size=4,
