@@ -51,9 +51,13 @@ def application(
 
     Args:
         routers: routes that need a key.
-        keys, counter: as for the gate.
+        keys: the keys of the clients that are let in.
+        counter: counts the requests.
         health: routes that need no key.
-        most_bytes, most_bytes_at, time_limit, hosts: as for the gate.
+        most_bytes: of a request's body.
+        most_bytes_at: the same for paths with limits of their own.
+        time_limit: seconds in which a request must be answered.
+        hosts: as for the gate.
     """
     app = unguarded(routers)
     app.include_router(health)

@@ -38,9 +38,8 @@ _CLOSED = 499
 class RequestCounter(Protocol):
     """Counts the requests that are over."""
 
-    def request(
-        self, route: str, status: int, first_byte: float | None, seconds: float
-    ) -> None: ...
+    def request(self, route: str, status: int, first_byte: float | None, seconds: float) -> None:
+        """Count a request, as `ServiceMetrics.request` describes."""
 
 
 @dataclass(slots=True)
@@ -110,6 +109,7 @@ class Gate:
         self._time_limit, self._hosts = time_limit, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as an ASGI application does."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

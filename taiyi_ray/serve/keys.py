@@ -1,4 +1,6 @@
-"""The keys that let clients in. A file holds their digests, their limits and their models:
+"""The keys that let clients in.
+
+A file holds their digests, their limits and their models:
 
     alice: {sha256: 9f86d081..., requests_a_minute: 600}
     bob: {sha256: 60303ae2..., models: [taiyi, "taiyi:ner"]}

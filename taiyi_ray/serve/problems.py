@@ -72,6 +72,7 @@ class Problem(HTTPException):
         self.param = param
 
     def response(self) -> JSONResponse:
+        """Return the response that tells the client."""
         return response(self.status_code, str(self.detail), self.param, self.headers)
 
 

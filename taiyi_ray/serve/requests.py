@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from taiyi_ray.config import Ask, Grounding
+from taiyi_ray.tasks.vocabulary import Language
 
 
 class Body(BaseModel):
@@ -106,7 +107,7 @@ class AnnotateRequest(Body):
     options: dict[str, dict[str, Any]] = Field(
         {}, description="options by task, as in a task file; /v1/tasks lists them"
     )
-    language: Literal["auto", "en", "zh"] = Field(
+    language: Literal["auto", Language] = Field(
         "auto", description="of documents that state none; `auto` decides by the script"
     )
     grounding: Grounding | None = Field(

@@ -323,7 +323,7 @@ def test_others_are_answered_while_one_is_worked_on_for_long(monkeypatch, step):
             owner, name = {
                 "assign": (task_routes, "_assignments"),
                 "measure": (Annotator, "size"),
-                "ask": (Annotator, "asked"),
+                "ask": (Annotator, "questions"),
                 "join": (annotation, "merge"),
                 "row": (Annotated, "row"),
                 "answer": (task_routes._Result, "as_json"),

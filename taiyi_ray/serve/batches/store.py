@@ -1,4 +1,6 @@
-"""Files and batches. Their whole state is in these objects of a storage:
+"""Files and batches, whose whole state is in a storage.
+
+The objects there are:
 
     STORE/<owner>/files/<file>.json               name, size and purpose; put after the content
     STORE/<owner>/contents/<file>                 the content of a file
@@ -97,10 +99,12 @@ class Order(BaseModel, frozen=True):
 
     @property
     def expires_at(self) -> int:
+        """When the batch expires, in seconds since 1970."""
         return self.created_at + WINDOW
 
     @property
     def caller(self) -> Caller:
+        """The key that ordered the batch, with the rights that it had then."""
         return Caller(self.owner, None if self.models is None else frozenset(self.models))
 
     def shown(self, status: Any, **more: Any) -> Batch:
@@ -143,6 +147,7 @@ class BatchPlan(BaseModel, frozen=True):
 
     @property
     def total(self) -> int:
+        """The number of requests."""
         return self.spans[-1].last + 1
 
 
@@ -234,6 +239,7 @@ class Shelf:
         return file
 
     def file(self, id_: str) -> File | None:
+        """Return a file; None if there is none of this id."""
         return self._read(File, "files", id_)
 
     def files(
@@ -264,6 +270,7 @@ class Shelf:
         return None
 
     def remove_file(self, id_: str) -> None:
+        """Remove a file and its content; a file that is not there is no error."""
         storage.remove(self._path("files", id_))
         storage.remove(self.content(id_))
 
@@ -298,6 +305,7 @@ class Shelf:
         return order
 
     def batch(self, id_: str) -> Order | None:
+        """Return a batch as it was ordered; None if there is none of this id."""
         return self._read(Order, "batches", id_)
 
     def batches(self, after: str | None, most: int) -> tuple[list[Batch], bool]:
@@ -315,10 +323,12 @@ class Shelf:
         )
 
     def cancelled_at(self, id_: str) -> int | None:
+        """Return when a client cancelled a batch, in seconds since 1970; None if none did."""
         data = storage.read(storage.join(self._open, id_ + _CANCEL))
         return None if data is None else int(data)
 
     def plan(self, id_: str) -> BatchPlan | None:
+        """Return the plan of a batch; None before it was planned."""
         return self._read(BatchPlan, "plans", id_)
 
     def put_plan(self, id_: str, plan: BatchPlan) -> BatchPlan:
@@ -327,6 +337,7 @@ class Shelf:
         return self.plan(id_) or plan
 
     def ended(self, id_: str) -> Ended | None:
+        """Return how a batch ended; None while it is open."""
         return self._read(Ended, "ended", id_)
 
     def end(self, id_: str, ended: Ended) -> None:
