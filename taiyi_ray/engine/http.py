@@ -23,10 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, Validat
 from taiyi_ray.config import EngineSettings, explain
 from taiyi_ray.engine.engine import (
     DECODING,
+    REPETITION_DETECTION,
     Completion,
     FinishReason,
     Prompt,
-    repetition_detection,
     scores_of,
 )
 from taiyi_ray.engine.pace import Pace
@@ -353,7 +353,7 @@ def _form(
     """
     ours: dict[str, Any] = {
         "repetition_penalty": 1.0,  # else vLLM takes the one of the model's generation config
-        "repetition_detection": repetition_detection(DECODING),
+        "repetition_detection": REPETITION_DETECTION,
     }
     if config.chat == "taiyi1":
         # The prompt begins with the separator already, and the server must show the separator that

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 from taiyi_ray import models
 from taiyi_ray.engine.engine import (
     DECODING,
+    REPETITION_DETECTION,
     Completion,
     FinishReason,
     Prompt,
-    repetition_detection,
     scores_of,
 )
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError
@@ -115,7 +115,7 @@ def sampling_parameters(
         logprobs=0 if scores else None,
         flat_logprobs=scores,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        repetition_detection=RepetitionDetectionParams(**repetition_detection(DECODING)),
+        repetition_detection=RepetitionDetectionParams(**REPETITION_DETECTION),
         structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
     )
 

@@ -145,7 +145,7 @@ _BETWEEN_EVENTS = re.compile(rf"[{re.escape(_CLOSING)}]\s*[;；]\s*[{re.escape(_
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _StatedEvent:
     """An event as an answer names it.
 
     Attributes:
@@ -262,7 +262,7 @@ def parse(
             problem = "invalid"
         if not type_ or not fields:
             continue
-        event = words.event(_Read(type_, fields))
+        event = words.event(_StatedEvent(type_, fields))
         surfaces = [piece.text for _, piece in fields]
         events.setdefault((type_.name, *(field.name for field, _ in fields), *surfaces), event)
     for number, event in enumerate(events.values()):
@@ -294,11 +294,11 @@ class _Words:
         self._ids: dict[tuple[str | None, int | None, str], int] = {}
         self.mentions: list[Mention] = []
 
-    def event(self, read: _Read) -> Event:
+    def event(self, stated: _StatedEvent) -> Event:
         """Make the event, with its mentions at the occurrences nearest to each other."""
-        occurrences = {piece.text: self._find(piece.text) for _, piece in read.fields}
-        trigger = next((p for field, p in read.fields if field is read.type.trigger), None)
-        players = [(field, p) for field, p in read.fields if field is not read.type.trigger]
+        occurrences = {piece.text: self._find(piece.text) for _, piece in stated.fields}
+        trigger = next((p for field, p in stated.fields if field is stated.type.trigger), None)
+        players = [(field, p) for field, p in stated.fields if field is not stated.type.trigger]
         centre = trigger or players[0][1]
         others = [spans for spans, _ in (occurrences[p.text] for _, p in players) if spans]
         centre_spans, _ = occurrences[centre.text]
@@ -314,8 +314,8 @@ class _Words:
 
         return Event(
             0,
-            read.type.name,
-            mention(trigger, read.type.name) if trigger else None,
+            stated.type.name,
+            mention(trigger, stated.type.name) if trigger else None,
             [Argument(role.name, mention(p, None), p.text) for role, p in players],
         )
 
