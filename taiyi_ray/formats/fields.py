@@ -137,7 +137,10 @@ def document_of(get: Get, options: FieldMap) -> Document:
     parts += [(turn.speaker, turn.text) for turn in turns]
     for question, offered in zip(questions, choices, strict=True):
         parts += [("question", question), *(("choice", text) for text in offered)]
-    laid = passages((type_, _language(stated, text), text) for type_, text in parts)
+    laid = passages(
+        (type_, language.normalised(stated or language.of_text(text)), text)
+        for type_, text in parts
+    )
     document = Document(
         next(fields.strings("document_id"), None),
         laid,
