@@ -23,17 +23,26 @@ from typing import Any, BinaryIO, Final, cast
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, FormatError, TaiyiError, nearest
 from taiyi_ray.formats import (
+    bioasq,
     bioc_json,
     bioc_xml,
     brat,
     cblue,
     conll,
+    delimited,
+    instructions,
     jats,
+    json_fields,
     json_lines,
+    knowtator,
+    mediqa,
+    parallel,
     parquet,
     plain_text,
     pubmed,
     pubtator,
+    python_literals,
+    relations_xml,
 )
 from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, NamedFormat, RawRecord, whole
 from taiyi_ray.formats.gunzip import Gunzip
@@ -56,7 +65,17 @@ FORMATS: tuple[Format, ...] = (
 
 NAMED: tuple[NamedFormat, ...] = (
     conll.FORMAT,
+    delimited.FORMAT,
+    delimited.SHEET,
+    json_fields.FORMAT,
+    python_literals.FORMAT,
     cblue.FORMAT,
+    bioasq.FORMAT,
+    instructions.FORMAT,
+    parallel.FORMAT,
+    relations_xml.FORMAT,
+    knowtator.FORMAT,
+    mediqa.FORMAT,
 )
 """The formats that are chosen by their names, because nothing in a file tells them."""
 
