@@ -190,6 +190,7 @@ class SplitFiles(_Strict):
             line, or the keys of a JSON object, or a JSON array.
         without_ids: the same for documents that are not of the split.
         where: the metadata that the documents of the split have.
+        format_options: the options of the format that hold for this split alone.
         counts: what is expected in it; None where nobody has counted.
     """
 
@@ -197,6 +198,7 @@ class SplitFiles(_Strict):
     ids: str | None = None
     without_ids: str | None = None
     where: dict[str, str] = {}
+    format_options: dict[str, JsonValue] = {}
     counts: Expected | None = None
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from os import PathLike
 
 from taiyi_ray import formats, storage
-from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Layout, Split, entry
+from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Layout, Split, SplitFiles, entry
 from taiyi_ray.catalogue.files import DataRoot, opened
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats.format import Format
@@ -122,13 +122,13 @@ def check_terms(chosen: Iterable[Entry], accepted: Collection[str]) -> None:
         )
 
 
-def format_of(wanted: Entry, layout: Layout) -> Format:
-    """The format of the files of a layout; raises ConfigError when their options are wrong."""
+def format_of(wanted: Entry, layout: Layout, files: SplitFiles) -> Format:
+    """The format of the files of a split; raises ConfigError when its options are wrong."""
     name = layout.format or wanted.format
     assert name is not None
     options = layout.format_options if layout.format else wanted.format_options
     try:
-        return formats.named(name, options)
+        return formats.named(name, {**options, **files.format_options})
     except ConfigError as error:
         raise ConfigError(f"{wanted.file}: {error}") from error
 
@@ -148,7 +148,7 @@ class _Reader:
         self._split = split
         self._root = root
         self._files = layout.splits[split]
-        self._format = format_of(wanted, layout)
+        self._format = format_of(wanted, layout, self._files)
         self._ids = self._listed(self._files.ids)
         self._without = self._listed(self._files.without_ids)
 
