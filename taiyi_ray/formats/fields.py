@@ -271,7 +271,7 @@ class _Fields:
 
     def choices(self, questions: int) -> list[list[str]]:
         """Return the choices of each question, without empty ones."""
-        found = self.values("choices")
+        found = self.values("choices") if questions else []
         if questions == 1:
             found = [found]
         elif found and len(found) != questions:

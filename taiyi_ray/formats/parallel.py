@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import BinaryIO, Literal
 
 from pydantic import Field
@@ -30,10 +31,10 @@ class Options(FormatOptions):
     """The endings of the two files, and the language of the translation."""
 
     ending: str = Field(
-        pattern=r"^\\.[^/*]+$", description="the ending of the file that is read: `.en`"
+        pattern=r"^\.[^/*]+$", description="the ending of the file that is read: `.en`"
     )
     other: str = Field(
-        pattern=r"^\\.[^/*.]+$", description="the ending of the file with the translation: `.zh`"
+        pattern=r"^\.[^/*]+$", description="the ending of the file with the translation: `.zh`"
     )
     to: Literal["en", "zh"] = Field(description="the language of the translation")
 
@@ -60,7 +61,7 @@ def parse(raw: RawRecord, options: Options) -> Document:
     """Turn a line into a Document whose gold is the same line of the other file."""
     number, _, line = raw.data.partition(b"\t")
     text = decoded(line, "line").strip()
-    other = raw.beside.get(options.other.lower())
+    other = raw.beside.get(PurePosixPath(f"a{options.other}").suffix.lower())
     if other is None:
         message = f"there is no {options.other} file of this name beside it"
         raise FormatError("no_translation", message)
