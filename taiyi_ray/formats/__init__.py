@@ -35,6 +35,7 @@ from taiyi_ray.formats import (
     json_fields,
     json_lines,
     knowtator,
+    labelled_lines,
     mediqa,
     parallel,
     parquet,
@@ -75,6 +76,7 @@ NAMED: tuple[NamedFormat, ...] = (
     parallel.FORMAT,
     relations_xml.FORMAT,
     knowtator.FORMAT,
+    labelled_lines.FORMAT,
     mediqa.FORMAT,
 )
 """The formats that are chosen by their names, because nothing in a file tells them."""

@@ -218,6 +218,13 @@ SAMPLES = {
         "a.xml",
         {"txt": b"TNF in mice"},
     ),
+    "labelled-lines": Sample(
+        "labelled-lines",
+        "TNF in mice .\né .\n".encode(),
+        {"labels": "../labels"},
+        "a.txt",
+        {"txt": b"< One--Part ANDTwo<"},
+    ),
     "mediqa": Sample(
         "mediqa",
         """<MEDIQA2019-Task2-RQE-TestSet><pair pid="1" value="true"><chq>é</chq><faq>b</faq></pair>
