@@ -221,8 +221,8 @@ SAMPLES = {
     "labelled-lines": Sample(
         "labelled-lines",
         "TNF in mice .\né .\n".encode(),
-        {"labels": "../labels"},
-        "a.txt",
+        {"labels": ".."},
+        "text/a.txt",
         {"txt": b"< One--Part ANDTwo<"},
     ),
     "mediqa": Sample(
