@@ -1,8 +1,8 @@
 """The wordings of questions: one Jinja file for each task, version and language.
 
-A file holds several wordings of the instruction, with lines `---` between them. A run uses one of
+A file holds wordings of the same instruction, with lines `---` between them. A run uses one of
 them, by default the first; training draws from all. The wording does not decide where the document
-stands: after the instruction, or before it when several questions share the document.
+stands: after the instruction, or before it when more than one question is about the document.
 """
 
 from __future__ import annotations
