@@ -1,4 +1,6 @@
-"""The reading side of an output: the footers and rows of its units. An output has these files:
+"""The reading side of an output: the footers and rows of its units.
+
+An output has these files:
 
     OUT/job.json, OUT/plan/<n>.json                      the settings, and the planned units
     OUT/annotations/<source>/<first>-<last>.parquet      a unit; it is committed once this exists
