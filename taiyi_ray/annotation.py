@@ -36,7 +36,8 @@ from taiyi_ray.records import (
     storable_text,
 )
 from taiyi_ray.tasks.answering import OWN_QUESTION
-from taiyi_ray.tasks.task import LANGUAGES, Assignment, NotApplicable, Parsed, Question, Task
+from taiyi_ray.tasks.task import Assignment, NotApplicable, Parsed, Question, Task
+from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 _log = logging.getLogger(__name__)
 
@@ -452,7 +453,7 @@ def _over_windows(outcomes: Sequence[_Outcome]) -> None:
             parts.append(text.text)
             if whole is not text:
                 found.texts.remove(text)
-        if found.labels and not question.several:
+        if found.labels and not question.multi_label:
             if question.key in labelled:
                 found.labels.clear()
             labelled.add(question.key)

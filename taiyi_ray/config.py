@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.names import AROUND_HEADS, checked_name
 
 Key = Literal["document_id", "text", "passages", "title", "language", "version", "metadata"]
 """The keys of a record in JSON lines or Parquet that describe its document."""
@@ -169,10 +170,8 @@ class AskConfig(EngineConfig):
 
     @field_validator("tasks", "types", "relations", mode="after")
     @classmethod
-    def _no_blank_names(cls, names: list[str] | None) -> list[str] | None:
-        if names and any(not n.strip() or set(n) & set(";:：\n[]") for n in names):
-            raise ValueError("a name must not be empty nor hold any of ; : ： [ ] or a line break")
-        return names
+    def _checked_names(cls, names: list[str] | None) -> list[str] | None:
+        return names and [checked_name(name, AROUND_HEADS) for name in names]
 
     @field_validator("url", mode="after")
     @classmethod

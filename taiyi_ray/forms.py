@@ -14,6 +14,11 @@ from itertools import pairwise
 BORDER = "\n"
 """The sign between two stretches of running text that no mention crosses."""
 
+HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Unicode's blocks of Han ideographs with their extensions (https://www.unicode.org/charts/), as
+ranges for a class of a regular expression."""
+_HAN = re.compile(f"[{HAN}]")
+
 
 class _Form:
     """A text in another form, with the way back to the offsets of the original.
@@ -114,6 +119,11 @@ def _joint(line: str, gap: str, next_line: str) -> str:
     if line.endswith(_SOFT_HYPHEN):
         return ""
     return "" if line and next_line and _is_wide(line[-1]) and _is_wide(next_line[0]) else " "
+
+
+def is_han(character: str) -> bool:
+    """Whether a character is a Han ideograph."""
+    return _HAN.match(character) is not None
 
 
 def _is_wide(character: str) -> bool:

@@ -52,7 +52,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "ner": {"types": ["disease", "gene"], "ask": "together"},
     "re": {"relations": ["treatment"]},
     "ee": {"types": {"Binding": ["Theme", "Site"], "反应": {"roles": ["部位"], "trigger": None}}},
-    "tc": {"labels": ["Treatment", "Risk: high"], "several": True},
+    "tc": {"labels": ["Treatment", "Risk: high"], "multi_label": True},
     "qa": {"form": "yes_no_maybe", "questions": {"safe": "Is it safe?"}},
     "summary": {"sentences": 1},
 }

@@ -133,7 +133,7 @@ KNOWN = ", ".join(TASKS)
         (
             ("--tasks", "ner,tc"),
             "options (--task-file): tc: labels is missing; an example: "
-            "`tc: {labels: [Treatment, Prevention], several: true}`",
+            "`tc: {labels: [Treatment, Prevention], multi_label: true}`",
         ),
         (("--task-file", "no.yaml"), "--task-file no.yaml: No such file or directory"),
         (("--limit", "0"), "limit: Input should be greater than or equal to 1, got 0"),
@@ -149,8 +149,8 @@ KNOWN = ", ".join(TASKS)
         ),
         (
             ("--types", "gene,a;b"),
-            "types: a name must not be empty nor hold any of ; : ： [ ] or a line break, "
-            "got ['gene', 'a;b']",
+            "types: a name must not be blank nor hold ; ； : ： [ ] or a line break, "
+            "as 'a;b' does, got ['gene', 'a;b']",
         ),
         (
             ("--engine-arg", "max_num_seqs"),

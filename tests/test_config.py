@@ -91,11 +91,11 @@ def test_bounds(setting, value, bad):
 
 
 @pytest.mark.parametrize("setting", ["tasks", "types", "relations"])
-@pytest.mark.parametrize("name", ["", " ", "a;b", "a:b", "疾病：", "a\nb", "[a", "a]"])
+@pytest.mark.parametrize("name", ["", " ", "a;b", "a；b", "a:b", "疾病：", "a\nb", "[a", "a]"])
 def test_a_name_that_the_answers_could_not_hold(setting, name):
     assert message(None, NEEDED | {setting: ["gene", name]}) == (
-        f"{setting}: a name must not be empty nor hold any of ; : ： [ ] or a line break, "
-        f"got {['gene', name]!r}"
+        f"{setting}: a name must not be blank nor hold ; ； : ： [ ] or a line break, "
+        f"as {name!r} does, got {['gene', name]!r}"
     )
 
 

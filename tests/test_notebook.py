@@ -113,7 +113,7 @@ def test_a_row_is_the_one_that_the_service_makes_the_fingerprint_too() -> None:
 
 def test_options_win_over_those_of_a_task_file(tmp_path: Path) -> None:
     file = tmp_path / "tasks.yaml"
-    file.write_text("tc: {labels: [a, b], several: true}\nner: {types: [gene]}\n")
+    file.write_text("tc: {labels: [a, b], multi_label: true}\nner: {types: [gene]}\n")
     given: dict[str, Any] = {"engine": "fake", "task_file": str(file)}
     (row,) = annotate(MIGRAINE, **given, options={"tc": {"labels": ["c", "d"]}})
     assert {answer.task for answer in row.answers} == {"tc", "ner"}

@@ -21,7 +21,7 @@ from typing import Any
 
 from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
-from taiyi_ray.grounding import is_han
+from taiyi_ray.forms import is_han
 from taiyi_ray.records import Annotations, Argument, Event, Label, Mention, Relation, Text
 from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.events import EventType

@@ -309,7 +309,7 @@ def _assignments(request: AnnotateRequest, *, grammar: bool) -> list[Assignment]
     if unused := sorted(request.options.keys() - set(request.tasks)):
         raise Problem(422, f"options: {unused[0]} is not among the tasks", param="options")
     try:
-        return assign(request.tasks, options, grammar=grammar, place="options")
+        return assign(request.tasks, options, grammar=grammar, origin="options")
     except ConfigError as error:
         raise Problem(422, str(error), param="tasks") from error
 

@@ -25,8 +25,9 @@ from taiyi_ray.tasks import (
     translation,
     writing,
 )
-from taiyi_ray.tasks.options import read_file, validated
-from taiyi_ray.tasks.task import LANGUAGES, Assignment, NotApplicable, Task
+from taiyi_ray.tasks.options import read_file, renamed, validated
+from taiyi_ray.tasks.task import Assignment, NotApplicable, Task
+from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -65,7 +66,7 @@ def assign(
     options: Mapping[str, Mapping[str, Any]],
     *,
     grammar: bool = True,
-    place: str = "--task-file",
+    origin: str = "--task-file",
 ) -> list[Assignment]:
     """The tasks of these names as a run asks them.
 
@@ -76,15 +77,15 @@ def assign(
         names: the names of the tasks.
         options: the options of each task, by task and option; options left out have defaults.
         grammar: whether answers are constrained to what is in the text.
-        place: where the options come from, for error messages.
+        origin: where the options come from, for error messages.
 
     Raises:
         ConfigError: a task or an option is unknown, has a wrong value or is missing.
     """
-    found = [
+    assignments = [
         Assignment(
             task,
-            validated(task.options, task.name, options.get(task.name, {}), task.wordings, place),
+            validated(task.options, task.name, options.get(task.name, {}), task.wordings, origin),
             grammar,
         )
         for task in select(names)
@@ -92,8 +93,8 @@ def assign(
     # The questions on this short text are as many as those on one window of any document in one
     # language.
     anything = [Document("", passages([("text", language, "any")])) for language in LANGUAGES]
-    most = max(sum(_questions(assignment, any_) for assignment in found) for any_ in anything)
-    return [replace(assignment, document_first=most > 1) for assignment in found]
+    most = max(sum(_questions(assignment, any_) for assignment in assignments) for any_ in anything)
+    return [replace(assignment, document_first=most > 1) for assignment in assignments]
 
 
 def assigned(
@@ -116,10 +117,15 @@ def assigned(
         given[name] = {**given.get(name, {}), **options}
     select(list(given))  # an unknown task is an error even when --tasks leaves it out
     names = config.tasks or list(given) or DEFAULT_TASKS
-    place = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
+    origin = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
     asked = with_shortcuts(names, given, config.types, config.relations, config.ask)
-    assignments = assign(names, asked, grammar=config.grounding == "grammar", place=place)
+    assignments = assign(names, asked, grammar=config.grounding == "grammar", origin=origin)
     notes = [hint for assignment in assignments for hint in assignment.options.hints()]
+    notes += [
+        f"{origin}: {task.name}: the option {older!r} is called {now!r} now"
+        for task in select(names)
+        for older, now in renamed(task.options, asked[task.name]).items()
+    ]
     unused = [name for name in given if name not in names]
     if unused:
         notes.append(f"{config.task_file or 'options'}: --tasks leaves out {', '.join(unused)}")
@@ -133,7 +139,7 @@ def with_shortcuts(
     relations: Sequence[str] | None,
     ask: str | None,
 ) -> dict[str, dict[str, Any]]:
-    """The options of these tasks, with those of the command line in place of those given.
+    """The options of these tasks, where those of the command line replace those given.
 
     Args:
         names: the names of the tasks.

@@ -15,7 +15,6 @@ from taiyi_ray.records import SEPARATOR, Document, Passage, Span
 from taiyi_ray.tasks import texts
 from taiyi_ray.tasks.options import TaskOptions
 from taiyi_ray.tasks.task import (
-    LANGUAGES,
     Assignment,
     Message,
     NotApplicable,
@@ -23,6 +22,7 @@ from taiyi_ray.tasks.task import (
     Task,
     Window,
 )
+from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 ROLES = {"patient": "user", "user": "user", "doctor": "assistant", "assistant": "assistant"}
 """The role of the speaker in chat messages, by the type of the passage."""
@@ -44,10 +44,10 @@ def questions(
     """
     turns = [p for p in document.passages if p.type in ROLES and p.text.strip()]
     if not turns:
-        raise NotApplicable(f"no passage of the types {', '.join(ROLES)}")
+        raise NotApplicable(f"no passage has one of the types {', '.join(ROLES)}")
     last = turns[-1]
     if ROLES[last.type] != "user":
-        raise NotApplicable("the last turn is the doctor's: nothing is left to answer")
+        raise NotApplicable("the last turn is the doctor's: there is nothing to answer")
     if last.language not in LANGUAGES:
         raise NotApplicable(f"no text in {' or '.join(LANGUAGES.values())}")
     spans = _last(turns, limit)
@@ -96,7 +96,7 @@ def _messages(roles: Sequence[str], said: Sequence[str]) -> list[Message]:
 TASK = Task(
     name="dialogue",
     version=2,
-    summary="the doctor's next turn of a dialogue",
+    summary="what the doctor says next in a dialogue",
     results="`texts`",
     template="dialogue.v1",
     options=TaskOptions,

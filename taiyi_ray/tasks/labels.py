@@ -1,8 +1,7 @@
-"""Read and write answers that name one or several of given labels, and make their grammar."""
+"""Read and write answers that name one or more of given labels, and make their grammar."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from taiyi_ray import nothing
@@ -13,21 +12,52 @@ from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import Counts, Parsed, Question
 from taiyi_ray.tasks.vocabulary import Term
 
-_COLON = re.compile("[:：]")
 _AROUND = " \t\"'“”‘’「」*()（）.。"
 
 
-def grammar(head: str, labels: Sequence[Term], language: str, *, several: bool) -> str:
+def grammar(head: str, labels: Sequence[Term], language: str, *, multi_label: bool) -> str:
     """The Lark grammar of an answer: `head label`, or `head label1; label2`.
 
     Args:
         head: what the answer begins with; it may be empty.
-        labels: the labels, in the order in which an answer names several.
+        labels: the labels, in the order in which an answer names them.
         language: of the answer.
-        several: whether several labels, or none, may be true.
+        multi_label: whether more than one label, or none, may be true.
     """
-    none = lines.NONE[language] if several else None
+    none = lines.NONE[language] if multi_label else None
     return labels_grammar(head, [term.label(language) for term in labels], none)
+
+
+class _Known:
+    """The labels of a question, by their names in either language.
+
+    Args:
+        types: the labels.
+        language: the language of the answer, whose names win when two labels share a name.
+    """
+
+    def __init__(self, types: Sequence[Term], language: str) -> None:
+        self._terms = {term.label(language): term for term in types}
+        for term in types:
+            for name in (term.name, term.en, term.zh):
+                self._terms.setdefault(name, term)
+        self._folded = {name.casefold(): term for name, term in reversed(self._terms.items())}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._terms)
+
+    def term(self, name: str) -> Term | None:
+        """The label of this name, in upper or lower case, perhaps in quotes; None if unknown."""
+        bare = name.strip(_AROUND)
+        return (
+            self._terms.get(name)
+            or self._folded.get(name.casefold())
+            or self._folded.get(bare.casefold())
+        )
+
+    def has(self, name: str) -> bool:
+        return self.term(name) is not None
 
 
 def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores | None) -> Parsed:
@@ -44,46 +74,41 @@ def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores
         cut: whether the answer stopped before its end.
         scores: the log-probabilities of the answer's tokens, if the engine gave them.
     """
-    known = {term.label(question.language): term for term in question.types}
-    for term in question.types:
-        for label in (term.name, term.en, term.zh):
-            known.setdefault(label, term)
-    labels = tuple(known)
-    folded = {label.casefold(): term for label, term in reversed(known.items())}
-
-    def named(label: str) -> Term | None:
-        bare = label.strip(_AROUND)
-        return known.get(label) or folded.get(label.casefold()) or folded.get(bare.casefold())
-
-    def is_label(text: str) -> bool:
-        return named(text) is not None
-
-    answer = Piece(text, 0).strip()
+    known = _Known(question.types, question.language)
+    answer = _behind_head(Piece(text, 0).strip(), head, known.has)
     end = items.end_of(text) if cut else None
-    if head and answer.text.startswith(head.strip()):
-        answer = answer.after(len(head.strip()))
-    elif not is_label(_first_line(answer, is_label)) and (colon := _COLON.search(answer.text)):
-        answer = answer.after(colon.end())
-    found: dict[str, Piece] = {}
+    named: dict[str, Piece] = {}
     problem = None if answer.text else "invalid"
-    for part in _parts(answer, is_label, end):
-        true = named(part.text)
-        if true:
-            found.setdefault(true.name, part)
-        elif not (question.several and nothing.is_said(part.text, labels)):
+    for part in _parts(answer, known.has, end):
+        term = known.term(part.text)
+        if term:
+            named.setdefault(term.name, part)
+        elif not (question.multi_label and nothing.is_said(part.text, known.names)):
             problem = "invalid"
-    if not question.several and len(found) > 1:
+    if not question.multi_label and len(named) > 1:
         problem = "invalid"
-        found = dict(list(found.items())[:1])
-    return Parsed(
-        Annotations(
-            labels=[
-                Label(question.key, name, scores.of(piece) if scores else None)
-                for name, piece in found.items()
-            ]
-        ),
-        problem,
-    )
+        named = dict(list(named.items())[:1])
+    labels = [
+        Label(question.key, name, scores.of(piece) if scores else None)
+        for name, piece in named.items()
+    ]
+    return Parsed(Annotations(labels=labels), problem)
+
+
+def _behind_head(answer: Piece, head: str, is_label: items.Stands) -> Piece:
+    """The answer after its head, or after the first colon when its first line is no label.
+
+    Args:
+        answer: the answer.
+        head: what an answer in the form begins with; it may be empty.
+        is_label: says whether a piece names a label.
+    """
+    if head and answer.text.startswith(head.strip()):
+        return answer.after(len(head.strip()))
+    if is_label(_first_line(answer, is_label)):
+        return answer
+    colon = lines.ANY_COLON.search(answer.text)
+    return answer.after(colon.end()) if colon else answer
 
 
 def _first_line(answer: Piece, is_label: items.Stands) -> str:

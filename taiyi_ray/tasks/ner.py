@@ -2,11 +2,11 @@
 
 Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples):
 
-    several types, en    disease: breast cancer; ovarian cancer
-                         gene or protein: BRCA1
-    several types, zh    疾病：乳腺癌; 卵巢癌⏎            (full-width colon, closing line feed)
-    one type, en         Here are the disease entities mentioned in the text: breast cancer
-    one type, zh         上述文本中包含的疾病实体为：乳腺癌
+    many types, en    disease: breast cancer; ovarian cancer
+                      gene or protein: BRCA1
+    many types, zh    疾病：乳腺癌; 卵巢癌⏎            (full-width colon, closing line feed)
+    one type, en      Here are the disease entities mentioned in the text: breast cancer
+    one type, zh      上述文本中包含的疾病实体为：乳腺癌
 
 Types without a mention are left out. Taiyi shows no answer for a text without any mention; ours is
 `none` or `无`.
@@ -21,9 +21,10 @@ from pydantic import Field
 
 from taiyi_ray.forms import running
 from taiyi_ray.grounding import longest, mentions_grammar
+from taiyi_ray.names import AROUND_HEADS
 from taiyi_ray.records import Annotations, Document, Mention
 from taiyi_ray.tasks import items, lines
-from taiyi_ray.tasks.options import HEAD, TaskOptions, named
+from taiyi_ray.tasks.options import TaskOptions, named
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import (
     Assignment,
@@ -41,12 +42,13 @@ from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term, hints
 class Options(TaskOptions):
     """The types of mentions, and how they are asked about."""
 
-    types: Annotated[tuple[Term, ...], named(MENTION_TYPES, HEAD)] = Field(
-        MENTION_TYPES, description="mention types (`--types`)"
+    types: Annotated[tuple[Term, ...], named(MENTION_TYPES, AROUND_HEADS)] = Field(
+        MENTION_TYPES, description="the types of mentions to find (`--types`)"
     )
     ask: Literal["together", "apart"] = Field(
         "apart",
-        description="about all types in one question, or about each in its own (`--ask`)",
+        description="`together`: one question asks about all types; `apart`: each type has a "
+        "question of its own (`--ask`)",
     )
 
     def hints(self) -> list[str]:
@@ -76,7 +78,7 @@ def _grammar(types: Sequence[Term], text: str, language: str) -> str:
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
-    """Make the questions for each language and window, about all types together or about each.
+    """Make the questions for each language and window: one about all types, or one for each type.
 
     Args:
         document: the document.
@@ -119,15 +121,15 @@ def parse(
     annotations = Annotations()
     for term, of_type in zip(question.types, lists, strict=True):
         pieces = {piece.text: piece for piece in items.mentions(of_type, labels, stands, end)}
-        places = {surface: find(surface) for surface in pieces}
-        spans = longest({surface: found for surface, (found, _) in places.items()})
+        occurrences = {surface: find(surface) for surface in pieces}
+        spans = longest({surface: spans for surface, (spans, _) in occurrences.items()})
         mentions: dict[tuple[int | None, int | None, str], Mention] = {}
-        for surface, (_, how) in places.items():
+        for surface, (_, how) in occurrences.items():
             score = scores.of(pieces[surface]) if scores else None
             for mention in located(document, term.name, surface, spans[surface], how, score):
-                place = (mention.start, mention.end, mention.text)
-                if place not in mentions or how == "exact":
-                    mentions[place] = mention
+                key = (mention.start, mention.end, mention.text)
+                if key not in mentions or how == "exact":
+                    mentions[key] = mention
         annotations.mentions.extend(mentions.values())
     for number, mention in enumerate(annotations.mentions):
         mention.id = number
@@ -174,7 +176,7 @@ def score(predicted: Annotations, gold: Annotations) -> Counts:
 TASK = Task(
     name="ner",
     version=3,
-    summary="named entity recognition: mentions of the asked types",
+    summary="named entity recognition: mentions of the given types",
     results="`mentions`",
     template="ner.v2",
     options=Options,

@@ -19,9 +19,10 @@ from pydantic import Field
 from taiyi_ray import nothing
 from taiyi_ray.forms import running
 from taiyi_ray.grounding import pairs_grammar
+from taiyi_ray.names import AROUND_HEADS
 from taiyi_ray.records import Annotations, Document, Relation
 from taiyi_ray.tasks import items, lines
-from taiyi_ray.tasks.options import HEAD, TaskOptions, named
+from taiyi_ray.tasks.options import TaskOptions, named
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
     Assignment,
@@ -39,8 +40,8 @@ from taiyi_ray.tasks.vocabulary import RELATION_TYPES, Term, hints
 class Options(TaskOptions):
     """The types of relations."""
 
-    relations: Annotated[tuple[Term, ...], named(RELATION_TYPES, HEAD)] = Field(
-        RELATION_TYPES, description="relation types (`--relations`)"
+    relations: Annotated[tuple[Term, ...], named(RELATION_TYPES, AROUND_HEADS)] = Field(
+        RELATION_TYPES, description="the types of relations to find (`--relations`)"
     )
 
     def hints(self) -> list[str]:
@@ -171,7 +172,7 @@ def score(predicted: Annotations, gold: Annotations) -> Counts:
 TASK = Task(
     name="re",
     version=3,
-    summary="relation extraction: pairs of mentions in the asked relations",
+    summary="relation extraction: pairs of mentions that have one of the given relations",
     results="`relations`, with their `mentions`",
     template="re.v1",
     options=Options,

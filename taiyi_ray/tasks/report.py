@@ -18,10 +18,11 @@ from pydantic import Field
 
 from taiyi_ray import nothing
 from taiyi_ray.grounding import sections_grammar
+from taiyi_ray.names import AROUND_HEADS
 from taiyi_ray.records import Annotations, Document, Text
 from taiyi_ray.tasks import lines, texts
 from taiyi_ray.tasks.dialogue import ROLES
-from taiyi_ray.tasks.options import HEAD, TaskOptions, named
+from taiyi_ray.tasks.options import TaskOptions, named
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import Assignment, Parsed, Question, Task, Window, shown
 from taiyi_ray.tasks.vocabulary import Term
@@ -45,7 +46,7 @@ _SPEAKERS = {
 class Options(TaskOptions):
     """The sections of a report."""
 
-    sections: Annotated[tuple[Term, ...], named(SECTIONS, HEAD)] = Field(
+    sections: Annotated[tuple[Term, ...], named(SECTIONS, AROUND_HEADS)] = Field(
         SECTIONS, description="the sections of the report"
     )
 
@@ -128,12 +129,12 @@ def parse(
             problem = "invalid"
         if said.text and current is not None:
             current.append(said.text)
-    found = {name: "\n".join(parts) for name, parts in written.items()}
+    sections = {name: "\n".join(parts) for name, parts in written.items()}
     return Parsed(
         Annotations(
             texts=[
                 Text(f"{question.key}:{name}", section)
-                for name, section in found.items()
+                for name, section in sections.items()
                 if section and not nothing.is_said(section, labels)
             ]
         ),
@@ -154,7 +155,7 @@ def target(question: Question, gold: Annotations) -> str:
 TASK = Task(
     name="report",
     version=2,
-    summary="a report by sections on a consultation or case",
+    summary="a report on a consultation or a case, in sections",
     results="`texts`, as `report:SECTION`",
     template="report.v1",
     options=Options,

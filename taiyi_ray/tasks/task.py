@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Protocol
 
-from taiyi_ray.forms import Running
+from taiyi_ray.forms import HAN, Running
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mention, Span
 from taiyi_ray.tasks import items, template, thinking
 from taiyi_ray.tasks.options import TaskOptions
 from taiyi_ray.tasks.scores import Scores
-from taiyi_ray.tasks.vocabulary import Term
-
-LANGUAGES = {"en": "English", "zh": "Chinese"}
+from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
 
 WINDOWS = 2
 """The version of the windows, for the fingerprint. Raise it when documents are cut into other
@@ -76,7 +74,7 @@ class Question:
         messages: the chat messages that put the question to a model.
         grammar: the grammar of the answer in Lark's form, for llguidance; None for a free answer.
         part: a name for this question where a task keeps the results of its questions apart.
-        several: whether several of `types` may be true at once.
+        multi_label: whether more than one of `types`, or none of them, may be true.
     """
 
     task: str
@@ -86,7 +84,7 @@ class Question:
     messages: list[Message]
     grammar: str | None
     part: str | None = None
-    several: bool = True
+    multi_label: bool = True
 
     @property
     def key(self) -> str:
@@ -237,7 +235,7 @@ class Assignment:
                 language: template.digest(self.task.template, language, self.options.wording)
                 for language in LANGUAGES
             },
-            **self.options.model_dump(mode="json", exclude={"wording"}),
+            **self.options.identity(),
         }
 
     def ask(
@@ -247,7 +245,7 @@ class Assignment:
         *,
         types: tuple[Term, ...] = (),
         part: str | None = None,
-        several: bool = True,
+        multi_label: bool = True,
         grammar: str | None = None,
         text: str | None = None,
         **values: object,
@@ -259,7 +257,7 @@ class Assignment:
             window: the part of the document that the answer is about.
             types: what the answer may name.
             part: as in `Question`.
-            several: as in `Question`.
+            multi_label: as in `Question`.
             grammar: the grammar of the answer; left out when answers are not constrained.
             text: what the prompt shows, if that is not the text of the window.
             values: values for the template. It also gets `types`: their labels in the language.
@@ -278,7 +276,7 @@ class Assignment:
             messages=[{"role": "user", "content": content}],
             grammar=grammar if self.grammar else None,
             part=part,
-            several=several,
+            multi_label=multi_label,
         )
 
 
@@ -287,9 +285,7 @@ class Assignment:
 # A sentence always ends after a Chinese full stop or similar mark. It ends after a Latin mark when
 # white space follows, or a Han character (some Chinese journals use the ASCII full stop). It always
 # ends at an empty line. It does not end at any other line end: running text goes on there.
-_SENTENCE_END = re.compile(
-    r"[。！？；][”’」』）)]*+|[.!?][\"')\]]*+(?=\s|[\u3400-\u9fff])|\n[^\S\n]*+\n"
-)
+_SENTENCE_END = re.compile(rf"[。！？；][”’」』）)]*+|[.!?][\"')\]]*+(?=\s|[{HAN}])|\n[^\S\n]*+\n")
 
 
 def language_spans(document: Document, language: str, without: Collection[str] = ()) -> list[Span]:
@@ -318,19 +314,19 @@ def pieces(text: str, span: Span, limit: int) -> list[Span]:
         span: the range that is cut.
         limit: the most characters of a piece.
     """
-    found, start = [], span.start
+    cut, start = [], span.start
     while span.end > (most := start + limit):
         # Search one character beyond the limit, because that character may decide whether a
         # sentence ends at the limit.
         ends = [m.end() for m in _SENTENCE_END.finditer(text, start, most + 1) if m.end() <= most]
-        cut = ends[-1] if ends else _end_of(("\n", " "), text, start + 1, most)
-        found.append(Span(start, cut))
-        start = cut
+        end = ends[-1] if ends else _end_of(("\n", " "), text, start + 1, most)
+        cut.append(Span(start, end))
+        start = end
         while start < span.end and text[start].isspace():
             start += 1
     if start < span.end:
-        found.append(Span(start, span.end))
-    return found
+        cut.append(Span(start, span.end))
+    return cut
 
 
 def _end_of(signs: Sequence[str], text: str, start: int, most: int) -> int:
@@ -394,16 +390,16 @@ def shown(
     Raises:
         NotApplicable: the document has no such text.
     """
-    found = [
+    pairs = [
         (language, window)
         for language in languages
         for window in windows(document, language, limit, without)[: 1 if first else None]
     ]
-    if not found:
+    if not pairs:
         named = " or ".join(LANGUAGES[language] for language in languages)
         besides = f" besides {', '.join(without)}" if without else ""
         raise NotApplicable(f"no text in {named}{besides}")
-    return found
+    return pairs
 
 
 def locator(question: Question) -> Locator:
@@ -452,7 +448,7 @@ def located(
     mentions = []
     for span in spans:
         number = document.passage_at(span.start)
-        assert number is not None, "a place is in a passage"
+        assert number is not None, "a span begins in a passage"
         passage = document.passages[number]
         text = passage.text[span.start - passage.offset : span.end - passage.offset]
         mentions.append(Mention(0, type_, text, span.start, span.end, [], number, how, score))

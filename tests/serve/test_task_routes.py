@@ -400,7 +400,7 @@ def test_whatever_a_document_is_the_others_are_annotated(service, record, media_
         st.dictionaries(
             st.sampled_from(
                 ["labels", "types", "relations", "events", "questions", "choices", "form", "to",
-                 "ask", "several", "wording", "sections", "roles", "x"]
+                 "ask", "multi_label", "wording", "sections", "roles", "x"]
             ),
             _JSON,
             max_size=4,

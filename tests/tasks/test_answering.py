@@ -74,9 +74,13 @@ def test_several_own_questions_are_numbered_each_with_its_choices() -> None:
 @pytest.mark.parametrize(
     ("form", "document", "reason"),
     [
-        ("free", english("x"), "no question is given, and no passage is of the type question"),
-        ("choice", own("en", "Which?"), "no passage of the type choice stands behind a question"),
-        ("free", own("de", "Was?"), "no question is given, and no passage is of the type question"),
+        ("free", english("x"), "the run has no questions, and no passage has the type question"),
+        ("choice", own("en", "Which?"), "no passage of the type choice follows a question"),
+        (
+            "free",
+            own("de", "Was?"),
+            "the run has no questions, and no passage has the type question",
+        ),
     ],
 )
 def test_document_without_a_question_of_its_own(form: str, document: Document, reason: str) -> None:
@@ -123,8 +127,8 @@ def test_free_answers_are_texts() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"form": "choice", "questions": ["Is it?"]}, "want choices"),
-        ({"choices": ["a"]}, "want choices, and nothing else does"),
+        ({"form": "choice", "questions": ["Is it?"]}, "give `choices` together with `questions`"),
+        ({"choices": ["a"]}, "give `choices` together with `questions`"),
         ({"form": "maybe"}, "form: Input should be 'free'"),
         ({"questions": "Is it?"}, "expected a list of questions"),
         ({"question": ["Is it?"]}, "unknown setting 'question'; did you mean 'questions'?"),

@@ -1,4 +1,4 @@
-"""Labels in answers: under their heads and free, one and several; gold there and back."""
+"""Labels in answers: under their heads and free, one and more; gold there and back."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from taiyi_ray.tasks.task import Counts, Question
 from tests.samples import asked, back, chinese, english
 
 NAMES = ["Treatment", "Risk: high", "risk: low"]
-ONE, SEVERAL = asked("tc", labels=NAMES), asked("tc", labels=NAMES, several=True)
+ONE, MULTI_LABEL = asked("tc", labels=NAMES), asked("tc", labels=NAMES, multi_label=True)
 
 
-def ask(document: Document, several: bool) -> Question:
-    (question,) = (SEVERAL if several else ONE).questions(document)
+def ask(document: Document, multi_label: bool) -> Question:
+    (question,) = (MULTI_LABEL if multi_label else ONE).questions(document)
     return question
 
 
@@ -35,7 +35,7 @@ def gold_of(key: str, *names: str) -> Annotations:
 
 
 @pytest.mark.parametrize(
-    ("answer", "several", "found", "problem"),
+    ("answer", "multi_label", "found", "problem"),
     [
         ("Result: Treatment", False, ["Treatment"], None),
         ("Treatment", False, ["Treatment"], None),
@@ -72,9 +72,9 @@ def gold_of(key: str, *names: str) -> Annotations:
         ("Result: Treatment\nRisk: high", True, ["Treatment", "Risk: high"], None),
     ],
 )
-def test_answers(answer: str, several: bool, found: list[str], problem: str | None) -> None:
+def test_answers(answer: str, multi_label: bool, found: list[str], problem: str | None) -> None:
     document = english("text")
-    parsed = SEVERAL.task.parse(answer, ask(document, several), document)
+    parsed = MULTI_LABEL.task.parse(answer, ask(document, multi_label), document)
     assert [(label.task, label.label) for label in parsed.annotations.labels] == [
         ("tc", name) for name in found
     ]
@@ -82,7 +82,7 @@ def test_answers(answer: str, several: bool, found: list[str], problem: str | No
 
 
 @pytest.mark.parametrize(
-    ("answer", "several", "found"),
+    ("answer", "multi_label", "found"),
     [
         ("Result: Treatment; Risk: hi", True, ["Treatment"]),
         ("Result: Treatment;", True, ["Treatment"]),
@@ -90,9 +90,11 @@ def test_answers(answer: str, several: bool, found: list[str], problem: str | No
         ("Result: Treatment", False, []),
     ],
 )
-def test_of_a_cut_answer_whole_labels_count(answer: str, several: bool, found: list[str]) -> None:
+def test_of_a_cut_answer_whole_labels_count(
+    answer: str, multi_label: bool, found: list[str]
+) -> None:
     document = english("text")
-    parsed = SEVERAL.task.parse(answer, ask(document, several), document, cut=True)
+    parsed = MULTI_LABEL.task.parse(answer, ask(document, multi_label), document, cut=True)
     assert [label.label for label in parsed.annotations.labels] == found
 
 
@@ -111,7 +113,7 @@ def test_labels_have_names_in_both_languages_and_scores() -> None:
 
 @pytest.mark.parametrize("name", ["None", "无", "N/A", "no"])
 def test_a_label_that_is_called_as_nothing_is_a_label(name: str) -> None:
-    assignment = asked("tc", labels=["Treatment", name], several=True)
+    assignment = asked("tc", labels=["Treatment", name], multi_label=True)
     document = english("text")
     (question,) = assignment.questions(document)
     for answer in (f"Result: {name}", f"result: {name.upper()}.", f"- Treatment\n- {name}"):
@@ -134,7 +136,7 @@ def test_a_label_counts_before_the_name_of_another() -> None:
 def test_one_label_is_asked_for_about_the_first_window_and_several_about_each() -> None:
     document = english("One two three four. Five six seven eight.")
     assert [q.window.index for q in ONE.task.questions(document, ONE, 24)] == [0]
-    assert [q.window.index for q in SEVERAL.task.questions(document, SEVERAL, 24)] == [0, 1]
+    assert [q.window.index for q in MULTI_LABEL.task.questions(document, MULTI_LABEL, 24)] == [0, 1]
 
 
 def test_score_compares_task_and_label() -> None:
@@ -155,8 +157,8 @@ NAME = (
 @example(names=["A", "A:"], chosen={1}, make=english)
 def test_labels_of_any_name_come_back(names: list[str], chosen: set[int], make: Any) -> None:
     true = [name for n, name in enumerate(names) if n in chosen]
-    several = asked("tc", labels=names, several=True)
-    found = back(several, make("文本 text"), gold_of("tc", *true))
+    multi_label = asked("tc", labels=names, multi_label=True)
+    found = back(multi_label, make("文本 text"), gold_of("tc", *true))
     assert [label.label for label in found.labels] == true
 
 
@@ -182,7 +184,7 @@ def test_gold_hallmarks_of_cancer_come_back(shared_data: Path) -> None:
     corpus = list(hoc(shared_data / "hoc" / "hoc_text_labels.tar.gz"))
     names = sorted({label.label for _, gold in corpus for label in gold.labels})
     assert (len(corpus), len(names)) == (400, 10)
-    assignment = asked("tc", labels=names, several=True)
+    assignment = asked("tc", labels=names, multi_label=True)
     for document, gold in corpus:
         assert labels.score(back(assignment, document, gold), gold).fn == 0
         assert len(back(assignment, document, gold).labels) == len(gold.labels)

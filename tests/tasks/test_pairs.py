@@ -41,7 +41,10 @@ def test_a_pair_is_two_passages_besides_the_title() -> None:
     [
         (english("one"), "1 passages besides the title"),
         (english("one", "two", "three"), "3 passages besides the title"),
-        (Document("d", passages([("a", "en", "x"), ("a", "de", "y")])), "a text in neither Engl"),
+        (
+            Document("d", passages([("a", "en", "x"), ("a", "de", "y")])),
+            "one of the texts is in neither Engl",
+        ),
     ],
 )
 def test_no_pair(document: Document, reason: str) -> None:

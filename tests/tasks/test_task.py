@@ -247,7 +247,7 @@ LISTS = {
         {"types": {"Binding": ["Theme"], "Growth": ["Site"]}},
         {"types": {"Binding": ["Theme"]}},
     ],
-    "tc": [{"labels": ["Treatment", "Prevention"], "several": True}],
+    "tc": [{"labels": ["Treatment", "Prevention"], "multi_label": True}],
 }
 """The tasks whose answers are lists, asked about several types and about one."""
 
