@@ -12,6 +12,7 @@ text in the results.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 from pydantic import Field
@@ -20,7 +21,7 @@ from taiyi_ray import nothing
 from taiyi_ray.grounding import sections_grammar
 from taiyi_ray.names import AROUND_HEADS
 from taiyi_ray.records import Annotations, Document, Text
-from taiyi_ray.tasks import lines, texts
+from taiyi_ray.tasks import lines, losses, texts
 from taiyi_ray.tasks.dialogue import ROLES
 from taiyi_ray.tasks.options import TaskOptions, named
 from taiyi_ray.tasks.scores import Piece, Scores
@@ -112,6 +113,13 @@ def parse(
         cut: whether the answer stopped before its end.
         scores: the log-probabilities of the answer's tokens, if the engine gave them.
     """
+    sections, problem = _read(text, question)
+    texts = [Text(f"{question.key}:{name}", section) for name, section in sections.items()]
+    return Parsed(Annotations(texts=texts), problem)
+
+
+def _read(text: str, question: Question) -> tuple[dict[str, str], str | None]:
+    """The sections of an answer that say something, by name, and the problem, if any."""
     written: dict[str, list[str]] = {}
     problem = None if text.strip() else "empty"
     current: list[str] | None = None
@@ -129,17 +137,13 @@ def parse(
             problem = "invalid"
         if said.text and current is not None:
             current.append(said.text)
+    problem = problem or (None if written else "invalid")
     sections = {name: "\n".join(parts) for name, parts in written.items()}
-    return Parsed(
-        Annotations(
-            texts=[
-                Text(f"{question.key}:{name}", section)
-                for name, section in sections.items()
-                if section and not nothing.is_said(section, labels)
-            ]
-        ),
-        problem or (None if written else "invalid"),
-    )
+    return {
+        name: section
+        for name, section in sections.items()
+        if section and not nothing.is_said(section, labels)
+    }, problem
 
 
 def target(question: Question, gold: Annotations) -> str:
@@ -152,6 +156,33 @@ def target(question: Question, gold: Annotations) -> str:
     return "\n".join([_LEAD_IN[question.language], *written])
 
 
+def lost(question: Question, gold: Annotations) -> Counter[str]:
+    """Count the gold sections that do not come back, by reason."""
+    back, _ = _read(target(question, gold), question)
+    names = {f"{question.key}:{term.name}": term.name for term in question.types}
+    last = {text.task: text.text for text in gold.texts}
+
+    def reason(text: Text) -> str | None:
+        if text.task not in names:
+            return losses.NOT_ASKED
+        if text.text != last[text.task]:
+            return losses.SECOND
+        if back.get(names[text.task]) == text.text:
+            return None
+        if not text.text.strip():
+            return losses.NO_WORDS
+        if text.text != text.text.strip():
+            return losses.BLANK
+        lines_ = len(text.text.splitlines())
+        return losses.LINES if lines_ > 1 else losses.misread([text.text])
+
+    return losses.count(
+        losses.Stated((text.task, text.text), text.text, reason(text))
+        for text in gold.texts
+        if text.task.startswith(f"{question.key}:")
+    )
+
+
 TASK = Task(
     name="report",
     version=2,
@@ -162,5 +193,6 @@ TASK = Task(
     questions=questions,
     read=parse,
     target=target,
+    lost=lost,
     score=texts.score,
 )

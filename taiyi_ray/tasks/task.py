@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Protocol
@@ -120,7 +121,7 @@ class Counts:
     fn: int
 
     @classmethod
-    def of(cls, predicted: Collection[Any], gold: Collection[Any]) -> Counts:
+    def of(cls, predicted: Iterable[Any], gold: Iterable[Any]) -> Counts:
         """Count exact matches; equal items count once."""
         mine, true = set(predicted), set(gold)
         return cls(len(mine & true), len(mine - true), len(true - mine))
@@ -161,6 +162,9 @@ class Task:
         read: (answer, question, document) -> annotations of the document.
         target: (question, gold) -> the answer that states the gold annotations, as far as the
             answer form can state them; `parse` reads these annotations back from it.
+        lost: (question, gold) -> the number of gold annotations that `parse` does not read back
+            from the target, by reason (`losses.py`). It counts what `score` compares, and only what
+            belongs to this question.
         score: (predicted, gold) -> counts of exact matches.
     """
 
@@ -173,6 +177,7 @@ class Task:
     questions: Callable[[Document, Assignment, int | None], list[Question]]
     read: Read
     target: Callable[[Question, Annotations], str]
+    lost: Callable[[Question, Annotations], Counter[str]]
     score: Callable[[Annotations, Annotations], Counts]
 
     def parse(
