@@ -18,10 +18,12 @@ from taiyi_ray.engine.engine import Completion, Engine, Prompt
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError, ServerGone
 from taiyi_ray.forms import running
 from taiyi_ray.records import (
+    COREFERENCE,
     NOT_APPLICABLE,
     SEPARATOR,
     Annotations,
     Answer,
+    Concept,
     Document,
     Event,
     Failure,
@@ -265,7 +267,10 @@ class Annotator:
         languages = [language for language in LANGUAGES if of_language[language]]
         own = [len(p.text) + _INSTRUCTION for p in document.passages if p.type == OWN_QUESTION]
         total = 0
-        for number in range(len(self._assignments)):
+        for number, assignment in enumerate(self._assignments):
+            if assignment.task.asks:
+                total += self._size_of_known(assignment, document)
+                continue
             on_a_word = {language: self._on_a_word(number, language) for language in languages}
             if not any(on_a_word.values()):
                 total += self._size(of_language.total(), own or [_INSTRUCTION], "zh")
@@ -284,6 +289,16 @@ class Annotator:
         room = self._tokens * _CHARACTERS_A_TOKEN[language] - max(instructions, default=0)
         windows = -(-text // max(_SMALLEST_WINDOW, room))
         return len(instructions) * text + windows * sum(instructions)
+
+    def _size_of_known(self, assignment: Assignment, document: Document) -> int:
+        """Estimate the prompts of a task that asks about what it finds in the document."""
+        asks = assignment.task.asks
+        try:
+            number = asks(document, assignment) if asks else 0
+        except NotApplicable:
+            return 0
+        characters = sum(len(passage.text) for passage in document.passages)
+        return self._size(characters, [_INSTRUCTION] * number, "zh")
 
     def _on_a_word(self, number: int, language: str) -> list[int]:
         """The characters of each question that an assignment asks about a text of one word."""
@@ -474,15 +489,22 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
 
     Equal mentions, relations, events and labels are kept once; all texts are kept. A mention
     without a type comes from a relation or an argument: it is dropped when a mention with a type
-    has the same span. Mentions are numbered in the order of the text.
+    has the same span. A concept goes to the mentions of its span that have the same type, or of any
+    type if its own has none. Mentions are numbered in the order of the text.
     """
     places: _Places = {}
+    concepts: dict[tuple[_Place, str | None], Concept] = {}
     for part in parts:
         for mention in part.mentions:
             at = places.setdefault(_place(mention), {})
+            if mention.concept:
+                concepts.setdefault((_place(mention), mention.type), mention.concept)
             if mention.type not in at or mention.grounded == "exact":
                 at[mention.type] = mention
-    for at in places.values():
+    for place, at in places.items():
+        for mention in at.values():
+            for type_ in (mention.type, None):
+                mention.concept = mention.concept or concepts.get((place, type_))
         if len(at) > 1:
             at.pop(None, None)
     old = [{mention.id: (_place(mention), mention.type) for mention in p.mentions} for p in parts]
@@ -526,17 +548,21 @@ def _relations(
     of_surface: dict[str, list[int]] = {}
     for mention in mentions:
         of_surface.setdefault(running(mention.text), []).append(mention.id)
-    relations: dict[tuple[str, str, str], tuple[Relation, set[int], set[int]]] = {}
+    relations: dict[tuple[object, ...], tuple[Relation, set[int], set[int]]] = {}
     for part, known in zip(parts, old, strict=True):
         for relation in part.relations:
-            key = (relation.type, relation.head_text, relation.tail_text)
+            key: tuple[object, ...] = (relation.type, relation.head_text, relation.tail_text)
+            if relation.type == COREFERENCE:
+                key += tuple(known[n][0] for n in (*relation.head, *relation.tail))
             _, head, tail = relations.setdefault(key, (relation, set(), set()))
             head.update(_ids(relation.head, known, places))
             tail.update(_ids(relation.tail, known, places))
     for number, (relation, head, tail) in enumerate(relations.values()):
         relation.id = number
-        relation.head = sorted(head.union(of_surface.get(running(relation.head_text), ())))
-        relation.tail = sorted(tail.union(of_surface.get(running(relation.tail_text), ())))
+        if relation.type != COREFERENCE:
+            head |= set(of_surface.get(running(relation.head_text), ()))
+            tail |= set(of_surface.get(running(relation.tail_text), ()))
+        relation.head, relation.tail = sorted(head), sorted(tail)
     return [relation for relation, _, _ in relations.values()]
 
 

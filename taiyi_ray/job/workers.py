@@ -39,6 +39,7 @@ from taiyi_ray.records import (
     as_table,
     document_from_row,
     document_row,
+    passed_row,
 )
 from taiyi_ray.tasks.task import Assignment
 
@@ -105,7 +106,7 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
             try:
                 for document in found:
                     if document.position >= unit.first:
-                        rows.append(document_row(document))
+                        rows.append(passed_row(document))
                     if document.position == unit.last:
                         break
             except (TaiyiError, OSError) as fault:

@@ -63,7 +63,7 @@ class EventType(Term):
         return (self.trigger, *self.roles) if self.trigger else self.roles
 
 
-def _event_types(value: object) -> tuple[EventType, ...]:
+def types_of(value: object) -> tuple[EventType, ...]:
     """Read `Type: [Role, ...]` or `Type: {roles: [...], trigger: ..., en: ..., zh: ...}`."""
     if isinstance(value, tuple) and all(isinstance(v, EventType) for v in value):
         return value
@@ -88,7 +88,7 @@ def _event_type(name: object, given: object) -> EventType:
 class Options(TaskOptions):
     """The types of events, and who takes part in each."""
 
-    types: Annotated[tuple[EventType, ...], BeforeValidator(_event_types)] = Field(
+    types: Annotated[tuple[EventType, ...], BeforeValidator(types_of)] = Field(
         description="the types of events to find: for each a list of its roles, or a mapping with "
         "its `roles`, its labels `en` and `zh`, and the label of its `trigger` (null when events "
         "of this type have no trigger)"

@@ -22,7 +22,7 @@ from taiyi_ray.grounding import sections_grammar
 from taiyi_ray.names import AROUND_HEADS
 from taiyi_ray.records import Annotations, Document, Text
 from taiyi_ray.tasks import lines, losses, texts
-from taiyi_ray.tasks.dialogue import ROLES
+from taiyi_ray.tasks.dialogue import ROLES, SPEAKERS
 from taiyi_ray.tasks.options import TaskOptions, named
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import Assignment, Parsed, Question, Task, Window, shown
@@ -38,10 +38,6 @@ SECTIONS = (
 )
 
 _LEAD_IN = {"en": "The report is as follows:", "zh": "上述问诊对话的诊疗报告如下："}
-_SPEAKERS = {
-    "en": {"user": "Patient: ", "assistant": "Doctor: "},
-    "zh": {"user": "患者：", "assistant": "医生："},
-}
 
 
 class Options(TaskOptions):
@@ -88,7 +84,7 @@ def questions(
 def _spoken(document: Document, window: Window, language: str) -> str:
     """The text of a window, in which the name of the speaker stands before each turn."""
     speakers = {
-        p.offset: _SPEAKERS[language][ROLES[p.type]] for p in document.passages if p.type in ROLES
+        p.offset: SPEAKERS[language][ROLES[p.type]] for p in document.passages if p.type in ROLES
     }
     text = document.text
     return "\n".join(
