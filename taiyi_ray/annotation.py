@@ -18,10 +18,12 @@ from taiyi_ray.engine.engine import Completion, Engine, Prompt
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError, ServerGone
 from taiyi_ray.forms import running
 from taiyi_ray.records import (
+    COREFERENCE,
     NOT_APPLICABLE,
     SEPARATOR,
     Annotations,
     Answer,
+    Concept,
     Document,
     Event,
     Failure,
@@ -286,7 +288,10 @@ class Annotator:
         languages = [language for language in LANGUAGES if of_language[language]]
         own = [len(p.text) + _INSTRUCTION for p in document.passages if p.type == OWN_QUESTION]
         total = 0
-        for number in range(len(self._assignments)):
+        for number, assignment in enumerate(self._assignments):
+            if assignment.task.asks:
+                total += self._size_of_known(assignment, document)
+                continue
             on_a_word = {language: self._on_a_word(number, language) for language in languages}
             if not any(on_a_word.values()):
                 total += self._size(of_language.total(), own or [_INSTRUCTION], "zh")
@@ -305,6 +310,16 @@ class Annotator:
         room = self._tokens * _CHARACTERS_A_TOKEN[language] - max(instructions, default=0)
         windows = -(-text // max(_SMALLEST_WINDOW, room))
         return len(instructions) * text + windows * sum(instructions)
+
+    def _size_of_known(self, assignment: Assignment, document: Document) -> int:
+        """Estimate the prompts of a task that asks about what it finds in the document."""
+        asks = assignment.task.asks
+        try:
+            number = asks(document, assignment) if asks else 0
+        except NotApplicable:
+            return 0
+        characters = sum(len(passage.text) for passage in document.passages)
+        return self._size(characters, [_INSTRUCTION] * number, "zh")
 
     def _on_a_word(self, number: int, language: str) -> list[int]:
         """The characters of each question that an assignment asks about a text of one word."""
@@ -501,7 +516,8 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
 
     Equal mentions, relations, events and labels are kept once; all texts are kept. A mention
     without a type comes from a relation or an argument: it is dropped when a mention with a type
-    has the same span. Mentions are numbered in the order of the text.
+    has the same span. A concept goes to the mentions of its span that have the same type, or of any
+    type if its own has none. Mentions are numbered in the order of the text.
     """
     mentions = _mentions(parts)
     ids: _Ids = {}
@@ -522,11 +538,14 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
 
 
 def _mentions(parts: Sequence[Annotations]) -> list[Mention]:
-    """The mentions, each once, in the order of the text and with new ids."""
+    """The mentions, each once, in the order of the text, with new ids and with their concepts."""
     by_stretch: dict[_Stretch, dict[str | None, Mention]] = {}
+    concepts: dict[tuple[_Stretch, str | None], Concept] = {}
     for part in parts:
         for mention in part.mentions:
             by_type = by_stretch.setdefault(_stretch(mention), {})
+            if mention.concept:
+                concepts.setdefault((_stretch(mention), mention.type), mention.concept)
             if mention.type not in by_type or mention.grounded == "exact":
                 by_type[mention.type] = mention
     for by_type in by_stretch.values():
@@ -536,7 +555,16 @@ def _mentions(parts: Sequence[Annotations]) -> list[Mention]:
         (mention for by_type in by_stretch.values() for mention in by_type.values()),
         key=lambda m: (m.start is None, m.start or 0, -(m.end or 0), m.type or "", m.text),
     )
-    return [replace(mention, id=number) for number, mention in enumerate(in_order)]
+    return [
+        replace(
+            mention,
+            id=number,
+            concept=mention.concept
+            or concepts.get((_stretch(mention), mention.type))
+            or concepts.get((_stretch(mention), None)),
+        )
+        for number, mention in enumerate(in_order)
+    ]
 
 
 _Known = dict[int, tuple[_Stretch, str | None]]
@@ -560,20 +588,21 @@ def _relations(
     of_surface: dict[str, list[int]] = {}
     for mention in mentions:
         of_surface.setdefault(running(mention.text), []).append(mention.id)
-    relations: dict[tuple[str, str, str], tuple[Relation, set[int], set[int]]] = {}
+    relations: dict[tuple[object, ...], tuple[Relation, set[int], set[int]]] = {}
     for part, of_part in zip(parts, known, strict=True):
         for relation in part.relations:
-            key = (relation.type, relation.head_text, relation.tail_text)
+            key: tuple[object, ...] = (relation.type, relation.head_text, relation.tail_text)
+            if relation.type == COREFERENCE:
+                key += tuple(of_part[n][0] for n in (*relation.head, *relation.tail))
             _, head, tail = relations.setdefault(key, (relation, set(), set()))
             head.update(new for old in relation.head for new in ids[of_part[old][0]].values())
             tail.update(new for old in relation.tail for new in ids[of_part[old][0]].values())
+    for relation, head, tail in relations.values():
+        if relation.type != COREFERENCE:
+            head.update(of_surface.get(running(relation.head_text), ()))
+            tail.update(of_surface.get(running(relation.tail_text), ()))
     return [
-        replace(
-            relation,
-            id=number,
-            head=sorted(head.union(of_surface.get(running(relation.head_text), ()))),
-            tail=sorted(tail.union(of_surface.get(running(relation.tail_text), ()))),
-        )
+        replace(relation, id=number, head=sorted(head), tail=sorted(tail))
         for number, (relation, head, tail) in enumerate(relations.values())
     ]
 

@@ -283,6 +283,57 @@ def pairs_grammar(heads: Sequence[str], end: str, none: str, text: str, language
     return _grammar(heads, "pair", terminal, end, none, text, language)
 
 
+def chains_grammar(none: str, text: str, language: str) -> str:
+    """Lark grammar of lines `m1; m2; m3`, every mention a piece of `text`, two or more in a line.
+
+    Args:
+        none, text, language: as in `mentions_grammar`.
+    """
+    return "\n".join(
+        [
+            f'start: chain ("\\n" chain){{0,{MOST - 1}}} | {_quoted(none)}',
+            f'chain: M ("; " M){{1,{MOST - 1}}}',
+            _MENTION.terminal(text, language),
+            _pieces(text, language),
+            "",
+        ]
+    )
+
+
+DEPTH = 4
+"""The most conditions behind one another that a grammar of a decision tree allows."""
+
+
+def tree_grammar(conditions: Sequence[str], decision: str, colon: str, none: str) -> str:
+    """Lark grammar of a decision tree: a line for each node, a condition before both of its cases.
+
+    Args:
+        conditions: what the line of a condition may begin with.
+        decision: what the line of a decision begins with.
+        colon: what follows this beginning.
+        none: the words of a decision to do nothing.
+    """
+    condition = " | ".join(_quoted(beginning + colon) for beginning in conditions)
+    leaf = f"{_quoted(decision + colon)} (triples | {_quoted(none)})"
+    deeper = [
+        f'tree{n}: leaf | condition triples "\\n" tree{n + 1} "\\n" tree{n + 1}'
+        for n in range(DEPTH)
+    ]
+    return "\n".join(
+        [
+            "start: tree0",
+            *deeper,
+            f"tree{DEPTH}: leaf",
+            f"condition: {condition}",
+            f"leaf: {leaf}",
+            f'triples: triple ("; " triple){{0,{PLAYERS - 1}}}',
+            'triple: "[" PART ", " PART ", " PART "]"',
+            r"PART: /[^\[\],;\s]([^\[\],;\n]{0,48}[^\[\],;\s])?/",
+            "",
+        ]
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class EventFields:
     """The words by which an answer names the parts of an event.

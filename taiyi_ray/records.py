@@ -134,6 +134,11 @@ class Mention:
     concept: Concept | None = None
 
 
+COREFERENCE = "coreference"
+"""The type of relations between two mentions of the same thing, one behind the other in its chain.
+Such a relation is of these two mentions alone, and not of all that have the same words."""
+
+
 @dataclass(slots=True)
 class Relation:
     """A relation between two surfaces.
@@ -402,7 +407,26 @@ _END_FIELDS = [
     _field("position", pa.int64(), "Number of the record in its source, from 0."),
 ]
 
-DOCUMENT_SCHEMA = pa.schema(_DOCUMENT_FIELDS + _END_FIELDS)
+_MENTIONS = _structs(
+    id=_INT32,
+    type=_STRING,
+    text=_STRING,
+    start=_INT32,
+    end=_INT32,
+    spans=_structs(start=_INT32, end=_INT32),
+    passage=_INT32,
+    grounded=_STRING,
+    score=_FLOAT,
+    concept=_CONCEPT,
+)
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        *_DOCUMENT_FIELDS,
+        *_END_FIELDS,
+        _field("given_mentions", _MENTIONS, "The mentions of the input, which `nen` asks about."),
+    ]
+)
 """The columns in which a reading task passes Documents on to an engine."""
 
 SCHEMA = pa.schema(
@@ -410,18 +434,7 @@ SCHEMA = pa.schema(
         *_DOCUMENT_FIELDS,
         _field(
             "mentions",
-            _structs(
-                id=_INT32,
-                type=_STRING,
-                text=_STRING,
-                start=_INT32,
-                end=_INT32,
-                spans=_structs(start=_INT32, end=_INT32),
-                passage=_INT32,
-                grounded=_STRING,
-                score=_FLOAT,
-                concept=_CONCEPT,
-            ),
+            _MENTIONS,
             "One entry for each occurrence: `text[start:end] == mention.text`, where the range is "
             "half-open and counts code points of the document's text. `id` is unique in the "
             "document. `type` is null when only a relation or an event names the mention. `spans` "
@@ -442,7 +455,8 @@ SCHEMA = pa.schema(
                 score=_FLOAT,
             ),
             "Pairs of surfaces (`head_text`, `tail_text`). `head` and `tail` are the ids of all "
-            "mentions that have the surface.",
+            "mentions that have the surface; of the type `coreference` they are the ids of the two "
+            "mentions that follow each other in a chain.",
         ),
         _field(
             "events",
@@ -624,14 +638,19 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def document_row(document: Document) -> dict[str, Any]:
-    """The document as a row of DOCUMENT_SCHEMA, without its gold annotations."""
-    row = {name: as_values(getattr(document, name)) for name in DOCUMENT_SCHEMA.names}
+    """The document in the columns that a row of SCHEMA has for it, without its gold annotations."""
+    row = {f.name: as_values(getattr(document, f.name)) for f in _DOCUMENT_FIELDS + _END_FIELDS}
     row["metadata"] = list(document.metadata.items())
     return row
 
 
+def passed_row(document: Document) -> dict[str, Any]:
+    """The document as a row of DOCUMENT_SCHEMA, with its gold mentions and no other gold."""
+    return {**document_row(document), "given_mentions": as_values(document.gold.mentions)}
+
+
 def document_from_row(row: dict[str, Any]) -> Document:
-    """The inverse of `document_row`, for rows that came through Arrow."""
+    """The inverse of `passed_row` and `document_row`, for rows that came through Arrow."""
     return Document(
         document_id=row["document_id"],
         passages=[Passage(**passage) for passage in row["passages"]],
@@ -643,6 +662,7 @@ def document_from_row(row: dict[str, Any]) -> Document:
         errors=[Failure(**failure) for failure in row["errors"]],
         source=row["source"],
         position=row["position"],
+        gold=Annotations([_mention(values) for values in row.get("given_mentions") or ()]),
     )
 
 

@@ -54,6 +54,8 @@ OPTIONS: dict[str, dict[str, object]] = {
     "tc": {"labels": ["Treatment", "Risk: high"], "multi_label": True},
     "qa": {"form": "yes_no_maybe", "questions": {"safe": "Is it safe?"}},
     "summary": {"sentences": 1},
+    "nen": {"terms": {"D1": ["Aspirin", "阿司匹林"], "D2": ["Pain"]}, "mentions": "names"},
+    "act": {"labels": ["Treatment", "yes"]},
 }
 """Options for every task that wants some, and few types where it has many."""
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,16 @@ from typing import Any
 from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.forms import is_han
-from taiyi_ray.records import Annotations, Argument, Event, Label, Mention, Relation, Text
+from taiyi_ray.records import (
+    Annotations,
+    Argument,
+    Concept,
+    Event,
+    Label,
+    Mention,
+    Relation,
+    Text,
+)
 from taiyi_ray.tasks import TASKS
 from taiyi_ray.tasks.events import EventType
 from taiyi_ray.tasks.scores import Scores
@@ -192,11 +202,15 @@ def _imagined(question: Question) -> Annotations:
         if head.text != tail.text and _number(head.text, tail.text) % 3 == 0:
             term = _chosen(question, head.text, tail.text)
             gold.relations.append(
-                Relation(len(gold.relations), term.name, head.text, tail.text, [], [])
+                Relation(len(gold.relations), term.name, head.text, tail.text, [head.id], [tail.id])
             )
             if isinstance(term, EventType):
                 players = [Argument(role.name, tail.id, tail.text) for role in term.roles[:1]]
                 gold.events.append(Event(len(gold.events), term.name, head.id, players))
+    gold.mentions += [
+        replace(mention, concept=Concept("", _chosen(question, mention.text).name))
+        for mention in question.mentions
+    ]
     gold.labels = [Label(question.key, _chosen(question, question.window.text).name)]
     return gold
 

@@ -36,6 +36,7 @@ from taiyi_ray.records import (
     as_table,
     document_from_row,
     document_row,
+    passed_row,
 )
 
 _HOLD = 300.0
@@ -100,7 +101,7 @@ def read_units(row: dict[str, Any], kinds: SourceKinds) -> Iterator[dict[str, An
             try:
                 for document in documents:
                     if document.position >= unit.first:
-                        rows.append(document_row(document))
+                        rows.append(passed_row(document))
                     if document.position == unit.last:
                         break
             except (TaiyiError, OSError) as raised:

@@ -14,11 +14,17 @@ from taiyi_ray.config import AskConfig
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.records import Document, passages
 from taiyi_ray.tasks import (
+    acts,
     answering,
+    causality,
+    chat,
     classification,
+    coreference,
+    decision_tree,
     dialogue,
     events,
     ner,
+    normalisation,
     pairs,
     relations,
     report,
@@ -44,21 +50,40 @@ TASKS: dict[str, Task] = {
         pairs.ENTAILMENT_TASK,
         dialogue.TASK,
         report.TASK,
+        normalisation.TASK,
+        coreference.TASK,
+        acts.TASK,
+        causality.TASK,
+        decision_tree.TASK,
     )
 }
+
+TRAINING_ONLY: dict[str, Task] = {chat.TASK.name: chat.TASK}
+"""Tasks that there is training data for, and that nobody is asked to do."""
 
 
 DEFAULT_TASKS = ("ner", "re")
 
 
-def select(names: Sequence[str]) -> list[Task]:
-    """Return the tasks of these names; raises ConfigError for an unknown one."""
+def select(names: Sequence[str], *, training: bool = False) -> list[Task]:
+    """Return the tasks of these names.
+
+    Args:
+        names: the names.
+        training: whether the tasks of TRAINING_ONLY may be among them.
+
+    Raises:
+        ConfigError: a task is unknown, or is for training only.
+    """
+    known = TASKS | TRAINING_ONLY if training else TASKS
     for name in names:
-        if name not in TASKS:
+        if name in TRAINING_ONLY and not training:
+            raise ConfigError(f"the task {name!r} is for training data only")
+        if name not in known:
             raise ConfigError(
                 f"unknown task {name!r}{nearest(name, TASKS)}; known tasks: {', '.join(TASKS)}"
             )
-    return [TASKS[name] for name in dict.fromkeys(names)]
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def assign(
@@ -67,6 +92,8 @@ def assign(
     *,
     grammar: bool = True,
     origin: str = "--task-file",
+    files: bool = False,
+    training: bool = False,
 ) -> list[Assignment]:
     """The tasks of these names as a run asks them.
 
@@ -78,6 +105,8 @@ def assign(
         options: the options of each task, by task and option; options left out have defaults.
         grammar: whether answers are constrained to what is in the text.
         origin: where the options come from, for error messages.
+        files: whether an option may name a file. Whoever asks a service may not read its files.
+        training: whether the tasks of TRAINING_ONLY may be among them.
 
     Raises:
         ConfigError: a task or an option is unknown, has a wrong value or is missing.
@@ -85,16 +114,24 @@ def assign(
     assignments = [
         Assignment(
             task,
-            validated(task.options, task.name, options.get(task.name, {}), task.wordings, origin),
+            validated(
+                task.options,
+                task.name,
+                options.get(task.name, {}),
+                wordings=task.wordings,
+                origin=origin,
+                files=files,
+            ),
             grammar,
         )
-        for task in select(names)
+        for task in select(names, training=training)
     ]
     # The questions on this short text are as many as those on one window of any document in one
-    # language.
+    # language, unless a task asks about what it finds in the document.
     anything = [Document("", passages([("text", language, "any")])) for language in LANGUAGES]
     most = max(sum(_questions(assignment, any_) for assignment in assignments) for any_ in anything)
-    return [replace(assignment, document_first=most > 1) for assignment in assignments]
+    shared = most > 1 or any(assignment.task.asks for assignment in assignments)
+    return [replace(assignment, document_first=shared) for assignment in assignments]
 
 
 def assigned(
@@ -119,7 +156,8 @@ def assigned(
     names = config.tasks or list(given) or DEFAULT_TASKS
     origin = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
     asked = with_shortcuts(names, given, config.types, config.relations, config.ask)
-    assignments = assign(names, asked, grammar=config.grounding == "grammar", origin=origin)
+    grammar = config.grounding == "grammar"
+    assignments = assign(names, asked, grammar=grammar, origin=origin, files=True)
     notes = [hint for assignment in assignments for hint in assignment.options.hints()]
     notes += [
         f"{origin}: {task.name}: the option {older!r} is called {now!r} now"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -207,6 +208,11 @@ def target(question: Question, gold: Annotations) -> str:
     return labels.target(question, gold, "") if question.types else texts.target(question, gold)
 
 
+def lost(question: Question, gold: Annotations) -> Counter[str]:
+    """Count the gold answers that are not stated, by reason."""
+    return labels.lost(question, gold) if question.types else texts.lost(question, gold)
+
+
 def score(predicted: Annotations, gold: Annotations) -> Counts:
     """Exact match of labels and texts."""
     of = [labels.score(predicted, gold), texts.score(predicted, gold)]
@@ -223,5 +229,6 @@ TASK = Task(
     questions=questions,
     read=parse,
     target=target,
+    lost=lost,
     score=score,
 )

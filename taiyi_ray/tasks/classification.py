@@ -112,5 +112,6 @@ TASK = Task(
     questions=questions,
     read=parse,
     target=target,
+    lost=labels.lost,
     score=labels.score,
 )

@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field
 
 from taiyi_ray import nothing
 from taiyi_ray.forms import running
-from taiyi_ray.grounding import LONGEST, EventFields, events_grammar
+from taiyi_ray.grounding import PLAYERS, EventFields, events_grammar
 from taiyi_ray.names import AROUND_HEADS
 from taiyi_ray.records import Annotations, Argument, Document, Event, Grounded, Mention, Span
-from taiyi_ray.tasks import items, lines
+from taiyi_ray.tasks import items, lines, losses
 from taiyi_ray.tasks.options import TaskOptions, term_of, terms_of
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
@@ -62,7 +63,7 @@ class EventType(Term):
         return (self.trigger, *self.roles) if self.trigger else self.roles
 
 
-def _event_types(value: object) -> tuple[EventType, ...]:
+def types_of(value: object) -> tuple[EventType, ...]:
     """Read `Type: [Role, ...]` or `Type: {roles: [...], trigger: ..., en: ..., zh: ...}`."""
     if isinstance(value, tuple) and all(isinstance(v, EventType) for v in value):
         return value
@@ -87,7 +88,7 @@ def _event_type(name: object, given: object) -> EventType:
 class Options(TaskOptions):
     """The types of events, and who takes part in each."""
 
-    types: Annotated[tuple[EventType, ...], BeforeValidator(_event_types)] = Field(
+    types: Annotated[tuple[EventType, ...], BeforeValidator(types_of)] = Field(
         description="the types of events to find: for each a list of its roles, or a mapping with "
         "its `roles`, its labels `en` and `zh`, and the label of its `trigger` (null when events "
         "of this type have no trigger)"
@@ -192,6 +193,19 @@ def _fields(
     return read
 
 
+def _read(text: str, question: Question, stands: items.Stands) -> Iterator[_StatedEvent | None]:
+    """Yield the events of an answer; None stands for a line that names none of the given types.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        stands: says whether a piece is one whole item.
+    """
+    for type_, body in _bodies(text, question):
+        fields = _fields(body, type_, question.language, stands) if type_ else None
+        yield _StatedEvent(type_, fields) if type_ and fields is not None else None
+
+
 def _bodies(text: str, question: Question) -> Iterator[tuple[EventType | None, Piece]]:
     """Yield the events of an answer, each with its type; None stands for an unknown type."""
     types: Sequence[Any] = question.types
@@ -256,15 +270,13 @@ def parse(
     problem = None if text.strip() else "invalid"
     words = _Words(document, question, scores)
     events: dict[tuple[str, ...], Event] = {}
-    for type_, body in _bodies(text, question):
-        fields = _fields(body, type_, question.language, words.stands) if type_ else None
-        if not type_ or fields is None:
+    for read in _read(text, question, words.stands):
+        if read is None:
             problem = "invalid"
-        if not type_ or not fields:
-            continue
-        event = words.event(_StatedEvent(type_, fields))
-        surfaces = [piece.text for _, piece in fields]
-        events.setdefault((type_.name, *(field.name for field, _ in fields), *surfaces), event)
+        elif read.fields:
+            names = (field.name for field, _ in read.fields)
+            surfaces = (piece.text for _, piece in read.fields)
+            events.setdefault((read.type.name, *names, *surfaces), words.event(read))
     for number, event in enumerate(events.values()):
         event.id = number
     annotations = Annotations(mentions=words.mentions, events=list(events.values()))
@@ -342,28 +354,42 @@ class _Words:
 # ---------------------------------------------------------------------------------------- writing
 
 
-def writable(surface: str, language: str) -> bool:
-    """Whether the answer form can state the words of an event so that `parse` reads them back."""
-    separators = "，；\n" if language == "zh" else ";()[]\n"
-    bounded = 0 < len(surface) <= LONGEST and surface == surface.strip()
-    return bounded and not any(c in surface for c in separators) and ", " not in surface
-
-
 def target(question: Question, gold: Annotations) -> str:
     """The answer that names the gold events of the window, in the order of the text.
 
-    An event cannot be written when its trigger holds a separator or is not in the window. Such an
-    argument is left out.
+    An event cannot be written when its trigger holds a separator or is not in the window. An
+    argument that cannot be written is left out of its event. `lost` counts both kinds of events.
     """
-    types: Sequence[Any] = question.types
-    writer = _EventWriter(question, gold.mentions)
+    writer = _EventWriter(question, gold)
     blocks = []
+    types: Sequence[Any] = question.types
     for head, type_ in zip(_heads(types, question.language), types, strict=True):
-        of_type = [event for event in gold.events if event.type == type_.name]
-        written = sorted(line for event in of_type for line in writer.lines(event, type_))
-        if written:
-            blocks.append(writer.block(head, list(dict.fromkeys(line for _, line in written))))
+        if written := losses.written(writer.stated(type_)):
+            blocks.append(writer.block(head, written))
     return "\n".join(blocks) or lines.NONE[question.language]
+
+
+def lost(question: Question, gold: Annotations) -> Counter[str]:
+    """Count the gold events that do not come back with all their words, by reason."""
+    _, stands = finder(question)
+    back: set[Hashable] = set()
+    for read in _read(target(question, gold), question, stands):
+        if read is not None:
+            trigger = next((p.text for field, p in read.fields if field is read.type.trigger), None)
+            players = [(f.name, p.text) for f, p in read.fields if f is not read.type.trigger]
+            back.add((read.type.name, trigger, frozenset(players)))
+
+    def not_back(item: losses.Stated) -> str | None:
+        _, trigger, players = cast(_Key, item.key)
+        words = [*([trigger] if trigger else []), *(word for _, word in players)]
+        return None if item.key in back else losses.misread(words)
+
+    writer = _EventWriter(question, gold)
+    types: Sequence[Any] = question.types
+    return losses.count((item for type_ in types for item in writer.stated(type_)), not_back)
+
+
+_Key = tuple[str, str | None, frozenset[tuple[str, str]]]
 
 
 class _EventWriter:
@@ -371,12 +397,14 @@ class _EventWriter:
 
     Args:
         question: the question, whose window an event must be in.
-        mentions: the gold mentions.
+        gold: the gold annotations.
     """
 
-    def __init__(self, question: Question, mentions: Sequence[Mention]) -> None:
+    def __init__(self, question: Question, gold: Annotations) -> None:
+        self._question, self._gold = question, gold
         self._language, self._window = question.language, question.window
-        self._mentions: dict[int | None, Mention] = {mention.id: mention for mention in mentions}
+        self._mentions: dict[int | None, Mention] = {m.id: m for m in gold.mentions}
+        self._separators = ("，", "；") if self._language == "zh" else (*";()[]", ", ")
 
     def block(self, head: str, events: Sequence[str]) -> str:
         """The written events of one type, behind the head of the type."""
@@ -384,50 +412,108 @@ class _EventWriter:
             return "\n".join([head, *events])
         return head + "; ".join(events)
 
-    def lines(self, event: Event, type_: EventType) -> Iterator[tuple[int, str]]:
-        """Yield the event as the form writes it, with the offset of its trigger, or 0 without one.
+    def stated(self, type_: EventType) -> list[losses.Stated]:
+        """The gold events of a type that belong to the question, in the order of the text.
 
-        Nothing is yielded for an event that is not in the window or cannot be written.
+        An event of which the form cannot state an argument has a line without that argument.
         """
+        found: list[tuple[int, str, losses.Stated]] = []
+        keys = comparable(self._gold)
+        for event, key in zip(self._gold.events, keys, strict=True):
+            if event.type != type_.name:
+                continue
+            line = self._line(event, type_)
+            mentions = [self._mentions.get(n) for n in (event.trigger, *_ids(event))]
+            start = next((m.start for m in mentions if m and m.start is not None), None)
+            if line or losses.belongs(self._window, start):
+                stated = losses.Stated(key, line, self._unstated(event, type_))
+                trigger = self._mentions.get(event.trigger)
+                found.append(((trigger.start or 0) if trigger else 0, line, stated))
+        found.sort(key=lambda one: one[:2])
+        return losses.bounded(self._question, [stated for *_, stated in found])
+
+    def _unstated(self, event: Event, type_: EventType) -> str | None:
+        """Why the form cannot state an event with all its words; None if it can."""
+        if type_.trigger and event.trigger not in self._mentions:
+            return losses.NO_TRIGGER
+        if not type_.trigger and event.trigger in self._mentions:
+            return losses.TRIGGER
+        if not type_.trigger and not event.arguments:
+            return losses.NO_WORDS
+        if type_.trigger and (reason := self._trigger_fault(event)):
+            return reason
+        roles = {role.name for role in type_.roles}
+        for argument in event.arguments:
+            if argument.role not in roles:
+                return losses.NOT_ASKED
+            if reason := self._argument_fault(argument):
+                return reason
+        written = self._arguments(event, type_)
+        different = {(a.role, running(a.text)) for a in event.arguments}
+        return losses.BOUND if len(different) > sum(map(len, written.values())) else None
+
+    def _line(self, event: Event, type_: EventType) -> str:
+        """The event as the form writes it; empty if its trigger, or all of it, is unwritable."""
         mention = self._mentions.get(event.trigger) if event.trigger is not None else None
-        trigger = running(mention.text) if mention else ""
-        if type_.trigger and not self._can_write(trigger, event.trigger):
-            return
+        if type_.trigger and (mention is None or self._trigger_fault(event)):
+            return ""
         arguments = self._arguments(event, type_)
         if not type_.trigger and not any(arguments.values()):
-            return
-        fields = [(type_.trigger, [trigger])] if type_.trigger else []
+            return ""
+        fields = []
+        if type_.trigger and mention:
+            fields.append((type_.trigger, [running(mention.text)]))
         fields += [(role, arguments[role.name]) for role in type_.roles]
-        yield (mention.start or 0 if mention else 0), self._line(fields)
-
-    def _arguments(self, event: Event, type_: EventType) -> dict[str, list[str]]:
-        """The words of each role that can be written, each once."""
-        words: dict[str, dict[str, None]] = {role.name: {} for role in type_.roles}
-        for argument in event.arguments:
-            text = running(argument.text)
-            if argument.role in words and self._can_write(text, argument.mention):
-                words[argument.role][text] = None
-        return {role: list(texts) for role, texts in words.items()}
-
-    def _can_write(self, text: str, number: int | None) -> bool:
-        """Whether the form can state words, and the window holds them and their mention."""
-        start = self._mentions[number].start if number in self._mentions else None
-        inside = start is None or self._window.holds(start, start + 1)
-        return inside and writable(text, self._language) and text in self._window.running.text
-
-    def _line(self, fields: Sequence[tuple[Term, Sequence[str]]]) -> str:
         if self._language == "zh":
             return "；".join(f"{field.zh}：{'，'.join(words)}" for field, words in fields)
         named = [f"{field.en}: {word}" for field, words in fields for word in words]
         return f"({', '.join(named)})"
 
+    def _arguments(self, event: Event, type_: EventType) -> dict[str, list[str]]:
+        """The words of each role that can be written, each once, as many as the form allows."""
+        words: dict[str, dict[str, None]] = {role.name: {} for role in type_.roles}
+        for argument in event.arguments:
+            if argument.role in words and not self._argument_fault(argument):
+                words[argument.role][running(argument.text)] = None
+        if self._question.grammar is None:
+            return {role: list(texts) for role, texts in words.items()}
+        # A Chinese grammar bounds the arguments of each role, an English one those of all roles.
+        room, bounded = PLAYERS, {}
+        for role, texts in words.items():
+            bounded[role] = list(texts)[:room]
+            if self._language != "zh":
+                room -= len(bounded[role])
+        return bounded
+
+    def _trigger_fault(self, event: Event) -> str | None:
+        mention = self._mentions[event.trigger]
+        return self._fault(running(mention.text), mention)
+
+    def _argument_fault(self, argument: Argument) -> str | None:
+        if argument.mention is None and not argument.text:
+            return losses.EVENT
+        return self._fault(running(argument.text), self._mentions.get(argument.mention))
+
+    def _fault(self, words: str, mention: Mention | None) -> str | None:
+        """Why the form cannot state words, or the window does not hold them and their mention."""
+        if reason := losses.unwritable(words, self._separators):
+            return reason
+        start = mention.start if mention else None
+        if start is not None and not self._window.holds(start, start + 1):
+            return losses.OUTSIDE
+        return losses.absent(words, self._window, [mention] if mention else [])
+
+
+def _ids(event: Event) -> list[int | None]:
+    return [argument.mention for argument in event.arguments]
+
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
     """Exact match of type, words of the trigger, and roles with their words."""
-    return Counts.of(list(comparable(predicted)), list(comparable(gold)))
+    return Counts.of(comparable(predicted), comparable(gold))
 
 
-def comparable(annotations: Annotations) -> Iterator[tuple[object, ...]]:
+def comparable(annotations: Annotations) -> Iterator[_Key]:
     """The events in words: type, trigger, and the arguments with their roles, in any order."""
     words = {mention.id: running(mention.text) for mention in annotations.mentions}
     for event in annotations.events:
@@ -445,5 +531,6 @@ TASK = Task(
     questions=questions,
     read=parse,
     target=target,
+    lost=lost,
     score=score,
 )

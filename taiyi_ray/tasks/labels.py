@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from taiyi_ray import nothing
 from taiyi_ray.grounding import labels_grammar
 from taiyi_ray.records import Annotations, Label
-from taiyi_ray.tasks import items, lines
+from taiyi_ray.tasks import items, lines, losses
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import Counts, Parsed, Question
 from taiyi_ray.tasks.vocabulary import Term
@@ -144,12 +145,39 @@ def target(question: Question, gold: Annotations, head: str) -> str:
         gold: the gold annotations.
         head: what the answer begins with; it may be empty.
     """
+    names = [term.label(question.language) for term in _named(question, gold)]
+    return head + ("; ".join(names) or lines.NONE[question.language])
+
+
+def lost(question: Question, gold: Annotations) -> Counter[str]:
+    """Count the gold labels that the answer does not name, by reason."""
+    named = {term.name for term in _named(question, gold)}
+    known = {term.name for term in question.types}
+    stated = (
+        losses.Stated(
+            label.label,
+            "",
+            None
+            if label.label in named
+            else (losses.SECOND if label.label in known else losses.NOT_ASKED),
+        )
+        for label in gold.labels
+        if label.task == question.key
+    )
+    return losses.count(stated)
+
+
+def _named(question: Question, gold: Annotations) -> list[Term]:
+    """The gold labels that an answer names: the first one where only one may be true."""
     true = {label.label for label in gold.labels if label.task == question.key}
-    named = [t.label(question.language) for t in question.types if t.name in true]
-    return head + ("; ".join(named) or lines.NONE[question.language])
+    terms = [term for term in question.types if term.name in true]
+    return terms if question.multi_label else terms[:1]
 
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
     """Exact match of (task, label)."""
-    mine = [(label.task, label.label) for label in predicted.labels]
-    return Counts.of(mine, [(label.task, label.label) for label in gold.labels])
+    mine, true = (
+        [(label.task, label.label) for label in annotations.labels]
+        for annotations in (predicted, gold)
+    )
+    return Counts.of(mine, true)

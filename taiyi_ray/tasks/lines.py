@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 
 from taiyi_ray import nothing
-from taiyi_ray.grounding import LONGEST
 from taiyi_ray.tasks.items import unlisted
 from taiyi_ray.tasks.scores import Piece
 
@@ -22,15 +21,6 @@ ANY_COLON = re.compile("[:：]")
 _FENCE = re.compile(r"`{3,}[\w-]*$")
 _MARKS = ("*", "_", "#", "`")
 _LEADS_IN = re.compile(r"(?:\b(?:are|is|include|includes)|为|是|有|包括|如下)\s*$", re.IGNORECASE)
-
-
-def writable(surface: str) -> bool:
-    """Whether a mention can be written in the form and read back as it is.
-
-    The form limits the length of a mention and cannot escape a separator.
-    """
-    short = len(surface) <= LONGEST
-    return short and surface == surface.strip() and not any(c in surface for c in ";\n")
 
 
 def write(heads: Sequence[str], items: Sequence[str], end: str, language: str) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from taiyi_ray.records import (
+    COREFERENCE,
     Annotations,
     Argument,
+    Concept,
     Document,
     Event,
     Label,
@@ -49,6 +51,15 @@ def _mentions(*named: tuple[str | None, str, int]) -> list[Mention]:
         Mention(number, type_, text, start, start + len(text))
         for number, (type_, text, start) in enumerate(named)
     ]
+
+
+def _concept(text: str, start: int) -> Mention:
+    concept = Concept("MESH", "D001241", "Aspirin")
+    return Mention(0, None, text, start, start + len(text), concept=concept)
+
+
+def _same(head: str, tail: str) -> Relation:
+    return Relation(0, COREFERENCE, head, tail, [0], [1])
 
 
 def _labels(task: str, label: str) -> dict[str, Annotations]:
@@ -160,6 +171,102 @@ EXAMPLES: dict[str, Example] = {
     "dialogue": Example(
         {}, _VISIT, _texts(("dialogue", "Do you have a fever?"), ("dialogue", "发烧吗？"))
     ),
+    "nen": Example(
+        {
+            "terms": {
+                "D001241": ["Aspirin", "acetylsalicylic acid", "阿司匹林"],
+                "D010146": ["Pain", "疼痛"],
+                "D006261": ["Headache", "头痛"],
+            },
+            "db": "MESH",
+            "mentions": "names",
+            "candidates": 2,
+        },
+        {
+            "en": [("abstract", "Acetylsalicylic acid was given.")],
+            "zh": [("abstract", "给予阿司匹林口服。")],
+        },
+        {
+            "en": Annotations([_concept("Acetylsalicylic acid", 0)]),
+            "zh": Annotations([_concept("阿司匹林", 2)]),
+        },
+    ),
+    "coref": Example(
+        {},
+        {
+            "en": [("abstract", "The patient took aspirin. She slept well.")],
+            "zh": [("abstract", "患者服用阿司匹林。她睡得很好。")],
+        },
+        {
+            "en": Annotations(
+                _mentions((None, "The patient", 0), (None, "She", 26)),
+                [_same("The patient", "She")],
+            ),
+            "zh": Annotations(_mentions((None, "患者", 0), (None, "她", 9)), [_same("患者", "她")]),
+        },
+    ),
+    "act": Example(
+        {"turns": "last"},
+        _VISIT,
+        _labels("act", "inform_symptom"),
+    ),
+    "causal": Example(
+        {},
+        {
+            "en": [("abstract", "Smoking causes cancer if it goes on for years.")],
+            "zh": [("abstract", "长期吸烟可导致肺癌。")],
+        },
+        {
+            "en": Annotations(
+                _mentions(
+                    (None, "Smoking", 0),
+                    (None, "cancer", 15),
+                    (None, "goes on for years", 28),
+                ),
+                events=[
+                    Event(
+                        0,
+                        "causation",
+                        None,
+                        [
+                            Argument("cause", 0, "Smoking"),
+                            Argument("effect", 1, "cancer"),
+                            Argument("condition", 2, "goes on for years"),
+                        ],
+                    )
+                ],
+            ),
+            "zh": Annotations(
+                _mentions((None, "吸烟", 2), (None, "肺癌", 7)),
+                events=[
+                    Event(
+                        0,
+                        "causation",
+                        None,
+                        [Argument("cause", 0, "吸烟"), Argument("effect", 1, "肺癌")],
+                    )
+                ],
+            ),
+        },
+    ),
+    "text2dt": Example(
+        {},
+        {
+            "en": [("text", "In fever give ibuprofen; without fever no treatment is needed.")],
+            "zh": [("text", "发热者给予布洛芬，无发热者无需治疗。")],
+        },
+        _texts(
+            (
+                "text2dt",
+                "Condition: [patient, symptom, fever]\nDecision: [patient, drug, ibuprofen]\n"
+                "Decision: none",
+            ),
+            (
+                "text2dt",
+                "条件：[患者, 临床表现, 发热]\n决策：[患者, 治疗药物, 布洛芬]\n决策：无",
+            ),
+        ),
+    ),
     "report": Example(
         {"sections": ["chief_complaint", "diagnosis", "advice"]},
         _VISIT,
@@ -204,7 +311,9 @@ replace what the file says.
 
 """
 _RULES = """
-Every task also has the option `wording`: the number of the wording of its question, from 1.
+Every task also has the option `wording`: the number of the wording of its question, from 1 to 20.
+The first three say all that a model must know. Wording 4 is the shortest; it is for models that
+were trained on these wordings.
 
 - **Language.** Questions about English passages are in English, questions about Chinese passages in
   Chinese. A document with passages in both languages gets two questions. The names of types and

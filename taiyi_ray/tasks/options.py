@@ -18,6 +18,9 @@ from taiyi_ray.errors import ConfigError
 from taiyi_ray.names import BETWEEN_ITEMS, checked_name
 from taiyi_ray.tasks.vocabulary import LANGUAGES, Term, terms
 
+FILES = "files"
+"""The key in pydantic's validation context that says whether an option may name a file here."""
+
 
 class TaskOptions(BaseModel):
     """What a run may choose for a task; the field descriptions are its documentation."""
@@ -111,7 +114,13 @@ def read_file(path: str) -> dict[str, Any]:
 
 
 def validated(
-    model: type[TaskOptions], task: str, values: Mapping[str, Any], wordings: int, origin: str
+    model: type[TaskOptions],
+    task: str,
+    values: Mapping[str, Any],
+    *,
+    wordings: int,
+    origin: str,
+    files: bool,
 ) -> TaskOptions:
     """Make the options of a task.
 
@@ -121,12 +130,13 @@ def validated(
         values: the options by name; they may have names of earlier releases.
         wordings: the number of wordings that the task has.
         origin: where the options come from, for the error.
+        files: whether an option may name a file, which is read here.
 
     Raises:
         ConfigError: an option is unknown, missing or has a wrong value; the message names all.
     """
     try:
-        options = model(**_with_new_names(model, values))
+        options = model.model_validate(_with_new_names(model, values), context={FILES: files})
     except (ValidationError, TypeError) as error:
         wrong = explain(error, model) if isinstance(error, ValidationError) else str(error)
         missing = isinstance(error, ValidationError) and any(

@@ -128,6 +128,7 @@ SIMILARITY_TASK = Task(
     questions=questions,
     read=parse,
     target=target,
+    lost=labels.lost,
     score=labels.score,
 )
 
@@ -141,5 +142,6 @@ ENTAILMENT_TASK = Task(
     questions=questions,
     read=parse,
     target=target,
+    lost=labels.lost,
     score=labels.score,
 )

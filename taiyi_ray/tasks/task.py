@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Protocol
@@ -75,6 +76,8 @@ class Question:
         grammar: the grammar of the answer in Lark's form, for llguidance; None for a free answer.
         part: a name for this question where a task keeps the results of its questions apart.
         multi_label: whether more than one of `types`, or none of them, may be true.
+        mentions: the mentions that the question is about, if it is about known ones. Their ids mean
+            nothing.
     """
 
     task: str
@@ -85,6 +88,7 @@ class Question:
     grammar: str | None
     part: str | None = None
     multi_label: bool = True
+    mentions: tuple[Mention, ...] = ()
 
     @property
     def key(self) -> str:
@@ -120,7 +124,7 @@ class Counts:
     fn: int
 
     @classmethod
-    def of(cls, predicted: Collection[Any], gold: Collection[Any]) -> Counts:
+    def of(cls, predicted: Iterable[Any], gold: Iterable[Any]) -> Counts:
         """Count exact matches; equal items count once."""
         mine, true = set(predicted), set(gold)
         return cls(len(mine & true), len(mine - true), len(true - mine))
@@ -154,14 +158,21 @@ class Task:
         version: a number for the fingerprint. Raise it when the same answer may be read otherwise.
         summary: what the task does, in one line.
         results: the columns that hold its results, and the names of the results there.
-        template: the name and version of the template of its questions (`ner.v2`).
+        template: the name and version of the template of its questions (`ner.v2`); empty for a task
+            whose questions have no instruction.
         options: the class of the options that a run may set.
         questions: (document, assignment, limit) -> the questions. A window holds at most `limit`
             characters, or all text of one language when it is None. Raises NotApplicable.
         read: (answer, question, document) -> annotations of the document.
         target: (question, gold) -> the answer that states the gold annotations, as far as the
             answer form can state them; `parse` reads these annotations back from it.
+        lost: (question, gold) -> the number of gold annotations that `parse` does not read back
+            from the target, by reason (`losses.py`). It counts what `score` compares, and only what
+            belongs to this question.
         score: (predicted, gold) -> counts of exact matches.
+        asks: (document, assignment) -> how many questions there are about a document in one window,
+            of a task for which this depends on the document and not only on the options.
+        taught: `lessons` of a task that learns from other questions than it asks.
     """
 
     name: str
@@ -173,7 +184,37 @@ class Task:
     questions: Callable[[Document, Assignment, int | None], list[Question]]
     read: Read
     target: Callable[[Question, Annotations], str]
+    lost: Callable[[Question, Annotations], Counter[str]]
     score: Callable[[Annotations, Annotations], Counts]
+    asks: Callable[[Document, Assignment], int] | None = None
+    taught: (
+        Callable[[Document, Assignment, int | None], list[tuple[Question, Annotations]]] | None
+    ) = None
+
+    def lessons(
+        self, document: Document, assignment: Assignment, limit: int | None = None
+    ) -> list[tuple[Question, Annotations]]:
+        """The questions on a document that training asks, each with the gold that answers it.
+
+        Args:
+            document: the document, with its gold annotations.
+            assignment: the task with its options.
+            limit: the most characters of a window; None for no limit.
+
+        Raises:
+            NotApplicable: the task has nothing to ask about the document.
+        """
+        if self.taught:
+            return self.taught(document, assignment, limit)
+        return [(q, document.gold) for q in self.questions(document, assignment, limit)]
+
+    def conversation(self, question: Question, gold: Annotations) -> list[Message]:
+        """The chat messages of a question and of the answer that states the gold annotations.
+
+        In a dialogue other messages of the assistant stand before the answer; training learns from
+        all of them.
+        """
+        return [*question.messages, {"role": "assistant", "content": self.target(question, gold)}]
 
     def parse(
         self,
@@ -202,6 +243,8 @@ class Task:
     @property
     def wordings(self) -> int:
         """The number of wordings that the task has in every language."""
+        if not self.template:
+            return 1
         return min(len(template.wordings(self.template, language)) for language in LANGUAGES)
 
 
@@ -246,6 +289,7 @@ class Assignment:
         types: tuple[Term, ...] = (),
         part: str | None = None,
         multi_label: bool = True,
+        mentions: tuple[Mention, ...] = (),
         grammar: str | None = None,
         text: str | None = None,
         **values: object,
@@ -258,6 +302,7 @@ class Assignment:
             types: what the answer may name.
             part: as in `Question`.
             multi_label: as in `Question`.
+            mentions: as in `Question`.
             grammar: the grammar of the answer; left out when answers are not constrained.
             text: what the prompt shows, if that is not the text of the window.
             values: values for the template. It also gets `types`: their labels in the language.
@@ -277,6 +322,7 @@ class Assignment:
             grammar=grammar if self.grammar else None,
             part=part,
             multi_label=multi_label,
+            mentions=mentions,
         )
 
 

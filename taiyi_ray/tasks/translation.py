@@ -56,5 +56,6 @@ TASK = Task(
     questions=questions,
     read=texts.parse,
     target=texts.target,
+    lost=texts.lost,
     score=texts.score,
 )

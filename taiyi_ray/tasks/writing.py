@@ -65,6 +65,7 @@ TITLE = Task(
     questions=title_questions,
     read=texts.parse,
     target=texts.target,
+    lost=texts.lost,
     score=texts.score,
 )
 
@@ -78,5 +79,6 @@ SUMMARY = Task(
     questions=summary_questions,
     read=texts.parse,
     target=texts.target,
+    lost=texts.lost,
     score=texts.score,
 )

@@ -82,9 +82,9 @@ def test_options_of_a_run_are_checked_and_errors_name_where_they_come_from() -> 
     with pytest.raises(ConfigError, match=r"^here: summary: unknown setting 'sentence'; did you"):
         assign(["summary"], {"summary": {"sentence": 2}}, origin="here")
     with pytest.raises(
-        ConfigError, match=r"^here: title: there is no wording 9; choose from 1 to 3$"
+        ConfigError, match=r"^here: title: there is no wording 21; choose from 1 to 20$"
     ):
-        assign(["title"], {"title": {"wording": 9}}, origin="here")
+        assign(["title"], {"title": {"wording": 21}}, origin="here")
 
 
 def test_several_questions_share_the_document() -> None:
