@@ -63,7 +63,7 @@ def test_it_is_answered_as_others_are():
     served(act)
 
 
-def test_batches_leave_half_of_the_places_to_others():
+def test_batches_leave_half_of_the_slots_to_others():
     async def act(service: Service) -> None:
         two = {"documents": [{"text": TEXT}] * 2}
         answers = await asyncio.gather(
@@ -72,7 +72,7 @@ def test_batches_leave_half_of_the_places_to_others():
         # One waits for the first two; those behind it are told to come again.
         assert sorted(status for status, _ in answers) == [200, 200, 200, 503, 503]
         assert service._admission.taken == 0
-        with service._admission.places(7):  # others were first
+        with service._admission.take(7):  # others were first
             asking = asyncio.ensure_future(service.answer(URL, two, EVERYBODY, "6"))
             await asyncio.sleep(0.3)
             assert not asking.done() and service._admission.taken == 8
@@ -96,7 +96,7 @@ def test_a_request_of_many_documents_comes_to_its_turn_however_many_others_ask(d
         async def outside() -> None:
             while not ended.is_set():
                 try:
-                    with service._admission.places(1):
+                    with service._admission.take(1):
                         await asyncio.sleep(0.01)
                 except Problem:
                     await asyncio.sleep(0.01)
@@ -118,7 +118,7 @@ def test_a_request_of_many_documents_comes_to_its_turn_however_many_others_ask(d
 def test_who_waits_and_goes_away_gives_back_what_it_had():
     async def act(service: Service) -> None:
         four = {"documents": [{"text": TEXT}] * 4}
-        with service._admission.places(6):
+        with service._admission.take(6):
             asking = asyncio.ensure_future(service.answer(URL, four, EVERYBODY, "1"))
             while service._admission.taken < 8:
                 await asyncio.sleep(0.01)
@@ -131,7 +131,7 @@ def test_who_waits_and_goes_away_gives_back_what_it_had():
     served(act, document_slots=8)
 
 
-def test_what_is_cancelled_gives_its_place_back():
+def test_what_is_cancelled_gives_its_slot_back():
     async def act(service: Service) -> None:
         asking = asyncio.ensure_future(service.answer(URL, {"text": TEXT}, EVERYBODY, "1"))
         while not service._admission.taken:
