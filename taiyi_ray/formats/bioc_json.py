@@ -183,7 +183,9 @@ class _Brackets:
             opened = self._open.rfind(closer, self._base or 0)
             if self._list == len(self._open) and self._base is None:
                 if not self._damaged:
-                    yield RawRecord.broken("not_json", "not JSON: a bracket between documents")
+                    yield RawRecord.broken(
+                        "not_json", "not JSON: there is a bracket between documents"
+                    )
             elif opened >= 0:
                 del self._open[opened:]
             self._damaged = True
@@ -230,12 +232,12 @@ class _Brackets:
             self._colon = not self._data[self._at : mark.start()].strip(_BLANKS)
         self._colon |= len(mark[0]) > 1
         self._mark, self._at = mark.end() - 1, mark.end()
-        found = self._data[self._mark : self._at]
-        if found in (b"{", b"[", b"}", b"]"):
-            return found
+        sign = self._data[self._mark : self._at]
+        if sign in (b"{", b"[", b"}", b"]"):
+            return sign
         if values and self._list is not None:
             self._take()
-        if found == b'"':
+        if sign == b'"':
             self._pass_string()
         else:
             self._pass_atom()

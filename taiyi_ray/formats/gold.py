@@ -210,7 +210,7 @@ class Gold:
         if text is None:
             self._unsaid += sum(max(0, min(end, len(self._text)) - start) for start, end in ranges)
             if self._unsaid > _MOST_UNSAID:
-                self.leave_out("annotations without text, too long together")
+                self.leave_out("annotations without text that are too long together")
                 return
         spans, how = self._located(text, ranges, home) if ranges else ([], "none")
         mention = Mention(0, type_, text or "", None, None, score=score, concept=concept)
@@ -484,10 +484,13 @@ class Gold:
         where = self._document.document_id or ""
         total = len(self._mentions)
         told = {
-            "gold_moved": (self._moved, f"of {total} annotations stand elsewhere than said"),
-            "gold_offsets": (self._lost, f"of {total} annotations do not stand where they should"),
+            "gold_moved": (
+                self._moved,
+                f"of {total} annotations have offsets that follow another way to count",
+            ),
+            "gold_offsets": (self._lost, f"of {total} annotations are not at their offsets"),
             "gold_repeated_id": (repeated, "ids belong to more than one annotation"),
-            "gold_reference": (self._missing, "references name what is not there"),
+            "gold_reference": (self._missing, "references name annotations that do not exist"),
         }
         errors = self._document.errors
         for kind, (cases, words) in told.items():

@@ -217,6 +217,13 @@ def line(element: Element | None) -> str:
 
 @dataclass(slots=True)
 class _Passage:
+    """A passage that is being read.
+
+    Attributes:
+        type: its type.
+        pieces: its text so far, with the marks above.
+    """
+
     type: str
     pieces: list[str] = field(default_factory=list)
 

@@ -74,7 +74,7 @@ def lines(stream: BinaryIO) -> Iterator[bytes | None]:
     """Yield the lines in UTF-8 without their ends; None for a line over the limit.
 
     A byte order mark is removed from the beginning of every line, because it may stand inside a
-    file that was joined from several.
+    file that was joined from others.
     """
     stream = unmarked(stream)
     rest, skipping = bytearray(), False
@@ -164,7 +164,9 @@ def document_of(record: dict[str, Any], size: int) -> Document:
             _give_gold(document, stated_gold)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             document.gold = Annotations()
-            message = f"not annotations as in our rows, now metadata: {error!r}"
+            message = (
+                f"annotations that do not have the form of our rows became metadata: {error!r}"
+            )
             document.errors.append(Failure("gold_left_out", document_id, message))
             document.metadata |= {key: _flat(value) for key, value in stated_gold.items()}
     return document

@@ -356,7 +356,7 @@ def target(question: Question, gold: Annotations) -> str:
     argument is left out.
     """
     types: Sequence[Any] = question.types
-    writer = _Writer(question, gold.mentions)
+    writer = _EventWriter(question, gold.mentions)
     blocks = []
     for head, type_ in zip(_heads(types, question.language), types, strict=True):
         of_type = [event for event in gold.events if event.type == type_.name]
@@ -366,7 +366,7 @@ def target(question: Question, gold: Annotations) -> str:
     return "\n".join(blocks) or lines.NONE[question.language]
 
 
-class _Writer:
+class _EventWriter:
     """Writes gold events in the answer form.
 
     Args:

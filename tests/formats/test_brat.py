@@ -124,7 +124,7 @@ def test_repeated_ids_and_references_to_nothing() -> None:
     assert document.gold.events == [Event(1, "Y", None, [])]
     assert {e.kind: e.message for e in document.errors} == {
         "gold_repeated_id": "1 ids belong to more than one annotation, as in T1",
-        "gold_reference": "3 references name what is not there, as in T9",
+        "gold_reference": "3 references name annotations that do not exist, as in T9",
     }
 
 
