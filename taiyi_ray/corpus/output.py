@@ -96,6 +96,7 @@ class Totals:
 
     @classmethod
     def of(cls, rows: Iterable[dict[str, Any]]) -> Totals:
+        """Return the counts over these rows."""
         totals = cls()
         for row in rows:
             totals.documents[row["status"]] += 1
@@ -123,11 +124,13 @@ class Totals:
         return totals
 
     def add(self, other: Totals) -> None:
+        """Add the counts of others to these."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.labels = _bounded(self.labels)
 
     def as_dict(self) -> dict[str, dict[str, int]]:
+        """Return the counts as plain JSON values, the largest of each kind first."""
         return {name: dict(getattr(self, name).most_common()) for name in self.__slots__}
 
     @classmethod
@@ -206,6 +209,7 @@ class Output:
         self.units = Units(storage.join(self.address, "annotations"), ".parquet")
 
     def path(self, unit: Unit) -> str:
+        """Return the address of the file of a unit, committed or not."""
         return self.units.path(unit)
 
     def committed(self) -> dict[str, str]:

@@ -98,6 +98,7 @@ class Plan:
         return self._by_address.get(source.address)
 
     def units(self) -> Iterator[Unit]:
+        """Yield all planned units, in the order of the parts."""
         for part in self.parts:
             for source in part.sources:
                 for first, last in source.units:
@@ -105,6 +106,7 @@ class Plan:
 
     @property
     def records(self) -> int:
+        """The number of planned records."""
         return sum(unit.records for unit in self.units())
 
 
@@ -308,7 +310,8 @@ def opened(
     Args:
         planned: the source as it was planned.
         kinds: the kinds of sources.
-        first, last: positions of the first and the last document (inclusive).
+        first: position of the first document.
+        last: position of the last document (inclusive).
         columns: the user's names for keys of a document (`--column`), by key.
 
     Raises:

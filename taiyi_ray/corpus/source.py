@@ -59,6 +59,7 @@ class PlannedSource(SourceState, frozen=True):
 
     @property
     def records(self) -> int:
+        """The number of records from the beginning of the source to the last planned one."""
         return self.units[-1][1] + 1 if self.units else 0
 
 
@@ -132,7 +133,8 @@ class Source(Protocol):
 
         Args:
             format_name: name of the format, as the plan has it.
-            first, last: positions of the first and the last document (inclusive).
+            first: position of the first document.
+            last: position of the last document (inclusive).
             columns: the user's names for keys of a document (`--column`), by key.
 
         Raises:

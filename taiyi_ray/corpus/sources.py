@@ -63,19 +63,23 @@ class SourceFile:
 
     @property
     def kind(self) -> str:
+        """The kind of a file."""
         return FILE
 
     @property
     def address(self) -> str:
+        """The address of the file, links of its folder followed."""
         return storage.real(self.stored.path)
 
     @property
     def size(self) -> int:
+        """The bytes of the file."""
         return self.stored.size
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
-        return ()  # the run says what to ask about files
+        """No tasks: the run says what to ask about files."""
+        return ()
 
     def state(self) -> SourceState:
         """Return the state of the file and of those that belong to it.
@@ -85,6 +89,7 @@ class SourceFile:
         return _state(self.stored, [_state(other) for other in self.beside])
 
     def record_sizes(self, first: int = 0, most: int | None = None) -> Scanned:
+        """Tell the format by name and first bytes, and scan the file from its beginning."""
         path, sizes = self.stored.path, array("I")
         with storage.open_read(path) as stream:
             format_ = recognised(path, stream)
@@ -122,6 +127,7 @@ class SourceFile:
     def documents(
         self, format_name: str, first: int, last: int, columns: Mapping[str, str]
     ) -> Iterator[Iterator[Document]]:
+        """Open the file, and yield its documents; all before the first are scanned too."""
         path = self.stored.path
         with storage.open_read(path) as stream:
             yield documents(

@@ -34,10 +34,12 @@ class Unit(BaseModel, frozen=True):
 
     @property
     def name(self) -> str:
+        """The name, which sorts by the first position within a source."""
         return f"{self.source}/{self.first:09d}-{self.last:09d}"
 
     @property
     def records(self) -> int:
+        """The number of records."""
         return self.last - self.first + 1
 
 
@@ -78,6 +80,7 @@ class Units:
         self.address, self.ending = address, ending
 
     def path(self, unit: Unit) -> str:
+        """Return the address of the object of a unit, committed or not."""
         return storage.join(self.address, unit.name + self.ending)
 
     def committed(self, source: str | None = None) -> dict[str, str]:

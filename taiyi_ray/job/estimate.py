@@ -66,6 +66,7 @@ class Assumed:
     high: float
 
     def draw(self, random_: random.Random) -> float:
+        """Return a value from the range, drawn evenly on a log scale."""
         return math.exp(random_.uniform(math.log(self.low), math.log(self.high)))
 
 

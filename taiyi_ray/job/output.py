@@ -132,6 +132,7 @@ class JobOutput(Output):
             storage.replace(storage.join(self.address, "run.json"), data)
 
     def write_report(self, html: str) -> None:
+        """Write OUT/report.html."""
         storage.replace(storage.join(self.address, "report.html"), html.encode())
 
 

@@ -32,6 +32,7 @@ class Fault(StrEnum):
 
     @property
     def without_engine(self) -> bool:
+        """Whether the actor has no engine."""
         return self in (Fault.NO_ENGINE, Fault.ENGINE_REFUSED)
 
     @property

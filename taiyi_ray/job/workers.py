@@ -154,6 +154,7 @@ class Turns:
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
+        """Have the engine together with other units that share it."""
         async with self._changed:
             await self._changed.wait_for(lambda: not self._alone)
             self._sharing += 1
@@ -166,6 +167,7 @@ class Turns:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
+        """Have the engine alone: wait until no other unit has it."""
         async with self._changed:
             await self._changed.wait_for(lambda: not self._alone and self._sharing == 0)
             self._alone = True
