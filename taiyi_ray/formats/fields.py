@@ -98,6 +98,8 @@ class FieldMap(FormatOptions):
             raise ValueError("fields: start, end and type belong to a mention, which is missing")
         if self.fields.keys() & {"speaker", "tags"} and "dialogue" not in self.fields:
             raise ValueError("fields: speaker and tags belong to a dialogue, which is missing")
+        if "tags" in self.fields and not ("speaker" in self.fields or self.turns):
+            raise ValueError("fields: tags want to know the turns: name a speaker, or `turns`")
         if {"term", "text"} <= self.fields.keys():
             raise ValueError("fields: a term is the whole text: give one of them")
         if ("relation" in self.fields) != bool(self.marks):
@@ -227,7 +229,7 @@ class _Fields:
         """Return the turns of a dialogue: its values with their speakers, or its lines."""
         said = self.values("dialogue")
         speakers = self._speakers(len(said))
-        if not speakers:
+        if speakers is None:
             texts = (text for text in self.strings("dialogue"))
             return [turn for text in texts for turn in self._turns_in(text)]
         tags = self.values("tags")
@@ -238,12 +240,12 @@ class _Fields:
             found.append(_Turn(speaker, text, "" if tag is None else _text("tags", tag)))
         return found
 
-    def _speakers(self, turns: int) -> list[str]:
-        """Return the speaker of each turn; none where the turns are the lines of a text."""
+    def _speakers(self, turns: int) -> list[str] | None:
+        """Return the speaker of each turn; None where the turns are the lines of a text."""
         names = self.values("speaker")
-        if not names:
+        if "speaker" not in self._options.fields:
             in_turn = self._options.turns
-            return [in_turn[number % len(in_turn)] for number in range(turns if in_turn else 0)]
+            return [in_turn[n % len(in_turn)] for n in range(turns)] if in_turn else None
         if len(names) != turns:
             raise FormatError("invalid_record", f"{len(names)} speakers of {turns} turns")
         known = self._options.speakers
@@ -373,6 +375,8 @@ class _Fields:
         Where there are more or fewer types or concepts than mentions, nobody knows whose they are.
         A mention in the last turn is left out if that is no passage.
         """
+        if "tags" not in self._options.fields:
+            return
         passages_ = iter(p for p in document.passages if p.type in _SPEAKERS)
         places: list[tuple[str | None, tuple[int, int] | None]] = []
         for turn in turns:
