@@ -32,6 +32,7 @@ def _http() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "formats": formats.markdown,
+    "named": formats.markdown_of_named,
     "http": _http,
     "questions": _questions,
 }
