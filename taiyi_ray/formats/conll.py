@@ -1,6 +1,6 @@
 """CoNLL: a token a line with its tag, blank lines between sentences.
 
-    -DOCSTART- (2234245)<TAB>O      a document begins; its id may stand behind the mark
+    -DOCSTART- (2234245)<TAB>O      a document begins; its id may stand there, or as :2234245
 
     Ocular<TAB>B-Disease
     myasthenia<TAB>I-Disease
@@ -52,7 +52,7 @@ MARK: Final = "-DOCSTART-"
 _IOBES: Final = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 _PARTS: Final = {"iob1": {"B": "B", "I": "I"}, "iob2": {"B": "B", "I": "I"}, "iobes": _IOBES}
 _TAG: Final = re.compile(r"([A-Z])(?:-(\S+))?")
-_ID: Final = re.compile(r"[\s:(]*(.*?)[\s)]*")
+_ID: Final = re.compile(r"\s*\(([^)\t]*)\)|:\s*(\S+)")
 
 _CLOSING: Final = frozenset(".,;:!?)]}%’”»、，。；：！？）】》")
 _OPENING: Final = frozenset("([{“‘«（【《")
@@ -62,7 +62,7 @@ _HYPHENS: Final = frozenset("-/–")
 _NOT_READ: Final = {0xFEFF: "\ufffd"}
 
 
-class Options(FormatOptions):
+class ConllOptions(FormatOptions):
     """What the columns hold, and how text and documents come out of them."""
 
     columns: list[Literal["token", "tag", "start", "end", "-"]] = Field(
@@ -93,7 +93,7 @@ class Options(FormatOptions):
         return self
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: ConllOptions) -> Iterator[RawRecord]:
     """Yield the documents or the sentences; a document without any line is none."""
     mark = options.mark.encode()
     record = LineRecord(options.record)
@@ -128,15 +128,14 @@ class _Token(NamedTuple):
     place: tuple[int, int] | None
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: ConllOptions) -> Document:
     """Join the tokens of one record to a text, with the mentions that their tags mark as gold."""
     document_id, sentences = None, []
     rows: list[_Token] = []
     for number, line in enumerate(decoded(raw.data, options.record).split("\n"), 1):
         if line.startswith(options.mark):
-            first = re.split(r"\t|\s(?=[^(]*$)", line[len(options.mark) :], maxsplit=1)[0]
-            match = _ID.fullmatch(first)
-            document_id = (match[1] if match else "") or None
+            match = _ID.match(line, len(options.mark))
+            document_id = (match[1] or match[2] if match else None) or None
         elif line.strip():
             rows.append(_token(line, number, options))
         elif rows:
@@ -163,7 +162,7 @@ def parse(raw: RawRecord, options: Options) -> Document:
     return document
 
 
-def _token(line: str, number: int, options: Options) -> _Token:
+def _token(line: str, number: int, options: ConllOptions) -> _Token:
     """Read a line; columns are divided by tabs, in a line without tabs by white space."""
     row = line.split("\t") if "\t" in line else line.split()
     if len(row) != len(options.columns):
@@ -190,7 +189,7 @@ def _token(line: str, number: int, options: Options) -> _Token:
 
 
 def _joined(
-    sentences: Sequence[Sequence[_Token]], options: Options, size: int
+    sentences: Sequence[Sequence[_Token]], options: ConllOptions, size: int
 ) -> tuple[str, list[tuple[int, int]]]:
     """Return the text of the sentences, one a line, and the place of each token in it.
 
@@ -345,7 +344,7 @@ class _Kinds:
 
 FORMAT = NamedFormat(
     "conll",
-    Options,
+    ConllOptions,
     scan,
     parse,
     "a document or a sentence: tokens, mentions",
