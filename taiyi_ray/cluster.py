@@ -17,8 +17,6 @@ from typing import Any
 
 import psutil
 
-from taiyi_ray.config import EngineConfig
-from taiyi_ray.engine import ENGINES
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.placement import Resources
 
@@ -28,11 +26,16 @@ _GRACE = 3.0
 
 
 @contextmanager
-def connected(config: EngineConfig) -> Iterator[None]:
+def connected(wanted: Resources, most: int, what: str = "an engine") -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or start one on this machine that listens on localhost.
 
+    Args:
+        wanted: what one worker takes.
+        most: how many workers there may be.
+        what: the worker in words, for the error.
+
     Raises:
-        ConfigError: no cluster answers at RAY_ADDRESS, or this machine is too small for one engine.
+        ConfigError: no cluster answers at RAY_ADDRESS, or this machine is too small for one worker.
     """
     # When Ray ends a worker, it also kills the processes that the worker started. So an engine's
     # processes do not outlive its actor.
@@ -63,16 +66,15 @@ def connected(config: EngineConfig) -> Iterator[None]:
         with _silent_stderr():
             ray.init(
                 address="local",
-                num_cpus=_logical_cpus(config),
+                num_cpus=_logical_cpus(wanted, most),
                 include_dashboard=False,
                 object_store_memory=_LOCAL_STORE,
                 **quiet,
             )
     try:
-        wanted = ENGINES[config.engine].resources(config)
         if not joins and not _nodes_for(wanted):
             raise ConfigError(
-                f"an engine takes {wanted}, which this machine has not; "
+                f"{what} takes {wanted}, which this machine has not; "
                 "join a cluster that has (RAY_ADDRESS), or install the extra cpu"
             )
         # Ray prints notes about its retries to the standard output. Ours go to stderr, so drop all.
@@ -84,13 +86,12 @@ def connected(config: EngineConfig) -> Iterator[None]:
             _end(set(psutil.Process().children(recursive=True)) - others)
 
 
-def _logical_cpus(config: EngineConfig) -> int:
+def _logical_cpus(wanted: Resources, most: int) -> int:
     """The number of logical CPUs for a local cluster.
 
     It may exceed the real one, so that engines and reading tasks need not wait for one another.
     """
-    engines = config.engine_range[1] * ENGINES[config.engine].resources(config).cpus
-    return max(os.cpu_count() or 1, 3 + math.ceil(engines))
+    return max(os.cpu_count() or 1, 3 + math.ceil(most * wanted.cpus))
 
 
 def _nodes_for(resources: Resources) -> list[dict[str, Any]]:
@@ -110,14 +111,13 @@ def _nodes_for(resources: Resources) -> list[dict[str, Any]]:
     ]
 
 
-def situation(config: EngineConfig) -> str:
+def situation(wanted: Resources) -> str:
     """Describe what an engine takes and what the cluster has, for a person whose job is stuck.
 
     When the cluster does not answer, the text says only that.
     """
     import ray
 
-    wanted = ENGINES[config.engine].resources(config)
     try:
         alive = [node for node in ray.nodes() if node["Alive"]]
         total, free = ray.cluster_resources(), ray.available_resources()

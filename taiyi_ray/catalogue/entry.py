@@ -249,6 +249,8 @@ class Entry(_Strict):
         may_train: whether its owner allows to train models with it. All but `yes` need consent.
         address: where to get it.
         paper: the address of the paper that describes it.
+        held_out: the split that a benchmark measures with: no dataset trains on its documents.
+        pmids: whether the identifiers of its documents are those of PubMed.
         listed: the number of records of each split as Taiyi lists it.
         mix: what Taiyi's published instruction mix took from it.
         verified: whether real records of it were parsed here.
@@ -276,6 +278,8 @@ class Entry(_Strict):
     may_train: Literal["yes", "no", "unknown", "in_house"]
     address: str | None
     paper: str | None
+    held_out: Split | None = None
+    pmids: bool = False
     listed: dict[str, int] = {}
     mix: tuple[MixShare, ...] = ()
     verified: bool

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from taiyi_ray.instruct.draws import Draws, times
 from taiyi_ray.records import Annotations, Document
@@ -48,8 +49,7 @@ SCHEMA = pa.schema(
 """The columns of an instruction."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mix:
+class Mix(BaseModel, frozen=True):
     """How documents of a dataset become instructions of one task.
 
     Attributes:
@@ -66,7 +66,7 @@ class Mix:
     rate: float
     ask: Literal["mixed", "together", "apart"]
     negatives: float
-    wordings: Sequence[int]
+    wordings: tuple[int, ...]
     first: float
     characters: int
 

@@ -40,7 +40,7 @@ from taiyi_ray.engine import Answering
 from taiyi_ray.engine.prepare import prepare
 from taiyi_ray.errors import ConfigError, StorageError, Unfinished
 from taiyi_ray.fingerprint import differences, fingerprint, identity
-from taiyi_ray.job.interrupts import Watchdog, terminable
+from taiyi_ray.interrupts import Watchdog, terminable
 from taiyi_ray.job.output import JobOutput
 from taiyi_ray.job.progress import JobProgress, summary
 from taiyi_ray.job.report import sample_rows, write_report
@@ -141,7 +141,7 @@ def _planned(
         else:
             from taiyi_ray.job import execution
 
-            with cluster.connected(config):
+            with cluster.connected(ENGINES[config.engine].resources(config), config.engine_range[1]):
                 part = extend(
                     plan, corpus.files, config.limit, config.engine_range[1], execution.scan
                 )
@@ -264,7 +264,7 @@ class _Run:
         try:
             with JobProgress(self.console, self.plan.records, self.plan.records - left) as progress:
                 progress.stage("starting Ray")
-                with self._heard(), cluster.connected(self.config), terminable():
+                with self._heard(), cluster.connected(*self.workers()), terminable():
                     progress.stage("starting the engine")
                     try:
                         self._execute(pending, dog, progress)
@@ -274,7 +274,7 @@ class _Run:
                         raise Unfinished(
                             f"no unit was committed for {self.config.stall_minutes:g} minutes: "
                             f"{len(self.worked)} engines committed units before; "
-                            f"{cluster.situation(self.config)}"
+                            f"{cluster.situation(self.workers()[0])}"
                         ) from None
         finally:
             dog.stop()

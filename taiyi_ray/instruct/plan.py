@@ -1,0 +1,224 @@
+"""The plan of a build: which documents of which splits become which files. It is put once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel
+
+from taiyi_ray import catalogue, storage
+from taiyi_ray.catalogue import DataRoot, Entry
+from taiyi_ray.config import InstructConfig
+from taiyi_ray.corpus.units import Unit, cut
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
+from taiyi_ray.instruct.mixture import mix_of
+
+BUILD, HELD_OUT = "_build.json", "_held_out.npy"
+"""Files of an output: the plan, and the index of the test sets."""
+
+UNIT_DOCUMENTS = 500
+"""Documents of a unit at most. It must not depend on the number of workers: files have equal bytes
+on any number of them."""
+
+
+class Part(BaseModel, frozen=True):
+    """What one folder of the output holds: instructions from one split, for one stage or `dev/`.
+
+    Attributes:
+        name: the folder: `stage1/bc5cdr/train`.
+        dataset, split: the documents.
+        data_root: the address of the folder of the corpora.
+        holds: which documents of the split it holds: `all`, those that are held out for
+            development (`dev`), or the others (`train`).
+        dev_share: the share of documents that are held out.
+        mixes: how documents become instructions, by task.
+        units: the first and the last position (inclusive) of each unit.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    data_root: str
+    holds: Literal["all", "train", "dev"]
+    dev_share: float
+    mixes: dict[str, Mix]
+    units: list[tuple[int, int]]
+
+    def all_units(self) -> list[Unit]:
+        """The units, as objects of the output."""
+        return [
+            Unit(source=self.name, path=self.data_root, first=first, last=last)
+            for first, last in self.units
+        ]
+
+
+class Build(BaseModel, frozen=True):
+    """OUT/_build.json.
+
+    Attributes:
+        format: the version of this file's form.
+        identity: what decides the bytes of the output: settings, entries, files, test sets.
+        unchecked: benchmarks that are not in the data root: no document was compared with them.
+        parts: the plan.
+    """
+
+    format: int = 1
+    identity: dict[str, Any]
+    unchecked: list[str]
+    parts: list[Part]
+
+
+class Chosen(NamedTuple):
+    """A dataset to train on.
+
+    Attributes:
+        entry: its entry.
+        tasks: its tasks that are built.
+        splits: the splits that are read: `train`, and `dev` where there is one.
+    """
+
+    entry: Entry
+    tasks: tuple[str, ...]
+    splits: tuple[str, ...]
+
+
+def choose(config: InstructConfig, root: DataRoot) -> tuple[list[Chosen], list[str]]:
+    """Choose the datasets, and say in notes why others are left out.
+
+    Raises:
+        ConfigError: a dataset that was named is unknown or absent, or consent to it is missing.
+    """
+    named = config.datasets is not None
+    wanted = (
+        [catalogue.entry(name) for name in config.datasets]
+        if config.datasets is not None
+        else catalogue.entries()
+    )
+    chosen: list[Chosen] = []
+    notes: list[str] = []
+    without_consent: list[str] = []
+    for entry in dict.fromkeys(wanted):
+        tasks = tuple(t for t in entry.tasks if config.tasks is None or t in config.tasks)
+        here = catalogue.present(entry, root)
+        if "train" not in here or not tasks:
+            if named:
+                # `load` says what is missing, and where to get it.
+                next(iter(catalogue.load(entry, "train", data_root=root)))
+                raise ConfigError(f"--tasks: {entry.name} has gold for {', '.join(entry.tasks)}")
+            continue
+        if not named and entry.may_train != "yes" and entry.name not in config.accept_terms:
+            without_consent.append(entry.name)
+            continue
+        held_out = (entry.held_out, "test")
+        splits = tuple(s for s in ("train", "dev") if s in here and s not in held_out)
+        chosen.append(Chosen(entry, tasks, splits))
+    catalogue.check_terms([one.entry for one in chosen], config.accept_terms)
+    if without_consent:
+        notes.append(
+            f"{len(without_consent)} datasets are left out, because their terms do not clearly "
+            f"allow training (--accept-terms NAME): {', '.join(without_consent)}"
+        )
+    if not chosen:
+        raise ConfigError(
+            f"--data-root {root.address}: has no dataset to train on; `taiyi-ray datasets` lists "
+            "what there is, and where to get it"
+        )
+    return chosen, notes
+
+
+Count = Callable[[Iterable[tuple[str, str]]], Iterator[Sequence[int]]]
+"""Gives the sizes of the documents of each (dataset, split), in order: here or on a cluster."""
+
+
+def sizes(dataset: str, split: str, data_root: str, limit: int | None) -> list[int]:
+    """The characters of each document of a split, of the first `limit` ones if it is not None."""
+    found: list[int] = []
+    for document in catalogue.load(dataset, split, data_root=data_root):
+        if limit is not None and len(found) >= limit:
+            break
+        found.append(sum(len(passage.text) for passage in document.passages))
+    return found
+
+
+def parts(chosen: Sequence[Chosen], root: str, config: InstructConfig, count: Count) -> list[Part]:
+    """Plan what is made of the chosen datasets.
+
+    Args:
+        chosen: the datasets.
+        root: the address of the folder of the corpora.
+        config: the settings.
+        count: finds the sizes of documents.
+    """
+    wanted = [(one, split) for one in chosen for split in one.splits]
+    counted = count((one.entry.name, split) for one, split in wanted)
+    found: list[Part] = []
+    for (one, split), of_split in zip(wanted, counted, strict=True):
+        own_dev = "dev" in one.splits
+        number = max(1, len(of_split))
+        dev_share = 0.0 if own_dev else min(0.02, config.dev_documents / number)
+
+        def part(folder: str, holds: Any, tasks: Sequence[str], scale: float) -> Part:
+            mixes = {
+                task: mix_of(one.entry, task, number, config, scale) for task in tasks
+            }
+            return Part(
+                name=f"{folder}/{one.entry.name}/{split}",
+                dataset=one.entry.name,
+                split=split,
+                data_root=root,
+                holds=holds,
+                dev_share=dev_share,
+                mixes=mixes,
+                units=cut(of_split, 0, UNIT_DOCUMENTS),
+            )
+
+        if split == "dev":
+            if config.dev_documents:
+                scale = min(1.0, config.dev_documents / number)
+                found.append(part("dev", "all", one.tasks, scale))
+            continue
+        for folder, second in (("stage1", False), ("stage2", True)):
+            if tasks := [task for task in one.tasks if (task in STAGE_TWO) == second]:
+                found.append(part(folder, "train" if dev_share else "all", tasks, 1.0))
+        if dev_share:
+            found.append(part("dev", "dev", one.tasks, 1.0))
+    return found
+
+
+def identity(
+    config: InstructConfig, chosen: Sequence[Chosen], root: DataRoot, held_out: bytes
+) -> dict[str, Any]:
+    """What decides the bytes of the output; another identity wants another output.
+
+    Args:
+        config: the settings.
+        chosen: the datasets.
+        root: the data root.
+        held_out: the index of the test sets.
+    """
+    settings = config.model_dump(exclude={"data_root", "output", "workers", "accept_terms"})
+    return {
+        "settings": settings,
+        "entries": {one.entry.name: _digest(one.entry.model_dump_json().encode()) for one in chosen},
+        "held_out": _digest(held_out),
+    }
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def load_build(output: str) -> Build | None:
+    """Read OUT/_build.json; None when there is none; raises ConfigError for a file of another."""
+    data = storage.read(storage.join(output, BUILD))
+    if data is None:
+        return None
+    try:
+        return Build.model_validate_json(data)
+    except ValueError as error:
+        raise ConfigError(
+            f"{output}/{BUILD}: not of this program; choose another --output"
+        ) from error
