@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from taiyi_ray.catalogue.entry import Entry, Expected
-from taiyi_ray.catalogue.loading import Root, load, present, root_of
+from taiyi_ray.catalogue.entry import Entry, Expected, Split
+from taiyi_ray.catalogue.files import DataRoot
+from taiyi_ray.catalogue.loading import Root, absent, load, root_of, unseen
+from taiyi_ray.errors import ConfigError
 from taiyi_ray.records import Document
 
 _MISPLACED = "mentions whose text is not at their offsets"
@@ -25,7 +27,7 @@ class Checked:
         faults: what is wrong, a line each; empty for a split that is as it should be.
     """
 
-    split: str
+    split: Split
     found: Expected
     expected: Expected | None
     types: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -37,14 +39,18 @@ def check(entry: Entry, data_root: Root) -> list[Checked]:
     """Read all splits of a dataset that are here, and compare them with the entry.
 
     Raises:
-        ConfigError: a split cannot be read at all, or has a type that the entry does not know.
+        ConfigError: no split is here, or one cannot be read at all or has a type that the entry
+            does not know.
     """
     root = root_of(data_root)
+    layout = root.layout(entry)
+    if layout is None:
+        raise ConfigError(absent(entry, entry.splits[0], root) if entry.layouts else unseen(entry))
     here = root.splits(entry)
-    return [_checked(entry, split, here[split].counts, root) for split in present(entry, root)]
+    return [_checked(entry, split, layout.splits[split].counts, root) for split in here]
 
 
-def _checked(entry: Entry, split: str, expected: Expected | None, root: Root) -> Checked:
+def _checked(entry: Entry, split: Split, expected: Expected | None, root: DataRoot) -> Checked:
     counts: Counter[str] = Counter(documents=0)
     checked = Checked(split, Expected(documents=0), expected)
     for document in load(entry, split, data_root=root):

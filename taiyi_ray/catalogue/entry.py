@@ -139,6 +139,11 @@ def _event(gold: object, given: object) -> EventType:
     return EventType(term.name, term.en, term.zh, players, TRIGGER if trigger else None)
 
 
+def _yes_or_no(value: object) -> object:
+    """Read what YAML makes of a bare `yes` or `no` as that word."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -198,10 +203,14 @@ class Layout(_Strict):
 
     Attributes:
         origin: where files lie so: a repository, an official archive, a part that somebody cut.
+        format: the name of their format, where it is not that of the entry.
+        fields: the options of this format.
         splits: the files of each split.
     """
 
     origin: str
+    format: str | None = None
+    fields: dict[str, JsonValue] = {}
     splits: dict[Split, SplitFiles] = Field(min_length=1)
 
 
@@ -236,7 +245,8 @@ class Entry(_Strict):
         tasks: the tasks that its gold is for.
         format: the name of its file format; None when nobody here has seen it.
         fields: the options of the format: which field or column holds what.
-        layouts: the ways in which its files lie below a data root; the first that fits is read.
+        layouts: the ways in which its files lie below a data root; the one is read of which most
+            splits are there, and of equals the first.
         types, relations, roles: the terms for the dataset's own names. None as a term leaves the
             type out: the corpus has it, and no task asks for it.
         events: the terms and roles of the dataset's own types of events.
@@ -275,7 +285,9 @@ class Entry(_Strict):
     licence: str | None
     terms: str | None
     agreement: bool | None
-    may_train: Literal["yes", "no", "unknown", "in_house"]
+    may_train: Annotated[
+        Literal["yes", "no", "unknown", "in_house"], BeforeValidator(_yes_or_no)
+    ]
     address: str | None
     paper: str | None
     held_out: Split | None = None
@@ -289,14 +301,24 @@ class Entry(_Strict):
     def _complete(self) -> Self:
         if (self.group == "taiyi") != (self.row is not None):
             raise ValueError("a dataset of the group taiyi has a `row`, and no other has one")
-        if self.verified and not (self.format and self.layouts):
-            raise ValueError("a verified entry has a format and layouts")
+        if self.verified and not self.layouts:
+            raise ValueError("a verified entry has layouts")
+        if any(not (layout.format or self.format) for layout in self.layouts):
+            raise ValueError("the entry or each of its layouts has a format")
+        if any(layout.fields and not layout.format for layout in self.layouts):
+            raise ValueError("a layout has `fields` only with a format of its own")
         return self
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that any layout has, in the usual order."""
         return tuple(s for s in SPLITS if any(s in layout.splits for layout in self.layouts))
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The names of the formats of its layouts; that of the entry where it has none."""
+        named = [layout.format or self.format for layout in self.layouts] or [self.format]
+        return tuple(dict.fromkeys(name for name in named if name is not None))
 
     @property
     def file(self) -> str:

@@ -17,7 +17,7 @@ from typing import IO, BinaryIO, cast
 from fsspec.utils import glob_translate
 
 from taiyi_ray import storage
-from taiyi_ray.catalogue.entry import Archived, Entry, SplitFiles
+from taiyi_ray.catalogue.entry import SPLITS, Archived, Entry, Layout, SplitFiles
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import Read, read_beside
 from taiyi_ray.formats.format import MAX_RECORD_BYTES
@@ -63,14 +63,19 @@ class DataRoot:
         wanted += [pattern for pattern in (files.ids, files.without_ids) if pattern]
         return [pattern for pattern in wanted if not self.matching(pattern)]
 
-    def splits(self, entry: Entry) -> dict[str, SplitFiles]:
-        """The splits of an entry that are here, in the layout of which most are."""
-        here = [
-            {split: files for split, files in layout.splits.items() if self.has(files)}
-            for layout in entry.layouts
-        ]
-        best = max(here, key=len, default={})
-        return {split: best[split] for split in entry.splits if split in best}
+    def layout(self, entry: Entry) -> Layout | None:
+        """The layout of an entry of which most splits are here; None where no split is."""
+        here = {n: self._splits(layout) for n, layout in enumerate(entry.layouts)}
+        best = max(here, key=lambda number: len(here[number]), default=None)
+        return entry.layouts[best] if best is not None and here[best] else None
+
+    def splits(self, entry: Entry) -> tuple[str, ...]:
+        """The splits of an entry that are here."""
+        layout = self.layout(entry)
+        return self._splits(layout) if layout else ()
+
+    def _splits(self, layout: Layout) -> tuple[str, ...]:
+        return tuple(s for s in SPLITS if s in layout.splits and self.has(layout.splits[s]))
 
 
 def _matching(pattern: str, names: Iterable[str]) -> tuple[str, ...]:

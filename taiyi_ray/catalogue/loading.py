@@ -9,9 +9,10 @@ from dataclasses import replace
 from os import PathLike
 
 from taiyi_ray import formats, storage
-from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, entry
+from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Layout, Split, entry
 from taiyi_ray.catalogue.files import DataRoot, opened
 from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.formats.format import Format
 from taiyi_ray.records import Document, Event, Label
 from taiyi_ray.tasks.vocabulary import Term
 
@@ -30,10 +31,10 @@ def present(wanted: Entry, data_root: Root) -> tuple[str, ...]:
         wanted: the entry.
         data_root: the folder of the user's corpora.
     """
-    return tuple(root_of(data_root).splits(wanted))
+    return root_of(data_root).splits(wanted)
 
 
-def load(name: str | Entry, split: str, *, data_root: Root) -> Iterator[Document]:
+def load(name: str | Entry, split: Split, *, data_root: Root) -> Iterator[Document]:
     """Read a split of a dataset, one document at a time.
 
     A broken record gives a document with the status `failed` and the reason in its `errors`, as in
@@ -57,20 +58,25 @@ def load(name: str | Entry, split: str, *, data_root: Root) -> Iterator[Document
     wanted = name if isinstance(name, Entry) else entry(name)
     if split not in SPLITS:
         raise ConfigError(f"no split is called {split!r}{nearest(split, SPLITS)}")
-    if wanted.format is None or not wanted.layouts:
-        raise ConfigError(
-            f"{wanted.name}: nobody here has seen its files yet, so that it cannot be read; "
-            f"fill in format, layouts and maps of {wanted.file}"
-        )
+    if not wanted.layouts:
+        raise ConfigError(unseen(wanted))
     if split not in wanted.splits:
         raise ConfigError(
             f"{wanted.name}: has no split {split!r} (splits: {', '.join(wanted.splits)})"
         )
     root = root_of(data_root)
-    here = root.splits(wanted)
-    if split not in here:
+    layout = root.layout(wanted)
+    if layout is None or split not in root.splits(wanted):
         raise ConfigError(absent(wanted, split, root))
-    return _Reader(wanted, split, root).documents()
+    return _Reader(wanted, layout, split, root).documents()
+
+
+def unseen(wanted: Entry) -> str:
+    """Say in a line that an entry cannot be read yet."""
+    return (
+        f"{wanted.name}: nobody here has seen its files yet, so that it cannot be read; "
+        f"fill in format, layouts and maps of {wanted.file}"
+    )
 
 
 def absent(wanted: Entry, split: str, root: DataRoot) -> str:
@@ -115,22 +121,33 @@ def check_terms(chosen: Iterable[Entry], accepted: Collection[str]) -> None:
         )
 
 
+def format_of(wanted: Entry, layout: Layout) -> Format:
+    """The format of the files of a layout; raises ConfigError when its fields are wrong."""
+    name = layout.format or wanted.format
+    assert name is not None
+    fields = layout.fields if layout.format else wanted.fields
+    try:
+        return formats.named(name, fields)
+    except ConfigError as error:
+        raise ConfigError(f"{wanted.file}: {error}") from error
+
+
 class _Reader:
     """Reads one split of an entry.
 
     Args:
         wanted: the entry.
-        split: the split, which is in the data root.
+        layout: one of its layouts.
+        split: a split of the layout, whose files are in the data root.
         root: the data root.
     """
 
-    def __init__(self, wanted: Entry, split: str, root: DataRoot) -> None:
-        assert wanted.format is not None
+    def __init__(self, wanted: Entry, layout: Layout, split: Split, root: DataRoot) -> None:
         self._entry = wanted
         self._split = split
         self._root = root
-        self._files = root.splits(wanted)[split]
-        self._format = formats.named(wanted.format)
+        self._files = layout.splits[split]
+        self._format = format_of(wanted, layout)
         self._ids = self._listed(self._files.ids)
         self._without = self._listed(self._files.without_ids)
 
