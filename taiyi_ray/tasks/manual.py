@@ -196,7 +196,8 @@ the file's options where it has some. `--types`, `--relations` and `--ask` win o
 
 """
 _RULES = """
-Every task also takes `wording`: which of its question's wordings to use, counted from 1.
+Every task also takes `wording`: which of its question's twenty wordings to use, counted from 1. The
+first three say all that a model must know; 4 is the shortest, for models that were trained on them.
 
 - **Language.** English passages are asked about in English, Chinese ones in Chinese. A bilingual
   document has two questions; the names of types and labels in the rows are the same in both.

@@ -1,8 +1,9 @@
 """The wordings of questions: one Jinja file for each task, version and language.
 
-A file holds several wordings of the instruction, with lines `---` between them. A run uses one of
+A file holds twenty wordings of the instruction, with lines `---` between them. A run uses one of
 them, by default the first; training draws from all. The wording does not decide where the document
-stands: after the instruction, or before it when several questions share the document.
+stands: after the instruction, or before it when several questions share the document. A wording
+that was released keeps its bytes and its number, so new ones go to the end of a file.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from functools import cache
 from importlib.resources import files
 
 import jinja2
+
+SHORT = 4
+"""The number of the short wording in every file. It only names what is asked for, in some 5 to 10
+tokens, because a model that was trained on these wordings knows the rest. So behind a document that
+many questions share each of them costs little."""
 
 _BETWEEN = re.compile(r"^---\n", re.MULTILINE)
 
@@ -45,7 +51,7 @@ def _template(name: str, language: str, wording: int) -> jinja2.Template:
 
 
 def render(name: str, language: str, wording: int, values: dict[str, object]) -> str:
-    """Write an instruction.
+    """Write an instruction; a wording may end with a list, whose last line end is dropped.
 
     Args:
         name: the name and version of the template (`ner.v2`).
@@ -53,7 +59,7 @@ def render(name: str, language: str, wording: int, values: dict[str, object]) ->
         wording: the number of the wording, counted from 1.
         values: the values that the wording names.
     """
-    return _template(name, language, wording).render(values)
+    return _template(name, language, wording).render(values).rstrip("\n")
 
 
 def lay_out(instruction: str, text: str, *, document_first: bool) -> str:

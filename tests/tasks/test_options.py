@@ -81,8 +81,8 @@ def test_other_terms_are_errors(value: object) -> None:
 def test_options_of_a_run_are_checked_with_the_place_they_come_from() -> None:
     with pytest.raises(ConfigError, match=r"^here: summary: unknown setting 'sentence'; did you"):
         assign(["summary"], {"summary": {"sentence": 2}}, place="here")
-    with pytest.raises(ConfigError, match=r"^here: title: wording 9 of 3$"):
-        assign(["title"], {"title": {"wording": 9}}, place="here")
+    with pytest.raises(ConfigError, match=r"^here: title: wording 21 of 20$"):
+        assign(["title"], {"title": {"wording": 21}}, place="here")
 
 
 def test_several_questions_share_the_document() -> None:
