@@ -59,27 +59,48 @@ def run(config: InstructConfig) -> int:
         )
     held_out = index.to_bytes()
     identity = plan.identity(config, chosen, root, held_out)
-    with cluster.connected(Resources(1, 0), config.workers or 1, "a worker"), terminable():
-        build = plan.load_build(output)
-        if build is None:
-            console.print(f"reading {len(chosen)} datasets to plan the build ...")
-            made = plan.parts(chosen, root.address, config, _counting(root.address, config))
-            storage.put_if_absent(storage.join(output, plan.HELD_OUT), held_out)
-            build = Build(identity=identity, unchecked=unchecked, parts=made)
-            data = build.model_dump_json(indent=1).encode()
-            if not storage.put_if_absent(storage.join(output, plan.BUILD), data):
-                build = plan.load_build(output)
-                assert build is not None
-        if changed := _differences(build.identity, identity):
-            raise ConfigError(
-                f"{config.output}: belongs to a build with other {', '.join(changed)}; use the "
-                "same settings and corpora, or another --output"
-            )
-        _work(config, output, build, console)
+    build = plan.load_build(output)
+    if build is not None:
+        _check_same(config, build, identity)
+    if build is None or _pending(build, output):
+        with cluster.connected(Resources(1, 0), config.workers or 1, "a worker"), terminable():
+            if build is None:
+                console.print(f"reading {len(chosen)} datasets to plan the build ...")
+                made = plan.parts(chosen, root.address, config, _counting(root.address, config))
+                build = Build(identity=identity, unchecked=unchecked, parts=made)
+                build = _put(output, build, held_out)
+                _check_same(config, build, identity)
+            _work(config, output, build, console)
     written = manifest.write(output, build)
     console.print(manifest.table(written))
     console.print(f"{config.output}: report.html shows the mixture")
     return 0
+
+
+def _check_same(config: InstructConfig, build: Build, identity: dict[str, Any]) -> None:
+    if changed := _differences(build.identity, identity):
+        raise ConfigError(
+            f"{config.output}: belongs to a build with other {', '.join(changed)}; use the same "
+            "settings and corpora, or another --output"
+        )
+
+
+def _put(output: str, build: Build, held_out: bytes) -> Build:
+    """Put the plan of a build, and return the one that stands: another process may be first."""
+    storage.put_if_absent(storage.join(output, plan.HELD_OUT), held_out)
+    storage.put_if_absent(
+        storage.join(output, plan.BUILD), build.model_dump_json(indent=1).encode()
+    )
+    stands = plan.load_build(output)
+    assert stands is not None
+    return stands
+
+
+def _pending(build: Build, output: str) -> list[tuple[Part, Unit]]:
+    there = Units(output, ENDING).committed()
+    return [
+        (part, unit) for part in build.parts for unit in part.all_units() if unit.name not in there
+    ]
 
 
 def _held_out(root: DataRoot) -> tuple[Index, list[str]]:
@@ -128,9 +149,7 @@ def _counting(root: str, config: InstructConfig) -> plan.Count:
 
 def _work(config: InstructConfig, output: str, build: Build, console: Console) -> None:
     """Execute the pending units until there are none."""
-    units = Units(output, ENDING)
-    planned = [(part, unit) for part in build.parts for unit in part.all_units()]
-    total = sum(unit.records for _, unit in planned)
+    total = sum(unit.records for part in build.parts for unit in part.all_units())
     luckless = 0
     with Progress(
         TextColumn("{task.description}"),
@@ -143,8 +162,7 @@ def _work(config: InstructConfig, output: str, build: Build, console: Console) -
         bar = progress.add_task("documents", total=total)
         before = None
         while True:
-            there = units.committed()
-            pending = [(part, unit) for part, unit in planned if unit.name not in there]
+            pending = _pending(build, output)
             progress.update(bar, completed=total - sum(unit.records for _, unit in pending))
             if not pending:
                 return
@@ -191,7 +209,9 @@ def _execute(
             .map_batches(
                 make_unit,
                 fn_kwargs={
-                    "output": output, "seed": config.seed, "overlap": config.overlap,
+                    "output": output,
+                    "seed": config.seed,
+                    "overlap": config.overlap,
                 },
                 batch_size=1,
                 num_cpus=READ_CPUS,
@@ -199,7 +219,5 @@ def _execute(
             )
         )
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    for batch in pipeline.iter_batches(
-        batch_size=None, batch_format="pyarrow", prefetch_batches=0
-    ):
+    for batch in pipeline.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from batch.to_pylist()

@@ -197,7 +197,10 @@ def _answer(
             tally.rejected[f"{task.name}: {reason}"] += 1
             return None
     tally.lost.update(
-        {f"{task.name}: {why}": n for why, n in task.lost(question, gold).items()}
+        {
+            f"{task.name}: {why}": n
+            for why, n in (task.lost(question, gold) if hasattr(task, "lost") else {}).items()
+        }
     )
     answer = task.target(question, gold)
     if not answer.strip():

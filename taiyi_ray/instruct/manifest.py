@@ -6,7 +6,7 @@ All of it is a sum over the footers of the units, and can be made again at any t
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from importlib.metadata import version
@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, StrictUndefined
 from rich.table import Table
 
-from taiyi_ray import catalogue, storage
+from taiyi_ray import catalogue, highlight, storage
 from taiyi_ray.corpus.units import Units
-from taiyi_ray.instruct.instruction import STAGE_TWO, Tally
+from taiyi_ray.instruct.instruction import Tally
 from taiyi_ray.instruct.mixture import published
 from taiyi_ray.instruct.plan import Build, Part
 from taiyi_ray.instruct.workers import ENDING, FOOTER
+from taiyi_ray.tasks.task import LANGUAGES
 
 _READERS = 16
 _FACTORY = {
@@ -97,9 +98,7 @@ def _manifest(build: Build, tallies: list[tuple[Part, Tally]]) -> dict[str, Any]
                     {"task": task, "language": language, "made": number}
                     for (task, language), number in sorted(by_task.items())
                 ],
-                "paper": {
-                    task: published(entry, task) for task in part.mixes if folder != "dev"
-                },
+                "paper": {task: published(entry, task) for task in part.mixes if folder != "dev"},
             }
         )
     return {
@@ -137,26 +136,73 @@ def table(made: dict[str, Any]) -> Table:
 
 
 def _html(made: dict[str, Any]) -> str:
-    """The report: the mixture by task, language and stage, beside the paper's."""
+    """The report: the mixture by task and language beside the paper's, and what was left out."""
+    datasets = made["datasets"]
+    trained = [one for one in datasets if one["folder"] != "dev"]
+    folders: Counter[str] = Counter()
     ours: Counter[tuple[str, str]] = Counter()
-    for one in made["datasets"]:
-        if one["folder"] != "dev":
-            for row in one["instructions"]:
-                ours[row["task"], row["language"]] += row["made"]
-    paper: Counter[tuple[str, str]] = Counter()
+    for one in datasets:
+        folders[one["folder"]] += sum(row["made"] for row in one["instructions"])
+    for one in trained:
+        for row in one["instructions"]:
+            ours[row["task"], row["language"]] += row["made"]
+    mixture = _shares(ours, _papers())
+    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True)
+    source = resources.files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        style=highlight.style(__package__, "report"),
+        made=made,
+        names={one["dataset"] for one in datasets},
+        folders=dict(sorted(folders.items())),
+        rejected=_all(datasets, "rejected"),
+        overlaps=_all(datasets, "overlaps"),
+        lost=_all(datasets, "lost"),
+        mixture=mixture,
+        widest=max(
+            (sum(of[source].values()) for of in mixture.values() for source in of), default=1
+        )
+        or 1,
+        overlapping=_listed(datasets, "overlaps"),
+        losses=_listed(datasets, "lost"),
+    )
+
+
+def _papers() -> Counter[tuple[str, str]]:
+    """The instructions of the paper's mix, by task and language, as far as they are itemised."""
+    found: Counter[tuple[str, str]] = Counter()
     for entry in catalogue.entries():
         for task in entry.tasks:
             if records := published(entry, task):
-                paper[task, entry.language[0]] += records
-    shares: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for name, counts in (("here", ours), ("paper", paper)):
-        total = counts.total() or 1
-        for (task, language), number in counts.items():
-            shares[task].append(
-                {"of": name, "language": language, "number": number, "share": number / total}
-            )
-    environment = Environment(undefined=StrictUndefined, autoescape=True)
-    source = resources.files("taiyi_ray.instruct").joinpath("report.html.jinja")
-    return environment.from_string(source.read_text(encoding="utf-8")).render(
-        made=made, shares=dict(sorted(shares.items())), stage_two=STAGE_TWO
+                found[task, entry.language[0]] += records
+    return found
+
+
+def _shares(
+    ours: Counter[tuple[str, str]], papers: Counter[tuple[str, str]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The share of each language in all instructions, by task and by whose mixture it is."""
+    tasks = sorted(
+        {task for task, _ in (*ours, *papers)},
+        key=lambda task: -sum(number for (of, _), number in ours.items() if of == task),
     )
+    return {
+        task: {
+            whose: {
+                language: counts[task, language] / (counts.total() or 1) for language in LANGUAGES
+            }
+            for whose, counts in (("here", ours), ("paper", papers))
+        }
+        for task in tasks
+    }
+
+
+def _all(datasets: list[dict[str, Any]], name: str) -> int:
+    return sum(sum(one[name].values()) for one in datasets)
+
+
+def _listed(datasets: list[dict[str, Any]], name: str) -> list[tuple[str, str, str, int]]:
+    return [
+        (one["dataset"], f"{one['folder']}/{one['split']}", reason, number)
+        for one in datasets
+        for reason, number in one[name].items()
+    ]

@@ -53,9 +53,7 @@ def rate_of(entry: Entry, task: str, config: InstructConfig) -> float:
     return RATES.get(task, 1.0) if len(types) > 1 else 1.0
 
 
-def mix_of(
-    entry: Entry, task: str, documents: int, config: InstructConfig, scale: float
-) -> Mix:
+def mix_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> Mix:
     """How a dataset's documents become instructions of a task.
 
     Args:
@@ -63,11 +61,10 @@ def mix_of(
         task: the name of the task.
         documents: the number of documents of the split.
         config: the settings.
-        scale: the share of the documents that is wanted at all.
     """
     wordings = TASKS[task].wordings
     return Mix(
-        rate=min(rate_of(entry, task, config), config.most / documents) * scale,
+        rate=min(rate_of(entry, task, config), config.most / documents),
         ask=config.ask,
         negatives=config.negatives,
         wordings=(template.SHORT,) if config.wordings == "short" else tuple(range(1, wordings + 1)),

@@ -180,7 +180,9 @@ class Index:
         )
         documents = [
             HeldOut(dataset, pmid or None)
-            for dataset, pmid in zip(_lines(datasets, sizes), _lines(identifiers, sizes), strict=True)
+            for dataset, pmid in zip(
+                _lines(datasets, sizes), _lines(identifiers, sizes), strict=True
+            )
         ]
         pmids: dict[str, int] = {}
         for number, document in enumerate(documents):

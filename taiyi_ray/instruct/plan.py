@@ -15,9 +15,13 @@ from taiyi_ray.corpus.units import Unit, cut
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
 from taiyi_ray.instruct.mixture import mix_of
+from taiyi_ray.tasks import TASKS
 
 BUILD, HELD_OUT = "_build.json", "_held_out.npy"
 """Files of an output: the plan, and the index of the test sets."""
+
+_HELD_OUT_SHARE = 0.02
+"""The most documents of a training split that are held out where a dataset has no `dev`."""
 
 UNIT_DOCUMENTS = 500
 """Documents of a unit at most. It must not depend on the number of workers: files have equal bytes
@@ -93,15 +97,17 @@ def choose(config: InstructConfig, root: DataRoot) -> tuple[list[Chosen], list[s
     """
     named = config.datasets is not None
     wanted = (
-        [catalogue.entry(name) for name in config.datasets]
+        [catalogue.entry(name) for name in dict.fromkeys(config.datasets)]
         if config.datasets is not None
         else catalogue.entries()
     )
     chosen: list[Chosen] = []
     notes: list[str] = []
     without_consent: list[str] = []
-    for entry in dict.fromkeys(wanted):
-        tasks = tuple(t for t in entry.tasks if config.tasks is None or t in config.tasks)
+    for entry in wanted:
+        tasks = tuple(
+            t for t in entry.tasks if t in (TASKS if config.tasks is None else config.tasks)
+        )
         here = catalogue.present(entry, root)
         if "train" not in here or not tasks:
             if named:
@@ -158,12 +164,11 @@ def parts(chosen: Sequence[Chosen], root: str, config: InstructConfig, count: Co
     for (one, split), of_split in zip(wanted, counted, strict=True):
         own_dev = "dev" in one.splits
         number = max(1, len(of_split))
-        dev_share = 0.0 if own_dev else min(0.02, config.dev_documents / number)
+        dev_share = min(1.0 if split == "dev" else _HELD_OUT_SHARE, config.dev_documents / number)
+        if own_dev and split == "train":
+            dev_share = 0.0
 
-        def part(folder: str, holds: Any, tasks: Sequence[str], scale: float) -> Part:
-            mixes = {
-                task: mix_of(one.entry, task, number, config, scale) for task in tasks
-            }
+        def part(folder: str, holds: Any, tasks: Sequence[str]) -> Part:
             return Part(
                 name=f"{folder}/{one.entry.name}/{split}",
                 dataset=one.entry.name,
@@ -171,20 +176,16 @@ def parts(chosen: Sequence[Chosen], root: str, config: InstructConfig, count: Co
                 data_root=root,
                 holds=holds,
                 dev_share=dev_share,
-                mixes=mixes,
+                mixes={task: mix_of(one.entry, task, number, config) for task in tasks},
                 units=cut(of_split, 0, UNIT_DOCUMENTS),
             )
 
-        if split == "dev":
-            if config.dev_documents:
-                scale = min(1.0, config.dev_documents / number)
-                found.append(part("dev", "all", one.tasks, scale))
-            continue
-        for folder, second in (("stage1", False), ("stage2", True)):
-            if tasks := [task for task in one.tasks if (task in STAGE_TWO) == second]:
-                found.append(part(folder, "train" if dev_share else "all", tasks, 1.0))
+        if split == "train":
+            for folder, second in (("stage1", False), ("stage2", True)):
+                if tasks := [task for task in one.tasks if (task in STAGE_TWO) == second]:
+                    found.append(part(folder, "train" if dev_share else "all", tasks))
         if dev_share:
-            found.append(part("dev", "dev", one.tasks, 1.0))
+            found.append(part("dev", "dev", one.tasks))
     return found
 
 
@@ -202,7 +203,9 @@ def identity(
     settings = config.model_dump(exclude={"data_root", "output", "workers", "accept_terms"})
     return {
         "settings": settings,
-        "entries": {one.entry.name: _digest(one.entry.model_dump_json().encode()) for one in chosen},
+        "entries": {
+            one.entry.name: _digest(one.entry.model_dump_json().encode()) for one in chosen
+        },
         "held_out": _digest(held_out),
     }
 
