@@ -19,10 +19,10 @@ from taiyi_ray.records import Annotations, Document
 from taiyi_ray.tasks.task import Assignment, NotApplicable, Question
 
 STAGE_TWO = frozenset({"qa", "dialogue", "chat"})
-"""The tasks that only the second stage trains: questions and dialogues. It trains all others too."""
+"""The tasks that only the second stage trains, which trains all others too."""
 
 _TYPES = {"ner": "types", "re": "relations", "ee": "types"}
-"""The option that lists what a question names, of the tasks that can be asked about a part of it."""
+"""The option that lists what a question names, of the tasks that can ask about a part of it."""
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
@@ -109,7 +109,11 @@ class Tally:
     @classmethod
     def of(cls, values: dict[str, Any]) -> Self:
         """Read what `as_dict` made."""
-        return cls(**{k: Counter(v) if isinstance(v, dict) else v for k, v in values.items()})
+        counted: dict[str, Any] = {
+            name: Counter(value) if isinstance(value, dict) else value
+            for name, value in values.items()
+        }
+        return cls(**counted)
 
 
 def rows(
@@ -219,6 +223,7 @@ def _row(
     first: bool,
 ) -> dict[str, Any]:
     completion = [{"role": "assistant", "content": answer}]
+    of_document = f"{dataset}/{split}/{document.position}"
     single = len(question.messages) == 1
     return {
         "messages": [*question.messages, *completion],
@@ -232,6 +237,6 @@ def _row(
         "document_first": first,
         "split": split,
         "stage": 2 if question.task in STAGE_TWO else 1,
-        "group": f"{dataset}/{split}/{document.position}/{question.language}{question.window.index}",
+        "group": f"{of_document}/{question.language}{question.window.index}",
         "document_id": document.document_id,
     }

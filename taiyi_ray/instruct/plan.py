@@ -10,12 +10,15 @@ from pydantic import BaseModel
 
 from taiyi_ray import catalogue, storage
 from taiyi_ray.catalogue import DataRoot, Entry
+from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.config import InstructConfig
 from taiyi_ray.corpus.units import Unit, cut
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
 from taiyi_ray.instruct.mixture import mix_of
 from taiyi_ray.tasks import TASKS
+
+Holds = Literal["all", "train", "dev"]
 
 BUILD, HELD_OUT = "_build.json", "_held_out.npy"
 """Files of an output: the plan, and the index of the test sets."""
@@ -44,9 +47,9 @@ class Part(BaseModel, frozen=True):
 
     name: str
     dataset: str
-    split: str
+    split: Split
     data_root: str
-    holds: Literal["all", "train", "dev"]
+    holds: Holds
     dev_share: float
     mixes: dict[str, Mix]
     units: list[tuple[int, int]]
@@ -86,7 +89,7 @@ class Chosen(NamedTuple):
 
     entry: Entry
     tasks: tuple[str, ...]
-    splits: tuple[str, ...]
+    splits: tuple[Split, ...]
 
 
 def choose(config: InstructConfig, root: DataRoot) -> tuple[list[Chosen], list[str]]:
@@ -118,8 +121,7 @@ def choose(config: InstructConfig, root: DataRoot) -> tuple[list[Chosen], list[s
         if not named and entry.may_train != "yes" and entry.name not in config.accept_terms:
             without_consent.append(entry.name)
             continue
-        held_out = (entry.held_out, "test")
-        splits = tuple(s for s in ("train", "dev") if s in here and s not in held_out)
+        splits = tuple(s for s in here if s not in ("test", entry.held_out))
         chosen.append(Chosen(entry, tasks, splits))
     catalogue.check_terms([one.entry for one in chosen], config.accept_terms)
     if without_consent:
@@ -135,11 +137,11 @@ def choose(config: InstructConfig, root: DataRoot) -> tuple[list[Chosen], list[s
     return chosen, notes
 
 
-Count = Callable[[Iterable[tuple[str, str]]], Iterator[Sequence[int]]]
+Count = Callable[[Iterable[tuple[str, Split]]], Iterator[Sequence[int]]]
 """Gives the sizes of the documents of each (dataset, split), in order: here or on a cluster."""
 
 
-def sizes(dataset: str, split: str, data_root: str, limit: int | None) -> list[int]:
+def sizes(dataset: str, split: Split, data_root: str, limit: int | None) -> list[int]:
     """The characters of each document of a split, of the first `limit` ones if it is not None."""
     found: list[int] = []
     for document in catalogue.load(dataset, split, data_root=data_root):
@@ -160,33 +162,45 @@ def parts(chosen: Sequence[Chosen], root: str, config: InstructConfig, count: Co
     """
     wanted = [(one, split) for one in chosen for split in one.splits]
     counted = count((one.entry.name, split) for one, split in wanted)
-    found: list[Part] = []
-    for (one, split), of_split in zip(wanted, counted, strict=True):
-        own_dev = "dev" in one.splits
-        number = max(1, len(of_split))
-        dev_share = min(1.0 if split == "dev" else _HELD_OUT_SHARE, config.dev_documents / number)
-        if own_dev and split == "train":
-            dev_share = 0.0
+    return [
+        part
+        for (one, split), of_split in zip(wanted, counted, strict=True)
+        for part in _parts(one, split, of_split, root, config)
+    ]
 
-        def part(folder: str, holds: Any, tasks: Sequence[str]) -> Part:
-            return Part(
+
+def _parts(
+    one: Chosen, split: Split, of_split: Sequence[int], root: str, config: InstructConfig
+) -> Iterator[Part]:
+    """Yield what is made of a split: a part for each stage that trains its tasks, and one of dev/."""
+    documents = max(1, len(of_split))
+    if split == "dev":
+        dev_share = min(1.0, config.dev_documents / documents)
+    elif "dev" in one.splits:
+        dev_share = 0.0
+    else:
+        dev_share = min(_HELD_OUT_SHARE, config.dev_documents / documents)
+    wanted: list[tuple[str, Holds, list[str]]] = []
+    if split == "train":
+        holds: Holds = "train" if dev_share else "all"
+        wanted += [
+            ("stage1", holds, [task for task in one.tasks if task not in STAGE_TWO]),
+            ("stage2", holds, [task for task in one.tasks if task in STAGE_TWO]),
+        ]
+    if dev_share:
+        wanted.append(("dev", "dev", list(one.tasks)))
+    for folder, holds, tasks in wanted:
+        if tasks:
+            yield Part(
                 name=f"{folder}/{one.entry.name}/{split}",
                 dataset=one.entry.name,
                 split=split,
                 data_root=root,
                 holds=holds,
                 dev_share=dev_share,
-                mixes={task: mix_of(one.entry, task, number, config) for task in tasks},
+                mixes={task: mix_of(one.entry, task, documents, config) for task in tasks},
                 units=cut(of_split, 0, UNIT_DOCUMENTS),
             )
-
-        if split == "train":
-            for folder, second in (("stage1", False), ("stage2", True)):
-                if tasks := [task for task in one.tasks if (task in STAGE_TWO) == second]:
-                    found.append(part(folder, "train" if dev_share else "all", tasks))
-        if dev_share:
-            found.append(part("dev", "dev", one.tasks))
-    return found
 
 
 def identity(
