@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Sequence
 
+from taiyi_ray.forms import HAN
 from taiyi_ray.grounding import MOST
 
-_CJK = "\u3400-\u9fff"
-_UNIT = re.compile(rf"\s*(?:[{_CJK}]|[^\W_{_CJK}]+|[^\w\s]|_)")
+_UNIT = re.compile(rf"\s*(?:[{HAN}]|[^\W_{HAN}]+|[^\w\s]|_)")
 _SEPARATOR = re.compile(r"[;\n]")
 
 

@@ -14,6 +14,11 @@ from itertools import pairwise
 BORDER = "\n"
 """The sign between two stretches of running text that no mention crosses."""
 
+HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Unicode's blocks of Han ideographs with their extensions (https://www.unicode.org/charts/), as
+ranges for a class of a regular expression."""
+_HAN = re.compile(f"[{HAN}]")
+
 
 class _Form:
     """A text in another form, with the way back to the offsets of the original.
@@ -116,6 +121,11 @@ def _joint(line: str, gap: str, next_line: str) -> str:
     return "" if line and next_line and _is_wide(line[-1]) and _is_wide(next_line[0]) else " "
 
 
+def is_han(character: str) -> bool:
+    """Whether a character is a Han ideograph."""
+    return _HAN.match(character) is not None
+
+
 def _is_wide(character: str) -> bool:
     """Whether a character belongs to a script without blanks between words, or to its signs."""
     wide = unicodedata.east_asian_width(character) in ("W", "F", "H")
@@ -212,15 +222,15 @@ class _Folds(dict[int, str]):
         Returns:
             The pattern, or None when the text has no such piece.
         """
-        several = "  " in folded
+        doubled = "  " in folded
         odd = sorted(self.odd.intersection(text))
-        if not odd and not several:
+        if not odd and not doubled:
             return None
         joining = "".join(c for c in odd if c in self.joining)
         vanishing = "".join(c for c in odd if c not in self.joining and not self[ord(c)])
         unseen = "".join(c for c in vanishing if c in _UNSEEN)
         others = "".join(c for c in odd if c not in vanishing)
-        blanks = "".join(sorted(c for c in set(text) if self[ord(c)] == " ")) if several else ""
+        blanks = "".join(sorted(c for c in set(text) if self[ord(c)] == " ")) if doubled else ""
         between = f"[{re.escape(unseen)}]*+" if unseen else ""
         units = []
         if blanks:

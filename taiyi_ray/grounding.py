@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from taiyi_ray.forms import BORDER, Folded, Running, is_mark, running
+from taiyi_ray.forms import BORDER, Folded, Running, is_han, is_mark, running
 from taiyi_ray.nothing import standing_in
 from taiyi_ray.records import Grounded, Span
 
@@ -25,15 +25,6 @@ GRAMMAR = 2
 
 
 # ---------------------------------------------------------------------------------------- locate
-
-
-def is_han(character: str) -> bool:
-    """Whether a character is in Unicode's blocks of Han ideographs (CJK and its extensions)."""
-    return (
-        "\u3400" <= character <= "\u9fff"
-        or "\uf900" <= character <= "\ufaff"
-        or "\U00020000" <= character <= "\U0003ffff"
-    )
 
 
 def _is_word(character: str) -> bool:
@@ -68,15 +59,15 @@ _BOUNDS: tuple[_Splits, ...] = (_splits_word, _splits_letter, _splits_nothing)
 
 def _occurrences(surface: str, text: str, splits: _Splits) -> list[tuple[int, int]]:
     """Return the ranges where `surface` stands in `text`, left to right, without overlaps."""
-    found, at = [], text.find(surface)
+    ranges, at = [], text.find(surface)
     while at >= 0:
         end = at + len(surface)
         if splits(text, at) or splits(text, end):
             end = at + 1
         else:
-            found.append((at, end))
+            ranges.append((at, end))
         at = text.find(surface, end)
-    return found
+    return ranges
 
 
 class Locator:
@@ -124,34 +115,34 @@ class Locator:
         text = self._running.text
         if not surface or surface not in text:
             return []
-        found = _occurrences(surface, text, splits)
-        return [Span(*self._running.range(*place)) for place in found]
+        ranges = _occurrences(surface, text, splits)
+        return [Span(*self._running.range(*range_)) for range_ in ranges]
 
     def _in_folded(self, surface: str, splits: _Splits) -> list[Span]:
         needle, text = Folded(surface, self._language).text.strip(), self._folded.text
         if not needle or needle not in text:
             return []
-        found = _occurrences(needle, text, splits)
-        return [Span(*self._running.range(*self._folded.range(*place))) for place in found]
+        ranges = (self._folded.range(*range_) for range_ in _occurrences(needle, text, splits))
+        return [Span(*self._running.range(*range_)) for range_ in ranges]
 
 
-def longest(found: dict[str, list[Span]]) -> dict[str, list[Span]]:
+def longest(occurrences: dict[str, list[Span]]) -> dict[str, list[Span]]:
     """Drop the occurrences that lie inside a longer mention of the same list.
 
     A surface that occurs only inside others keeps its occurrences, so that nothing is lost that the
     model wrote (nested mentions are gold in CMeEE).
     """
     widest_first = sorted(
-        ((span, surface) for surface, spans in found.items() for span in spans),
+        ((span, surface) for surface, spans in occurrences.items() for span in spans),
         key=lambda item: (item[0].start, -item[0].end),
     )
-    free: dict[str, list[Span]] = {surface: [] for surface in found}
-    reach = -1
+    free: dict[str, list[Span]] = {surface: [] for surface in occurrences}
+    end = -1
     for span, surface in widest_first:
-        if span.end > reach:
+        if span.end > end:
             free[surface].append(span)
-            reach = span.end
-    return {surface: free[surface] or spans for surface, spans in found.items()}
+            end = span.end
+    return {surface: free[surface] or spans for surface, spans in occurrences.items()}
 
 
 # --------------------------------------------------------------------------------------- grammars
@@ -292,9 +283,60 @@ def pairs_grammar(heads: Sequence[str], end: str, none: str, text: str, language
     return _grammar(heads, "pair", terminal, end, none, text, language)
 
 
+def chains_grammar(none: str, text: str, language: str) -> str:
+    """Lark grammar of lines `m1; m2; m3`, every mention a piece of `text`, two or more in a line.
+
+    Args:
+        none, text, language: as in `mentions_grammar`.
+    """
+    return "\n".join(
+        [
+            f'start: chain ("\\n" chain){{0,{MOST - 1}}} | {_quoted(none)}',
+            f'chain: M ("; " M){{1,{MOST - 1}}}',
+            _MENTION.terminal(text, language),
+            _pieces(text, language),
+            "",
+        ]
+    )
+
+
+DEPTH = 4
+"""The most conditions behind one another that a grammar of a decision tree allows."""
+
+
+def tree_grammar(conditions: Sequence[str], decision: str, colon: str, none: str) -> str:
+    """Lark grammar of a decision tree: a line for each node, a condition before both of its cases.
+
+    Args:
+        conditions: what the line of a condition may begin with.
+        decision: what the line of a decision begins with.
+        colon: what follows this beginning.
+        none: the words of a decision to do nothing.
+    """
+    condition = " | ".join(_quoted(beginning + colon) for beginning in conditions)
+    leaf = f"{_quoted(decision + colon)} (triples | {_quoted(none)})"
+    deeper = [
+        f'tree{n}: leaf | condition triples "\\n" tree{n + 1} "\\n" tree{n + 1}'
+        for n in range(DEPTH)
+    ]
+    return "\n".join(
+        [
+            "start: tree0",
+            *deeper,
+            f"tree{DEPTH}: leaf",
+            f"condition: {condition}",
+            f"leaf: {leaf}",
+            f'triples: triple ("; " triple){{0,{PLAYERS - 1}}}',
+            'triple: "[" PART ", " PART ", " PART "]"',
+            r"PART: /[^\[\],;\s]([^\[\],;\n]{0,48}[^\[\],;\s])?/",
+            "",
+        ]
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class Slots:
-    """The words that an answer's form has for the parts of an event.
+class EventFields:
+    """The words by which an answer names the parts of an event.
 
     Attributes:
         trigger: the word before the trigger; None when events of this type have none.
@@ -306,7 +348,7 @@ class Slots:
 
 
 def events_grammar(
-    heads: Sequence[str], slots: Sequence[Slots], none: str, text: str, language: str
+    heads: Sequence[str], fields: Sequence[EventFields], none: str, text: str, language: str
 ) -> str:
     """Lark grammar of events of each type, every trigger and argument a piece of `text`.
 
@@ -316,39 +358,53 @@ def events_grammar(
 
     Args:
         heads: the beginnings of the answers for each type, in order.
-        slots: the parts of an event of each type.
+        fields: the parts of an event of each type.
         none, text, language: as in `mentions_grammar`.
     """
-    chinese = language == "zh"
+    rules_of, item = (
+        (_chinese_event, _CHINESE_WORDS) if language == "zh" else (_english_event, _WORDS)
+    )
     rules = []
-    for n, (head, of_type) in enumerate(zip(heads, slots, strict=True)):
+    for n, (head, of_type) in enumerate(zip(heads, fields, strict=True)):
         rest = f' ("\\n" r{n + 1})? | r{n + 1}' if n < len(heads) - 1 else ""
-        if chinese:
-            rules.append(f'r{n}: {_quoted(head)} ("\\n" e{n}){{1,{MOST}}}{rest}')
-            named = [f"{_quoted(of_type.trigger + '：')} P"] if of_type.trigger else []
-            named += [f"{_quoted(role + '：')} players" for role in of_type.roles]
-            rules.append(f"e{n}: " + ' "；" '.join(named))
-            continue
-        rules.append(f'r{n}: {_quoted(head)} e{n} ("; " e{n}){{0,{MOST - 1}}}{rest}')
-        player = f"a{n}: " + " | ".join(f"{_quoted(role + ': ')} P" for role in of_type.roles)
-        if of_type.trigger is None:
-            rules += [f'e{n}: "(" a{n} (", " a{n}){{0,{PLAYERS - 1}}} ")"', player]
-        elif of_type.roles:
-            trigger = _quoted(f"({of_type.trigger}: ")
-            rules += [f'e{n}: {trigger} P (", " a{n}){{0,{PLAYERS}}} ")"', player]
-        else:
-            rules.append(f'e{n}: {_quoted(f"({of_type.trigger}: ")} P ")"')
-    if chinese and any(of_type.roles for of_type in slots):
+        rules += rules_of(n, _quoted(head), of_type, rest)
+    if language == "zh" and any(of_type.roles for of_type in fields):
         rules.append(f'players: (P ("，" P){{0,{PLAYERS - 1}}})?')
     return "\n".join(
         [
             f"start: r0 | {_quoted(none)}",
             *rules,
-            (_CHINESE_WORDS if chinese else _WORDS).terminal(text, language),
+            item.terminal(text, language),
             _pieces(text, language),
             "",
         ]
     )
+
+
+def _chinese_event(n: int, head: str, fields: EventFields, rest: str) -> list[str]:
+    """The rules of events of one type in Chinese.
+
+    Args:
+        n: the number of the type.
+        head: the beginning of its answer, in quotes.
+        fields: the parts of an event.
+        rest: what follows the events of this type.
+    """
+    named = [f"{_quoted(fields.trigger + '：')} P"] if fields.trigger else []
+    named += [f"{_quoted(role + '：')} players" for role in fields.roles]
+    return [f'r{n}: {head} ("\\n" e{n}){{1,{MOST}}}{rest}', f"e{n}: " + ' "；" '.join(named)]
+
+
+def _english_event(n: int, head: str, fields: EventFields, rest: str) -> list[str]:
+    """The rules of events of one type in English; the arguments as in `_chinese_event`."""
+    line = f'r{n}: {head} e{n} ("; " e{n}){{0,{MOST - 1}}}{rest}'
+    player = f"a{n}: " + " | ".join(f"{_quoted(role + ': ')} P" for role in fields.roles)
+    if fields.trigger is None:
+        return [line, f'e{n}: "(" a{n} (", " a{n}){{0,{PLAYERS - 1}}} ")"', player]
+    trigger = _quoted(f"({fields.trigger}: ")
+    if not fields.roles:
+        return [line, f'e{n}: {trigger} P ")"']
+    return [line, f'e{n}: {trigger} P (", " a{n}){{0,{PLAYERS}}} ")"', player]
 
 
 def labels_grammar(head: str, labels: Sequence[str], none: str | None) -> str:

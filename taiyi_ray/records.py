@@ -134,6 +134,11 @@ class Mention:
     concept: Concept | None = None
 
 
+COREFERENCE = "coreference"
+"""The type of relations between two mentions of the same thing, one behind the other in its chain.
+Such a relation is of these two mentions alone, and not of all that have the same words."""
+
+
 @dataclass(slots=True)
 class Relation:
     """A relation between two surfaces.
@@ -194,7 +199,8 @@ class Label:
     """A class that a task gave to the document.
 
     Attributes:
-        task: the task: `tc`, `similarity`, `entailment`, `qa`, or `qa:NAME` of a given question.
+        task: the task: `tc`, `similarity`, `entailment`, `qa`, or `qa:NAME` where questions have
+            names.
         label: the class.
         score: the confidence of the annotator, if known.
     """
@@ -350,56 +356,77 @@ _DOCUMENT_FIELDS = [
     _field(
         "document_id",
         _STRING,
-        "PMID or the record's own id; null for a fault of the source. Ids may repeat: the key is "
-        "(`source`, `position`).",
+        "PMID or the record's own id; null where the source is damaged and no id could be read. "
+        "Ids may repeat: the key of a row is (`source`, `position`).",
     ),
     _field(
         "version",
         _INT32,
-        "Version of the record (PubMed: the PMID's Version), null where the format has none.",
+        "Version of the record (of a PMID in PubMed); null where the format has none.",
     ),
     _field(
         "language",
         _STRING,
-        "Language that the record states for the publication (ISO 639-1 where there is one).",
+        "Language that the record states for the publication, as an ISO 639-1 code where there is "
+        "one; null when it states none.",
     ),
-    _field("title", _STRING, "Title as in the passages, null without one."),
+    _field("title", _STRING, "Title, which is also a passage; null when there is none."),
     _field(
         "metadata",
         pa.map_(_STRING, _STRING),
-        "What the format gives: journal, date, doi, publication_types, mesh, ...; several values "
-        "are joined by `; `.",
+        "What else the format gives: journal, date, doi, publication_types, mesh, ... Where a key "
+        "has more than one value, they are joined by `; `.",
     ),
     _field(
         "passages",
         _structs(type=_STRING, language=_STRING, offset=_INT32, text=_STRING),
-        "The text: passages joined by one line feed; `offset` is where each starts, in code "
-        "points.",
+        "The text of the document is the texts of its passages, joined by one line feed each. "
+        "`offset` is where a passage starts in it, in code points.",
     ),
 ]
 _END_FIELDS = [
     _field(
         "status",
         _STRING,
-        "`ok`, `partial` (some answer was cut, repeated itself or failed), `failed` (nothing "
-        "usable) or `deleted` (withdrawn by the source).",
+        "`ok`; `partial` when some answer was cut, repeated itself or failed; `failed` when "
+        "nothing is usable; `deleted` when the source withdraws the record.",
     ),
     _field(
         "errors",
         _structs(kind=_STRING, where=_STRING, message=_STRING),
-        "What went wrong: kind, where, message; and, of the kind `not_applicable`, why a task "
-        "(`where`) had nothing to ask of this document, which changes no status.",
+        "What went wrong: a `kind` to count by, `where` it happened, and a `message`. An entry of "
+        "the kind `not_applicable` is no fault: it says why the task in `where` had nothing to ask "
+        "about this document, and does not change the status.",
     ),
     _field(
         "source",
         _STRING,
-        "Name of the source below OUT/annotations: path below the input root, percent-encoded, "
-        "and 8 hexadecimal digits of the full address.",
+        "Name of the source, which is also its folder below OUT/annotations: its path below the "
+        "input, percent-encoded, and 8 hexadecimal digits of a digest of its address.",
     ),
     _field("position", pa.int64(), "Number of the record in its source, from 0."),
 ]
 
-DOCUMENT_SCHEMA = pa.schema(_DOCUMENT_FIELDS + _END_FIELDS)
+_MENTIONS = _structs(
+    id=_INT32,
+    type=_STRING,
+    text=_STRING,
+    start=_INT32,
+    end=_INT32,
+    spans=_structs(start=_INT32, end=_INT32),
+    passage=_INT32,
+    grounded=_STRING,
+    score=_FLOAT,
+    concept=_CONCEPT,
+)
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        *_DOCUMENT_FIELDS,
+        *_END_FIELDS,
+        _field("given_mentions", _MENTIONS, "The mentions of the input, which `nen` asks about."),
+    ]
+)
 """The columns in which a reading task passes Documents on to an engine."""
 
 SCHEMA = pa.schema(
@@ -407,22 +434,14 @@ SCHEMA = pa.schema(
         *_DOCUMENT_FIELDS,
         _field(
             "mentions",
-            _structs(
-                id=_INT32,
-                type=_STRING,
-                text=_STRING,
-                start=_INT32,
-                end=_INT32,
-                spans=_structs(start=_INT32, end=_INT32),
-                passage=_INT32,
-                grounded=_STRING,
-                score=_FLOAT,
-                concept=_CONCEPT,
-            ),
-            "One entry an occurrence: `text[start:end] == mention.text`, half-open, in code "
-            "points. `id` is unique in the document; `type` is null when only a relation names "
-            "it; `spans` only when discontinuous; `passage` is an index; `grounded` is exact, "
-            "folded or none (then `start` and `end` are null).",
+            _MENTIONS,
+            "One entry for each occurrence: `text[start:end] == mention.text`, where the range is "
+            "half-open and counts code points of the document's text. `id` is unique in the "
+            "document. `type` is null when only a relation or an event names the mention. `spans` "
+            "has the parts of a discontinuous mention, and is empty for others. `passage` is the "
+            "number of the passage that holds `start`, from 0. `grounded` says how the text "
+            "matches: `exact`; `folded` when case, width, hyphens and the like are ignored; `none` "
+            "when the mention was not located, and `start` and `end` are null.",
         ),
         _field(
             "relations",
@@ -435,7 +454,9 @@ SCHEMA = pa.schema(
                 tail=_IDS,
                 score=_FLOAT,
             ),
-            "Pairs of surfaces; `head` and `tail` are the ids of all mentions with that surface.",
+            "Pairs of surfaces (`head_text`, `tail_text`). `head` and `tail` are the ids of all "
+            "mentions that have the surface; of the type `coreference` they are the ids of the two "
+            "mentions that follow each other in a chain.",
         ),
         _field(
             "events",
@@ -445,20 +466,23 @@ SCHEMA = pa.schema(
                 trigger=_INT32,
                 arguments=_structs(role=_STRING, mention=_INT32, text=_STRING),
             ),
-            "Events: the trigger's mention id (null without a trigger), and arguments with their "
-            "roles. An event that plays a role in another is there by its trigger's mention.",
+            "Events. `trigger` is the id of the mention that expresses the event, null when there "
+            "is none. Each entry of `arguments` has its role, and the id and the text of its "
+            "mention. An event that plays a role in another one stands there as the mention of its "
+            "trigger.",
         ),
         _field(
             "labels",
             _structs(task=_STRING, label=_STRING, score=_FLOAT),
-            "Classes given to the document: `tc`, `similarity`, `entailment`, `qa` or `qa:NAME` of "
-            "a given question.",
+            "Labels that the document got. `task` is `tc`, `similarity`, `entailment`, `qa`, or "
+            "`qa:NAME` where questions have names.",
         ),
         _field(
             "texts",
             _structs(task=_STRING, text=_STRING),
-            "Texts written about the document: `mt:zh`, `mt:en`, `title`, `summary`, `dialogue`, "
-            "`report:SECTION`, `qa` or `qa:NAME`; of several windows, joined by a line feed.",
+            "Texts that were written about the document. `task` is `mt:zh`, `mt:en`, `title`, "
+            "`summary`, `dialogue`, `report:SECTION`, `qa` or `qa:NAME`. The texts about all "
+            "windows of a long document are joined by line feeds.",
         ),
         _field(
             "answers",
@@ -475,22 +499,23 @@ SCHEMA = pa.schema(
                 finish_reason=_STRING,
                 error=_STRING,
             ),
-            "Every question asked: its task as in `labels` and `texts`, the types, labels or "
-            "sections it names, the model's raw text, token counts, why it ended, and what was "
-            "wrong with it.",
+            "One entry for each answer of the model: the task as in `labels` and `texts`; the "
+            "types, labels or sections that the question names; its language and window; the "
+            "number of the attempt; the answer as the model wrote it; counts of tokens; why the "
+            "answer ended; and what is wrong with it, if anything is.",
         ),
         *_END_FIELDS,
         _field(
             "unit",
             _STRING,
-            "The unit that the row was committed with: `<source>/<first>-<last>`.",
+            "Unit of the output that the row belongs to: `<source>/<first>-<last>`.",
         ),
-        _field("run_id", _STRING, "The run that made the row (`OUT/runs/<run_id>.json`)."),
+        _field("run_id", _STRING, "Run that made the row (`OUT/runs/<run_id>.json`)."),
         _field(
             "fingerprint",
             _STRING,
-            "Digest of all that can change an answer: model, tasks, types, templates, grounding, "
-            "decoding.",
+            "Digest of all that can change an answer: model, tasks with their options, templates, "
+            "grounding, decoding.",
         ),
         _field("content_hash", _STRING, "SHA-256 of the passages."),
     ]
@@ -533,11 +558,11 @@ def _nested(name: str, type_: pa.DataType) -> list[tuple[str, str]]:
         return _nested(f"{name}[]", type_.value_type)
     if not pa.types.is_struct(type_):
         return []
-    found = []
+    inner = []
     for field_ in type_:
         path = f"{name}.{field_.name}"
-        found += [(path, _short(field_.type)), *_nested(path, field_.type)]
-    return found
+        inner += [(path, _short(field_.type)), *_nested(path, field_.type)]
+    return inner
 
 
 def as_values(record: Any) -> Any:
@@ -613,14 +638,19 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def document_row(document: Document) -> dict[str, Any]:
-    """The document as a row of DOCUMENT_SCHEMA, without its gold annotations."""
-    row = {name: as_values(getattr(document, name)) for name in DOCUMENT_SCHEMA.names}
+    """The document in the columns that a row of SCHEMA has for it, without its gold annotations."""
+    row = {f.name: as_values(getattr(document, f.name)) for f in _DOCUMENT_FIELDS + _END_FIELDS}
     row["metadata"] = list(document.metadata.items())
     return row
 
 
+def passed_row(document: Document) -> dict[str, Any]:
+    """The document as a row of DOCUMENT_SCHEMA, with its gold mentions and no other gold."""
+    return {**document_row(document), "given_mentions": as_values(document.gold.mentions)}
+
+
 def document_from_row(row: dict[str, Any]) -> Document:
-    """The inverse of `document_row`, for rows that came through Arrow."""
+    """The inverse of `passed_row` and `document_row`, for rows that came through Arrow."""
     return Document(
         document_id=row["document_id"],
         passages=[Passage(**passage) for passage in row["passages"]],
@@ -632,6 +662,7 @@ def document_from_row(row: dict[str, Any]) -> Document:
         errors=[Failure(**failure) for failure in row["errors"]],
         source=row["source"],
         position=row["position"],
+        gold=Annotations([_mention(values) for values in row.get("given_mentions") or ()]),
     )
 
 

@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taiyi_ray.forms import BORDER, Folded, Running, running
+import taiyi_ray
+from taiyi_ray.forms import BORDER, Folded, Running, is_han, running
+
+# ------------------------------------------------------------------------------------ characters
+
+
+@pytest.mark.parametrize(
+    ("character", "han"),
+    [
+        ("中", True),
+        ("㐀", True),
+        ("𠮷", True),
+        ("豈", True),
+        ("䷀", False),
+        ("。", False),
+        ("a", False),
+        ("あ", False),
+    ],
+)
+def test_han_characters(character: str, han: bool) -> None:
+    assert is_han(character) is han
+
+
+def test_the_ranges_of_han_characters_are_written_in_one_module() -> None:
+    folder = Path(taiyi_ray.__file__).parent
+    holders = {
+        path.name for path in folder.rglob("*.py") if r"\u9fff" in path.read_text(encoding="utf-8")
+    }
+    assert holders == {"forms.py"}
+
 
 # ---------------------------------------------------------------------------------------- running
 

@@ -23,10 +23,9 @@ from taiyi_ray.forms import Folded, Running
 from taiyi_ray.grounding import (
     LONGEST,
     MOST,
+    EventFields,
     Locator,
-    Slots,
     events_grammar,
-    is_han,
     longest,
     mentions_grammar,
     pairs_grammar,
@@ -35,7 +34,7 @@ from taiyi_ray.records import Annotations, Argument, Event, Mention, Relation, S
 from taiyi_ray.tasks import TASKS, ner
 from taiyi_ray.tasks.task import NotApplicable
 from tests import samples
-from tests.samples import asked, chinese, english, every, pubtator
+from tests.samples import asked, chinese, corpus, english, every
 
 # ---------------------------------------------------------------------------------------- locating
 
@@ -198,22 +197,6 @@ def test_folded_ranges_hold_text_that_folds_to_the_surface(
         assert (surface if how == "exact" else needle) in (
             text[start:end] if how == "exact" else Folded(text[start:end], language).text
         )
-
-
-@pytest.mark.parametrize(
-    ("character", "han"),
-    [
-        ("中", True),
-        ("㐀", True),
-        ("𠮷", True),
-        ("豈", True),
-        ("。", False),
-        ("a", False),
-        ("あ", False),
-    ],
-)
-def test_han_characters(character: str, han: bool) -> None:
-    assert is_han(character) is han
 
 
 @pytest.mark.parametrize(
@@ -539,8 +522,8 @@ def test_no_item_may_be_a_wording_of_nothing(
     pairs = pairs_grammar(["a: "], "", "k3", text, language)
     other = text[:2] if language == "zh" else "pain"
     assert accepts(pairs, f"a: [{other}, {item}]") is allowed
-    slots = [Slots("T", ("R",))]
-    of_events = events_grammar(["a: "], slots, "k3", text, language)
+    fields = [EventFields("T", ("R",))]
+    of_events = events_grammar(["a: "], fields, "k3", text, language)
     event = f"a: \nT：{other}；R：{item}" if language == "zh" else f"a: (T: {other}, R: {item})"
     assert accepts(of_events, event) is allowed
 
@@ -673,7 +656,7 @@ def test_gold_mentions_can_be_written(
     """All of BC5CDR's test set: every surface of every abstract."""
     surfaces = 0
     refused = []
-    for document, gold in pubtator(shared_data / "bc5cdr" / "CDR_TestSet.PubTator.txt.gz"):
+    for document, gold in corpus(shared_data, "bc5cdr", "test"):
         (question,) = ner.questions(document, asked("ner", "disease"))
         grammar = question.grammar
         assert grammar is not None

@@ -161,8 +161,8 @@ def test_the_documentation_has_every_column_and_nested_field():
     for column in SCHEMA:
         assert f"| `{column.name}` | " in text
     for row in (
-        "| `metadata` | map of string to string | What the format gives: ",
-        "| `mentions` | list of struct | One entry an occurrence: ",
+        "| `metadata` | map of string to string | What else the format gives: ",
+        "| `mentions` | list of struct | One entry for each occurrence: ",
         "| `mentions[].spans` | list of struct |",
         "| `mentions[].spans[].start` | int32 |",
         "| `mentions[].concept.db` | string |",

@@ -29,8 +29,8 @@ from taiyi_ray.tasks.options import term_of
 from taiyi_ray.tasks.pairs import ENTAILMENT, SIMILARITY
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, RELATION_TYPES, Term
 
-SPLITS = ("train", "dev", "test")
 Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 MAY_TRAIN = {
     "yes": "yes",
@@ -135,7 +135,9 @@ def _event(gold: object, given: object) -> EventType:
         raise ValueError(f"{gold}: expected roles, as in [Theme, Cause]; `trigger` may be null")
     term = term_of(values.pop("name", str(gold)), values)
     shared = _shared_terms()["roles"]
-    players = tuple(shared.get(role, Term(role, role, role)) for role in roles)
+    if unknown := [role for role in roles if role not in shared]:
+        raise ValueError(f"{gold}: no role is called {unknown[0]!r}{nearest(unknown[0], shared)}")
+    players = tuple(shared[role] for role in roles)
     return EventType(term.name, term.en, term.zh, players, TRIGGER if trigger else None)
 
 
@@ -188,6 +190,7 @@ class SplitFiles(_Strict):
             line, or the keys of a JSON object, or a JSON array.
         without_ids: the same for documents that are not of the split.
         where: the metadata that the documents of the split have.
+        format_options: the options of the format that hold for this split alone.
         counts: what is expected in it; None where nobody has counted.
     """
 
@@ -195,6 +198,7 @@ class SplitFiles(_Strict):
     ids: str | None = None
     without_ids: str | None = None
     where: dict[str, str] = {}
+    format_options: dict[str, JsonValue] = {}
     counts: Expected | None = None
 
 
@@ -204,13 +208,13 @@ class Layout(_Strict):
     Attributes:
         origin: where files lie so: a repository, an official archive, a part that somebody cut.
         format: the name of their format, where it is not that of the entry.
-        fields: the options of this format.
+        format_options: the options of this format.
         splits: the files of each split.
     """
 
     origin: str
     format: str | None = None
-    fields: dict[str, JsonValue] = {}
+    format_options: dict[str, JsonValue] = {}
     splits: dict[Split, SplitFiles] = Field(min_length=1)
 
 
@@ -244,7 +248,7 @@ class Entry(_Strict):
         language: ISO 639-1 codes.
         tasks: the tasks that its gold is for.
         format: the name of its file format; None when nobody here has seen it.
-        fields: the options of the format: which field or column holds what.
+        format_options: the options of the format: which field or column holds what.
         layouts: the ways in which its files lie below a data root; the one is read of which most
             splits are there, and of equals the first.
         types, relations, roles: the terms for the dataset's own names. None as a term leaves the
@@ -252,7 +256,7 @@ class Entry(_Strict):
         events: the terms and roles of the dataset's own types of events.
         labels: the terms for the dataset's own labels, by task. None in place of a map keeps the
             labels as they are: letters of choices.
-        options: further options of its tasks, by task.
+        task_options: the options of its tasks, by task, besides what the maps give.
         licence: the name of the licence; None when it is not known.
         terms: what is known of the terms, in words.
         agreement: whether access needs an agreement or a registration; None when it is not known.
@@ -274,20 +278,18 @@ class Entry(_Strict):
     language: tuple[Literal["en", "zh"], ...] = Field(min_length=1)
     tasks: tuple[str, ...]
     format: str | None
-    fields: dict[str, JsonValue] = {}
+    format_options: dict[str, JsonValue] = {}
     layouts: tuple[Layout, ...] = ()
     types: Annotated[dict[str, Term | None], _map_of("types")] = {}
     relations: Annotated[dict[str, Term | None], _map_of("relations")] = {}
     roles: Annotated[dict[str, Term | None], _map_of("roles")] = {}
     events: Annotated[dict[str, EventType | None], BeforeValidator(_events)] = {}
     labels: Annotated[dict[str, dict[str, Term | None] | None], BeforeValidator(_labels)] = {}
-    options: dict[str, dict[str, JsonValue]] = {}
+    task_options: dict[str, dict[str, JsonValue]] = {}
     licence: str | None
     terms: str | None
     agreement: bool | None
-    may_train: Annotated[
-        Literal["yes", "no", "unknown", "in_house"], BeforeValidator(_yes_or_no)
-    ]
+    may_train: Annotated[Literal["yes", "no", "unknown", "in_house"], BeforeValidator(_yes_or_no)]
     address: str | None
     paper: str | None
     held_out: Split | None = None
@@ -305,12 +307,12 @@ class Entry(_Strict):
             raise ValueError("a verified entry has layouts")
         if any(not (layout.format or self.format) for layout in self.layouts):
             raise ValueError("the entry or each of its layouts has a format")
-        if any(layout.fields and not layout.format for layout in self.layouts):
-            raise ValueError("a layout has `fields` only with a format of its own")
+        if any(layout.format_options and not layout.format for layout in self.layouts):
+            raise ValueError("a layout has `format_options` only with a format of its own")
         return self
 
     @property
-    def splits(self) -> tuple[str, ...]:
+    def splits(self) -> tuple[Split, ...]:
         """The splits that any layout has, in the usual order."""
         return tuple(s for s in SPLITS if any(s in layout.splits for layout in self.layouts))
 
@@ -325,12 +327,12 @@ class Entry(_Strict):
         """The name of its file, for messages."""
         return f"catalogue/rows/{self.name}.yaml"
 
-    def task_options(self, task: str) -> dict[str, Any]:
+    def options_of(self, task: str) -> dict[str, Any]:
         """The options of a task with which all gold of this dataset is asked for.
 
         Types that several names of the dataset are mapped to are there once.
         """
-        found: dict[str, Any] = dict(self.options.get(task, {}))
+        found: dict[str, Any] = dict(self.task_options.get(task, {}))
         if task == "ner":
             found["types"] = _distinct(self.types.values())
         elif task == "re":

@@ -17,7 +17,7 @@ from typing import IO, BinaryIO, cast
 from fsspec.utils import glob_translate
 
 from taiyi_ray import storage
-from taiyi_ray.catalogue.entry import SPLITS, Archived, Entry, Layout, SplitFiles
+from taiyi_ray.catalogue.entry import SPLITS, Archived, Entry, Layout, Split, SplitFiles
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import Read, read_beside
 from taiyi_ray.formats.format import MAX_RECORD_BYTES
@@ -69,12 +69,12 @@ class DataRoot:
         best = max(here, key=lambda number: len(here[number]), default=None)
         return entry.layouts[best] if best is not None and here[best] else None
 
-    def splits(self, entry: Entry) -> tuple[str, ...]:
+    def splits(self, entry: Entry) -> tuple[Split, ...]:
         """The splits of an entry that are here."""
         layout = self.layout(entry)
         return self._splits(layout) if layout else ()
 
-    def _splits(self, layout: Layout) -> tuple[str, ...]:
+    def _splits(self, layout: Layout) -> tuple[Split, ...]:
         return tuple(s for s in SPLITS if s in layout.splits and self.has(layout.splits[s]))
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from os import PathLike
 
 from taiyi_ray import formats, storage
-from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Layout, Split, entry
+from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Layout, Split, SplitFiles, entry
 from taiyi_ray.catalogue.files import DataRoot, opened
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats.format import Format
@@ -24,7 +24,7 @@ def root_of(data_root: Root) -> DataRoot:
     return data_root if isinstance(data_root, DataRoot) else DataRoot(data_root)
 
 
-def present(wanted: Entry, data_root: Root) -> tuple[str, ...]:
+def present(wanted: Entry, data_root: Root) -> tuple[Split, ...]:
     """The splits of a dataset whose files are all below a data root. Archives are not opened.
 
     Args:
@@ -34,7 +34,7 @@ def present(wanted: Entry, data_root: Root) -> tuple[str, ...]:
     return root_of(data_root).splits(wanted)
 
 
-def load(name: str | Entry, split: Split, *, data_root: Root) -> Iterator[Document]:
+def load(name: str | Entry, split: str, *, data_root: Root) -> Iterator[Document]:
     """Read a split of a dataset, one document at a time.
 
     A broken record gives a document with the status `failed` and the reason in its `errors`, as in
@@ -56,19 +56,20 @@ def load(name: str | Entry, split: Split, *, data_root: Root) -> Iterator[Docume
         StorageError: a file cannot be read.
     """
     wanted = name if isinstance(name, Entry) else entry(name)
-    if split not in SPLITS:
+    asked = next((known for known in SPLITS if known == split), None)
+    if asked is None:
         raise ConfigError(f"no split is called {split!r}{nearest(split, SPLITS)}")
     if not wanted.layouts:
         raise ConfigError(unseen(wanted))
-    if split not in wanted.splits:
+    if asked not in wanted.splits:
         raise ConfigError(
             f"{wanted.name}: has no split {split!r} (splits: {', '.join(wanted.splits)})"
         )
     root = root_of(data_root)
     layout = root.layout(wanted)
-    if layout is None or split not in root.splits(wanted):
-        raise ConfigError(absent(wanted, split, root))
-    return _Reader(wanted, layout, split, root).documents()
+    if layout is None or asked not in root.splits(wanted):
+        raise ConfigError(absent(wanted, asked, root))
+    return _Reader(wanted, layout, asked, root).documents()
 
 
 def unseen(wanted: Entry) -> str:
@@ -79,7 +80,7 @@ def unseen(wanted: Entry) -> str:
     )
 
 
-def absent(wanted: Entry, split: str, root: DataRoot) -> str:
+def absent(wanted: Entry, split: Split, root: DataRoot) -> str:
     """Say in a line that a split is not below a data root, and where to get it."""
     patterns = [
         pattern
@@ -121,13 +122,13 @@ def check_terms(chosen: Iterable[Entry], accepted: Collection[str]) -> None:
         )
 
 
-def format_of(wanted: Entry, layout: Layout) -> Format:
-    """The format of the files of a layout; raises ConfigError when its fields are wrong."""
+def format_of(wanted: Entry, layout: Layout, files: SplitFiles) -> Format:
+    """The format of the files of a split; raises ConfigError when its options are wrong."""
     name = layout.format or wanted.format
     assert name is not None
-    fields = layout.fields if layout.format else wanted.fields
+    options = layout.format_options if layout.format else wanted.format_options
     try:
-        return formats.named(name, fields)
+        return formats.named(name, {**options, **files.format_options})
     except ConfigError as error:
         raise ConfigError(f"{wanted.file}: {error}") from error
 
@@ -147,7 +148,7 @@ class _Reader:
         self._split = split
         self._root = root
         self._files = layout.splits[split]
-        self._format = format_of(wanted, layout)
+        self._format = format_of(wanted, layout, self._files)
         self._ids = self._listed(self._files.ids)
         self._without = self._listed(self._files.without_ids)
 

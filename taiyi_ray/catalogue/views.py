@@ -1,4 +1,4 @@
-"""The catalogue for people and scripts: tables, an entry with a record, values for JSON."""
+"""The catalogue for people and scripts: tables, an entry with a record, JSON, documentation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from taiyi_ray import highlight
 from taiyi_ray.catalogue.checks import Checked
-from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Split
+from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Split, entries
 from taiyi_ray.catalogue.files import DataRoot
 from taiyi_ray.catalogue.loading import load
 from taiyi_ray.errors import ConfigError, nearest
@@ -201,3 +201,70 @@ def types_table(checked: Sequence[Checked]) -> Table:
     for (kind, term), number in sorted(counts.items(), key=lambda item: (item[0][0], -item[1])):
         shown.add_row(kind, term, f"{number:,}")
     return shown
+
+
+# ---------------------------------------------------------------------------------- documentation
+
+_GROUPS = {
+    "taiyi": "### The 140 datasets of Taiyi\n\nIn the order of its list, English before Chinese.",
+    "mix": "### Only in Taiyi's instruction mix",
+    "further": "### Further datasets",
+}
+
+
+def summary() -> str:
+    """The sentences that count the catalogue, for README and docs/datasets.md."""
+    every = entries()
+    taiyi = [entry for entry in every if entry.group == "taiyi"]
+    english = sum(entry.language[0] == "en" for entry in taiyi)
+    mix, further = (sum(one.group == group for one in every) for group in ("mix", "further"))
+    read = sum(entry.verified for entry in every)
+    return (
+        f"The catalogue describes {len(every)} datasets: the {len(taiyi)} of Taiyi ({english} "
+        f"English, {len(taiyi) - english} Chinese), {mix} more of its instruction mix, and "
+        f"{further} others.\nReal records of {read} of them were read here, among them "
+        f"{sum(entry.verified for entry in taiyi)} of Taiyi's; of the other {len(every) - read} "
+        "only what is published is known.\n"
+    )
+
+
+def markdown() -> str:
+    """The entries as a table for each group, and notes, for docs/datasets.md."""
+    parts = []
+    for group, heading in _GROUPS.items():
+        rows = [_row(entry) for entry in entries() if entry.group == group]
+        parts += [heading, "", *_HEAD, *rows, ""]
+    return "\n".join([*parts, "### Notes", "", *map(_note, entries()), ""])
+
+
+_HEAD = (
+    "| dataset | language | tasks | format | licence | may train | as listed | read here "
+    "| in the mix |",
+    "|---|---|---|---|---|---|---|---|---|",
+)
+
+
+def _row(entry: Entry) -> str:
+    counts = next((layout.splits for layout in entry.layouts), {})
+    here = [
+        f"{split} {files.counts.documents:,}" for split, files in counts.items() if files.counts
+    ]
+    cells = [
+        f"[{entry.name}]({entry.address})" if entry.address else entry.name,
+        ", ".join(entry.language),
+        ", ".join(entry.tasks),
+        ", ".join(entry.formats),
+        entry.licence or "",
+        entry.may_train.replace("_", " "),
+        " / ".join(f"{number:,}" for number in entry.listed.values()),
+        ", ".join(here),
+        ", ".join(f"{share.task} {share.records:,}" for share in entry.mix),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _note(entry: Entry) -> str:
+    terms = f"Terms: {entry.terms}." if entry.terms else "Its terms are not known."
+    agreement = " Access needs an agreement or a registration." if entry.agreement else ""
+    notes = f" {entry.notes}" if entry.notes else ""
+    return f"- **{entry.name}**: {entry.description} {terms}{agreement}{notes}"

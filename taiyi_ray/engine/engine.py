@@ -13,8 +13,16 @@ from typing import Any, Literal, Protocol
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
-DECODING = {"temperature": 0.0, "repetition": {"min_size": 1, "max_size": 12, "min_count": 3}}
+_REPETITION = {"min_size": 1, "max_size": 12, "min_count": 3}
+DECODING = {"temperature": 0.0, "repetition": _REPETITION}
 """Decoding is greedy. An answer that repeats 1 to 12 tokens three times in a row is ended."""
+REPETITION_DETECTION = {
+    "min_pattern_size": _REPETITION["min_size"],
+    "max_pattern_size": _REPETITION["max_size"],
+    "min_count": _REPETITION["min_count"],
+}
+"""The same rule in vLLM's terms (`vllm.sampling_params.RepetitionDetectionParams`). DECODING has
+terms of its own, because it is in the fingerprints of outputs."""
 
 FinishReason = Literal["stop", "length", "repetition"]
 
@@ -59,12 +67,12 @@ class Engine(Protocol):
     """Answers questions.
 
     Attributes:
-        context_limit: the most tokens of a prompt and its answer together.
-        most_in_flight: how many documents the engine works on at once.
+        context_length: the most tokens of a prompt and its answer together.
+        question_slots: how many questions the engine answers at once.
     """
 
-    context_limit: int
-    most_in_flight: int
+    context_length: int
+    question_slots: int
 
     def prompt(self, question: Question) -> Prompt:
         """Make the prompt of a question; threads may call this at the same time."""

@@ -23,17 +23,27 @@ from typing import Any, BinaryIO, Final, cast
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, FormatError, TaiyiError, nearest
 from taiyi_ray.formats import (
+    bioasq,
     bioc_json,
     bioc_xml,
     brat,
     cblue,
     conll,
+    delimited,
+    instructions,
     jats,
+    json_fields,
     json_lines,
+    knowtator,
+    labelled_lines,
+    mediqa,
+    parallel,
     parquet,
     plain_text,
     pubmed,
     pubtator,
+    python_literals,
+    relations_xml,
 )
 from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, NamedFormat, RawRecord, whole
 from taiyi_ray.formats.gunzip import Gunzip
@@ -56,7 +66,18 @@ FORMATS: tuple[Format, ...] = (
 
 NAMED: tuple[NamedFormat, ...] = (
     conll.FORMAT,
+    delimited.FORMAT,
+    delimited.SHEET,
+    json_fields.FORMAT,
+    python_literals.FORMAT,
     cblue.FORMAT,
+    bioasq.FORMAT,
+    instructions.FORMAT,
+    parallel.FORMAT,
+    relations_xml.FORMAT,
+    knowtator.FORMAT,
+    labelled_lines.FORMAT,
+    mediqa.FORMAT,
 )
 """The formats that are chosen by their names, because nothing in a file tells them."""
 
@@ -78,7 +99,7 @@ UNREADABLE: Final = "unreadable"
 """The kind of a failure that no reader expected: a bug of this program or of a library."""
 
 _FRAMES: Final = 20
-"""The most frames of the call stack that the log shows of such a failure."""
+"""The most frames of the call stack that the log shows for such a failure."""
 
 _logged: set[tuple[str, str]] = set()
 """The failures of this kind that this process has logged: (format, name of the exception)."""
@@ -119,15 +140,15 @@ def _candidates(path: str) -> list[Format]:
 def format_of(path: str) -> Format | None:
     """Return the format that a file's name alone indicates, or None.
 
-    Where several formats share the ending, the result is the one without `recognises`: it reads the
-    files that none of the others recognises.
+    When formats share the ending, the result is the one without `recognises`: it reads the files
+    that none of the others recognises.
     """
     candidates = _candidates(path)
     return next((f for f in candidates if f.recognises is None), next(iter(candidates), None))
 
 
 def recognised(path: str, stream: BinaryIO) -> Format | None:
-    """Return the format of an open source by its name and, where several fit, its first bytes."""
+    """Return the format of an open source by its name, and if need be by its first bytes."""
     candidates = _candidates(path)
     if len(candidates) > 1:
         stream.seek(0)
@@ -161,14 +182,14 @@ def beside(path: str, format_: Format | None = None) -> set[str]:
         path: the address of the source.
         format_: its format; without it, all formats that its name allows.
     """
-    found = set()
+    addresses = set()
     for one in [format_] if format_ else _candidates(path):
         for ending, others in one.beside.items():
             if _plain_name(path).lower().endswith(ending):
                 zipped = path[len(path) - 3 :] if path.lower().endswith(".gz") else ""
                 stem = path[: len(path) - len(zipped) - len(ending)]
-                found |= {f"{_other(stem, other)}{z}" for other in others for z in {"", zipped}}
-    return found
+                addresses |= {f"{_other(stem, other)}{z}" for other in others for z in {"", zipped}}
+    return addresses
 
 
 def _other(stem: str, other: str) -> str:
@@ -292,7 +313,7 @@ def read(address: str | PathLike[str], *, columns: Mapping[str, str] | None = No
 
     Args:
         address: a path, or `s3://bucket/key`; `.gz` is uncompressed on the way. The ending of the
-            name decides the format, and where several formats share an ending, the first bytes do.
+            name decides the format; where formats share its ending, the first bytes decide.
         columns: the names that the columns of JSON lines or Parquet have in this file, by the keys
             of a document: `{"text": "abstract"}`.
 

@@ -42,8 +42,7 @@ from taiyi_ray.formats.format import (
 from taiyi_ray.formats.gold import Gold, whole
 from taiyi_ray.formats.json_lines import lines
 from taiyi_ray.formats.line_record import LineRecord
-from taiyi_ray.forms import is_mark
-from taiyi_ray.grounding import is_han
+from taiyi_ray.forms import is_han, is_mark
 from taiyi_ray.records import Annotations, Document, Failure, Mention, passages
 
 MARK: Final = "-DOCSTART-"
@@ -153,7 +152,7 @@ def parse(raw: RawRecord, options: Options) -> Document:
         at = 0
         for sentence in sentences:
             tags = [token.tags[layer] for token in sentence]
-            for type_, first, last in _mentions(tags, options.scheme, odd):
+            for type_, first, last in tagged(tags, options.scheme, odd):
                 start, end = places[at + first][0], places[at + last][1]
                 gold.mention(f"{layer}-{start}", type_, text[start:end], [(start, end)])
             at += len(sentence)
@@ -228,20 +227,21 @@ def _apart(one: str, other: str, blanks: str) -> bool:
     return blanks == "every"
 
 
-def _mentions(
+def tagged(
     tags: Sequence[str], scheme: str, odd: list[str]
 ) -> Iterator[tuple[str | None, int, int]]:
-    """Yield (type, number of the first token, of the last) of each mention of a sentence.
+    """Yield (type, number of the first token, of the last) of each mention that tags mark.
 
     Args:
-        tags: the tags of one layer.
+        tags: the tags of a sentence, in one layer. What is no tag of the scheme is `O`.
         scheme: what they mean.
         odd: gets the tags that should go on with a mention, where there is none.
     """
     begun: tuple[str | None, int] | None = None
     for number, tag in enumerate([*tags, "O"]):
         match = _TAG.fullmatch(tag)
-        part, type_ = (_PARTS[scheme][match[1]], match[2]) if match and tag != "O" else ("O", None)
+        part = _PARTS[scheme].get(match[1], "O") if match else "O"
+        type_ = match[2] if match else None
         goes_on = part in "IE" and begun is not None and begun[0] == type_
         if begun is not None and not goes_on:
             yield *begun, number - 1

@@ -67,6 +67,10 @@ class Written:
     lost: Counter[str]
 
 
+def _no_head(day: date) -> bytes:
+    return b""
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """How documents and their annotations are written.
@@ -83,7 +87,7 @@ class Writer:
 
     endings: tuple[str, ...]
     write: Callable[[Document, Annotations], Written]
-    head: Callable[[date], bytes] = lambda day: b""
+    head: Callable[[date], bytes] = _no_head
     between: bytes = b""
     tail: bytes = b""
     apart: bool = False

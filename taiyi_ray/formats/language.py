@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from taiyi_ray.forms import HAN
+
 # ISO 639-2 codes (bibliographic, and terminological where it differs) and their ISO 639-1 code.
 _CODES = """
     afr-af alb-sq sqi-sq amh-am ara-ar arm-hy hye-hy aze-az baq-eu eus-eu bel-be ben-bn bos-bs
@@ -26,7 +28,7 @@ _LONGEST = 35
 """The most characters of a code or tag (RFC 5646, 4.4.1). Every passage names its language, so that
 the copies of a very long name would fill the memory."""
 
-_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_HAN = re.compile(f"[{HAN}]")
 _LETTER = re.compile(r"[^\W\d_]")
 
 # A Chinese abstract holds many gene names and units in Latin letters; an English abstract holds at

@@ -13,7 +13,7 @@ from typing import Final
 from taiyi_ray.formats.gold import Gold
 from taiyi_ray.forms import Running
 from taiyi_ray.grounding import Locator
-from taiyi_ray.records import Document
+from taiyi_ray.records import Concept, Document
 
 _LONGEST: Final = 1 << 20
 """The most characters of a text that is searched."""
@@ -31,25 +31,29 @@ class Unplaced:
 
     def __init__(self, gold: Gold, document: Document) -> None:
         self._gold, self._document = gold, document
-        self._keys: dict[tuple[str | None, str], list[str]] = {}
+        self._keys: dict[tuple[str | None, str, str | None], list[str]] = {}
         self._located = 0
 
-    def mentions(self, type_: str | None, surface: str) -> list[str]:
-        """Add a mention at each place of a surface, once a type; return their keys.
+    def mentions(
+        self, type_: str | None, surface: str, concept: Concept | None = None
+    ) -> list[str]:
+        """Add a mention at each place of a surface, once a type and concept; return their keys.
 
         Args:
             type_: the type of the mentions; None without one.
             surface: their text.
+            concept: what they were normalised to.
         """
         surface = surface.strip()
         if not surface:
             self._gold.leave_out("mentions without a text")
             return []
-        if (type_, surface) not in self._keys:
-            self._keys[type_, surface] = self._added(type_, surface)
-        return self._keys[type_, surface]
+        wanted = (type_, surface, concept.id if concept else None)
+        if wanted not in self._keys:
+            self._keys[wanted] = self._added(type_, surface, concept)
+        return self._keys[wanted]
 
-    def _added(self, type_: str | None, surface: str) -> list[str]:
+    def _added(self, type_: str | None, surface: str, concept: Concept | None) -> list[str]:
         number = len(self._keys)
         places = []
         if len(self._text) <= _LONGEST and self._located < _MOST:
@@ -57,9 +61,12 @@ class Unplaced:
             places = [(span.start, span.end) for span in spans[: _MOST - self._located]]
         self._located += len(places)
         for at, place in enumerate(places):
-            self._gold.mention(f"u{number}.{at}", type_, self._text[slice(*place)], [place])
+            text = self._text[slice(*place)]
+            self._gold.mention(f"u{number}.{at}", type_, text, [place], concept=concept)
         if not places:
-            self._gold.mention(f"u{number}.0", type_, surface, [], misplaced="no place")
+            self._gold.mention(
+                f"u{number}.0", type_, surface, [], misplaced="no place", concept=concept
+            )
         return [f"u{number}.{at}" for at in range(max(1, len(places)))]
 
     @cached_property

@@ -63,7 +63,10 @@ def run(config: InstructConfig) -> int:
     if build is not None:
         _check_same(config, build, identity)
     if build is None or _pending(build, output):
-        with cluster.connected(Resources(1, 0), config.workers or 1, "a worker"), terminable():
+        with (
+            cluster.connected(cluster.Workers(Resources(1, 0), config.workers or 1, "a worker")),
+            terminable(),
+        ):
             if build is None:
                 console.print(f"reading {len(chosen)} datasets to plan the build ...")
                 made = plan.parts(chosen, root.address, config, _counting(root.address, config))
@@ -196,6 +199,7 @@ def _execute(
         }
         for part, of_part in groupby(pending, key=lambda one: one[0])
     ]
+    make: Any = make_unit  # Ray's types know no function with arguments of its own
     workers = config.workers or int(ray.cluster_resources().get("CPU", os.cpu_count() or 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -207,7 +211,7 @@ def _execute(
                 compute=ray.data.TaskPoolStrategy(size=min(2 * workers, len(rows))),
             )
             .map_batches(
-                make_unit,
+                make,
                 fn_kwargs={
                     "output": output,
                     "seed": config.seed,

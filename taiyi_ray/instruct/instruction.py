@@ -193,19 +193,14 @@ def _answer(
 ) -> str | None:
     """The answer that states the gold; None when there is none to state, which is counted."""
     task = assignment.task
-    if question.types and not question.several:  # one label is true
+    if question.types and not question.multi_label:  # one label is true
         names = {term.name for term in question.types}
         mine = [label.label for label in gold.labels if label.task == question.key]
         if not mine or not names.issuperset(mine):
             reason = "no label" if not mine else "the label is not in the label list"
             tally.rejected[f"{task.name}: {reason}"] += 1
             return None
-    tally.lost.update(
-        {
-            f"{task.name}: {why}": n
-            for why, n in (task.lost(question, gold) if hasattr(task, "lost") else {}).items()
-        }
-    )
+    tally.lost.update({f"{task.name}: {why}": n for why, n in task.lost(question, gold).items()})
     answer = task.target(question, gold)
     if not answer.strip():
         tally.rejected[f"{task.name}: no answer"] += 1

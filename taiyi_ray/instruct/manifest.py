@@ -22,7 +22,7 @@ from taiyi_ray.instruct.instruction import Tally
 from taiyi_ray.instruct.mixture import published
 from taiyi_ray.instruct.plan import Build, Part
 from taiyi_ray.instruct.workers import ENDING, FOOTER
-from taiyi_ray.tasks.task import LANGUAGES
+from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 _READERS = 16
 _FACTORY = {

@@ -48,7 +48,7 @@ def rate_of(entry: Entry, task: str, config: InstructConfig) -> float:
     listed, records = entry.listed.get("train"), published(entry, task)
     if records and listed:
         return records / listed
-    options = entry.task_options(task)
+    options = entry.options_of(task)
     types = options.get("types") or options.get("relations") or ()
     return RATES.get(task, 1.0) if len(types) > 1 else 1.0
 

@@ -172,7 +172,7 @@ def parts(chosen: Sequence[Chosen], root: str, config: InstructConfig, count: Co
 def _parts(
     one: Chosen, split: Split, of_split: Sequence[int], root: str, config: InstructConfig
 ) -> Iterator[Part]:
-    """Yield what is made of a split: a part for each stage that trains its tasks, and one of dev/."""
+    """Yield the parts of a split: one for each stage that trains its tasks, and one of dev/."""
     documents = max(1, len(of_split))
     if split == "dev":
         dev_share = min(1.0, config.dev_documents / documents)

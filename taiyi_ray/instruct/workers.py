@@ -178,8 +178,8 @@ def _rows(
 @lru_cache(8)
 def _assignments(dataset: str, tasks: tuple[str, ...]) -> list[Assignment]:
     entry = catalogue.entry(dataset)
-    options = {task: entry.task_options(task) for task in tasks}
-    return assign(tasks, options, grammar=False, place=entry.file)
+    options = {task: entry.options_of(task) for task in tasks}
+    return assign(tasks, options, grammar=False, origin=entry.file)
 
 
 @lru_cache(1)

@@ -14,19 +14,26 @@ from taiyi_ray.config import AskConfig
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.records import Document, passages
 from taiyi_ray.tasks import (
+    acts,
     answering,
+    causality,
+    chat,
     classification,
+    coreference,
+    decision_tree,
     dialogue,
     events,
     ner,
+    normalisation,
     pairs,
     relations,
     report,
     translation,
     writing,
 )
-from taiyi_ray.tasks.options import read_file, validated
-from taiyi_ray.tasks.task import LANGUAGES, Assignment, NotApplicable, Task
+from taiyi_ray.tasks.options import read_file, renamed, validated
+from taiyi_ray.tasks.task import Assignment, NotApplicable, Task
+from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -43,21 +50,40 @@ TASKS: dict[str, Task] = {
         pairs.ENTAILMENT_TASK,
         dialogue.TASK,
         report.TASK,
+        normalisation.TASK,
+        coreference.TASK,
+        acts.TASK,
+        causality.TASK,
+        decision_tree.TASK,
     )
 }
+
+TRAINING_ONLY: dict[str, Task] = {chat.TASK.name: chat.TASK}
+"""Tasks that there is training data for, and that nobody is asked to do."""
 
 
 DEFAULT_TASKS = ("ner", "re")
 
 
-def select(names: Sequence[str]) -> list[Task]:
-    """Return the tasks of these names; raises ConfigError for an unknown one."""
+def select(names: Sequence[str], *, training: bool = False) -> list[Task]:
+    """Return the tasks of these names.
+
+    Args:
+        names: the names.
+        training: whether the tasks of TRAINING_ONLY may be among them.
+
+    Raises:
+        ConfigError: a task is unknown, or is for training only.
+    """
+    known = TASKS | TRAINING_ONLY if training else TASKS
     for name in names:
-        if name not in TASKS:
+        if name in TRAINING_ONLY and not training:
+            raise ConfigError(f"the task {name!r} is for training data only")
+        if name not in known:
             raise ConfigError(
                 f"unknown task {name!r}{nearest(name, TASKS)}; known tasks: {', '.join(TASKS)}"
             )
-    return [TASKS[name] for name in dict.fromkeys(names)]
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def assign(
@@ -65,7 +91,9 @@ def assign(
     options: Mapping[str, Mapping[str, Any]],
     *,
     grammar: bool = True,
-    place: str = "--task-file",
+    origin: str = "--task-file",
+    files: bool = False,
+    training: bool = False,
 ) -> list[Assignment]:
     """The tasks of these names as a run asks them.
 
@@ -76,24 +104,34 @@ def assign(
         names: the names of the tasks.
         options: the options of each task, by task and option; options left out have defaults.
         grammar: whether answers are constrained to what is in the text.
-        place: where the options come from, for error messages.
+        origin: where the options come from, for error messages.
+        files: whether an option may name a file. Whoever asks a service may not read its files.
+        training: whether the tasks of TRAINING_ONLY may be among them.
 
     Raises:
         ConfigError: a task or an option is unknown, has a wrong value or is missing.
     """
-    found = [
+    assignments = [
         Assignment(
             task,
-            validated(task.options, task.name, options.get(task.name, {}), task.wordings, place),
+            validated(
+                task.options,
+                task.name,
+                options.get(task.name, {}),
+                wordings=task.wordings,
+                origin=origin,
+                files=files,
+            ),
             grammar,
         )
-        for task in select(names)
+        for task in select(names, training=training)
     ]
     # The questions on this short text are as many as those on one window of any document in one
-    # language.
+    # language, unless a task asks about what it finds in the document.
     anything = [Document("", passages([("text", language, "any")])) for language in LANGUAGES]
-    most = max(sum(_questions(assignment, any_) for assignment in found) for any_ in anything)
-    return [replace(assignment, document_first=most > 1) for assignment in found]
+    most = max(sum(_questions(assignment, any_) for assignment in assignments) for any_ in anything)
+    shared = most > 1 or any(assignment.task.asks for assignment in assignments)
+    return [replace(assignment, document_first=shared) for assignment in assignments]
 
 
 def assigned(
@@ -116,10 +154,16 @@ def assigned(
         given[name] = {**given.get(name, {}), **options}
     select(list(given))  # an unknown task is an error even when --tasks leaves it out
     names = config.tasks or list(given) or DEFAULT_TASKS
-    place = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
+    origin = f"--task-file {config.task_file}" if config.task_file else "options (--task-file)"
     asked = with_shortcuts(names, given, config.types, config.relations, config.ask)
-    assignments = assign(names, asked, grammar=config.grounding == "grammar", place=place)
+    grammar = config.grounding == "grammar"
+    assignments = assign(names, asked, grammar=grammar, origin=origin, files=True)
     notes = [hint for assignment in assignments for hint in assignment.options.hints()]
+    notes += [
+        f"{origin}: {task.name}: the option {older!r} is called {now!r} now"
+        for task in select(names)
+        for older, now in renamed(task.options, asked[task.name]).items()
+    ]
     unused = [name for name in given if name not in names]
     if unused:
         notes.append(f"{config.task_file or 'options'}: --tasks leaves out {', '.join(unused)}")
@@ -133,7 +177,7 @@ def with_shortcuts(
     relations: Sequence[str] | None,
     ask: str | None,
 ) -> dict[str, dict[str, Any]]:
-    """The options of these tasks, with those of the command line in place of those given.
+    """The options of these tasks, where those of the command line replace those given.
 
     Args:
         names: the names of the tasks.

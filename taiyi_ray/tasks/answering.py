@@ -1,4 +1,4 @@
-"""Question answering on a document: a free answer, yes / no / maybe, or one of several choices.
+"""Question answering on a document: a free answer, yes / no / maybe, or one of the given choices.
 
 A run asks the same questions about every document, or each document asks its own: a passage of the
 type `question`, followed by passages of the type `choice`. The other passages are the context; an
@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import re
 import string
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from taiyi_ray.names import checked_name
 from taiyi_ray.records import Annotations, Document, Passage, Span
 from taiyi_ray.tasks import labels, texts
-from taiyi_ray.tasks.options import TaskOptions, name_of, named
+from taiyi_ray.tasks.options import TaskOptions, named
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import (
-    LANGUAGES,
     Assignment,
     Counts,
     NotApplicable,
@@ -33,7 +34,7 @@ from taiyi_ray.tasks.task import (
     Window,
     shown,
 )
-from taiyi_ray.tasks.vocabulary import Term
+from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
 
 OWN_QUESTION, _CHOICE = "question", "choice"
 _VERDICTS = (Term("yes", "yes", "是"), Term("no", "no", "否"), Term("maybe", "maybe", "不确定"))
@@ -43,9 +44,9 @@ _LETTER = re.compile(r"\s*[(（]?([A-Z])(?![^\W\d_])")
 def _by_name(value: object) -> object:
     """Read questions by name; the words of a question without a name are its name."""
     if isinstance(value, (list, tuple)):
-        return {name_of(question): question for question in value}
+        return {checked_name(question): question for question in value}
     if isinstance(value, Mapping):
-        return {name_of(name): question for name, question in value.items()}
+        return {checked_name(name): question for name, question in value.items()}
     raise ValueError("expected a list of questions, or questions by name")
 
 
@@ -53,33 +54,36 @@ class Options(TaskOptions):
     """What is asked, and what an answer is."""
 
     form: Literal["free", "yes_no", "yes_no_maybe", "choice"] = Field(
-        "free", description="what an answer is"
+        "free", description="the form of an answer: a free text, a verdict, or one of the choices"
     )
     questions: Annotated[dict[str, str], BeforeValidator(_by_name)] = Field(
         {},
-        description="what to ask of every document, as a list or by name; without any, each "
-        "document's own questions: its passages of the type `question`",
+        description="the questions to ask about every document: a list, or a mapping of names to "
+        "questions; without it, each document asks its own: its passages of the type `question`",
     )
     choices: Annotated[tuple[Term, ...], named()] = Field(
         (),
         max_length=len(string.ascii_uppercase),
-        description="what to choose from (`form: choice`); a document's own questions have theirs, "
-        "the passages of the type `choice` behind them",
+        description="the choices of `questions` with `form: choice`; the choices of a document's "
+        "own question are the passages of the type `choice` that follow it",
     )
 
     @model_validator(mode="after")
     def _choices_where_needed(self) -> Self:
         if bool(self.choices) != (self.form == "choice" and bool(self.questions)):
-            raise ValueError("questions of the form choice want choices, and nothing else does")
+            raise ValueError(
+                "give `choices` together with `questions` and `form: choice`, and leave them out "
+                "otherwise"
+            )
         return self
 
 
-class _Asked(NamedTuple):
+class _Worded(NamedTuple):
     """A question in words.
 
     Attributes:
         words: the question.
-        part: the name of its results, where a run has several questions.
+        part: the name of its results, where a run has more than one question.
         choices: the words of each choice, by the label that an annotation gets for it.
     """
 
@@ -105,7 +109,7 @@ def questions(
     options: Options = assignment.options
     if options.questions:
         return [
-            _question(assignment, language, window, window.text, _Asked(words, name, choices))
+            _question(assignment, language, window, window.text, _Worded(words, name, choices))
             for language, window in shown(document, limit, without=(OWN_QUESTION, _CHOICE))
             for choices in [{c.name: c.label(language) for c in options.choices}]
             for name, words in options.questions.items()
@@ -125,24 +129,24 @@ def questions(
     ]
 
 
-def _own(document: Document, options: Options) -> Iterator[tuple[Passage, _Asked]]:
+def _own(document: Document, options: Options) -> Iterator[tuple[Passage, _Worded]]:
     """Yield the document's own questions in English or Chinese, each with its passage."""
-    found: list[tuple[Passage, list[str]]] = []
+    own: list[tuple[Passage, list[str]]] = []
     for passage in document.passages:
         if passage.type == OWN_QUESTION and passage.language in LANGUAGES:
-            found.append((passage, []))
-        elif passage.type == _CHOICE and found:
-            found[-1][1].append(passage.text.strip())
-    if not found:
-        raise NotApplicable("no question is given, and no passage is of the type question")
+            own.append((passage, []))
+        elif passage.type == _CHOICE and own:
+            own[-1][1].append(passage.text.strip())
+    if not own:
+        raise NotApplicable("the run has no questions, and no passage has the type question")
     choosing = options.form == "choice"
-    if choosing and not any(choices for _, choices in found):
-        raise NotApplicable("no passage of the type choice stands behind a question")
-    for number, (passage, choices) in enumerate(found, 1):
+    if choosing and not any(choices for _, choices in own):
+        raise NotApplicable("no passage of the type choice follows a question")
+    for number, (passage, choices) in enumerate(own, 1):
         if choices or not choosing:
             lettered = dict(zip(string.ascii_uppercase, choices, strict=False))
-            part = str(number) if len(found) > 1 else None
-            yield passage, _Asked(passage.text.strip(), part, lettered if choosing else {})
+            part = str(number) if len(own) > 1 else None
+            yield passage, _Worded(passage.text.strip(), part, lettered if choosing else {})
 
 
 def _itself(passage: Passage) -> Window:
@@ -150,7 +154,7 @@ def _itself(passage: Passage) -> Window:
 
 
 def _question(
-    assignment: Assignment, language: str, window: Window, text: str, asked: _Asked
+    assignment: Assignment, language: str, window: Window, text: str, asked: _Worded
 ) -> Question:
     options: Options = assignment.options
     types: tuple[Term, ...] = ()
@@ -164,8 +168,8 @@ def _question(
         window,
         types=types,
         part=asked.part,
-        several=False,
-        grammar=labels.grammar("", types, language, several=False) if types else None,
+        multi_label=False,
+        grammar=labels.grammar("", types, language, multi_label=False) if types else None,
         text=text,
         form=options.form,
         question=asked.words,
@@ -204,6 +208,11 @@ def target(question: Question, gold: Annotations) -> str:
     return labels.target(question, gold, "") if question.types else texts.target(question, gold)
 
 
+def lost(question: Question, gold: Annotations) -> Counter[str]:
+    """Count the gold answers that are not stated, by reason."""
+    return labels.lost(question, gold) if question.types else texts.lost(question, gold)
+
+
 def score(predicted: Annotations, gold: Annotations) -> Counts:
     """Exact match of labels and texts."""
     of = [labels.score(predicted, gold), texts.score(predicted, gold)]
@@ -214,11 +223,12 @@ TASK = Task(
     name="qa",
     version=2,
     summary="question answering: free, yes / no / maybe, or multiple choice",
-    results="`texts` (free) or `labels`, as `qa` or `qa:NAME` of a given question",
+    results="`texts` (form `free`) or `labels`, as `qa`, or `qa:NAME` where questions have names",
     template="qa.v1",
     options=Options,
     questions=questions,
     read=parse,
     target=target,
+    lost=lost,
     score=score,
 )

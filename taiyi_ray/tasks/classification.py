@@ -2,16 +2,19 @@
 
 Answer forms are Taiyi's (github.com/DUTIR-BioNLP/Taiyi-LLM, README and instruction examples):
 
-    en    Result: Treatment                    several: Result: Treatment; Prevention
-    zh    上述文本被分类为：治疗                 several: 上述文本被分类为：治疗; 预防
+    one label, en      Result: Treatment
+    one label, zh      上述文本被分类为：治疗
+    multi-label, en    Result: Treatment; Prevention
+    multi-label, zh    上述文本被分类为：治疗; 预防
 
-Where several labels may be true, perhaps none is. Taiyi shows no answer for that; ours is
-`Result: none` or `上述文本被分类为：无`.
+When more than one label may be true, there may also be none that is. Taiyi shows no answer for
+that case; ours is `Result: none` or `上述文本被分类为：无`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -28,14 +31,19 @@ _HEAD = {"en": "Result: ", "zh": "上述文本被分类为："}
 class Options(TaskOptions):
     """The labels, and how many of them may be true."""
 
+    older_names: ClassVar[Mapping[str, str]] = {"several": "multi_label"}
+
     labels: Annotated[tuple[Term, ...], named()] = Field(
-        description="the labels to choose from, or each with its `en` and `zh`"
+        description="the labels to choose from: a list of names, or for each name its `en` and `zh`"
     )
-    several: bool = Field(False, description="whether several labels, or none, may be true")
+    multi_label: bool = Field(
+        False,
+        description="whether more than one label, or none, may be true; without it, exactly one is",
+    )
 
     @classmethod
     def example(cls) -> str:
-        return "{labels: [Treatment, Prevention], several: true}"
+        return "{labels: [Treatment, Prevention], multi_label: true}"
 
 
 def questions(
@@ -44,7 +52,7 @@ def questions(
     """Make one question for each language, about its first window or about each.
 
     When only one label may be true, the first window is enough: the beginning of a long document
-    tells what it is. When several may be true, each window gets a question.
+    tells what it is. When more than one may be true, each window gets a question.
 
     Args:
         document: the document.
@@ -57,13 +65,15 @@ def questions(
             language,
             window,
             types=options.labels,
-            several=options.several,
+            multi_label=options.multi_label,
             grammar=labels.grammar(
-                _HEAD[language], options.labels, language, several=options.several
+                _HEAD[language], options.labels, language, multi_label=options.multi_label
             ),
-            multiple=options.several,
+            # The released wordings have this name for it. They keep their bytes, because their
+            # digests are in the fingerprints of outputs.
+            multiple=options.multi_label,
         )
-        for language, window in shown(document, limit, first=not options.several)
+        for language, window in shown(document, limit, first=not options.multi_label)
     ]
 
 
@@ -95,12 +105,13 @@ def target(question: Question, gold: Annotations) -> str:
 TASK = Task(
     name="tc",
     version=2,
-    summary="text classification: one or several of the given labels",
+    summary="text classification: one or more of the given labels",
     results="`labels`",
     template="tc.v1",
     options=Options,
     questions=questions,
     read=parse,
     target=target,
+    lost=labels.lost,
     score=labels.score,
 )

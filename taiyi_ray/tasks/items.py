@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from taiyi_ray import nothing
+from taiyi_ray.forms import HAN
 from taiyi_ray.grounding import LONGEST
 from taiyi_ray.tasks.scores import Piece
 
@@ -24,8 +25,8 @@ def as_written(_: str) -> bool:
 
 
 _BULLET = re.compile(
-    r"[-*+–—](?:\s+|(?=[\u3400-\u9fff]))|[•●▪◦‣·]\s*|[①-⑳]\s*"
-    r"|(?:[(（]\d{1,3}[)）]|\d{1,3}[.．)）])(?:\s+|(?=[*\u3400-\u9fff]))|\d{1,3}、\s*"
+    rf"[-*+–—](?:\s+|(?=[{HAN}]))|[•●▪◦‣·]\s*|[①-⑳]\s*"
+    rf"|(?:[(（]\d{{1,3}}[)）]|\d{{1,3}}[.．)）])(?:\s+|(?=[*{HAN}]))|\d{{1,3}}、\s*"
 )
 """What begins an item of a list: a bullet or a number, with a blank where the sign needs one."""
 
@@ -42,8 +43,8 @@ _CLOSING = " \t.,:;。，、：；!！"
 
 _CERTAIN = re.compile(r"\s*[；、]\s*")
 _LIKELY = re.compile(
-    r"\s*[；、，]\s*(?:and\s+|or\s+)?|\s*,\s+(?:and\s+|or\s+)?|,(?=[*_`\"“'‘「『\u3400-\u9fff])"
-    r"|(?<=[\u3400-\u9fff]),"
+    rf"\s*[；、，]\s*(?:and\s+|or\s+)?|\s*,\s+(?:and\s+|or\s+)?|,(?=[*_`\"“'‘「『{HAN}])"
+    rf"|(?<=[{HAN}]),"
 )
 _COMMA = re.compile("[,，]")
 _BETWEEN = (", ", "，", ",")
@@ -84,15 +85,15 @@ def mentions(
         end: the position in the answer where it was cut. The item that ends there may be
             unfinished and is dropped.
     """
-    found: dict[str, Piece] = {}
+    by_surface: dict[str, Piece] = {}
     for piece in said(lists, labels, stands):
         whole = bare(piece, stands)  # a list may stand in brackets
         parts = [item for part in whole.split(";") for item in listed(part.strip(), stands)]
         if piece.end == end:
             parts = parts[:-1]
         for part in parts:
-            found.setdefault(part.text, part)
-    return said(list(found.values()), labels, stands)
+            by_surface.setdefault(part.text, part)
+    return said(list(by_surface.values()), labels, stands)
 
 
 def end_of(text: str) -> int | None:
@@ -198,13 +199,13 @@ def _unquoted(part: Piece) -> Piece | None:
 
 def pairs(lists: Sequence[Piece], stands: Stands) -> list[tuple[Piece, Piece]]:
     """Split `[head, tail]; [head, tail]` into pairs, each once, in order."""
-    found: dict[tuple[str, str], tuple[Piece, Piece]] = {}
+    by_surfaces: dict[tuple[str, str], tuple[Piece, Piece]] = {}
     for piece in lists:
         for inside in _bracketed(piece):
             head, tail = _halves(inside, stands)
             if head.text and tail.text:
-                found.setdefault((head.text, tail.text), (head, tail))
-    return list(found.values())
+                by_surfaces.setdefault((head.text, tail.text), (head, tail))
+    return list(by_surfaces.values())
 
 
 def _bracketed(piece: Piece) -> Iterator[Piece]:
@@ -213,15 +214,15 @@ def _bracketed(piece: Piece) -> Iterator[Piece]:
     When a list has none, round and lenticular brackets count, if they hold a whole part of the
     list.
     """
-    text, at, found = piece.text, 0, False
+    text, at, square = piece.text, 0, False
     while (opening := text.find("[", at)) >= 0:
         comma = _COMMA.search(text, opening)
         closing = text.find("]", comma.end()) if comma else -1
         if closing < 0:
             break
-        found, at = True, closing + 1
+        square, at = True, closing + 1
         yield Piece(text[opening + 1 : closing], piece.start + opening + 1)
-    if found:
+    if square:
         return
     for part in (part.strip() for part in piece.split(";")):
         if _COMMA.search(part.text) and part.text[0] in "(（【" and part.text[-1] in ")）】":
@@ -244,5 +245,5 @@ def _halves(inside: Piece, stands: Stands) -> tuple[Piece, Piece]:
     ]
     certain = halves[:1] if cuts and inside.text[slice(*cuts[0])] != "," else []
     both = [pair for pair in halves if all(stands(part.text) for part in pair)]
-    nowhere = Piece("", inside.start)
-    return next(iter([*both, *certain]), (nowhere, nowhere))
+    uncut = Piece("", inside.start)
+    return next(iter([*both, *certain]), (uncut, uncut))

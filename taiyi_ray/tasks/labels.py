@@ -1,33 +1,66 @@
-"""Read and write answers that name one or several of given labels, and make their grammar."""
+"""Read and write answers that name one or more of given labels, and make their grammar."""
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from taiyi_ray import nothing
 from taiyi_ray.grounding import labels_grammar
 from taiyi_ray.records import Annotations, Label
-from taiyi_ray.tasks import items, lines
+from taiyi_ray.tasks import items, lines, losses
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import Counts, Parsed, Question
 from taiyi_ray.tasks.vocabulary import Term
 
-_COLON = re.compile("[:：]")
 _AROUND = " \t\"'“”‘’「」*()（）.。"
 
 
-def grammar(head: str, labels: Sequence[Term], language: str, *, several: bool) -> str:
+def grammar(head: str, labels: Sequence[Term], language: str, *, multi_label: bool) -> str:
     """The Lark grammar of an answer: `head label`, or `head label1; label2`.
 
     Args:
         head: what the answer begins with; it may be empty.
-        labels: the labels, in the order in which an answer names several.
+        labels: the labels, in the order in which an answer names them.
         language: of the answer.
-        several: whether several labels, or none, may be true.
+        multi_label: whether more than one label, or none, may be true.
     """
-    none = lines.NONE[language] if several else None
+    none = lines.NONE[language] if multi_label else None
     return labels_grammar(head, [term.label(language) for term in labels], none)
+
+
+class _LabelNames:
+    """The labels of a question, by their names in either language.
+
+    Args:
+        types: the labels.
+        language: the language of the answer, whose names win when two labels share a name.
+    """
+
+    def __init__(self, types: Sequence[Term], language: str) -> None:
+        self._terms = {term.label(language): term for term in types}
+        for term in types:
+            for name in (term.name, term.en, term.zh):
+                self._terms.setdefault(name, term)
+        self._folded = {name.casefold(): term for name, term in reversed(self._terms.items())}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of the labels, in both languages."""
+        return tuple(self._terms)
+
+    def term(self, name: str) -> Term | None:
+        """The label of this name, in upper or lower case, perhaps in quotes; None if unknown."""
+        bare = name.strip(_AROUND)
+        return (
+            self._terms.get(name)
+            or self._folded.get(name.casefold())
+            or self._folded.get(bare.casefold())
+        )
+
+    def has(self, name: str) -> bool:
+        """Whether a label has this name, as in `term`."""
+        return self.term(name) is not None
 
 
 def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores | None) -> Parsed:
@@ -44,46 +77,41 @@ def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores
         cut: whether the answer stopped before its end.
         scores: the log-probabilities of the answer's tokens, if the engine gave them.
     """
-    known = {term.label(question.language): term for term in question.types}
-    for term in question.types:
-        for label in (term.name, term.en, term.zh):
-            known.setdefault(label, term)
-    labels = tuple(known)
-    folded = {label.casefold(): term for label, term in reversed(known.items())}
-
-    def named(label: str) -> Term | None:
-        bare = label.strip(_AROUND)
-        return known.get(label) or folded.get(label.casefold()) or folded.get(bare.casefold())
-
-    def is_label(text: str) -> bool:
-        return named(text) is not None
-
-    answer = Piece(text, 0).strip()
+    known = _LabelNames(question.types, question.language)
+    answer = _behind_head(Piece(text, 0).strip(), head, known.has)
     end = items.end_of(text) if cut else None
-    if head and answer.text.startswith(head.strip()):
-        answer = answer.after(len(head.strip()))
-    elif not is_label(_first_line(answer, is_label)) and (colon := _COLON.search(answer.text)):
-        answer = answer.after(colon.end())
-    found: dict[str, Piece] = {}
+    named: dict[str, Piece] = {}
     problem = None if answer.text else "invalid"
-    for part in _parts(answer, is_label, end):
-        true = named(part.text)
-        if true:
-            found.setdefault(true.name, part)
-        elif not (question.several and nothing.is_said(part.text, labels)):
+    for part in _parts(answer, known.has, end):
+        term = known.term(part.text)
+        if term:
+            named.setdefault(term.name, part)
+        elif not (question.multi_label and nothing.is_said(part.text, known.names)):
             problem = "invalid"
-    if not question.several and len(found) > 1:
+    if not question.multi_label and len(named) > 1:
         problem = "invalid"
-        found = dict(list(found.items())[:1])
-    return Parsed(
-        Annotations(
-            labels=[
-                Label(question.key, name, scores.of(piece) if scores else None)
-                for name, piece in found.items()
-            ]
-        ),
-        problem,
-    )
+        named = dict(list(named.items())[:1])
+    labels = [
+        Label(question.key, name, scores.of(piece) if scores else None)
+        for name, piece in named.items()
+    ]
+    return Parsed(Annotations(labels=labels), problem)
+
+
+def _behind_head(answer: Piece, head: str, is_label: items.Stands) -> Piece:
+    """The answer after its head, or after the first colon when its first line is no label.
+
+    Args:
+        answer: the answer.
+        head: what an answer in the form begins with; it may be empty.
+        is_label: says whether a piece names a label.
+    """
+    if head and answer.text.startswith(head.strip()):
+        return answer.after(len(head.strip()))
+    if is_label(_first_line(answer, is_label)):
+        return answer
+    colon = lines.ANY_COLON.search(answer.text)
+    return answer.after(colon.end()) if colon else answer
 
 
 def _first_line(answer: Piece, is_label: items.Stands) -> str:
@@ -117,12 +145,39 @@ def target(question: Question, gold: Annotations, head: str) -> str:
         gold: the gold annotations.
         head: what the answer begins with; it may be empty.
     """
+    names = [term.label(question.language) for term in _named(question, gold)]
+    return head + ("; ".join(names) or lines.NONE[question.language])
+
+
+def lost(question: Question, gold: Annotations) -> Counter[str]:
+    """Count the gold labels that the answer does not name, by reason."""
+    named = {term.name for term in _named(question, gold)}
+    known = {term.name for term in question.types}
+    stated = (
+        losses.Stated(
+            label.label,
+            "",
+            None
+            if label.label in named
+            else (losses.SECOND if label.label in known else losses.NOT_ASKED),
+        )
+        for label in gold.labels
+        if label.task == question.key
+    )
+    return losses.count(stated)
+
+
+def _named(question: Question, gold: Annotations) -> list[Term]:
+    """The gold labels that an answer names: the first one where only one may be true."""
     true = {label.label for label in gold.labels if label.task == question.key}
-    named = [t.label(question.language) for t in question.types if t.name in true]
-    return head + ("; ".join(named) or lines.NONE[question.language])
+    terms = [term for term in question.types if term.name in true]
+    return terms if question.multi_label else terms[:1]
 
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
     """Exact match of (task, label)."""
-    mine = [(label.task, label.label) for label in predicted.labels]
-    return Counts.of(mine, [(label.task, label.label) for label in gold.labels])
+    mine, true = (
+        [(label.task, label.label) for label in annotations.labels]
+        for annotations in (predicted, gold)
+    )
+    return Counts.of(mine, true)

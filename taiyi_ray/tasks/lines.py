@@ -11,26 +11,16 @@ import re
 from collections.abc import Sequence
 
 from taiyi_ray import nothing
-from taiyi_ray.grounding import LONGEST
 from taiyi_ray.tasks.items import unlisted
 from taiyi_ray.tasks.scores import Piece
 
 COLON = {"en": ": ", "zh": "："}
 NONE = {"en": "none", "zh": "无"}
 
-_COLON = re.compile("[:：]")
+ANY_COLON = re.compile("[:：]")
 _FENCE = re.compile(r"`{3,}[\w-]*$")
 _MARKS = ("*", "_", "#", "`")
 _LEADS_IN = re.compile(r"(?:\b(?:are|is|include|includes)|为|是|有|包括|如下)\s*$", re.IGNORECASE)
-
-
-def writable(surface: str) -> bool:
-    """Whether a mention can be written in the form and read back as it is.
-
-    The form limits the length of a mention and cannot escape a separator.
-    """
-    short = len(surface) <= LONGEST
-    return short and surface == surface.strip() and not any(c in surface for c in ";\n")
 
 
 def write(heads: Sequence[str], items: Sequence[str], end: str, language: str) -> str:
@@ -76,7 +66,7 @@ class Heads:
             if line.text.startswith(head):
                 return number, line.after(len(head))
         bulleted = unlisted(line)
-        if colon := _COLON.search(bulleted.text):
+        if colon := ANY_COLON.search(bulleted.text):
             before = bulleted.text[: colon.start()]
             named = self._named(before)
             rest = bulleted.after(colon.end())
@@ -158,7 +148,7 @@ def read(
             below_head = not introduced.text
         elif current is not None and (listed or below_head):
             items[current].append(item)
-        elif single and not _COLON.search(line.text):
+        elif single and not ANY_COLON.search(line.text):
             items[0].append(line)
         elif not says_nothing(line.text, labels):
             problem = "invalid"
@@ -166,13 +156,13 @@ def read(
 
 
 def says_nothing(text: str, labels: Sequence[str]) -> bool:
-    """Whether a line says that there is nothing, also behind words and a colon: `Result: none.`
+    """Whether a line says that there is nothing, also behind words as in `Result: none`.
 
     Args:
         text: the line.
         labels: what was asked for.
     """
-    colon = _COLON.search(text)
+    colon = ANY_COLON.search(text)
     behind = text[colon.end() :] if colon else ""
     return nothing.is_said(text, labels) or nothing.is_said(behind, labels)
 
@@ -182,7 +172,7 @@ def _introduced(line: Piece, label: str) -> Piece | None:
 
     The result is empty when the lead-in ends the line, and None when the line has no lead-in.
     """
-    colon = _COLON.search(line.text)
+    colon = ANY_COLON.search(line.text)
     if not colon or label.casefold() not in line.text[: colon.start()].casefold():
         return None
     rest = line.after(colon.end())

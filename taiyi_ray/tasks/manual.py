@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from taiyi_ray.records import (
+    COREFERENCE,
     Annotations,
     Argument,
+    Concept,
     Document,
     Event,
     Label,
@@ -22,13 +24,18 @@ from taiyi_ray.records import (
 )
 from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.task import Question, Task
-
-_ANSWERED = {"en": "English", "zh": "Chinese"}
+from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A document in each language, what is asked about it, and what there is to find."""
+    """A document in each language, what is asked about it, and the right annotations.
+
+    Attributes:
+        options: the options of the task.
+        passages: type and text of each passage, by language.
+        gold: the annotations that a right answer states, by language.
+    """
 
     options: Mapping[str, Any]
     passages: Mapping[str, Sequence[tuple[str, str]]]
@@ -46,13 +53,22 @@ def _mentions(*named: tuple[str | None, str, int]) -> list[Mention]:
     ]
 
 
+def _concept(text: str, start: int) -> Mention:
+    concept = Concept("MESH", "D001241", "Aspirin")
+    return Mention(0, None, text, start, start + len(text), concept=concept)
+
+
+def _same(head: str, tail: str) -> Relation:
+    return Relation(0, COREFERENCE, head, tail, [0], [1])
+
+
 def _labels(task: str, label: str) -> dict[str, Annotations]:
-    return {language: Annotations(labels=[Label(task, label)]) for language in _ANSWERED}
+    return {language: Annotations(labels=[Label(task, label)]) for language in LANGUAGES}
 
 
 def _texts(english: tuple[str, str], chinese: tuple[str, str]) -> dict[str, Annotations]:
     written = {"en": english, "zh": chinese}
-    return {language: Annotations(texts=[Text(*written[language])]) for language in _ANSWERED}
+    return {language: Annotations(texts=[Text(*written[language])]) for language in LANGUAGES}
 
 
 _PLAIN = {
@@ -124,7 +140,7 @@ EXAMPLES: dict[str, Example] = {
     "tc": Example(
         {
             "labels": {"treatment": {"zh": "治疗"}, "prevention": {"zh": "预防"}},
-            "several": True,
+            "multi_label": True,
         },
         _PLAIN,
         _labels("tc", "treatment"),
@@ -154,6 +170,102 @@ EXAMPLES: dict[str, Example] = {
     "entailment": Example({}, _PAIR, _labels("entailment", "entailment")),
     "dialogue": Example(
         {}, _VISIT, _texts(("dialogue", "Do you have a fever?"), ("dialogue", "发烧吗？"))
+    ),
+    "nen": Example(
+        {
+            "terms": {
+                "D001241": ["Aspirin", "acetylsalicylic acid", "阿司匹林"],
+                "D010146": ["Pain", "疼痛"],
+                "D006261": ["Headache", "头痛"],
+            },
+            "db": "MESH",
+            "mentions": "names",
+            "candidates": 2,
+        },
+        {
+            "en": [("abstract", "Acetylsalicylic acid was given.")],
+            "zh": [("abstract", "给予阿司匹林口服。")],
+        },
+        {
+            "en": Annotations([_concept("Acetylsalicylic acid", 0)]),
+            "zh": Annotations([_concept("阿司匹林", 2)]),
+        },
+    ),
+    "coref": Example(
+        {},
+        {
+            "en": [("abstract", "The patient took aspirin. She slept well.")],
+            "zh": [("abstract", "患者服用阿司匹林。她睡得很好。")],
+        },
+        {
+            "en": Annotations(
+                _mentions((None, "The patient", 0), (None, "She", 26)),
+                [_same("The patient", "She")],
+            ),
+            "zh": Annotations(_mentions((None, "患者", 0), (None, "她", 9)), [_same("患者", "她")]),
+        },
+    ),
+    "act": Example(
+        {"turns": "last"},
+        _VISIT,
+        _labels("act", "inform_symptom"),
+    ),
+    "causal": Example(
+        {},
+        {
+            "en": [("abstract", "Smoking causes cancer if it goes on for years.")],
+            "zh": [("abstract", "长期吸烟可导致肺癌。")],
+        },
+        {
+            "en": Annotations(
+                _mentions(
+                    (None, "Smoking", 0),
+                    (None, "cancer", 15),
+                    (None, "goes on for years", 28),
+                ),
+                events=[
+                    Event(
+                        0,
+                        "causation",
+                        None,
+                        [
+                            Argument("cause", 0, "Smoking"),
+                            Argument("effect", 1, "cancer"),
+                            Argument("condition", 2, "goes on for years"),
+                        ],
+                    )
+                ],
+            ),
+            "zh": Annotations(
+                _mentions((None, "吸烟", 2), (None, "肺癌", 7)),
+                events=[
+                    Event(
+                        0,
+                        "causation",
+                        None,
+                        [Argument("cause", 0, "吸烟"), Argument("effect", 1, "肺癌")],
+                    )
+                ],
+            ),
+        },
+    ),
+    "text2dt": Example(
+        {},
+        {
+            "en": [("text", "In fever give ibuprofen; without fever no treatment is needed.")],
+            "zh": [("text", "发热者给予布洛芬，无发热者无需治疗。")],
+        },
+        _texts(
+            (
+                "text2dt",
+                "Condition: [patient, symptom, fever]\nDecision: [patient, drug, ibuprofen]\n"
+                "Decision: none",
+            ),
+            (
+                "text2dt",
+                "条件：[患者, 临床表现, 发热]\n决策：[患者, 治疗药物, 布洛芬]\n决策：无",
+            ),
+        ),
     ),
     "report": Example(
         {"sections": ["chief_complaint", "diagnosis", "advice"]},
@@ -189,40 +301,48 @@ def table() -> str:
 
 _INTRODUCTION = """# Tasks
 
-Made from `taiyi_ray/tasks/` by `make docs`. `--tasks` names what to do, a task file (`--task-file`,
-YAML: names of tasks, and the options of each) says how; [examples/tasks/](../examples/tasks/) has
-one for each. Without `--tasks`, the tasks of the file are done; with it, those that it names, with
-the file's options where it has some. `--types`, `--relations` and `--ask` win over the file.
+Made from `taiyi_ray/tasks/` by `make docs`.
+
+`--tasks` names the tasks of a run. A task file (`--task-file`) sets their options: it is a YAML
+file with the names of tasks and the options of each; [examples/tasks/](../examples/tasks/) has one
+for every task. Without `--tasks`, a run does all tasks of the file. With it, a run does the tasks
+that it names, with the options that the file has for them. `--types`, `--relations` and `--ask`
+replace what the file says.
 
 """
 _RULES = """
-Every task also takes `wording`: which of its question's twenty wordings to use, counted from 1. The
-first three say all that a model must know; 4 is the shortest, for models that were trained on them.
+Every task also has the option `wording`: the number of the wording of its question, from 1 to 20.
+The first three say all that a model must know. Wording 4 is the shortest; it is for models that
+were trained on these wordings.
 
-- **Language.** English passages are asked about in English, Chinese ones in Chinese. A bilingual
-  document has two questions; the names of types and labels in the rows are the same in both.
-- **Not applicable.** A task that has nothing to ask of a document leaves an entry of the kind
-  `not_applicable` in `errors`, with its reason; the status stays as it is.
-- **Long documents** are cut into windows. Mentions, relations, events and several labels are
-  united; texts are joined by a line feed; of one label, the first that was given counts. `title`,
-  and `tc` with one label, ask about the first window only, `dialogue` about the last turns; of a
-  pair each text is shown up to half of the room.
-- **Grammar.** Under `--grounding grammar` mentions, triggers and arguments are pieces of the text,
-  a label is one of the labels, a report has its sections. Free texts have no grammar.
-- **Places.** A mention is located at each of its occurrences in the window that was asked about. An
-  event happens once: its trigger stands where its arguments are nearest, and they at the
-  occurrences nearest to it.
-- **Lines.** A line end in running text is white space: a mention goes on in the next line. An
-  answer has a blank there, nothing between Chinese characters; the row has the document's text.
-  No mention crosses an empty line or the end of a passage.
-- **Parts.** Where a task has several results, their name follows behind a colon: `mt:zh`,
-  `qa:safe`, `report:diagnosis`.
-- **Answer forms** are those that [Taiyi](https://github.com/DUTIR-BioNLP/Taiyi-LLM) publishes: of
-  `ner`, `re`, `ee`, `tc`, `similarity`, `mt`, `title`, `dialogue`, free `qa` and the Chinese
-  `report`. It shows none for the others, nor for an answer that finds nothing: those are ours.
+- **Language.** Questions about English passages are in English, questions about Chinese passages in
+  Chinese. A document with passages in both languages gets two questions. The names of types and
+  labels in the rows are the same for both languages.
+- **Not applicable.** When a task has nothing to ask about a document, the row has an entry of the
+  kind `not_applicable` in `errors`, with the reason. It does not change the status.
+- **Long documents** are cut into windows. The mentions, relations and events of all windows are put
+  together, and so are the labels, if more than one may be true. Where only one label may be true,
+  the label of the first window that has one counts. The texts of all windows are joined by line
+  feeds. `title`, and `tc` with one label, ask about the first window only. `dialogue` shows only
+  the last turns that fit. `similarity` and `entailment` show the beginning of each text.
+- **Grammar.** With `--grounding grammar`, mentions, triggers and arguments can only be pieces of
+  the text, a label can only be one of the given ones, and a report has exactly its sections. Free
+  texts have no grammar.
+- **Occurrences.** A mention is located at each of its occurrences in the window that was asked
+  about. An event happens once. So its trigger is located at the occurrence that has the arguments
+  nearest to it, and each argument at the occurrence nearest to the trigger.
+- **Lines.** A line end in running text is white space, so a mention may begin in one line and end
+  in the next. In an answer, a blank stands for that line end, or nothing between Chinese
+  characters; the row has the text of the document. No mention crosses an empty line or the end of a
+  passage.
+- **Parts.** When a task has more than one result for a document, the name of the part follows the
+  name of the task: `mt:zh`, `qa:safe`, `report:diagnosis`.
+- **Answer forms.** [Taiyi](https://github.com/DUTIR-BioNLP/Taiyi-LLM) publishes the forms of `ner`,
+  `re`, `ee`, `tc`, `similarity`, `mt`, `title`, `dialogue`, free `qa` and the Chinese `report`. It
+  publishes none for the other tasks, nor for an answer that finds nothing: those forms are ours.
 
-The examples below are of each task's first wording, for a document asked about alone; with several
-questions on a document it comes before the instruction.
+The examples below show the first wording of each task, asked alone. When there is more than one
+question about a document, the document stands before the instruction.
 """
 
 
@@ -238,7 +358,7 @@ def _section(task: Task) -> str:
         if name != "wording"
     ]
     blocks = [f"## `{task.name}`: {task.summary}", "\n".join(options)]
-    for language, named in _ANSWERED.items():
+    for language, named in LANGUAGES.items():
         question, answer = _asked(task, language)
         messages = question.messages
         said = [f"[{m['role']}] {m['content']}" for m in messages]
@@ -252,13 +372,17 @@ def _code(text: str) -> str:
 
 
 class Described(BaseModel):
-    """A task for who wants to ask it: what it does, its options, and an example that works.
+    """What a client needs to know of a task: what it does, its options, and an example that works.
 
     Attributes:
-        options: their meanings by name, whether they are required, and what they are by default.
-        needs_options: whether it cannot be asked without.
-        example: body of a request (`documents`, `tasks`, `options`).
-        answers: what a model should write, by language.
+        name: the name of the task.
+        summary: what the task does, in one line.
+        results: the columns that hold its results, and the names of the results there.
+        version: the version of the task.
+        options: for each option its meaning, whether it is required, and its default.
+        needs_options: whether some option is required.
+        example: the body of a request that works (`documents`, `tasks`, `options`).
+        answers: what a model should answer in the example, by language.
     """
 
     name: str
@@ -274,7 +398,7 @@ class Described(BaseModel):
 @functools.cache
 def described() -> list[Described]:
     """All tasks, in the order of their table."""
-    found = []
+    tasks = []
     for task in TASKS.values():
         example = EXAMPLES[task.name]
         documents = [
@@ -286,7 +410,7 @@ def described() -> list[Described]:
             }
             for language, parts in example.passages.items()
         ]
-        found.append(
+        tasks.append(
             Described(
                 name=task.name,
                 summary=task.summary,
@@ -299,14 +423,18 @@ def described() -> list[Described]:
                     "tasks": [task.name],
                     "options": {task.name: dict(example.options)},
                 },
-                answers={language: _asked(task, language)[1] for language in _ANSWERED},
+                answers={language: _asked(task, language)[1] for language in LANGUAGES},
             )
         )
-    return found
+    return tasks
 
 
 def _schema(task: Task) -> dict[str, Any]:
-    """Names and meanings of the options; forms that a validator reads are said in words."""
+    """The options of a task: for each its meaning, whether it is required, and its default.
+
+    This is no JSON schema, because most options are read by validators of our own, in more than one
+    form. Their descriptions say the forms in words.
+    """
     return {
         name: {"description": field.description, "required": field.is_required()}
         | ({} if field.is_required() else {"default": _default(field.default)})
@@ -315,5 +443,5 @@ def _schema(task: Task) -> dict[str, Any]:
 
 
 def _default(value: Any) -> Any:
-    """A default as a request would say it: terms by their names."""
+    """A default in the form that a request has it in: terms by their names."""
     return [term.name for term in value] if isinstance(value, tuple) else value

@@ -2,20 +2,24 @@
 
 A task file is YAML: names of tasks, and the options of each (examples in `examples/tasks/`).
 
-    tc: {labels: [Treatment, Prevention], several: true}
+    tc: {labels: [Treatment, Prevention], multi_label: true}
     mt: {to: zh}
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from taiyi_ray.config import explain, read_yaml
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.tasks.vocabulary import Term, terms
+from taiyi_ray.names import BETWEEN_ITEMS, checked_name
+from taiyi_ray.tasks.vocabulary import LANGUAGES, Term, terms
+
+FILES = "files"
+"""The key in pydantic's validation context that says whether an option may name a file here."""
 
 
 class TaskOptions(BaseModel):
@@ -23,37 +27,29 @@ class TaskOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    wording: int = Field(1, ge=1, description="which wording of the question, counted from 1")
+    older_names: ClassVar[Mapping[str, str]] = {}
+    """The names that options had in earlier releases, each with the name that it has now. Task
+    files may still use them, and identities still do, so that fingerprints stay as they are."""
+
+    wording: int = Field(1, ge=1, description="the number of the wording of the question, from 1")
 
     @classmethod
     def example(cls) -> str:
         """Valid options as YAML, for the error about a missing option."""
         return "{}"
 
+    def identity(self) -> dict[str, Any]:
+        """The options that can change an answer, under the names that each had first."""
+        first = {now: older for older, now in self.older_names.items()}
+        values = self.model_dump(mode="json", exclude={"wording"})
+        return {first.get(name, name): value for name, value in values.items()}
+
     def hints(self) -> list[str]:
         """Notes about values that are accepted but may be slips of the pen, one a line."""
         return []
 
 
-LABEL = ";；\n"
-"""Characters that a label must not hold, because they separate the items of a list."""
-HEAD = LABEL + ":：[]"
-"""Characters that a name must not hold when it begins a line or an item of an answer."""
-
-
-def name_of(value: object, forbidden: str = LABEL) -> str:
-    """Return a name if it holds none of the forbidden characters; else raise ValueError."""
-    if not isinstance(value, str):
-        raise ValueError(f"a name must be text, not {value!r}: put it in quotes")
-    if not value.strip() or value != value.strip() or set(value) & set(forbidden):
-        signs = " ".join("".join(forbidden.split()))
-        raise ValueError(
-            f"a name must not be blank nor hold {signs} or a line break, as {value!r} does"
-        )
-    return value
-
-
-def term_of(name: object, labels: object, forbidden: str = LABEL) -> Term:
+def term_of(name: object, labels: object, forbidden: str = BETWEEN_ITEMS) -> Term:
     """Read the term `name: {en: ..., zh: ...}`; the name serves a language that is left out.
 
     Args:
@@ -63,14 +59,16 @@ def term_of(name: object, labels: object, forbidden: str = LABEL) -> Term:
     """
     if labels is None:
         labels = {}
-    if not isinstance(labels, Mapping) or labels.keys() - {"en", "zh"}:
+    if not isinstance(labels, Mapping) or labels.keys() - LANGUAGES.keys():
         raise ValueError(f"{name}: expected its labels, as in {{en: treatment, zh: 治疗}}")
-    own = name_of(name, forbidden)
-    english, chinese = (name_of(labels.get(language, own), forbidden) for language in ("en", "zh"))
-    return Term(own, english, chinese)
+    own = checked_name(name, forbidden)
+    names = {lang: checked_name(labels.get(lang, own), forbidden) for lang in LANGUAGES}
+    return Term(own, **names)
 
 
-def terms_of(value: object, known: Sequence[Term] = (), forbidden: str = LABEL) -> tuple[Term, ...]:
+def terms_of(
+    value: object, known: Sequence[Term] = (), forbidden: str = BETWEEN_ITEMS
+) -> tuple[Term, ...]:
     """Read terms from a list of names, or from names with their labels.
 
     Args:
@@ -82,20 +80,20 @@ def terms_of(value: object, known: Sequence[Term] = (), forbidden: str = LABEL) 
         return tuple(term_of(name, labels, forbidden) for name, labels in value.items())
     if not isinstance(value, (list, tuple)):
         raise ValueError("expected a list of names")
-    names = [v if isinstance(v, Term) else name_of(v, forbidden) for v in value]
+    names = [v if isinstance(v, Term) else checked_name(v, forbidden) for v in value]
     return terms(names, known)
 
 
-def named(known: Sequence[Term] = (), forbidden: str = LABEL) -> BeforeValidator:
+def named(known: Sequence[Term] = (), forbidden: str = BETWEEN_ITEMS) -> BeforeValidator:
     """A validator that reads terms, at least one (see `terms_of`)."""
 
-    def read(value: object) -> tuple[Term, ...]:
-        found = terms_of(value, known, forbidden)
-        if not found:
+    def validate(value: object) -> tuple[Term, ...]:
+        read = terms_of(value, known, forbidden)
+        if not read:
             raise ValueError("expected one name at least")
-        return found
+        return read
 
-    return BeforeValidator(read)
+    return BeforeValidator(validate)
 
 
 def read_file(path: str) -> dict[str, Any]:
@@ -116,29 +114,55 @@ def read_file(path: str) -> dict[str, Any]:
 
 
 def validated(
-    model: type[TaskOptions], task: str, values: Mapping[str, Any], wordings: int, place: str
+    model: type[TaskOptions],
+    task: str,
+    values: Mapping[str, Any],
+    *,
+    wordings: int,
+    origin: str,
+    files: bool,
 ) -> TaskOptions:
     """Make the options of a task.
 
     Args:
         model: the class of the options.
         task: the name of the task.
-        values: the options by name.
+        values: the options by name; they may have names of earlier releases.
         wordings: the number of wordings that the task has.
-        place: where the options come from, for the error.
+        origin: where the options come from, for the error.
+        files: whether an option may name a file, which is read here.
 
     Raises:
         ConfigError: an option is unknown, missing or has a wrong value; the message names all.
     """
     try:
-        options = model(**values)
+        options = model.model_validate(_with_new_names(model, values), context={FILES: files})
     except (ValidationError, TypeError) as error:
         wrong = explain(error, model) if isinstance(error, ValidationError) else str(error)
         missing = isinstance(error, ValidationError) and any(
             e["type"] == "missing" for e in error.errors()
         )
         hint = f"; an example: `{task}: {model.example()}`" if missing else ""
-        raise ConfigError(f"{place}: {task}: {wrong}{hint}") from error
+        raise ConfigError(f"{origin}: {task}: {wrong}{hint}") from error
     if options.wording > wordings:
-        raise ConfigError(f"{place}: {task}: wording {options.wording} of {wordings}")
+        raise ConfigError(
+            f"{origin}: {task}: there is no wording {options.wording}; choose from 1 to {wordings}"
+        )
     return options
+
+
+def renamed(model: type[TaskOptions], values: Mapping[str, Any]) -> dict[str, str]:
+    """The options that are given under names of earlier releases, each with its name of now.
+
+    An option that is given under both names is not among them: its older name is an error.
+    """
+    return {
+        older: now
+        for older, now in model.older_names.items()
+        if older in values and now not in values
+    }
+
+
+def _with_new_names(model: type[TaskOptions], values: Mapping[str, Any]) -> dict[str, Any]:
+    names = renamed(model, values)
+    return {names.get(name, name): value for name, value in values.items()}

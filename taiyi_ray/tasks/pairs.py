@@ -14,7 +14,6 @@ from taiyi_ray.tasks import labels
 from taiyi_ray.tasks.options import TaskOptions, named
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import (
-    LANGUAGES,
     Assignment,
     NotApplicable,
     Parsed,
@@ -23,7 +22,7 @@ from taiyi_ray.tasks.task import (
     Window,
     pieces,
 )
-from taiyi_ray.tasks.vocabulary import Term
+from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
 
 SIMILARITY = (
     Term("similar", "similar", "语义相同"),
@@ -35,7 +34,7 @@ ENTAILMENT = (
     Term("contradiction", "contradiction", "矛盾"),
 )
 
-_DESCRIPTION = "the labels to choose one from, or each with its `en` and `zh`"
+_DESCRIPTION = "the labels to choose one from: a list of names, or for each name its `en` and `zh`"
 
 
 class SimilarityOptions(TaskOptions):
@@ -71,9 +70,9 @@ def questions(
     """
     pair = [p for p in document.passages if p.type != "title" and p.text.strip()]
     if len(pair) != 2:
-        raise NotApplicable(f"{len(pair)} passages besides the title, where two are compared")
+        raise NotApplicable(f"{len(pair)} passages besides the title, where two are needed")
     if any(p.language not in LANGUAGES for p in pair):
-        raise NotApplicable(f"a text in neither {' nor '.join(LANGUAGES.values())}")
+        raise NotApplicable(f"one of the texts is in neither {' nor '.join(LANGUAGES.values())}")
     language = "zh" if all(p.language == "zh" for p in pair) else "en"
     spans = [Span(p.offset, p.end) for p in pair]
     if limit is not None:
@@ -85,8 +84,8 @@ def questions(
             language,
             Window(0, tuple(spans), first + SEPARATOR + second),
             types=types,
-            several=False,
-            grammar=labels.grammar("", types, language, several=False),
+            multi_label=False,
+            grammar=labels.grammar("", types, language, multi_label=False),
             text="",
             first=first.strip(),
             second=second.strip(),
@@ -129,6 +128,7 @@ SIMILARITY_TASK = Task(
     questions=questions,
     read=parse,
     target=target,
+    lost=labels.lost,
     score=labels.score,
 )
 
@@ -142,5 +142,6 @@ ENTAILMENT_TASK = Task(
     questions=questions,
     read=parse,
     target=target,
+    lost=labels.lost,
     score=labels.score,
 )

@@ -11,17 +11,19 @@ Each relation has one line; a relation without a pair is left out. The answer wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Annotated, cast
 
 from pydantic import Field
 
 from taiyi_ray import nothing
 from taiyi_ray.forms import running
 from taiyi_ray.grounding import pairs_grammar
-from taiyi_ray.records import Annotations, Document, Relation
-from taiyi_ray.tasks import items, lines
-from taiyi_ray.tasks.options import HEAD, TaskOptions, named
+from taiyi_ray.names import AROUND_HEADS
+from taiyi_ray.records import Annotations, Document, Mention, Relation
+from taiyi_ray.tasks import items, lines, losses
+from taiyi_ray.tasks.options import TaskOptions, named
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
     Assignment,
@@ -39,8 +41,8 @@ from taiyi_ray.tasks.vocabulary import RELATION_TYPES, Term, hints
 class Options(TaskOptions):
     """The types of relations."""
 
-    relations: Annotated[tuple[Term, ...], named(RELATION_TYPES, HEAD)] = Field(
-        RELATION_TYPES, description="relation types (`--relations`)"
+    relations: Annotated[tuple[Term, ...], named(RELATION_TYPES, AROUND_HEADS)] = Field(
+        RELATION_TYPES, description="the types of relations to find (`--relations`)"
     )
 
     def hints(self) -> list[str]:
@@ -96,11 +98,8 @@ def parse(
         cut: whether the answer stopped before its end.
         scores: the log-probabilities of the answer's tokens, if the engine gave them.
     """
-    labels = [term.label(question.language) for term in question.types]
-    if cut:
-        text = lines.whole(text, *"])）】")
-    lists, problem = lines.read(text, labels, heads(question.types, question.language))
     find, stands = finder(question)
+    read, problem = _read(text, question, stands, cut=cut)
     annotations = Annotations()
     ids: dict[str, list[int]] = {}
 
@@ -116,14 +115,8 @@ def parse(
                 annotations.mentions[number].id = number
         return list(ids[surface])
 
-    for term, of_type in zip(question.types, lists, strict=True):
-        told = items.said(of_type, labels, stands)
-        pairs = items.pairs(told, stands)
-        if told and not pairs:
-            problem = problem or "invalid"
+    for term, pairs in zip(question.types, read, strict=True):
         for head, tail in pairs:
-            if nothing.is_word(head.text) or nothing.is_word(tail.text):
-                continue
             annotations.relations.append(
                 Relation(
                     len(annotations.relations), term.name, head.text, tail.text,
@@ -136,47 +129,116 @@ def parse(
     return Parsed(annotations, problem)
 
 
+def _read(
+    text: str, question: Question, stands: items.Stands, *, cut: bool = False
+) -> tuple[list[list[tuple[Piece, Piece]]], str | None]:
+    """The pairs that an answer names, for each type, and the problem of the answer, if any.
+
+    Args:
+        text: the answer.
+        question: the question that was asked.
+        stands: says whether a piece is one whole item.
+        cut: whether the answer stopped before its end.
+    """
+    labels = [term.label(question.language) for term in question.types]
+    if cut:
+        text = lines.whole(text, *"])）】")
+    lists, problem = lines.read(text, labels, heads(question.types, question.language))
+    read = []
+    for of_type in lists:
+        told = items.said(of_type, labels, stands)
+        pairs = items.pairs(told, stands)
+        if told and not pairs:
+            problem = problem or "invalid"
+        read.append([pair for pair in pairs if not any(nothing.is_word(p.text) for p in pair)])
+    return read, problem
+
+
 def target(question: Question, gold: Annotations) -> str:
     """The answer that names the gold pairs whose two surfaces occur in the window, in text order.
 
-    A pair cannot be written when its head or tail holds a separator or bracket; it is left out.
+    `lost` counts the pairs that cannot be written.
     """
+    written = ["; ".join(losses.written(of_type)) for of_type in _stated(question, gold)]
+    return lines.write(heads(question.types, question.language), written, "", question.language)
+
+
+def lost(question: Question, gold: Annotations) -> Counter[str]:
+    """Count the gold pairs that do not come back, by reason."""
+    _, stands = finder(question)
+    read, _ = _read(target(question, gold), question, stands)
+    back: set[Hashable] = {
+        (term.name, head.text, tail.text)
+        for term, pairs in zip(question.types, read, strict=True)
+        for head, tail in pairs
+    }
+
+    def not_back(item: losses.Stated) -> str | None:
+        _, head, tail = cast(_Key, item.key)
+        return None if item.key in back else losses.misread([head, tail])
+
+    return losses.count((item for of_type in _stated(question, gold) for item in of_type), not_back)
+
+
+_Key = tuple[str, str, str]
+
+
+def _stated(question: Question, gold: Annotations) -> list[list[losses.Stated]]:
+    """The gold pairs of each type that belong to the question, in text order."""
     text = question.window.running.text
-    items = []
+    mentions = {mention.id: mention for mention in gold.mentions}
+    stated = []
     for term in question.types:
-        inside = sorted(
-            (text.find(head), text.find(tail), f"[{head}, {tail}]")
-            for r in gold.relations
-            if r.type == term.name
-            for head, tail in [(running(r.head_text), running(r.tail_text))]
-            if all(_writable(s) and s in text for s in (head, tail))
-        )
-        items.append("; ".join(dict.fromkeys(pair for _, _, pair in inside)))
-    return lines.write(heads(question.types, question.language), items, "", question.language)
+        of_type = []
+        for relation in gold.relations:
+            if relation.type != term.name:
+                continue
+            key = _key(relation)
+            _, head, tail = key
+            heads_ = [mentions[n] for n in relation.head if n in mentions]
+            tails = [mentions[n] for n in relation.tail if n in mentions]
+            reason = _unstated(head, heads_, question) or _unstated(tail, tails, question)
+            start = next((m.start for m in (*heads_, *tails) if m.start is not None), None)
+            if reason is None or losses.belongs(question.window, start):
+                written = "" if reason else f"[{head}, {tail}]"
+                of_type.append(losses.Stated(key, written, reason))
+        of_type.sort(key=lambda item: (*map(text.find, cast(_Key, item.key)[1:]), item.words))
+        stated.append(losses.bounded(question, of_type))
+    return stated
 
 
-def _writable(surface: str) -> bool:
-    return lines.writable(surface) and not any(c in surface for c in ("[", "]", ", "))
+def _unstated(words: str, mentions: Sequence[Mention], question: Question) -> str | None:
+    """Why an answer cannot name a head or tail; None if it can.
+
+    Args:
+        words: its words as running text.
+        mentions: the gold mentions that it is.
+        question: the question.
+    """
+    return losses.unwritable(words, (";", "[", "]", ", ")) or losses.absent(
+        words, question.window, mentions
+    )
+
+
+def _key(relation: Relation) -> _Key:
+    return relation.type, running(relation.head_text), running(relation.tail_text)
 
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:
     """Exact match of (type, head surface, tail surface), as running text without line ends."""
-    mine, true = (
-        [(r.type, running(r.head_text), running(r.tail_text)) for r in of.relations]
-        for of in (predicted, gold)
-    )
-    return Counts.of(mine, true)
+    return Counts.of(map(_key, predicted.relations), map(_key, gold.relations))
 
 
 TASK = Task(
     name="re",
     version=3,
-    summary="relation extraction: pairs of mentions in the asked relations",
+    summary="relation extraction: pairs of mentions that have one of the given relations",
     results="`relations`, with their `mentions`",
     template="re.v1",
     options=Options,
     questions=questions,
     read=parse,
     target=target,
+    lost=lost,
     score=score,
 )

@@ -12,16 +12,18 @@ text in the results.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 from pydantic import Field
 
 from taiyi_ray import nothing
 from taiyi_ray.grounding import sections_grammar
+from taiyi_ray.names import AROUND_HEADS
 from taiyi_ray.records import Annotations, Document, Text
-from taiyi_ray.tasks import lines, texts
-from taiyi_ray.tasks.dialogue import ROLES
-from taiyi_ray.tasks.options import HEAD, TaskOptions, named
+from taiyi_ray.tasks import lines, losses, texts
+from taiyi_ray.tasks.dialogue import ROLES, SPEAKERS
+from taiyi_ray.tasks.options import TaskOptions, named
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import Assignment, Parsed, Question, Task, Window, shown
 from taiyi_ray.tasks.vocabulary import Term
@@ -36,16 +38,12 @@ SECTIONS = (
 )
 
 _LEAD_IN = {"en": "The report is as follows:", "zh": "上述问诊对话的诊疗报告如下："}
-_SPEAKERS = {
-    "en": {"user": "Patient: ", "assistant": "Doctor: "},
-    "zh": {"user": "患者：", "assistant": "医生："},
-}
 
 
 class Options(TaskOptions):
     """The sections of a report."""
 
-    sections: Annotated[tuple[Term, ...], named(SECTIONS, HEAD)] = Field(
+    sections: Annotated[tuple[Term, ...], named(SECTIONS, AROUND_HEADS)] = Field(
         SECTIONS, description="the sections of the report"
     )
 
@@ -86,7 +84,7 @@ def questions(
 def _spoken(document: Document, window: Window, language: str) -> str:
     """The text of a window, in which the name of the speaker stands before each turn."""
     speakers = {
-        p.offset: _SPEAKERS[language][ROLES[p.type]] for p in document.passages if p.type in ROLES
+        p.offset: SPEAKERS[language][ROLES[p.type]] for p in document.passages if p.type in ROLES
     }
     text = document.text
     return "\n".join(
@@ -111,6 +109,13 @@ def parse(
         cut: whether the answer stopped before its end.
         scores: the log-probabilities of the answer's tokens, if the engine gave them.
     """
+    sections, problem = _read(text, question)
+    texts = [Text(f"{question.key}:{name}", section) for name, section in sections.items()]
+    return Parsed(Annotations(texts=texts), problem)
+
+
+def _read(text: str, question: Question) -> tuple[dict[str, str], str | None]:
+    """The sections of an answer that say something, by name, and the problem, if any."""
     written: dict[str, list[str]] = {}
     problem = None if text.strip() else "empty"
     current: list[str] | None = None
@@ -128,17 +133,13 @@ def parse(
             problem = "invalid"
         if said.text and current is not None:
             current.append(said.text)
-    found = {name: "\n".join(parts) for name, parts in written.items()}
-    return Parsed(
-        Annotations(
-            texts=[
-                Text(f"{question.key}:{name}", section)
-                for name, section in found.items()
-                if section and not nothing.is_said(section, labels)
-            ]
-        ),
-        problem or (None if written else "invalid"),
-    )
+    problem = problem or (None if written else "invalid")
+    sections = {name: "\n".join(parts) for name, parts in written.items()}
+    return {
+        name: section
+        for name, section in sections.items()
+        if section and not nothing.is_said(section, labels)
+    }, problem
 
 
 def target(question: Question, gold: Annotations) -> str:
@@ -151,15 +152,43 @@ def target(question: Question, gold: Annotations) -> str:
     return "\n".join([_LEAD_IN[question.language], *written])
 
 
+def lost(question: Question, gold: Annotations) -> Counter[str]:
+    """Count the gold sections that do not come back, by reason."""
+    back, _ = _read(target(question, gold), question)
+    names = {f"{question.key}:{term.name}": term.name for term in question.types}
+    last = {text.task: text.text for text in gold.texts}
+
+    def reason(text: Text) -> str | None:
+        if text.task not in names:
+            return losses.NOT_ASKED
+        if text.text != last[text.task]:
+            return losses.SECOND
+        if back.get(names[text.task]) == text.text:
+            return None
+        if not text.text.strip():
+            return losses.NO_WORDS
+        if text.text != text.text.strip():
+            return losses.BLANK
+        lines_ = len(text.text.splitlines())
+        return losses.LINES if lines_ > 1 else losses.misread([text.text])
+
+    return losses.count(
+        losses.Stated((text.task, text.text), text.text, reason(text))
+        for text in gold.texts
+        if text.task.startswith(f"{question.key}:")
+    )
+
+
 TASK = Task(
     name="report",
     version=2,
-    summary="a report by sections on a consultation or case",
+    summary="a report on a consultation or a case, in sections",
     results="`texts`, as `report:SECTION`",
     template="report.v1",
     options=Options,
     questions=questions,
     read=parse,
     target=target,
+    lost=lost,
     score=texts.score,
 )

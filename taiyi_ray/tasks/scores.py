@@ -71,7 +71,7 @@ class Scores:
         A token that also holds a separator or another piece says nothing about this piece and is
         left out; a token with only a blank before the word counts. None when no token is left.
         """
-        found = [
+        logprobs = [
             self.logprobs[n]
             for piece in pieces
             for n in range(
@@ -80,7 +80,7 @@ class Scores:
             )
             if self._is_within(n, piece)
         ]
-        return math.exp(math.fsum(found) / len(found)) if found else None
+        return math.exp(math.fsum(logprobs) / len(logprobs)) if logprobs else None
 
     def _is_within(self, n: int, piece: Piece) -> bool:
         start = self.starts[n]

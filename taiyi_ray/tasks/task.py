@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Protocol
 
-from taiyi_ray.forms import Running
+from taiyi_ray.forms import HAN, Running
 from taiyi_ray.grounding import Locator
 from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mention, Span
 from taiyi_ray.tasks import items, template, thinking
 from taiyi_ray.tasks.options import TaskOptions
 from taiyi_ray.tasks.scores import Scores
-from taiyi_ray.tasks.vocabulary import Term
-
-LANGUAGES = {"en": "English", "zh": "Chinese"}
+from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
 
 WINDOWS = 2
 """The version of the windows, for the fingerprint. Raise it when documents are cut into other
@@ -76,7 +75,9 @@ class Question:
         messages: the chat messages that put the question to a model.
         grammar: the grammar of the answer in Lark's form, for llguidance; None for a free answer.
         part: a name for this question where a task keeps the results of its questions apart.
-        several: whether several of `types` may be true at once.
+        multi_label: whether more than one of `types`, or none of them, may be true.
+        mentions: the mentions that the question is about, if it is about known ones. Their ids mean
+            nothing.
     """
 
     task: str
@@ -86,7 +87,8 @@ class Question:
     messages: list[Message]
     grammar: str | None
     part: str | None = None
-    several: bool = True
+    multi_label: bool = True
+    mentions: tuple[Mention, ...] = ()
 
     @property
     def key(self) -> str:
@@ -122,7 +124,7 @@ class Counts:
     fn: int
 
     @classmethod
-    def of(cls, predicted: Collection[Any], gold: Collection[Any]) -> Counts:
+    def of(cls, predicted: Iterable[Any], gold: Iterable[Any]) -> Counts:
         """Count exact matches; equal items count once."""
         mine, true = set(predicted), set(gold)
         return cls(len(mine & true), len(mine - true), len(true - mine))
@@ -156,14 +158,21 @@ class Task:
         version: a number for the fingerprint. Raise it when the same answer may be read otherwise.
         summary: what the task does, in one line.
         results: the columns that hold its results, and the names of the results there.
-        template: the name and version of the template of its questions (`ner.v2`).
+        template: the name and version of the template of its questions (`ner.v2`); empty for a task
+            whose questions have no instruction.
         options: the class of the options that a run may set.
         questions: (document, assignment, limit) -> the questions. A window holds at most `limit`
             characters, or all text of one language when it is None. Raises NotApplicable.
         read: (answer, question, document) -> annotations of the document.
         target: (question, gold) -> the answer that states the gold annotations, as far as the
             answer form can state them; `parse` reads these annotations back from it.
+        lost: (question, gold) -> the number of gold annotations that `parse` does not read back
+            from the target, by reason (`losses.py`). It counts what `score` compares, and only what
+            belongs to this question.
         score: (predicted, gold) -> counts of exact matches.
+        asks: (document, assignment) -> how many questions there are about a document in one window,
+            of a task for which this depends on the document and not only on the options.
+        taught: `lessons` of a task that learns from other questions than it asks.
     """
 
     name: str
@@ -175,7 +184,37 @@ class Task:
     questions: Callable[[Document, Assignment, int | None], list[Question]]
     read: Read
     target: Callable[[Question, Annotations], str]
+    lost: Callable[[Question, Annotations], Counter[str]]
     score: Callable[[Annotations, Annotations], Counts]
+    asks: Callable[[Document, Assignment], int] | None = None
+    taught: (
+        Callable[[Document, Assignment, int | None], list[tuple[Question, Annotations]]] | None
+    ) = None
+
+    def lessons(
+        self, document: Document, assignment: Assignment, limit: int | None = None
+    ) -> list[tuple[Question, Annotations]]:
+        """The questions on a document that training asks, each with the gold that answers it.
+
+        Args:
+            document: the document, with its gold annotations.
+            assignment: the task with its options.
+            limit: the most characters of a window; None for no limit.
+
+        Raises:
+            NotApplicable: the task has nothing to ask about the document.
+        """
+        if self.taught:
+            return self.taught(document, assignment, limit)
+        return [(q, document.gold) for q in self.questions(document, assignment, limit)]
+
+    def conversation(self, question: Question, gold: Annotations) -> list[Message]:
+        """The chat messages of a question and of the answer that states the gold annotations.
+
+        In a dialogue other messages of the assistant stand before the answer; training learns from
+        all of them.
+        """
+        return [*question.messages, {"role": "assistant", "content": self.target(question, gold)}]
 
     def parse(
         self,
@@ -204,6 +243,8 @@ class Task:
     @property
     def wordings(self) -> int:
         """The number of wordings that the task has in every language."""
+        if not self.template:
+            return 1
         return min(len(template.wordings(self.template, language)) for language in LANGUAGES)
 
 
@@ -215,7 +256,7 @@ class Assignment:
         task: the task.
         options: an instance of the task's class of options.
         grammar: whether answers are constrained to what is in the text (`--grounding grammar`).
-        document_first: whether the document stands before the instruction. Then several questions
+        document_first: whether the document stands before the instruction. Then all questions
             on one document share it in the prefix cache. When there is one question on a document,
             the instruction stands first, so that all documents share it.
     """
@@ -237,7 +278,7 @@ class Assignment:
                 language: template.digest(self.task.template, language, self.options.wording)
                 for language in LANGUAGES
             },
-            **self.options.model_dump(mode="json", exclude={"wording"}),
+            **self.options.identity(),
         }
 
     def ask(
@@ -247,7 +288,8 @@ class Assignment:
         *,
         types: tuple[Term, ...] = (),
         part: str | None = None,
-        several: bool = True,
+        multi_label: bool = True,
+        mentions: tuple[Mention, ...] = (),
         grammar: str | None = None,
         text: str | None = None,
         **values: object,
@@ -259,7 +301,8 @@ class Assignment:
             window: the part of the document that the answer is about.
             types: what the answer may name.
             part: as in `Question`.
-            several: as in `Question`.
+            multi_label: as in `Question`.
+            mentions: as in `Question`.
             grammar: the grammar of the answer; left out when answers are not constrained.
             text: what the prompt shows, if that is not the text of the window.
             values: values for the template. It also gets `types`: their labels in the language.
@@ -278,7 +321,8 @@ class Assignment:
             messages=[{"role": "user", "content": content}],
             grammar=grammar if self.grammar else None,
             part=part,
-            several=several,
+            multi_label=multi_label,
+            mentions=mentions,
         )
 
 
@@ -287,9 +331,7 @@ class Assignment:
 # A sentence always ends after a Chinese full stop or similar mark. It ends after a Latin mark when
 # white space follows, or a Han character (some Chinese journals use the ASCII full stop). It always
 # ends at an empty line. It does not end at any other line end: running text goes on there.
-_SENTENCE_END = re.compile(
-    r"[。！？；][”’」』）)]*+|[.!?][\"')\]]*+(?=\s|[\u3400-\u9fff])|\n[^\S\n]*+\n"
-)
+_SENTENCE_END = re.compile(rf"[。！？；][”’」』）)]*+|[.!?][\"')\]]*+(?=\s|[{HAN}])|\n[^\S\n]*+\n")
 
 
 def language_spans(document: Document, language: str, without: Collection[str] = ()) -> list[Span]:
@@ -318,19 +360,19 @@ def pieces(text: str, span: Span, limit: int) -> list[Span]:
         span: the range that is cut.
         limit: the most characters of a piece.
     """
-    found, start = [], span.start
+    cut, start = [], span.start
     while span.end > (most := start + limit):
         # Search one character beyond the limit, because that character may decide whether a
         # sentence ends at the limit.
         ends = [m.end() for m in _SENTENCE_END.finditer(text, start, most + 1) if m.end() <= most]
-        cut = ends[-1] if ends else _end_of(("\n", " "), text, start + 1, most)
-        found.append(Span(start, cut))
-        start = cut
+        end = ends[-1] if ends else _end_of(("\n", " "), text, start + 1, most)
+        cut.append(Span(start, end))
+        start = end
         while start < span.end and text[start].isspace():
             start += 1
     if start < span.end:
-        found.append(Span(start, span.end))
-    return found
+        cut.append(Span(start, span.end))
+    return cut
 
 
 def _end_of(signs: Sequence[str], text: str, start: int, most: int) -> int:
@@ -394,16 +436,16 @@ def shown(
     Raises:
         NotApplicable: the document has no such text.
     """
-    found = [
+    pairs = [
         (language, window)
         for language in languages
         for window in windows(document, language, limit, without)[: 1 if first else None]
     ]
-    if not found:
+    if not pairs:
         named = " or ".join(LANGUAGES[language] for language in languages)
         besides = f" besides {', '.join(without)}" if without else ""
         raise NotApplicable(f"no text in {named}{besides}")
-    return found
+    return pairs
 
 
 def locator(question: Question) -> Locator:
@@ -452,7 +494,7 @@ def located(
     mentions = []
     for span in spans:
         number = document.passage_at(span.start)
-        assert number is not None, "a place is in a passage"
+        assert number is not None, "a span begins in a passage"
         passage = document.passages[number]
         text = passage.text[span.start - passage.offset : span.end - passage.offset]
         mentions.append(Mention(0, type_, text, span.start, span.end, [], number, how, score))

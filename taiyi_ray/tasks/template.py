@@ -1,9 +1,9 @@
 """The wordings of questions: one Jinja file for each task, version and language.
 
-A file holds twenty wordings of the instruction, with lines `---` between them. A run uses one of
-them, by default the first; training draws from all. The wording does not decide where the document
-stands: after the instruction, or before it when several questions share the document. A wording
-that was released keeps its bytes and its number, so new ones go to the end of a file.
+A file holds twenty wordings of the same instruction, with lines `---` between them. A run uses one
+of them, by default the first; training draws from all. The wording does not decide where the
+document stands: after the instruction, or before it when more than one question is about the
+document. A released wording keeps its bytes and its number, so new ones go to the end of a file.
 """
 
 from __future__ import annotations

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from taiyi_ray.records import Annotations, Document, Text
+from taiyi_ray.tasks import losses
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Counts, Parsed, Question
 
@@ -33,6 +36,21 @@ def parse(
 def target(question: Question, gold: Annotations) -> str:
     """The gold text, or an empty one when there is none."""
     return next((t.text.strip() for t in gold.texts if t.task == question.key), "")
+
+
+def lost(question: Question, gold: Annotations) -> Counter[str]:
+    """Count the gold texts that the answer is not, by reason: it is one text, without blanks."""
+    stated = target(question, gold)
+    texts = dict.fromkeys(t.text for t in gold.texts if t.task == question.key)
+    return losses.count(losses.Stated(text, stated, _unstated(text, stated)) for text in texts)
+
+
+def _unstated(text: str, stated: str) -> str | None:
+    if not text.strip():
+        return losses.NO_WORDS
+    if text.strip() != stated:
+        return losses.SECOND
+    return None if text == stated else losses.BLANK
 
 
 def score(predicted: Annotations, gold: Annotations) -> Counts:

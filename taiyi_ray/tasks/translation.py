@@ -6,14 +6,13 @@ question is in the language of the text. The results name the translation `mt:zh
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import texts
 from taiyi_ray.tasks.options import TaskOptions
-from taiyi_ray.tasks.task import LANGUAGES, Assignment, Question, Task, shown
+from taiyi_ray.tasks.task import Assignment, Question, Task, shown
+from taiyi_ray.tasks.vocabulary import LANGUAGES, Language
 
 _OTHER = {"en": "zh", "zh": "en"}
 
@@ -21,8 +20,10 @@ _OTHER = {"en": "zh", "zh": "en"}
 class Options(TaskOptions):
     """What is translated."""
 
-    to: Literal["en", "zh"] | None = Field(
-        None, description="the language to translate into; without it, each into the other"
+    to: Language | None = Field(
+        None,
+        description="the language to translate into; without it, English is translated into "
+        "Chinese and Chinese into English",
     )
 
 
@@ -55,5 +56,6 @@ TASK = Task(
     questions=questions,
     read=texts.parse,
     target=texts.target,
+    lost=texts.lost,
     score=texts.score,
 )

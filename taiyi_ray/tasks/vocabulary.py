@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from taiyi_ray.errors import nearest
+
+Language = Literal["en", "zh"]
+"""A language that questions are put in."""
+LANGUAGES: dict[str, str] = {"en": "English", "zh": "Chinese"}
+"""The languages that questions are put in, by their ISO 639-1 codes, and what people call them."""
 
 
 @dataclass(frozen=True, slots=True)

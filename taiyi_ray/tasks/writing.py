@@ -19,7 +19,7 @@ _TITLE = ("title",)
 class SummaryOptions(TaskOptions):
     """How long a summary may be."""
 
-    sentences: int = Field(3, ge=1, le=50, description="how long a summary may be")
+    sentences: int = Field(3, ge=1, le=50, description="the most sentences of a summary")
 
 
 def title_questions(
@@ -58,13 +58,14 @@ def summary_questions(
 TITLE = Task(
     name="title",
     version=2,
-    summary="a title for the text, which is shown without the one it has",
+    summary="a new title for the text, which is shown without its own",
     results="`texts`",
     template="title.v1",
     options=TaskOptions,
     questions=title_questions,
     read=texts.parse,
     target=texts.target,
+    lost=texts.lost,
     score=texts.score,
 )
 
@@ -78,5 +79,6 @@ SUMMARY = Task(
     questions=summary_questions,
     read=texts.parse,
     target=texts.target,
+    lost=texts.lost,
     score=texts.score,
 )

@@ -18,7 +18,8 @@ from taiyi_ray import storage
 from taiyi_ray.annotation import Annotated, failed
 from taiyi_ray.corpus import sources
 from taiyi_ray.corpus.output import Output, day_of, new_run_id
-from taiyi_ray.corpus.plan import Job, Part, PlannedSource, add_part, put_job
+from taiyi_ray.corpus.plan import Job, Part, add_part, put_job
+from taiyi_ray.corpus.source import PlannedSource
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import WRITTEN, documents, named, recognised
@@ -208,7 +209,7 @@ def test_an_unfinished_output_is_exported_as_far_as_it_is_there(tmp_path):
     output, _ = an_output(tmp_path, list("abcde"), committed=1)
     exported = export(output, "jsonl", str(tmp_path / "to"))
     assert exported.documents == 2
-    assert exported.left_out == {"units that are not there yet": 2}
+    assert exported.left_out == {"units that are not committed yet": 2}
 
 
 @pytest.mark.parametrize("name", ["bioc-xml", "bioc-json"])

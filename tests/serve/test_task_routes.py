@@ -174,9 +174,13 @@ def test_usage_adds_up(service):
         (422, {"text": "a", "types": ["a;b"]}, "must not be blank nor hold"),
         (422, {"text": "a", "taks": ["ner"]}, "taks: not supported here"),
         (422, {"text": "a", "language": "fr"}, "language: Input should be 'auto', 'en' or 'zh'"),
-        (422, {"text": "a", "max_tokens": 100_000}, "512 tokens at most"),
-        (404, {"text": "a", "model": "gpt"}, "no model 'gpt'; there is taiyi"),
-        (413, {"documents": [{"text": "a"}] * 65}, "65 documents are more than 64"),
+        (422, {"text": "a", "max_tokens": 100_000}, "an answer may have 512 tokens at most"),
+        (404, {"text": "a", "model": "gpt"}, "no model 'gpt'; the model is taiyi"),
+        (
+            413,
+            {"documents": [{"text": "a"}] * 65},
+            "65 documents; the limit of this service is 64",
+        ),
     ],
 )
 def test_a_request_that_cannot_be_answered_hears_why(service, status, body, message):
@@ -194,12 +198,12 @@ def test_a_body_that_is_no_json_is_refused(service, body):
     assert answer.json()["error"]["message"]
 
 
-def test_more_than_the_places_is_shed_and_the_rest_is_answered():
+def test_more_than_the_slots_is_shed_and_the_rest_is_answered():
     """Sixteen at once where four fit: those let in take no longer than one alone."""
     import concurrent.futures as futures
 
     with (
-        client(max_in_flight=4, engine_args={"latency": 0.4}) as service,
+        client(document_slots=4, engine_args={"latency": 0.4}) as service,
         futures.ThreadPoolExecutor(16) as pool,
     ):
         body = {"text": MIGRAINE, "tasks": ["ner"], "types": ["disease"]}
@@ -210,7 +214,7 @@ def test_more_than_the_places_is_shed_and_the_rest_is_answered():
     for answer in answers:
         if answer.status_code == 503:
             assert int(answer.headers["retry-after"]) >= 1
-            assert "places are taken" in answer.json()["error"]["message"]
+            assert "slots are taken" in answer.json()["error"]["message"]
     assert after.status_code == 200
 
 
@@ -233,10 +237,10 @@ def test_prompts_are_measured_before_one_is_made(monkeypatch):
     with client() as service:
         body = {"text": text, "tasks": ["ner"], "types": names}
         error = refused(service, 413, **body)
-        assert "32,000,000 are the limit here" in error["message"] and "fewer" in error["message"]
+        assert "the limit is 32,000,000. " in error["message"] and "fewer" in error["message"]
         body = {"text": "a", "tasks": ["ner"], "types": [*names, "one more"]}
         error = refused(service, 422, **body)
-        assert "more than 1,000 things" in error["message"]
+        assert "more than 1,000 names and values" in error["message"]
         questions = "\n".join("Why? " * 3)
         record = {"passages": [{"type": "text", "text": text}]}
         record["passages"] += [{"type": "question", "text": questions}] * 200
@@ -260,7 +264,7 @@ def test_what_prompts_are_measured_at_is_what_they_have(service, task):
         record["passages"][0]["text"] *= 2000 // len(record["passages"][0]["text"]) * 20
     for number, record in enumerate([*records, *long]):
         document = document_from_value(record, number, "here")
-        asked, _ = measuring.asked(document)
+        asked = measuring.questions(document).prompted
         have = sum(len(m["content"]) for _, question, _ in asked for m in question.messages)
         size = measuring.size(document)
         assert have / 2 <= size
@@ -274,8 +278,8 @@ def test_the_limit_is_of_all_documents_of_a_request_together():
         refused(service, 413, documents=[{"text": MIGRAINE * 50}] * 8, **body)
 
 
-def test_long_prompts_take_more_places_than_short_ones(monkeypatch):
-    monkeypatch.setattr(task_routes, "_A_PLACE", 2000)
+def test_long_prompts_take_more_slots_than_short_ones(monkeypatch):
+    monkeypatch.setattr(task_routes, "_A_SLOT", 2000)
     taken = []
     whole = Admission.enter
 
@@ -319,7 +323,7 @@ def test_others_are_answered_while_one_is_worked_on_for_long(monkeypatch, step):
             owner, name = {
                 "assign": (task_routes, "_assignments"),
                 "measure": (Annotator, "size"),
-                "ask": (Annotator, "asked"),
+                "ask": (Annotator, "questions"),
                 "join": (annotation, "merge"),
                 "row": (Annotated, "row"),
                 "answer": (task_routes._Result, "as_json"),
@@ -400,7 +404,7 @@ def test_whatever_a_document_is_the_others_are_annotated(service, record, media_
         st.dictionaries(
             st.sampled_from(
                 ["labels", "types", "relations", "events", "questions", "choices", "form", "to",
-                 "ask", "several", "wording", "sections", "roles", "x"]
+                 "ask", "multi_label", "wording", "sections", "roles", "x"]
             ),
             _JSON,
             max_size=4,

@@ -1,13 +1,8 @@
-"""Labels in answers: under their heads and free, one and several; gold there and back."""
+"""Labels in answers: under their heads and free, one and more; gold there and back."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
-import re
-import tarfile
-from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +10,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from taiyi_ray import catalogue
 from taiyi_ray.records import Annotations, Document, Label
 from taiyi_ray.tasks import labels
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Counts, Question
-from tests.samples import asked, back, chinese, english
+from tests.samples import asked, back, chinese, corpus, english
 
 NAMES = ["Treatment", "Risk: high", "risk: low"]
-ONE, SEVERAL = asked("tc", labels=NAMES), asked("tc", labels=NAMES, several=True)
+ONE, MULTI_LABEL = asked("tc", labels=NAMES), asked("tc", labels=NAMES, multi_label=True)
 
 
-def ask(document: Document, several: bool) -> Question:
-    (question,) = (SEVERAL if several else ONE).questions(document)
+def ask(document: Document, multi_label: bool) -> Question:
+    (question,) = (MULTI_LABEL if multi_label else ONE).questions(document)
     return question
 
 
@@ -35,7 +31,7 @@ def gold_of(key: str, *names: str) -> Annotations:
 
 
 @pytest.mark.parametrize(
-    ("answer", "several", "found", "problem"),
+    ("answer", "multi_label", "found", "problem"),
     [
         ("Result: Treatment", False, ["Treatment"], None),
         ("Treatment", False, ["Treatment"], None),
@@ -72,9 +68,9 @@ def gold_of(key: str, *names: str) -> Annotations:
         ("Result: Treatment\nRisk: high", True, ["Treatment", "Risk: high"], None),
     ],
 )
-def test_answers(answer: str, several: bool, found: list[str], problem: str | None) -> None:
+def test_answers(answer: str, multi_label: bool, found: list[str], problem: str | None) -> None:
     document = english("text")
-    parsed = SEVERAL.task.parse(answer, ask(document, several), document)
+    parsed = MULTI_LABEL.task.parse(answer, ask(document, multi_label), document)
     assert [(label.task, label.label) for label in parsed.annotations.labels] == [
         ("tc", name) for name in found
     ]
@@ -82,7 +78,7 @@ def test_answers(answer: str, several: bool, found: list[str], problem: str | No
 
 
 @pytest.mark.parametrize(
-    ("answer", "several", "found"),
+    ("answer", "multi_label", "found"),
     [
         ("Result: Treatment; Risk: hi", True, ["Treatment"]),
         ("Result: Treatment;", True, ["Treatment"]),
@@ -90,9 +86,11 @@ def test_answers(answer: str, several: bool, found: list[str], problem: str | No
         ("Result: Treatment", False, []),
     ],
 )
-def test_of_a_cut_answer_whole_labels_count(answer: str, several: bool, found: list[str]) -> None:
+def test_of_a_cut_answer_whole_labels_count(
+    answer: str, multi_label: bool, found: list[str]
+) -> None:
     document = english("text")
-    parsed = SEVERAL.task.parse(answer, ask(document, several), document, cut=True)
+    parsed = MULTI_LABEL.task.parse(answer, ask(document, multi_label), document, cut=True)
     assert [label.label for label in parsed.annotations.labels] == found
 
 
@@ -111,7 +109,7 @@ def test_labels_have_names_in_both_languages_and_scores() -> None:
 
 @pytest.mark.parametrize("name", ["None", "无", "N/A", "no"])
 def test_a_label_that_is_called_as_nothing_is_a_label(name: str) -> None:
-    assignment = asked("tc", labels=["Treatment", name], several=True)
+    assignment = asked("tc", labels=["Treatment", name], multi_label=True)
     document = english("text")
     (question,) = assignment.questions(document)
     for answer in (f"Result: {name}", f"result: {name.upper()}.", f"- Treatment\n- {name}"):
@@ -134,7 +132,7 @@ def test_a_label_counts_before_the_name_of_another() -> None:
 def test_one_label_is_asked_for_about_the_first_window_and_several_about_each() -> None:
     document = english("One two three four. Five six seven eight.")
     assert [q.window.index for q in ONE.task.questions(document, ONE, 24)] == [0]
-    assert [q.window.index for q in SEVERAL.task.questions(document, SEVERAL, 24)] == [0, 1]
+    assert [q.window.index for q in MULTI_LABEL.task.questions(document, MULTI_LABEL, 24)] == [0, 1]
 
 
 def test_score_compares_task_and_label() -> None:
@@ -155,52 +153,28 @@ NAME = (
 @example(names=["A", "A:"], chosen={1}, make=english)
 def test_labels_of_any_name_come_back(names: list[str], chosen: set[int], make: Any) -> None:
     true = [name for n, name in enumerate(names) if n in chosen]
-    several = asked("tc", labels=names, several=True)
-    found = back(several, make("文本 text"), gold_of("tc", *true))
+    multi_label = asked("tc", labels=names, multi_label=True)
+    found = back(multi_label, make("文本 text"), gold_of("tc", *true))
     assert [label.label for label in found.labels] == true
 
 
 # -------------------------------------------------------------------------------------------- gold
 
 
-def hoc(path: Path) -> Iterator[tuple[Document, Annotations]]:
-    """Abstracts of Hallmarks of Cancer with the hallmarks of their sentences."""
-    with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
-        files = {m.name: archive.extractfile(m) for m in archive.getmembers() if m.isfile()}
-        read = {name: file.read().decode() for name, file in files.items() if file}
-    for name in sorted(read)[:400]:
-        if name.startswith("labels/"):
-            marks = re.split("<| AND", read[name])
-            found = {mark.strip().partition("--")[0] for mark in marks} - {"", "NULL"}
-            yield (
-                english(read["text/" + name.removeprefix("labels/")]),
-                gold_of("tc", *sorted(found)),
-            )
-
-
 def test_gold_hallmarks_of_cancer_come_back(shared_data: Path) -> None:
-    corpus = list(hoc(shared_data / "hoc" / "hoc_text_labels.tar.gz"))
-    names = sorted({label.label for _, gold in corpus for label in gold.labels})
-    assert (len(corpus), len(names)) == (400, 10)
-    assignment = asked("tc", labels=names, several=True)
-    for document, gold in corpus:
+    entry = catalogue.entry("hallmarks_of_cancer")
+    assignment = asked("tc", **entry.options_of("tc"))
+    assert (len(assignment.options.labels), assignment.options.multi_label) == (10, True)
+    for document, gold in islice(corpus(shared_data, entry.name, "test"), 400):
         assert labels.score(back(assignment, document, gold), gold).fn == 0
         assert len(back(assignment, document, gold).labels) == len(gold.labels)
 
 
 @pytest.mark.parametrize(
-    ("path", "key", "classes"),
-    [("cblue/KUAKE-QIC_dev.json.gz", "query", 11), ("chip-ctc/test_gold.tsv.gz", "", 15)],
+    ("name", "split", "classes"), [("KUAKE-QIC", "dev", 11), ("chip_ctc_15", "test", 15)]
 )
-def test_gold_classes_come_back(shared_data: Path, path: str, key: str, classes: int) -> None:
-    data = gzip.decompress((shared_data / path).read_bytes()).decode()
-    if key:
-        rows = [(record["label"], record[key]) for record in json.loads(data)]
-    else:
-        rows = [tuple(line.split("\t")[1:3]) for line in data.splitlines()]  # type: ignore[misc]
-    names = sorted({label for label, _ in rows})
-    assert len(names) == classes
-    assignment = asked("tc", labels=names)
-    for label, text in rows[:300]:
-        gold = gold_of("tc", label)
-        assert back(assignment, chinese(text), gold).labels == gold.labels
+def test_gold_classes_come_back(shared_data: Path, name: str, split: str, classes: int) -> None:
+    assignment = asked("tc", **catalogue.entry(name).options_of("tc"))
+    assert len(assignment.options.labels) == classes
+    for document, gold in islice(corpus(shared_data, name, split), 300):
+        assert back(assignment, document, gold).labels == gold.labels

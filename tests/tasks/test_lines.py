@@ -11,21 +11,6 @@ HEADS = ["disease: ", "gene or protein: "]
 
 
 @pytest.mark.parametrize(
-    ("surface", "writable"),
-    [
-        ("breast cancer", True),
-        ("2,4-D [3H]", True),
-        ("p53; p63", False),
-        ("lung\ncancer", False),
-        (" pain", False),
-        ("pain\t", False),
-    ],
-)
-def test_writable(surface: str, writable: bool) -> None:
-    assert lines.writable(surface) is writable
-
-
-@pytest.mark.parametrize(
     ("items", "end", "language", "text"),
     [
         (["a; b", "c"], "", "en", "disease: a; b\ngene or protein: c"),

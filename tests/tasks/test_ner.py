@@ -251,23 +251,22 @@ def lost(documents: list[Gold]) -> tuple[int, Counter[str]]:
 
 
 @pytest.mark.parametrize(
-    ("read", "path", "precision_recall", "surfaces"),
+    ("dataset", "splits", "precision_recall", "surfaces"),
     [
-        ("pubtator", "bc5cdr/CDR_TestSet.PubTator.txt.gz", (0.9969, 0.9997), 4_661),
-        ("pubtator", "biored/BioRED_TrainDev.PubTator.gz", (0.9868, 0.9969), 8_127),
+        ("bc5cdr", ["test"], (0.9969, 0.9997), 4_661),
+        ("biored", ["train", "dev"], (0.9868, 0.9969), 8_127),
         # Every occurrence of a surface is found, and one character (`肺`) often stands in others.
-        ("cmeee", "cmeee-v2/CMeEE-V2_dev_first2500.json.gz", (0.9587, 0.9998), 11_750),
+        ("CMeEE-V2", ["dev"], (0.9587, 0.9998), 11_750),
     ],
-    ids=["BC5CDR", "BioRED", "CMeEE-V2"],
 )
 def test_gold_comes_back_from_its_target(
     shared_data: Path,
-    read: str,
-    path: str,
+    dataset: str,
+    splits: list[str],
     precision_recall: tuple[float, float],
     surfaces: int,
 ) -> None:
-    documents = list(getattr(samples, read)(shared_data / path))
+    documents = list(samples.corpus(shared_data, dataset, *splits))
     assert lost(documents) == (surfaces, Counter())
     assert policy(documents) == precision_recall
 

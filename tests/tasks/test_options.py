@@ -78,11 +78,13 @@ def test_other_terms_are_errors(value: object) -> None:
         TypeAdapter(Annotated[tuple[Term, ...], named()]).validate_python(value)
 
 
-def test_options_of_a_run_are_checked_with_the_place_they_come_from() -> None:
+def test_options_of_a_run_are_checked_and_errors_name_where_they_come_from() -> None:
     with pytest.raises(ConfigError, match=r"^here: summary: unknown setting 'sentence'; did you"):
-        assign(["summary"], {"summary": {"sentence": 2}}, place="here")
-    with pytest.raises(ConfigError, match=r"^here: title: wording 21 of 20$"):
-        assign(["title"], {"title": {"wording": 21}}, place="here")
+        assign(["summary"], {"summary": {"sentence": 2}}, origin="here")
+    with pytest.raises(
+        ConfigError, match=r"^here: title: there is no wording 21; choose from 1 to 20$"
+    ):
+        assign(["title"], {"title": {"wording": 21}}, origin="here")
 
 
 def test_several_questions_share_the_document() -> None:

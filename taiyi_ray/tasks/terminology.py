@@ -1,0 +1,188 @@
+"""A list of terms (a terminology), and the entries of it that words may mean."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from rapidfuzz import fuzz, process
+
+from taiyi_ray import storage
+from taiyi_ray.forms import Folded, Running, is_han
+from taiyi_ray.records import Span
+
+_WORD = re.compile(r"\w+")
+_NAMES_AN_ENTRY = 8
+"""So many of the most similar names are looked at for each candidate, because an entry may have
+many similar names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of a terminology.
+
+    Attributes:
+        id: its identifier.
+        names: its names, the preferred one first.
+    """
+
+    id: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Terminology:
+    """Entries, by the names that they have; names in any language may stand beside each other.
+
+    Attributes:
+        entries: the entries.
+    """
+
+    entries: tuple[Entry, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of all entries."""
+        lines = ("\t".join((entry.id, *entry.names)) for entry in self.entries)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    @cached_property
+    def _by_form(self) -> dict[str, list[Entry]]:
+        """The entries of each name, as it is and folded."""
+        by_form: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            for name in entry.names:
+                for form in dict.fromkeys((name, _folded(name))):
+                    if entry not in (of_form := by_form.setdefault(form, [])):
+                        of_form.append(entry)
+        return by_form
+
+    @cached_property
+    def _forms(self) -> list[str]:
+        return list(self._by_form)
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._forms), default=0)
+
+    def candidates(self, words: str, most: int) -> list[Entry]:
+        """The entries that words may mean, the likeliest first, in any language.
+
+        Entries that have the words as a name come first, then those that have them when case,
+        width and the like are ignored, then those with the most similar names (rapidfuzz's WRatio).
+
+        Args:
+            words: the words of a mention.
+            most: the most entries.
+        """
+        return list(_candidates(self, words, most))
+
+    def occurrences(self, text: Running, language: str) -> Iterator[tuple[str, Span]]:
+        """Yield the names of entries that occur in a text, folded, with their offsets.
+
+        Where names overlap, the one that begins first counts, and of those the longest. Outside
+        Chinese a name begins and ends with a word.
+
+        Args:
+            text: the text.
+            language: of the text.
+        """
+        folded = Folded(text.text, language)
+        if language == "zh":
+            starts = ends = list(range(len(folded.text) + 1))
+        else:
+            words = [match.span() for match in _WORD.finditer(folded.text)]
+            starts, ends = [start for start, _ in words], [end for _, end in words]
+        behind = first = 0
+        for start in starts:
+            while first < len(ends) and ends[first] <= start:
+                first += 1
+            if start < behind:
+                continue
+            last = first
+            while last < len(ends) and ends[last] - start <= self._longest:
+                last += 1
+            for end in reversed(ends[first:last]):
+                if folded.text[start:end] in self._by_form:
+                    at = folded.range(start, end)
+                    yield text.text[slice(*at)], Span(*text.range(*at))
+                    behind = end
+                    break
+
+
+@lru_cache(maxsize=1 << 14)
+def _candidates(terminology: Terminology, words: str, most: int) -> tuple[Entry, ...]:
+    by_form = terminology._by_form
+    found: dict[Entry, None] = {}
+    for form in (words, _folded(words)):
+        found |= dict.fromkeys(by_form.get(form, ()))
+    if len(found) < most:
+        similar = process.extract(
+            _folded(words), terminology._forms, scorer=fuzz.WRatio, limit=most * _NAMES_AN_ENTRY
+        )
+        for form, _, _ in similar:
+            found |= dict.fromkeys(by_form[form])
+    return tuple(found)[:most]
+
+
+def _folded(name: str) -> str:
+    language = "zh" if any(map(is_han, name)) else "en"
+    return Folded(name, language).text.strip()
+
+
+def from_mapping(entries: Mapping[object, object]) -> Terminology:
+    """Make a terminology of names by identifier: `{D001241: [Aspirin, acetylsalicylic acid]}`.
+
+    Raises:
+        ValueError: an identifier or a name is no text, is blank or holds a tab or a line end.
+    """
+    made = []
+    for id_, given in entries.items():
+        names = given if isinstance(given, (list, tuple)) else [given]
+        words = [value.strip() for value in (id_, *names) if isinstance(value, str)]
+        if len(words) != 1 + len(names) or any(not w or set(w) & set("\t\n\r") for w in words):
+            raise ValueError(f"{id_!r}: identifier and names must be text in one line")
+        if not names:
+            raise ValueError(f"{id_!r} has no name")
+        made.append(Entry(words[0], tuple(dict.fromkeys(words[1:]))))
+    if not made:
+        raise ValueError("there is no entry")
+    return Terminology(tuple(made))
+
+
+def read(path: str) -> Terminology:
+    """Read a terminology from a file in UTF-8: in each line an identifier, a tab and a name.
+
+    Further names follow behind tabs, or in other lines with the same identifier.
+
+    Args:
+        path: the path, or the s3:// address.
+
+    Raises:
+        ValueError: the file cannot be read, or a line has another form.
+        StorageError: the store of the address cannot be read.
+    """
+    try:
+        data = storage.read(storage.absolute(path))
+        text = data.decode("utf-8-sig") if data is not None else None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8: {error}") from error
+    if text is None:
+        raise ValueError(f"{path}: no such file")
+    names: dict[object, object] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        id_, *more = (part.strip() for part in line.split("\t"))
+        more = [name for name in more if name]
+        if not id_ or not more:
+            raise ValueError(f"{path}, line {number}: expected an identifier, a tab and a name")
+        known = names.setdefault(id_, [])
+        assert isinstance(known, list)
+        known += more
+    return from_mapping(names)
