@@ -69,8 +69,8 @@ def load(name: str | Entry, split: str, *, data_root: Root) -> Iterator[Document
             f"{wanted.name}: has no split {split!r} (splits: {', '.join(wanted.splits)})"
         )
     root = root_of(data_root)
-    layout = root.layout(wanted)
-    if layout is None or asked not in root.splits(wanted):
+    layout = root.layouts(wanted).get(asked)
+    if layout is None:
         raise ConfigError(absent(wanted, asked, root))
     return _Reader(wanted, layout, asked, root).documents()
 
