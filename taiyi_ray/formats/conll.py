@@ -1,6 +1,6 @@
 """CoNLL: a token a line with its tag, blank lines between sentences.
 
-    -DOCSTART- (2234245)<TAB>O      a document begins; its id may stand behind the mark
+    -DOCSTART- (2234245)<TAB>O      a document begins; its id may stand there, or as :2234245
 
     Ocular<TAB>B-Disease
     myasthenia<TAB>I-Disease
@@ -52,7 +52,7 @@ MARK: Final = "-DOCSTART-"
 _IOBES: Final = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 _PARTS: Final = {"iob1": {"B": "B", "I": "I"}, "iob2": {"B": "B", "I": "I"}, "iobes": _IOBES}
 _TAG: Final = re.compile(r"([A-Z])(?:-(\S+))?")
-_ID: Final = re.compile(r"[\s:(]*(.*?)[\s)]*")
+_ID: Final = re.compile(r"\s*\(([^)\t]*)\)|:\s*(\S+)")
 
 _CLOSING: Final = frozenset(".,;:!?)]}%’”»、，。；：！？）】》")
 _OPENING: Final = frozenset("([{“‘«（【《")
@@ -134,9 +134,8 @@ def parse(raw: RawRecord, options: Options) -> Document:
     rows: list[_Token] = []
     for number, line in enumerate(decoded(raw.data, options.record).split("\n"), 1):
         if line.startswith(options.mark):
-            first = re.split(r"\t|\s(?=[^(]*$)", line[len(options.mark) :], maxsplit=1)[0]
-            match = _ID.fullmatch(first)
-            document_id = (match[1] if match else "") or None
+            match = _ID.match(line, len(options.mark))
+            document_id = (match[1] or match[2] if match else None) or None
         elif line.strip():
             rows.append(_token(line, number, options))
         elif rows:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -40,6 +40,7 @@ Get = Callable[[str], list[object]]
 
 _SHOWN: Final = ("title", "text", "text_1", "text_2", "question", "dialogue", "term")
 _OF_MENTIONS: Final = frozenset({"start", "end", "type"})
+_SPEAKERS: Final = frozenset(get_args(Speaker))
 _SPEAKER: Final = re.compile(r"\s*([^:：\n]{1,40}?)\s*[:：]\s*")
 _LETTERS: Final = re.compile("[A-Z]+")
 
@@ -97,6 +98,8 @@ class FieldMap(FormatOptions):
             raise ValueError("fields: start, end and type belong to a mention, which is missing")
         if self.fields.keys() & {"speaker", "tags"} and "dialogue" not in self.fields:
             raise ValueError("fields: speaker and tags belong to a dialogue, which is missing")
+        if "tags" in self.fields and not ("speaker" in self.fields or self.turns):
+            raise ValueError("fields: tags want to know the turns: name a speaker, or `turns`")
         if {"term", "text"} <= self.fields.keys():
             raise ValueError("fields: a term is the whole text: give one of them")
         if ("relation" in self.fields) != bool(self.marks):
@@ -133,8 +136,8 @@ def document_of(get: Get, options: FieldMap) -> Document:
     if options.marks:
         parts, marked = _without_marks(parts, options.marks)
     turns = fields.turns()
-    last = turns.pop().text if options.last_turn and _answers(turns) else None
-    parts += [(turn.speaker, turn.text) for turn in turns]
+    last = turns[-1] if options.last_turn and _answers(turns) else None
+    parts += [(turn.speaker, turn.text) for turn in turns if turn is not last]
     for question, offered in zip(questions, choices, strict=True):
         parts += [("question", question), *(("choice", text) for text in offered)]
     laid = passages(
@@ -149,13 +152,13 @@ def document_of(get: Get, options: FieldMap) -> Document:
     )
     gold = Gold(document, [passage.offset for passage in document.passages])
     fields.give_mentions(gold, document)
-    fields.give_tagged(gold, document, turns)
+    fields.give_tagged(gold, document, turns, last)
     fields.give_relation(gold, document, marked)
     gold.settle()
     document.gold.labels += fields.found_labels(choices)
     document.gold.texts += fields.found_texts(len(questions))
     if last and options.last_turn:
-        document.gold.texts.append(Text(options.last_turn, last))
+        document.gold.texts.append(Text(options.last_turn, last.text))
     return document
 
 
@@ -226,7 +229,7 @@ class _Fields:
         """Return the turns of a dialogue: its values with their speakers, or its lines."""
         said = self.values("dialogue")
         speakers = self._speakers(len(said))
-        if not speakers:
+        if speakers is None:
             texts = (text for text in self.strings("dialogue"))
             return [turn for text in texts for turn in self._turns_in(text)]
         tags = self.values("tags")
@@ -237,12 +240,12 @@ class _Fields:
             found.append(_Turn(speaker, text, "" if tag is None else _text("tags", tag)))
         return found
 
-    def _speakers(self, turns: int) -> list[str]:
-        """Return the speaker of each turn; none where the turns are the lines of a text."""
+    def _speakers(self, turns: int) -> list[str] | None:
+        """Return the speaker of each turn; None where the turns are the lines of a text."""
         names = self.values("speaker")
-        if not names:
+        if "speaker" not in self._options.fields:
             in_turn = self._options.turns
-            return [in_turn[number % len(in_turn)] for number in range(turns if in_turn else 0)]
+            return [in_turn[n % len(in_turn)] for n in range(turns)] if in_turn else None
         if len(names) != turns:
             raise FormatError("invalid_record", f"{len(names)} speakers of {turns} turns")
         known = self._options.speakers
@@ -364,36 +367,40 @@ class _Fields:
             ranges, misplaced = placed([(start, end)])
             gold.mention(str(number), type_, text, ranges, misplaced=misplaced, concept=concept)
 
-    def give_tagged(self, gold: Gold, document: Document, turns: Sequence[_Turn]) -> None:
+    def give_tagged(
+        self, gold: Gold, document: Document, turns: Sequence[_Turn], last: _Turn | None
+    ) -> None:
         """Add the mentions that the tags of the turns mark, with their types and concepts in order.
 
         Where there are more or fewer types or concepts than mentions, nobody knows whose they are.
+        A mention in the last turn is left out if that is no passage.
         """
-        spoken = [turn for turn in turns if turn.text]
-        before = len(document.passages) - len(spoken) - _asked_in(document)
-        places: list[tuple[str | None, int, int]] = []
-        odd: list[str] = []
-        for number, turn in enumerate(spoken, before):
+        if "tags" not in self._options.fields:
+            return
+        passages_ = iter(p for p in document.passages if p.type in _SPEAKERS)
+        places: list[tuple[str | None, tuple[int, int] | None]] = []
+        for turn in turns:
+            passage = next(passages_) if turn.text and turn is not last else None
             tags = turn.tags.split() if " " in turn.tags else list(turn.tags)
             if tags and len(tags) != len(turn.text):
                 gold.leave_out("turns with more or fewer tags than characters")
                 continue
-            offset = document.passages[number].offset
-            for type_, first, last in tagged(tags, "iob2", odd):
-                places.append((type_, offset + first, offset + last + 1))
-        if not places:
-            return
+            for type_, first, end in tagged(tags, "iob2", []):
+                at = None if passage is None else passage.offset
+                places.append((type_, None if at is None else (at + first, at + end + 1)))
         types, concepts = self.values("type"), self._concepts()
         for values, what in ((types, "types"), (concepts, "concepts")):
-            if values and len(values) != len(places):
+            if places and values and len(values) != len(places):
                 gold.leave_out(f"lists of {what} that do not fit the tags")
         text = document.text
-        for number, (tag, start, end) in enumerate(places):
+        for number, (tag, place) in enumerate(places):
+            if place is None:
+                gold.leave_out("mentions in the last turn, which is no passage")
+                continue
             listed = _at(types, number) if len(types) == len(places) else None
-            stated = self._options.type if listed is None else _text("a type", listed)
+            type_ = tag or (self._options.type if listed is None else _text("a type", listed))
             concept = concepts[number] if len(concepts) == len(places) else None
-            place = [(start, end)]
-            gold.mention(f"t{number}", tag or stated, text[start:end], place, concept=concept)
+            gold.mention(f"t{number}", type_, text[slice(*place)], [place], concept=concept)
 
     def give_relation(
         self, gold: Gold, document: Document, marked: Sequence[tuple[int, int]]
@@ -414,11 +421,6 @@ class _Fields:
             shown = None if name in (None, "") else _text("a concept's name", name)
             found += [Concept("", one, shown or one) for one in stated] or [None]
         return found
-
-
-def _asked_in(document: Document) -> int:
-    """Return how many passages are questions and choices: they stand behind the turns."""
-    return sum(passage.type in ("question", "choice") for passage in document.passages)
 
 
 def _at(values: Sequence[object], number: int) -> object:

@@ -117,7 +117,7 @@ def _version_2(gold: Gold, document: Element, options: Options) -> None:
         if id_ == _CHAIN:
             chains[key] = []
             continue
-        spans = annotation.findall("span")
+        spans = sorted(annotation.findall("span"), key=lambda span: whole(span.get("start")) or 0)
         stated = [(span.get("start"), span.get("end")) for span in spans]
         starts[key] = min((whole(start) or 0 for start, _ in stated), default=0)
         text = " ".join(span.text or "" for span in spans)

@@ -86,6 +86,7 @@ class Loop:
                 nothing was committed for too long.
         """
         dog = Watchdog(self._config.stall_minutes)
+        engines = cluster.engines(self._config)
         records = self._plan.records
         left = sum(unit.records for unit in pending)
         dog.feed()
@@ -94,7 +95,7 @@ class Loop:
                 progress.stage("starting Ray")
                 with (
                     self._record.kept_fresh(),
-                    cluster.connected(cluster.engines(self._config)),
+                    cluster.connected(engines),
                     terminable(),
                 ):
                     progress.stage("starting the engine")

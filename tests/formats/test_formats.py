@@ -137,7 +137,7 @@ def test_any_bytes_are_documents_or_failed_ones(format_, data):
 
 
 @pytest.mark.parametrize("name", by_name.SAMPLES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.binary(max_size=60))
 @example(data=b"")
 @example(data=b"[")
@@ -191,7 +191,7 @@ def test_any_chunking_finds_the_same_records(name, data, chunk):
 
 
 @pytest.mark.parametrize("name", by_name.SAMPLES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data(), chunk=st.integers(1, 9))
 def test_any_chunking_finds_the_same_records_by_name(name, data, chunk):
     sample = by_name.SAMPLES[name]
