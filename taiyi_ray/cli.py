@@ -376,6 +376,7 @@ def build_instructions(
     datasets: Annotated[str | None, _building("datasets", metavar="NAME,...")] = None,
     accept_terms: Annotated[list[str] | None, _building("accept_terms", metavar="NAME")] = None,
     tasks: Annotated[str | None, _building("tasks", metavar="NAME,...")] = None,
+    task_file: Annotated[str | None, _building("task_file", metavar="FILE")] = None,
     ask: Annotated[str | None, _building("ask", metavar="mixed|together|apart")] = None,
     rates: Annotated[list[str] | None, _building("rates", "--rate", metavar="NAME=N")] = None,
     most: Annotated[int | None, _building("most")] = None,

@@ -424,6 +424,9 @@ class InstructConfig(Settings):
     tasks: list[str] | None = Field(
         None, min_length=1, description="tasks; by default all that the datasets have gold for"
     )
+    task_file: str | None = Field(
+        None, description="YAML file of the tasks' options, such as the terms of nen"
+    )
     seed: int = Field(0, ge=0, description="of all random choices")
     limit: int | None = Field(None, ge=1, description="at most this many documents of a split")
     ask: Literal["mixed", "together", "apart"] = Field(

@@ -28,6 +28,7 @@ from taiyi_ray.instruct.workers import ENDING, make_unit, read_units
 from taiyi_ray.interrupts import terminable
 from taiyi_ray.placement import READ_CPUS, Resources
 from taiyi_ray.records import Document
+from taiyi_ray.tasks.options import read_file
 
 _LUCKLESS = 2
 """When so many executions in a row commit nothing, the build ends."""
@@ -47,7 +48,8 @@ def run(config: InstructConfig) -> int:
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     root = DataRoot(config.data_root)
     output = storage.absolute(config.output)
-    chosen, notes = plan.choose(config, root)
+    options = read_file(config.task_file) if config.task_file else {}
+    chosen, notes = plan.choose(config, root, options)
     for note in notes:
         console.print(f"note: {note}")
     storage.probe(output)
@@ -58,7 +60,7 @@ def run(config: InstructConfig) -> int:
             f"with them: {', '.join(unchecked)}"
         )
     held_out = index.to_bytes()
-    identity = plan.identity(config, chosen, root, held_out)
+    identity = plan.identity(config, chosen, options, held_out)
     build = plan.load_build(output)
     if build is not None:
         _check_same(config, build, identity)
@@ -69,7 +71,9 @@ def run(config: InstructConfig) -> int:
         ):
             if build is None:
                 console.print(f"reading {len(chosen)} datasets to plan the build ...")
-                made = plan.parts(chosen, root.address, config, _counting(root.address, config))
+                made = plan.parts(
+                    chosen, root.address, config, options, _counting(root.address, config)
+                )
                 build = Build(identity=identity, unchecked=unchecked, parts=made)
                 build = _put(output, build, held_out)
                 _check_same(config, build, identity)
@@ -223,5 +227,9 @@ def _execute(
             )
         )
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    for batch in pipeline.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+    # With prefetching a receipt would wait here until the next one comes.
+    receipts: Any = pipeline.iter_batches(
+        batch_size=None, batch_format="pyarrow", prefetch_batches=0
+    )
+    for batch in receipts:
         yield from batch.to_pylist()

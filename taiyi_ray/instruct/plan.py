@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from taiyi_ray import catalogue, storage
 from taiyi_ray.catalogue import DataRoot, Entry
@@ -16,7 +16,8 @@ from taiyi_ray.corpus.units import Unit, cut
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
 from taiyi_ray.instruct.mixture import mix_of
-from taiyi_ray.tasks import TASKS
+from taiyi_ray.tasks import TASKS, assign
+from taiyi_ray.tasks.task import Assignment
 
 Holds = Literal["all", "train", "dev"]
 
@@ -42,6 +43,7 @@ class Part(BaseModel, frozen=True):
             development (`dev`), or the others (`train`).
         dev_share: the share of documents that are held out.
         mixes: how documents become instructions, by task.
+        options: options of the tasks that the user gave (`--task-file`), by task.
         units: the first and the last position (inclusive) of each unit.
     """
 
@@ -52,6 +54,7 @@ class Part(BaseModel, frozen=True):
     holds: Holds
     dev_share: float
     mixes: dict[str, Mix]
+    options: dict[str, dict[str, JsonValue]]
     units: list[tuple[int, int]]
 
     def all_units(self) -> list[Unit]:
@@ -92,8 +95,47 @@ class Chosen(NamedTuple):
     splits: tuple[Split, ...]
 
 
-def choose(config: InstructConfig, root: DataRoot) -> tuple[list[Chosen], list[str]]:
+def assignments_of(
+    entry: Entry, tasks: Sequence[str], options: Mapping[str, Mapping[str, Any]]
+) -> list[Assignment]:
+    """The tasks of a dataset, about everything that it annotates.
+
+    Args:
+        entry: the dataset.
+        tasks: the names of the tasks.
+        options: options that the user gave, by task; they replace those of the entry.
+
+    Raises:
+        ConfigError: a task lacks an option, or has a wrong one.
+    """
+    of_entry = {task: {**entry.options_of(task), **options.get(task, {})} for task in tasks}
+    return assign(tasks, of_entry, grammar=False, origin=entry.file)
+
+
+def _askable(
+    entry: Entry, tasks: Sequence[str], options: Mapping[str, Mapping[str, Any]], notes: list[str]
+) -> tuple[str, ...]:
+    """The tasks of which all options are known; a note says what the others lack."""
+    found = []
+    for task in tasks:
+        try:
+            assignments_of(entry, [task], options)
+        except ConfigError as error:
+            notes.append(f"{task} of {entry.name} is left out: {error} (--task-file gives it)")
+        else:
+            found.append(task)
+    return tuple(found)
+
+
+def choose(
+    config: InstructConfig, root: DataRoot, options: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Chosen], list[str]]:
     """Choose the datasets, and say in notes why others are left out.
+
+    Args:
+        config: the settings.
+        root: the data root.
+        options: options of the tasks that the user gave, by task.
 
     Raises:
         ConfigError: a dataset that was named is unknown or absent, or consent to it is missing.
@@ -120,6 +162,9 @@ def choose(config: InstructConfig, root: DataRoot) -> tuple[list[Chosen], list[s
             continue
         if not named and entry.may_train != "yes" and entry.name not in config.accept_terms:
             without_consent.append(entry.name)
+            continue
+        tasks = _askable(entry, tasks, options, notes)
+        if not tasks:
             continue
         splits = tuple(s for s in here if s not in ("test", entry.held_out))
         chosen.append(Chosen(entry, tasks, splits))
@@ -151,13 +196,20 @@ def sizes(dataset: str, split: Split, data_root: str, limit: int | None) -> list
     return found
 
 
-def parts(chosen: Sequence[Chosen], root: str, config: InstructConfig, count: Count) -> list[Part]:
+def parts(
+    chosen: Sequence[Chosen],
+    root: str,
+    config: InstructConfig,
+    options: dict[str, dict[str, Any]],
+    count: Count,
+) -> list[Part]:
     """Plan what is made of the chosen datasets.
 
     Args:
         chosen: the datasets.
         root: the address of the folder of the corpora.
         config: the settings.
+        options: options of the tasks that the user gave, by task.
         count: finds the sizes of documents.
     """
     wanted = [(one, split) for one in chosen for split in one.splits]
@@ -165,12 +217,17 @@ def parts(chosen: Sequence[Chosen], root: str, config: InstructConfig, count: Co
     return [
         part
         for (one, split), of_split in zip(wanted, counted, strict=True)
-        for part in _parts(one, split, of_split, root, config)
+        for part in _parts(one, split, of_split, root, config, options)
     ]
 
 
 def _parts(
-    one: Chosen, split: Split, of_split: Sequence[int], root: str, config: InstructConfig
+    one: Chosen,
+    split: Split,
+    of_split: Sequence[int],
+    root: str,
+    config: InstructConfig,
+    options: dict[str, dict[str, Any]],
 ) -> Iterator[Part]:
     """Yield the parts of a split: one for each stage that trains its tasks, and one of dev/."""
     documents = max(1, len(of_split))
@@ -199,22 +256,29 @@ def _parts(
                 holds=holds,
                 dev_share=dev_share,
                 mixes={task: mix_of(one.entry, task, documents, config) for task in tasks},
+                options={task: options[task] for task in tasks if task in options},
                 units=cut(of_split, 0, UNIT_DOCUMENTS),
             )
 
 
 def identity(
-    config: InstructConfig, chosen: Sequence[Chosen], root: DataRoot, held_out: bytes
+    config: InstructConfig,
+    chosen: Sequence[Chosen],
+    options: Mapping[str, Mapping[str, Any]],
+    held_out: bytes,
 ) -> dict[str, Any]:
     """What decides the bytes of the output; another identity wants another output.
 
     Args:
         config: the settings.
         chosen: the datasets.
-        root: the data root.
+        options: options of the tasks that the user gave, by task.
         held_out: the index of the test sets.
     """
-    settings = config.model_dump(exclude={"data_root", "output", "workers", "accept_terms"})
+    settings = config.model_dump(
+        exclude={"data_root", "output", "workers", "accept_terms", "task_file"}
+    )
+    settings["task_options"] = options
     return {
         "settings": settings,
         "entries": {

@@ -18,10 +18,8 @@ from taiyi_ray.errors import StorageGone, TaiyiError
 from taiyi_ray.instruct.draws import Draws
 from taiyi_ray.instruct.instruction import SCHEMA, Tally, rows
 from taiyi_ray.instruct.overlap import Index, text_hash
-from taiyi_ray.instruct.plan import HELD_OUT, Part
+from taiyi_ray.instruct.plan import HELD_OUT, Part, assignments_of
 from taiyi_ray.records import Document
-from taiyi_ray.tasks import assign
-from taiyi_ray.tasks.task import Assignment
 
 FOOTER = b"taiyi_ray"
 """The key of a unit's footer in the metadata of its Parquet file."""
@@ -96,20 +94,24 @@ def make_unit(
     error, gone, tally = str(row["error"]), bool(row["gone"]), Tally()
     if not error:
         part = Part.model_validate_json(row["part"])
-        documents, again = pickle.loads(row["documents"])
-        chosen = _chosen(part, documents, set(again), seed, overlap, _index(output), tally)
-        made = list(_rows(part, chosen, seed, tally))
-        footer = {"unit": unit.name, "tally": tally.as_dict()}
-        table = pa.Table.from_pylist(made, SCHEMA).replace_schema_metadata(
-            {FOOTER: json.dumps(footer, ensure_ascii=False)}
-        )
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
         try:
-            Units(output, ENDING).commit(unit, buffer.getvalue())
+            documents, again = pickle.loads(row["documents"])
+            chosen = _chosen(part, documents, set(again), seed, overlap, _index(output), tally)
+            made = list(_rows(part, chosen, seed, tally))
+            Units(output, ENDING).commit(unit, _file(unit, made, tally))
         except (TaiyiError, OSError) as fault:
             error, gone = str(fault), isinstance(fault, StorageGone)
     return {"documents": [unit.records], "error": [error], "gone": [gone]}
+
+
+def _file(unit: Unit, made: list[dict[str, Any]], tally: Tally) -> bytes:
+    footer = {"unit": unit.name, "tally": tally.as_dict()}
+    table = pa.Table.from_pylist(made, SCHEMA).replace_schema_metadata(
+        {FOOTER: json.dumps(footer, ensure_ascii=False)}
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def _chosen(
@@ -159,7 +161,7 @@ def _fault(document: Document) -> str | None:
 def _rows(
     part: Part, documents: Iterable[Document], seed: int, tally: Tally
 ) -> Iterator[dict[str, Any]]:
-    assignments = _assignments(part.dataset, tuple(part.mixes))
+    assignments = assignments_of(catalogue.entry(part.dataset), tuple(part.mixes), part.options)
     for document in documents:
         before = tally.instructions.total()
         for assignment in assignments:
@@ -173,13 +175,6 @@ def _rows(
                 tally=tally,
             )
         tally.used += tally.instructions.total() > before
-
-
-@lru_cache(8)
-def _assignments(dataset: str, tasks: tuple[str, ...]) -> list[Assignment]:
-    entry = catalogue.entry(dataset)
-    options = {task: entry.options_of(task) for task in tasks}
-    return assign(tasks, options, grammar=False, origin=entry.file)
 
 
 @lru_cache(1)
