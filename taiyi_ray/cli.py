@@ -16,6 +16,7 @@ from taiyi_ray.config import (
     AnnotateConfig,
     AnySettings,
     EngineName,
+    InstructConfig,
     ServeConfig,
     Settings,
     load,
@@ -96,6 +97,8 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "columns": _pairs("--column", "KEY=NAME, as in text=abstract"),
     "adapters": _pairs("--adapter", "NAME=PATH, as in ner=path/to/lora"),
     "engine_args": _engine_args,
+    "datasets": _names,
+    "rates": _pairs("--rate", "NAME=N, as in ner=1.3 or bc5cdr/ner=2"),
 }
 """Reads the settings that the command line writes in another form than a file does."""
 
@@ -359,6 +362,53 @@ def export(
 
 
 _OWN_ENGINES = [name for name in get_args(EngineName) if name not in CLIENTS]
+
+
+def _building(name: str, *flags: str, metavar: str | None = None) -> Any:
+    return _option(name, *flags, metavar=metavar, of=InstructConfig)
+
+
+@app.command("build-instructions")
+def build_instructions(
+    context: typer.Context,
+    data_root: Annotated[str | None, _building("data_root", metavar="DIR")] = None,
+    output: Annotated[str | None, _building("output", "--output", "-o", metavar="DIR")] = None,
+    datasets: Annotated[str | None, _building("datasets", metavar="NAME,...")] = None,
+    accept_terms: Annotated[list[str] | None, _building("accept_terms", metavar="NAME")] = None,
+    tasks: Annotated[str | None, _building("tasks", metavar="NAME,...")] = None,
+    task_file: Annotated[str | None, _building("task_file", metavar="FILE")] = None,
+    ask: Annotated[str | None, _building("ask", metavar="mixed|together|apart")] = None,
+    rates: Annotated[list[str] | None, _building("rates", "--rate", metavar="NAME=N")] = None,
+    most: Annotated[int | None, _building("most")] = None,
+    negatives: Annotated[float | None, _building("negatives")] = None,
+    wordings: Annotated[str | None, _building("wordings", metavar="all|short")] = None,
+    document_first: Annotated[float | None, _building("document_first")] = None,
+    characters: Annotated[int | None, _building("characters")] = None,
+    overlap: Annotated[float | None, _building("overlap")] = None,
+    dev_documents: Annotated[int | None, _building("dev_documents")] = None,
+    seed: Annotated[int | None, _building("seed")] = None,
+    limit: Annotated[int | None, _building("limit")] = None,
+    workers: Annotated[int | None, _building("workers")] = None,
+    config: _Config = None,
+) -> None:
+    """Build instruction data from the catalogue's datasets: chats in Parquet, for both stages.
+
+    Example: taiyi-ray build-instructions --data-root corpora --output instructions
+
+    The same command goes on where an earlier one ended. Documents that occur in a test set of the
+    benchmarks are left out, and so are datasets whose terms do not clearly allow training.
+
+    Exit codes: 0 done, 2 something to change, 4 unfinished and 130 interrupted: run it again.
+    """
+    settings = _settings(InstructConfig, context)
+    from taiyi_ray.instruct import run  # slow to import: only when it is needed
+
+    try:
+        code = run(settings)
+    except KeyboardInterrupt:
+        print("interrupted; what was done is kept, the same command goes on", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    raise typer.Exit(code)
 
 
 def _serving(name: str, *flags: str, metavar: str | None = None) -> Any:

@@ -407,6 +407,63 @@ class ServeConfig(EngineSettings):
         return self
 
 
+class InstructConfig(Settings):
+    """The settings of `taiyi-ray build-instructions`; the descriptions are its help texts."""
+
+    data_root: str = Field(min_length=1, description="folder of the corpora, or s3:// address")
+    output: str = Field(min_length=1, description="folder of the instructions")
+    datasets: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="datasets of the catalogue; by default all that are in the data root and may "
+        "train a model",
+    )
+    accept_terms: list[str] = Field(
+        [], description="datasets whose terms you have read and accept; may be repeated"
+    )
+    tasks: list[str] | None = Field(
+        None, min_length=1, description="tasks; by default all that the datasets have gold for"
+    )
+    task_file: str | None = Field(
+        None, description="YAML file of the tasks' options, such as the terms of nen"
+    )
+    seed: int = Field(0, ge=0, description="of all random choices")
+    limit: int | None = Field(None, ge=1, description="at most this many documents of a split")
+    ask: Literal["mixed", "together", "apart"] = Field(
+        "mixed",
+        description="about all types in one question, about each in its own, or mixed as the paper",
+    )
+    rates: dict[str, float] = Field(
+        {},
+        description="records a document, by dataset, task or DATASET/TASK; by default the paper's",
+    )
+    most: int = Field(10_000, ge=1, description="documents of a dataset that a task uses at most")
+    negatives: float = Field(
+        1.0, ge=0, le=1, description="share of the questions about one type that nothing answers"
+    )
+    wordings: Literal["all", "short"] = Field(
+        "all", description="the wordings of questions to draw from"
+    )
+    document_first: float = Field(
+        0.5, ge=0, le=1, description="share of documents that stand before the instruction"
+    )
+    characters: int = Field(
+        6000, ge=100, description="of a document that one question shows at most"
+    )
+    overlap: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="share of a test document's n-grams that takes a training document out",
+    )
+    dev_documents: int = Field(
+        200, ge=0, description="held-out documents of a dataset, for the loss during training"
+    )
+    workers: int | None = Field(
+        None, ge=1, description="tasks side by side; by default as many as the cluster has CPUs"
+    )
+
+
 def is_loopback(host: str) -> bool:
     """Whether only programs on this machine can connect to this host."""
     try:

@@ -43,11 +43,12 @@ def check(entry: Entry, data_root: Root) -> list[Checked]:
             does not know.
     """
     root = root_of(data_root)
-    layout = root.layout(entry)
-    if layout is None:
+    here = root.layouts(entry)
+    if not here:
         raise ConfigError(absent(entry, entry.splits[0], root) if entry.layouts else unseen(entry))
-    here = root.splits(entry)
-    return [_checked(entry, split, layout.splits[split].counts, root) for split in here]
+    return [
+        _checked(entry, split, layout.splits[split].counts, root) for split, layout in here.items()
+    ]
 
 
 def _checked(entry: Entry, split: Split, expected: Expected | None, root: DataRoot) -> Checked:

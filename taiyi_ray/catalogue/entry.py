@@ -249,8 +249,8 @@ class Entry(_Strict):
         tasks: the tasks that its gold is for.
         format: the name of its file format; None when nobody here has seen it.
         format_options: the options of the format: which field or column holds what.
-        layouts: the ways in which its files lie below a data root; the one is read of which most
-            splits are there, and of equals the first.
+        layouts: the ways in which its files lie below a data root; the one of which most splits
+            are there is read, and of equals the first.
         types, relations, roles: the terms for the dataset's own names. None as a term leaves the
             type out: the corpus has it, and no task asks for it.
         events: the terms and roles of the dataset's own types of events.
@@ -263,6 +263,8 @@ class Entry(_Strict):
         may_train: whether its owner allows to train models with it. All but `yes` need consent.
         address: where to get it.
         paper: the address of the paper that describes it.
+        held_out: the split that a benchmark measures with: no dataset trains on its documents.
+        pmids: whether the identifiers of its documents are those of PubMed.
         listed: the number of records of each split as Taiyi lists it.
         mix: what Taiyi's published instruction mix took from it.
         verified: whether real records of it were parsed here.
@@ -290,6 +292,8 @@ class Entry(_Strict):
     may_train: Annotated[Literal["yes", "no", "unknown", "in_house"], BeforeValidator(_yes_or_no)]
     address: str | None
     paper: str | None
+    held_out: Split | None = None
+    pmids: bool = False
     listed: dict[str, int] = {}
     mix: tuple[MixShare, ...] = ()
     verified: bool
