@@ -18,6 +18,7 @@ import typer
 
 from taiyi_ray import __version__, cli
 from taiyi_ray.config import ServeConfig
+from taiyi_ray.corpus.output import Totals
 from taiyi_ray.formats import WRITTEN
 from taiyi_ray.job import job
 from taiyi_ray.tasks import TASKS
@@ -72,8 +73,8 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run plans and writes its job, and then ends as if nothing was left to do."""
-    monkeypatch.setattr(job._Run, "pending", lambda _: [])
-    monkeypatch.setattr(job._Run, "verified", lambda _: (job.Totals(), []))
+    monkeypatch.setattr(job.Loop, "pending", lambda _: [])
+    monkeypatch.setattr(job, "verified", lambda *_: (Totals(), []))
     monkeypatch.setattr(job.JobOutput, "reported", lambda _: ANY)
 
 
