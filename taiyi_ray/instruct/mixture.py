@@ -34,12 +34,16 @@ def published(entry: Entry, task: str) -> int | None:
     return sum(found) if found else None
 
 
-def rate_of(entry: Entry, task: str, config: InstructConfig) -> float:
+def rate_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> float:
     """Records a document that training gets of a dataset and a task.
+
+    Where the paper's mix has the dataset, this is its rate. A data root may hold the dataset in
+    other pieces, sentences for example: then the number of records is the paper's.
 
     Args:
         entry: the dataset.
         task: the name of the task.
+        documents: the number of documents of the split.
         config: the settings; its `rates` win.
     """
     for name in (f"{entry.name}/{task}", entry.name, task):
@@ -47,7 +51,7 @@ def rate_of(entry: Entry, task: str, config: InstructConfig) -> float:
             return config.rates[name]
     listed, records = entry.listed.get("train"), published(entry, task)
     if records and listed:
-        return records / listed
+        return records / max(listed, documents)
     options = entry.options_of(task)
     types = options.get("types") or options.get("relations") or ()
     return RATES.get(task, 1.0) if len(types) > 1 else 1.0
@@ -64,7 +68,7 @@ def mix_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> M
     """
     wordings = TASKS[task].wordings
     return Mix(
-        rate=min(rate_of(entry, task, config), config.most / documents),
+        rate=min(rate_of(entry, task, documents, config), config.most / documents),
         ask=config.ask,
         negatives=config.negatives,
         wordings=(template.SHORT,) if config.wordings == "short" else tuple(range(1, wordings + 1)),

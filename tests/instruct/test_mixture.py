@@ -1,0 +1,60 @@
+"""The mixture: the paper's rates, rules where it has none, and what a user sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taiyi_ray import catalogue
+from taiyi_ray.config import InstructConfig
+from taiyi_ray.instruct.mixture import mix_of, published, rate_of
+from taiyi_ray.tasks import TASKS, template
+
+
+def config(**settings: Any) -> InstructConfig:
+    return InstructConfig(data_root="corpora", output="out", **settings)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "task", "documents", "rate"),
+    [
+        ("bc5cdr", "ner", 500, 1.3),  # 650 records of 500 abstracts
+        ("bc5cdr", "re", 500, 1.0),
+        ("bc5cdr", "ner", 250, 1.3),  # half of the dataset is there
+        ("anat_em", "ner", 5800, 0.2),  # 1,160 records, here of sentences
+        ("biored", "ner", 400, 1.3),  # not in the paper's mix: the rule for several types
+        ("biored", "re", 400, 1.6),
+        ("jnlpba", "ner", 2000, 1.3),
+        ("bc2gm", "ner", 2000, 1.0),  # one type
+    ],
+)
+def test_the_rate_is_the_papers_or_that_of_its_rule(
+    dataset: str, task: str, documents: int, rate: float
+) -> None:
+    assert rate_of(catalogue.entry(dataset), task, documents, config()) == pytest.approx(rate)
+
+
+def test_a_rate_may_be_set_for_a_dataset_a_task_or_both() -> None:
+    entry = catalogue.entry("bc5cdr")
+    rates = {"bc5cdr/ner": 3.0, "bc5cdr": 2.0, "ner": 1.5}
+    assert rate_of(entry, "ner", 500, config(rates=rates)) == 3.0
+    assert rate_of(entry, "re", 500, config(rates=rates)) == 2.0
+    assert rate_of(catalogue.entry("biored"), "ner", 400, config(rates=rates)) == 1.5
+
+
+def test_a_task_uses_so_many_documents_of_a_dataset_at_most() -> None:
+    mix = mix_of(catalogue.entry("biored"), "ner", 400, config(most=100))
+    assert mix.rate == 0.25
+
+
+def test_wordings_are_all_or_the_short_one() -> None:
+    entry = catalogue.entry("bc5cdr")
+    every = mix_of(entry, "ner", 500, config()).wordings
+    assert every == tuple(range(1, TASKS["ner"].wordings + 1))
+    assert mix_of(entry, "ner", 500, config(wordings="short")).wordings == (template.SHORT,)
+
+
+def test_the_published_counts_are_found_by_task() -> None:
+    assert published(catalogue.entry("bc5cdr"), "re") == 500
+    assert published(catalogue.entry("biored"), "ner") is None
