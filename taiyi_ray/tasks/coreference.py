@@ -152,7 +152,7 @@ def _read(
             chain.append((word, span, how))
         if len(chain) > 1:
             chains.append(chain)
-        elif line.end != end and not lines.says_nothing(line.text, ()):
+        elif len(words) < 2 and line.end != end and not lines.says_nothing(line.text, ()):
             problem = "invalid"
     return chains, problem
 
