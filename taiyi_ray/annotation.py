@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from taiyi_ray.engine.engine import Completion, Engine, Prompt
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError, ServerGone
@@ -45,8 +45,6 @@ _log = logging.getLogger(__name__)
 
 SECOND_CHANCE = 2
 """An answer that met its token limit is asked for again once, with this many times the tokens."""
-
-_Asked = tuple[Task, Question, Prompt]
 
 _SHARE, _LEAST_SHARE = 1 / 4, 16
 """One document may have this share of an engine's slots in use, but always at least `_LEAST_SHARE`:
@@ -139,19 +137,48 @@ async def guarded(annotator: Annotator, document: Document) -> Annotated:
         return internal_error(document, error)
 
 
-@dataclass(slots=True)
+class PromptedQuestion(NamedTuple):
+    """A question with its prompt.
+
+    Attributes:
+        task: the task that asks.
+        question: the question.
+        prompt: what the engine made of the question.
+    """
+
+    task: Task
+    question: Question
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What the tasks of a run ask about a document.
+
+    Attributes:
+        prompted: the questions of all tasks, with their prompts.
+        not_applicable: why tasks have nothing to ask about the document.
+        too_long: the tasks whose prompts are too long even around the smallest window.
+    """
+
+    prompted: list[PromptedQuestion]
+    not_applicable: list[Failure]
+    too_long: list[Failure]
+
+
+@dataclass(frozen=True, slots=True)
 class _Outcome:
     """The result of one question.
 
     Attributes:
-        question: the question; None stands for all questions of a task that were too long to ask.
+        question: the question.
         answers: the answer, and before it the one that was cut, if the question was asked twice.
         annotations: what the last answer says.
         failure: what went wrong, if anything did.
         usable: False when the question gave nothing at all.
     """
 
-    question: Question | None
+    question: Question
     answers: list[Answer]
     annotations: Annotations
     failure: Failure | None = None
@@ -174,7 +201,7 @@ class Annotator:
         self._engine = engine
         self._assignments = assignments
         self._max_tokens = max_tokens
-        self._room = asyncio.Semaphore(engine.most_in_flight)
+        self._slots = asyncio.Semaphore(engine.most_in_flight)
         self._tokens = engine.context_limit - min(max_tokens, engine.context_limit // 2)
         self._lengths: dict[tuple[int, str], list[int]] = {}
         self.in_flight: set[tuple[str, int]] = set()
@@ -191,7 +218,7 @@ class Annotator:
         if document.status != "ok":
             return Annotated(document, status=document.status, errors=document.errors)
         key = (document.source, document.position)
-        async with self._room:
+        async with self._slots:
             self.in_flight.add(key)
             try:
                 annotated = await self._annotate(document)
@@ -204,41 +231,26 @@ class Annotator:
             return annotated
 
     async def _annotate(self, document: Document) -> Annotated:
-        outcomes, reasons = await self._outcomes(document)
-        return await asyncio.to_thread(_joined, document, outcomes, reasons)
+        questions = await asyncio.to_thread(self.questions, document)
+        outcomes = await self._ask_all(questions.prompted, document)
+        return await asyncio.to_thread(_joined, document, outcomes, questions)
 
-    async def _outcomes(self, document: Document) -> tuple[list[_Outcome], list[Failure]]:
-        """Ask all questions at once; return their outcomes, and why some tasks did not apply."""
-        asked, failures = await asyncio.to_thread(self.asked, document)
-        reasons = [failure for failure in failures if failure.kind == NOT_APPLICABLE]
-        too_long = [
-            _Outcome(None, [], Annotations(), failure, usable=False)
-            for failure in failures
-            if failure.kind != NOT_APPLICABLE
-        ]
-        return await self._ask_all(asked, document) + too_long, reasons
-
-    def asked(self, document: Document) -> tuple[list[_Asked], list[Failure]]:
-        """Make all questions on a document, with their prompts, in windows that fit the context.
-
-        The second list says why some tasks have no question: the task does not apply to the
-        document, or its prompt is too long even around the smallest window.
-        """
-        asked: list[_Asked] = []
-        failures: list[Failure] = []
+    def questions(self, document: Document) -> Questions:
+        """Make all questions on a document, with their prompts, in windows that fit the context."""
+        questions = Questions([], [], [])
         for assignment in self._assignments:
-            task = assignment.task
+            name = assignment.task.name
             try:
-                fitting = self._fitting(assignment, document)
+                questions.prompted.extend(self._fitting(assignment, document))
             except NotApplicable as reason:
-                failures.append(Failure(NOT_APPLICABLE, task.name, str(reason)))
+                questions.not_applicable.append(Failure(NOT_APPLICABLE, name, str(reason)))
             except QuestionError as error:
-                failures.append(Failure("too_long", task.name, str(error)))
-            else:
-                asked += [(task, question, prompt) for question, prompt in fitting]
-        return asked, failures
+                questions.too_long.append(Failure("too_long", name, str(error)))
+        return questions
 
-    async def _ask_all(self, asked: Sequence[_Asked], document: Document) -> list[_Outcome]:
+    async def _ask_all(
+        self, prompted: Sequence[PromptedQuestion], document: Document
+    ) -> list[_Outcome]:
         """Ask all questions at once, so that the engine computes what their prompts share once.
 
         A limit keeps a long document (a book in a thousand windows) from taking all slots of the
@@ -246,11 +258,11 @@ class Annotator:
         """
         share = asyncio.Semaphore(max(_LEAST_SHARE, int(_SHARE * self._engine.most_in_flight)))
 
-        async def ask(one: _Asked) -> _Outcome:
+        async def ask(one: PromptedQuestion) -> _Outcome:
             async with share:
-                return await self._ask(*one, document)
+                return await self._ask(one, document)
 
-        return list(await asyncio.gather(*map(ask, asked)))
+        return list(await asyncio.gather(*map(ask, prompted)))
 
     def size(self, document: Document) -> int:
         """Estimate the characters of all prompts about a document without making the prompts.
@@ -314,7 +326,7 @@ class Annotator:
             ]
         return self._lengths[number, language]
 
-    def _fitting(self, assignment: Assignment, document: Document) -> list[tuple[Question, Prompt]]:
+    def _fitting(self, assignment: Assignment, document: Document) -> list[PromptedQuestion]:
         """A task's questions with their prompts, in windows small enough for the context.
 
         Raises:
@@ -323,14 +335,14 @@ class Annotator:
         """
         limit = self._tokens * _LONGEST_TOKEN
         while True:
-            asked: list[tuple[Question, Prompt]] = []
+            fitting: list[PromptedQuestion] = []
             for question in assignment.questions(document, limit):
                 prompt = self._engine.prompt(question)
                 if prompt.tokens > self._tokens:
                     break
-                asked.append((question, prompt))
+                fitting.append(PromptedQuestion(assignment.task, question, prompt))
             else:
-                return asked
+                return fitting
             shown = len(question.window.text)
             limit = min(int(shown * self._tokens / prompt.tokens * 0.95), int(shown * 0.9))
             if limit < _SMALLEST_WINDOW:
@@ -340,9 +352,8 @@ class Annotator:
                     "--context-limit or ask for less"
                 )
 
-    async def _ask(
-        self, task: Task, question: Question, prompt: Prompt, document: Document
-    ) -> _Outcome:
+    async def _ask(self, prompted: PromptedQuestion, document: Document) -> _Outcome:
+        task, question, prompt = prompted
         room = self._engine.context_limit - prompt.tokens
         first = min(self._max_tokens, room)
         answers: list[Answer] = []
@@ -433,172 +444,192 @@ def _answer(
     )
 
 
-def _joined(
-    document: Document, outcomes: Sequence[_Outcome], reasons: Sequence[Failure]
-) -> Annotated:
-    """Join the outcomes of all questions on a document into its result."""
-    errors = [outcome.failure for outcome in outcomes if outcome.failure]
-    status: Status = "partial" if errors else "ok"
-    if outcomes and not any(outcome.usable for outcome in outcomes):
+def _joined(document: Document, outcomes: Sequence[_Outcome], questions: Questions) -> Annotated:
+    """Join the outcomes of all questions on a document into its result.
+
+    Args:
+        document: the document.
+        outcomes: the outcomes of the questions that were asked.
+        questions: those questions, and why tasks asked nothing.
+    """
+    faults = [outcome.failure for outcome in outcomes if outcome.failure] + questions.too_long
+    status: Status = "partial" if faults else "ok"
+    if faults and not any(outcome.usable for outcome in outcomes):
         status = "failed"
-    _over_windows(outcomes)
     return Annotated(
         document,
-        merge([outcome.annotations for outcome in outcomes]),
+        merge(_over_windows(outcomes)),
         [answer for outcome in outcomes for answer in outcome.answers],
         status,
-        [*document.errors, *errors, *reasons],
+        [*document.errors, *faults, *questions.not_applicable],
     )
 
 
-def _over_windows(outcomes: Sequence[_Outcome]) -> None:
-    """Join the answers to the same question about several windows; changes the annotations.
+def _over_windows(outcomes: Sequence[_Outcome]) -> list[Annotations]:
+    """The annotations of each outcome, where answers to a question about all windows are joined.
 
     Texts in one language are joined by line feeds, in the order of the windows. Where only one
     label may be true, the first outcome with a label counts, whatever its language.
     """
-    texts: dict[tuple[str, str], tuple[Text, list[str]]] = {}
-    labelled: set[str] = set()
+    parts: dict[tuple[str, str], list[str]] = {}
     for outcome in outcomes:
-        question, found = outcome.question, outcome.annotations
-        if question is None:
-            continue
-        for text in list(found.texts):
-            whole, parts = texts.setdefault((text.task, question.language), (text, []))
-            parts.append(text.text)
-            if whole is not text:
-                found.texts.remove(text)
-        if found.labels and not question.multi_label:
-            if question.key in labelled:
-                found.labels.clear()
+        for text in outcome.annotations.texts:
+            parts.setdefault((text.task, outcome.question.language), []).append(text.text)
+    labelled: set[str] = set()
+    joined = []
+    for outcome in outcomes:
+        question, stated = outcome.question, outcome.annotations
+        texts = [  # the first window has the whole text, the others have none
+            Text(text.task, SEPARATOR.join(whole))
+            for text in stated.texts
+            if (whole := parts.pop((text.task, question.language), None))
+        ]
+        labels = stated.labels
+        if labels and not question.multi_label:
+            labels = [] if question.key in labelled else labels
             labelled.add(question.key)
-    for whole, parts in texts.values():
-        whole.text = SEPARATOR.join(parts)
+        joined.append(replace(stated, texts=texts, labels=labels))
+    return joined
 
 
-_Place = tuple[int | None, int | None, str]
-_Places = dict[_Place, dict[str | None, Mention]]
+_Stretch = tuple[int | None, int | None, str]
+"""What mentions of one stretch of the text have in common: start, end and text."""
+_Ids = dict[_Stretch, dict[str | None, int]]
+"""The ids of the merged mentions, by stretch, then by type."""
 
 
-def _place(mention: Mention) -> _Place:
+def _stretch(mention: Mention) -> _Stretch:
     return (mention.start, mention.end, mention.text)
 
 
 def merge(parts: Sequence[Annotations]) -> Annotations:
-    """Join the annotations of several answers about one document; changes what it is given.
+    """Join the annotations of answers about one document.
 
     Equal mentions, relations, events and labels are kept once; all texts are kept. A mention
     without a type comes from a relation or an argument: it is dropped when a mention with a type
     has the same span. A concept goes to the mentions of its span that have the same type, or of any
     type if its own has none. Mentions are numbered in the order of the text.
     """
-    places: _Places = {}
-    concepts: dict[tuple[_Place, str | None], Concept] = {}
-    for part in parts:
-        for mention in part.mentions:
-            at = places.setdefault(_place(mention), {})
-            if mention.concept:
-                concepts.setdefault((_place(mention), mention.type), mention.concept)
-            if mention.type not in at or mention.grounded == "exact":
-                at[mention.type] = mention
-    for place, at in places.items():
-        for mention in at.values():
-            for type_ in (mention.type, None):
-                mention.concept = mention.concept or concepts.get((place, type_))
-        if len(at) > 1:
-            at.pop(None, None)
-    old = [{mention.id: (_place(mention), mention.type) for mention in p.mentions} for p in parts]
-    merged = Annotations(
-        mentions=sorted(
-            (mention for at in places.values() for mention in at.values()),
-            key=lambda m: (m.start is None, m.start or 0, -(m.end or 0), m.type or "", m.text),
-        )
-    )
-    for number, mention in enumerate(merged.mentions):
-        mention.id = number
-    merged.relations = _relations(parts, old, places, merged.mentions)
-    merged.events = _events(parts, old, places)
+    mentions = _mentions(parts)
+    ids: _Ids = {}
+    for mention in mentions:
+        ids.setdefault(_stretch(mention), {})[mention.type] = mention.id
+    known = [{m.id: (_stretch(m), m.type) for m in part.mentions} for part in parts]
     labels: dict[tuple[str, str], Label] = {}
     for part in parts:
         for label in part.labels:
             labels.setdefault((label.task, label.label), label)
-    merged.labels = list(labels.values())
-    merged.texts = [text for part in parts for text in part.texts]
-    return merged
+    return Annotations(
+        mentions=mentions,
+        relations=_relations(parts, known, ids, mentions),
+        events=_events(parts, known, ids),
+        labels=list(labels.values()),
+        texts=[text for part in parts for text in part.texts],
+    )
 
 
-_Known = dict[int, tuple[_Place, str | None]]
-"""The span, text and type of each mention of one answer, by the id that the mention has there."""
+def _mentions(parts: Sequence[Annotations]) -> list[Mention]:
+    """The mentions, each once, in the order of the text and with new ids."""
+    by_stretch: dict[_Stretch, dict[str | None, Mention]] = {}
+    concepts: dict[tuple[_Stretch, str | None], Concept] = {}
+    for part in parts:
+        for mention in part.mentions:
+            if mention.concept:
+                concepts.setdefault((_stretch(mention), mention.type), mention.concept)
+            by_type = by_stretch.setdefault(_stretch(mention), {})
+            if mention.type not in by_type or mention.grounded == "exact":
+                by_type[mention.type] = mention
+    for by_type in by_stretch.values():
+        if len(by_type) > 1:
+            by_type.pop(None, None)
+    in_order = sorted(
+        (mention for by_type in by_stretch.values() for mention in by_type.values()),
+        key=lambda m: (m.start is None, m.start or 0, -(m.end or 0), m.type or "", m.text),
+    )
+
+    def concept_of(mention: Mention) -> Concept | None:
+        own = concepts.get((_stretch(mention), mention.type))
+        return own or concepts.get((_stretch(mention), None))
+
+    return [
+        replace(mention, id=number, concept=concept_of(mention))
+        for number, mention in enumerate(in_order)
+    ]
+
+
+_Known = dict[int, tuple[_Stretch, str | None]]
+"""The stretch and the type of each mention of one answer, by the id that the mention has there."""
 
 
 def _relations(
     parts: Sequence[Annotations],
-    old: Sequence[_Known],
-    places: _Places,
+    known: Sequence[_Known],
+    ids: _Ids,
     mentions: Sequence[Mention],
 ) -> list[Relation]:
     """The relations, each once, with the new ids of all mentions of their heads and tails.
 
     Args:
         parts: the annotations of each answer.
-        old: the mentions of each answer by their ids there.
-        places: the merged mentions by span and text, then by type.
+        known: the mentions of each answer by their ids there.
+        ids: the ids of the merged mentions.
         mentions: the merged mentions in the order of the text.
     """
     of_surface: dict[str, list[int]] = {}
     for mention in mentions:
         of_surface.setdefault(running(mention.text), []).append(mention.id)
     relations: dict[tuple[object, ...], tuple[Relation, set[int], set[int]]] = {}
-    for part, known in zip(parts, old, strict=True):
+    for part, of_part in zip(parts, known, strict=True):
         for relation in part.relations:
             key: tuple[object, ...] = (relation.type, relation.head_text, relation.tail_text)
             if relation.type == COREFERENCE:
-                key += tuple(known[n][0] for n in (*relation.head, *relation.tail))
+                key += tuple(of_part[old][0] for old in (*relation.head, *relation.tail))
             _, head, tail = relations.setdefault(key, (relation, set(), set()))
-            head.update(_ids(relation.head, known, places))
-            tail.update(_ids(relation.tail, known, places))
-    for number, (relation, head, tail) in enumerate(relations.values()):
-        relation.id = number
+            head.update(new for old in relation.head for new in ids[of_part[old][0]].values())
+            tail.update(new for old in relation.tail for new in ids[of_part[old][0]].values())
+    for relation, head, tail in relations.values():
         if relation.type != COREFERENCE:
-            head |= set(of_surface.get(running(relation.head_text), ()))
-            tail |= set(of_surface.get(running(relation.tail_text), ()))
-        relation.head, relation.tail = sorted(head), sorted(tail)
-    return [relation for relation, _, _ in relations.values()]
+            head.update(of_surface.get(running(relation.head_text), ()))
+            tail.update(of_surface.get(running(relation.tail_text), ()))
+    return [
+        replace(relation, id=number, head=sorted(head), tail=sorted(tail))
+        for number, (relation, head, tail) in enumerate(relations.values())
+    ]
 
 
-def _ids(numbers: list[int], known: _Known, places: _Places) -> list[int]:
-    """The new ids of all merged mentions that have the spans of these mentions of one answer."""
-    return [m.id for number in numbers for m in places[known[number][0]].values()]
-
-
-def _events(parts: Sequence[Annotations], old: Sequence[_Known], places: _Places) -> list[Event]:
+def _events(parts: Sequence[Annotations], known: Sequence[_Known], ids: _Ids) -> list[Event]:
     """The events, each once, with the new ids of their triggers and arguments.
 
     Args:
         parts: the annotations of each answer.
-        old: the mentions of each answer by their ids there.
-        places: the merged mentions by span and text, then by type.
+        known: the mentions of each answer by their ids there.
+        ids: the ids of the merged mentions.
     """
     events: dict[tuple[object, ...], Event] = {}
-    for part, known in zip(parts, old, strict=True):
+    for part, of_part in zip(parts, known, strict=True):
         for event in part.events:
-            event.trigger = _id(event.trigger, known, places)
-            for argument in event.arguments:
-                argument.mention = _id(argument.mention, known, places)
-            players = frozenset((a.role, a.mention, a.text) for a in event.arguments)
-            events.setdefault((event.type, event.trigger, players), event)
-    for number, event in enumerate(events.values()):
-        event.id = number
+            trigger = _id(event.trigger, of_part, ids)
+            arguments = [replace(a, mention=_id(a.mention, of_part, ids)) for a in event.arguments]
+            players = frozenset((a.role, a.mention, a.text) for a in arguments)
+            events.setdefault(
+                (event.type, trigger, players),
+                Event(len(events), event.type, trigger, arguments),
+            )
     return list(events.values())
 
 
-def _id(number: int | None, known: _Known, places: _Places) -> int | None:
+def _id(number: int | None, known: _Known, ids: _Ids) -> int | None:
     """The new id of a mention of one answer.
 
     If the mention was dropped, this is the lowest id of the mentions with the same span.
+
+    Args:
+        number: the id in the answer; None for no mention.
+        known: the mentions of the answer by their ids there.
+        ids: the ids of the merged mentions.
     """
     if number is None:
         return None
-    place, type_ = known[number]
-    at = places[place]
-    return at[type_].id if type_ in at else min(mention.id for mention in at.values())
+    stretch, type_ = known[number]
+    by_type = ids[stretch]
+    return by_type[type_] if type_ in by_type else min(by_type.values())

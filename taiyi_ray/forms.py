@@ -222,15 +222,15 @@ class _Folds(dict[int, str]):
         Returns:
             The pattern, or None when the text has no such piece.
         """
-        several = "  " in folded
+        doubled = "  " in folded
         odd = sorted(self.odd.intersection(text))
-        if not odd and not several:
+        if not odd and not doubled:
             return None
         joining = "".join(c for c in odd if c in self.joining)
         vanishing = "".join(c for c in odd if c not in self.joining and not self[ord(c)])
         unseen = "".join(c for c in vanishing if c in _UNSEEN)
         others = "".join(c for c in odd if c not in vanishing)
-        blanks = "".join(sorted(c for c in set(text) if self[ord(c)] == " ")) if several else ""
+        blanks = "".join(sorted(c for c in set(text) if self[ord(c)] == " ")) if doubled else ""
         between = f"[{re.escape(unseen)}]*+" if unseen else ""
         units = []
         if blanks:

@@ -558,11 +558,11 @@ def _nested(name: str, type_: pa.DataType) -> list[tuple[str, str]]:
         return _nested(f"{name}[]", type_.value_type)
     if not pa.types.is_struct(type_):
         return []
-    found = []
+    inner = []
     for field_ in type_:
         path = f"{name}.{field_.name}"
-        found += [(path, _short(field_.type)), *_nested(path, field_.type)]
-    return found
+        inner += [(path, _short(field_.type)), *_nested(path, field_.type)]
+    return inner
 
 
 def as_values(record: Any) -> Any:

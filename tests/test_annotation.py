@@ -474,6 +474,25 @@ def test_merge_unites_labels_and_keeps_every_text() -> None:
     assert merged.texts == [Text("mt:zh", "x"), Text("title", "x")]
 
 
+def test_merge_changes_nothing_that_it_is_given() -> None:
+    def parts() -> list[Annotations]:
+        related = Annotations(
+            [mention(3, None, "p53", 9), mention(4, None, "pain", 0)],
+            [Relation(5, "treatment", "p53", "pain", [3], [4])],
+            [Event(6, "Binding", 3, [Argument("Theme", 4, "pain")])],
+            [Label("tc", "a")],
+            [Text("title", "x")],
+        )
+        return [Annotations([mention(7, "gene", "p53", 9)]), related]
+
+    given = parts()
+    merged = merge(given)
+    assert given == parts()
+    assert [m.id for m in merged.mentions] == [0, 1]
+    assert merged.relations == [Relation(0, "treatment", "p53", "pain", [1], [0])]
+    assert merged.events == [Event(0, "Binding", 1, [Argument("Theme", 0, "pain")])]
+
+
 def test_merge_of_nothing() -> None:
     assert merge([]) == Annotations()
 

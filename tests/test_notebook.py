@@ -128,7 +128,7 @@ def test_options_win_over_those_of_a_task_file(tmp_path: Path) -> None:
         ({"tasks": ["nre"]}, "unknown task 'nre'; did you mean 're'"),
         ({"typs": ["disease"]}, "unknown setting 'typs'; did you mean 'types'"),
         ({"tasks": "ner"}, "tasks: Input should be a valid list, got 'ner'"),
-        ({"types": ["a;b"]}, "a name must not be empty nor hold any of"),
+        ({"types": ["a;b"]}, "a name must not be blank nor hold"),
         ({"tasks": ["tc"]}, "tc: labels is missing"),
         ({"options": {"tc": {"lables": []}}}, "did you mean 'labels'"),
         ({"engine": "vlm"}, "engine: Input should be 'vllm', 'http' or 'fake'"),

@@ -13,8 +13,16 @@ from typing import Any, Literal, Protocol
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
-DECODING = {"temperature": 0.0, "repetition": {"min_size": 1, "max_size": 12, "min_count": 3}}
+_REPETITION = {"min_size": 1, "max_size": 12, "min_count": 3}
+DECODING = {"temperature": 0.0, "repetition": _REPETITION}
 """Decoding is greedy. An answer that repeats 1 to 12 tokens three times in a row is ended."""
+REPETITION_DETECTION = {
+    "min_pattern_size": _REPETITION["min_size"],
+    "max_pattern_size": _REPETITION["max_size"],
+    "min_count": _REPETITION["min_count"],
+}
+"""The same rule in vLLM's terms (`vllm.sampling_params.RepetitionDetectionParams`). DECODING has
+terms of its own, because it is in the fingerprints of outputs."""
 
 FinishReason = Literal["stop", "length", "repetition"]
 

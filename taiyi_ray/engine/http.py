@@ -21,7 +21,14 @@ import openai
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, ValidationError
 
 from taiyi_ray.config import AskConfig, explain
-from taiyi_ray.engine.engine import DECODING, Completion, FinishReason, Prompt, scores_of
+from taiyi_ray.engine.engine import (
+    DECODING,
+    REPETITION_DETECTION,
+    Completion,
+    FinishReason,
+    Prompt,
+    scores_of,
+)
 from taiyi_ray.engine.pace import Pace
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError, nearest
 from taiyi_ray.grounding import mentions_grammar
@@ -342,14 +349,9 @@ def _form(
     Raises:
         ConfigError: the server refuses even a plain question.
     """
-    repetition = cast(dict[str, int], DECODING["repetition"])
     ours: dict[str, Any] = {
         "repetition_penalty": 1.0,  # else vLLM takes the one of the model's generation config
-        "repetition_detection": {
-            "min_pattern_size": repetition["min_size"],
-            "max_pattern_size": repetition["max_size"],
-            "min_count": repetition["min_count"],
-        },
+        "repetition_detection": REPETITION_DETECTION,
     }
     if config.chat == "taiyi1":
         # The prompt begins with the separator already, and the server must show the separator that

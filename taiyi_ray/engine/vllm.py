@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from taiyi_ray import models
 from taiyi_ray.engine import MAX_NUM_SEQS
-from taiyi_ray.engine.engine import DECODING, Completion, FinishReason, Prompt, scores_of
+from taiyi_ray.engine.engine import (
+    DECODING,
+    REPETITION_DETECTION,
+    Completion,
+    FinishReason,
+    Prompt,
+    scores_of,
+)
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
@@ -90,7 +97,6 @@ def sampling_parameters(
         StructuredOutputsParams,
     )
 
-    repetition = cast(dict[str, int], DECODING["repetition"])
     return SamplingParams(
         temperature=cast(float, DECODING["temperature"]),
         max_tokens=max_tokens,
@@ -98,11 +104,7 @@ def sampling_parameters(
         logprobs=0 if scores else None,
         flat_logprobs=scores,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        repetition_detection=RepetitionDetectionParams(
-            min_pattern_size=repetition["min_size"],
-            max_pattern_size=repetition["max_size"],
-            min_count=repetition["min_count"],
-        ),
+        repetition_detection=RepetitionDetectionParams(**REPETITION_DETECTION),
         structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
     )
 

@@ -65,7 +65,7 @@ UNREADABLE: Final = "unreadable"
 """The kind of a failure that no reader expected: a bug of this program or of a library."""
 
 _FRAMES: Final = 20
-"""The most frames of the call stack that the log shows of such a failure."""
+"""The most frames of the call stack that the log shows for such a failure."""
 
 _logged: set[tuple[str, str]] = set()
 """The failures of this kind that this process has logged: (format, name of the exception)."""
@@ -93,15 +93,15 @@ def _candidates(path: str) -> list[Format]:
 def format_of(path: str) -> Format | None:
     """Return the format that a file's name alone indicates, or None.
 
-    Where several formats share the ending, the result is the one without `recognises`: it reads the
-    files that none of the others recognises.
+    When formats share the ending, the result is the one without `recognises`: it reads the files
+    that none of the others recognises.
     """
     candidates = _candidates(path)
     return next((f for f in candidates if f.recognises is None), next(iter(candidates), None))
 
 
 def recognised(path: str, stream: BinaryIO) -> Format | None:
-    """Return the format of an open source by its name and, where several fit, its first bytes."""
+    """Return the format of an open source by its name, and if need be by its first bytes."""
     candidates = _candidates(path)
     if len(candidates) > 1:
         stream.seek(0)
@@ -130,14 +130,14 @@ def _head(stream: BinaryIO) -> bytes:
 
 def beside(path: str) -> set[str]:
     """Return the addresses of the files that belong to this source. They need not exist."""
-    found = set()
+    addresses = set()
     for format_ in _candidates(path):
         for ending, others in format_.beside.items():
             if _plain_name(path).lower().endswith(ending):
                 zipped = path[len(path) - 3 :] if path.lower().endswith(".gz") else ""
                 stem = path[: len(path) - len(zipped) - len(ending)]
-                found |= {f"{stem}{other}{z}" for other in others for z in {"", zipped}}
-    return found
+                addresses |= {f"{stem}{other}{z}" for other in others for z in {"", zipped}}
+    return addresses
 
 
 def _name(path: str) -> str:
@@ -248,7 +248,7 @@ def read(address: str | PathLike[str], *, columns: Mapping[str, str] | None = No
 
     Args:
         address: a path, or `s3://bucket/key`; `.gz` is uncompressed on the way. The ending of the
-            name decides the format, and where several formats share an ending, the first bytes do.
+            name decides the format; where formats share its ending, the first bytes decide.
         columns: the names that the columns of JSON lines or Parquet have in this file, by the keys
             of a document: `{"text": "abstract"}`.
 

@@ -58,7 +58,8 @@ _TERMINOLOGIES: Final = frozenset(
 _ROLE: Final = re.compile(r"(?:([A-Za-z][A-Za-z _-]+)\|)?(.*)", re.DOTALL)
 # Infons of a document that our own writer fills from fields other than the metadata.
 _TITLE, _LANGUAGE, _VERSION = "title", "language", "version"
-_FOUND: Final = ("labels", "texts")
+_OF_DOCUMENT: Final = ("labels", "texts")
+"""The annotations that BioC has no element for: our own writer puts them into infons."""
 
 
 # --------------------------------------------------------------------------------------- reading
@@ -86,7 +87,7 @@ def document_of(record: object, size: int) -> Document:
     parts = own.parts(language.normalised(stated) if stated else None)
     title = infons.pop(_TITLE, None) or next((t for k, _, t in parts if k == "title" and t), None)
     version = infons.pop(_VERSION, "")
-    found = [infons.pop(name, None) for name in _FOUND]
+    own_infons = {name: infons.pop(name, None) for name in _OF_DOCUMENT}
     document = Document(
         str(document_id),
         passages(parts),
@@ -102,7 +103,7 @@ def document_of(record: object, size: int) -> Document:
     listed = [(home.get(n), holder) for n, holder in own.holders]
     _annotations(gold, [*listed, (None, record)])
     gold.settle()
-    _labels_and_texts(document, dict(zip(_FOUND, found, strict=True)))
+    _labels_and_texts(document, own_infons)
     return document
 
 
@@ -220,11 +221,11 @@ def _concept(infons: dict[str, str]) -> Concept | None:
 
 
 def _relation(gold: Gold, relation: Values) -> None:
+    """Read a relation or an event, in whichever of the forms above it is."""
     key, infons = str(relation.get("id", "")), _infons(relation)
     type_ = infons.pop("type", None) or infons.pop("relation", None) or "relation"
     nodes = [_object(node, "a node") for node in _list(relation, "nodes")]
     roles = [(str(node.get("role", "")), str(node.get("refid", ""))) for node in nodes]
-    names = {role for role, _ in roles}
     score = _score(infons, "score")
     if "head_text" in infons and "tail_text" in infons:
         head, tail = ([key for role, key in roles if role == end] for end in ("head", "tail"))
@@ -235,17 +236,33 @@ def _relation(gold: Gold, relation: Values) -> None:
             _role(relation["infons"][name]) for name in ("role1", "role2")
         )
         gold.relation_of_concepts(key, type_, one, other, (head_type, tail_type), score)
-    elif len(roles) == 2 and "trigger" not in names and "arguments" not in infons:
-        one, other = in_order(*roles)
-        gold.relation(key, type_, [one], [other])
     elif roles or "arguments" in infons:
-        trigger = next((key for role, key in roles if role == "trigger"), None)
-        arguments = [(role, key, "") for role, key in roles if role != "trigger"]
-        gold.event(key, type_, trigger, _own_arguments(infons) or arguments)
+        _of_nodes(gold, key, type_, roles, infons)
     elif ends := _concepts_related(infons):
         gold.relation_of_concepts(key, type_, *ends, score=score)
     else:
         gold.leave_out("relations without nodes")
+
+
+def _of_nodes(
+    gold: Gold, key: str, type_: str, roles: Sequence[tuple[str, str]], infons: dict[str, str]
+) -> None:
+    """Read what has nodes: two of them without a trigger are a relation, others are an event.
+
+    Args:
+        gold: collects the annotations.
+        key: the id of the relation.
+        type_: its type.
+        roles: (role, id of an annotation) of each node.
+        infons: its infons.
+    """
+    trigger = next((key for role, key in roles if role == "trigger"), None)
+    if len(roles) == 2 and trigger is None and "arguments" not in infons:
+        head, tail = in_order(*roles)
+        gold.relation(key, type_, [head], [tail])
+        return
+    arguments = [(role, key, "") for role, key in roles if role != "trigger"]
+    gold.event(key, type_, trigger, _own_arguments(infons) or arguments)
 
 
 def _role(value: object) -> tuple[str | None, str]:
@@ -274,9 +291,9 @@ def _concepts_related(infons: dict[str, str]) -> tuple[str, str] | None:
     return (rest[0], rest[1]) if len(rest) == 2 else None
 
 
-def _labels_and_texts(document: Document, found: dict[str, str | None]) -> None:
+def _labels_and_texts(document: Document, infons: dict[str, str | None]) -> None:
     """Read the labels and texts that our own writer put into infons; other values are metadata."""
-    for name, value in found.items():
+    for name, value in infons.items():
         if value is None:
             continue
         try:
@@ -291,9 +308,9 @@ def _labels_and_texts(document: Document, found: dict[str, str | None]) -> None:
 # ------------------------------------------------------------------------------- checking values
 
 
-def _object(value: object, place: str) -> Values:
+def _object(value: object, what: str) -> Values:
     if not isinstance(value, dict):
-        raise FormatError("invalid_record", f"{place} must be an object")
+        raise FormatError("invalid_record", f"{what} must be an object")
     return value
 
 
@@ -347,7 +364,7 @@ def values_of(document: Document, annotations: Annotations) -> Values:
         _TITLE: document.title,
         _LANGUAGE: document.language,
         _VERSION: document.version,
-        **{name: _json_or_none(getattr(annotations, name)) for name in _FOUND},
+        **{name: _json_or_none(getattr(annotations, name)) for name in _OF_DOCUMENT},
     }
     at_home: dict[int | None, list[Mention]] = {}
     for mention in annotations.mentions:

@@ -48,10 +48,10 @@ _BLANKS: Final = b" \t\r\n"
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
     """Yield the bytes of each document up to the limit, in constant memory."""
-    return _Scanner(unmarked(stream)).records()
+    return _Brackets(unmarked(stream)).records()
 
 
-class _Scanner:
+class _Brackets:
     """A walk over brackets and strings; the parser of a document reads everything else.
 
     So a fault between the brackets fails the document that it is in, and no other. Brackets that do
@@ -91,18 +91,18 @@ class _Scanner:
 
     def records(self) -> Iterator[RawRecord]:
         """Yield the documents, and the faults outside documents."""
-        found = False
+        any_record = False
         while not self._stopped and (mark := self._next()):
             if self._is_inner(mark):
                 continue
             for record in self._step(mark):
-                found = True
+                any_record = True
                 yield record
         if self._stopped:
             return
         if self._open or not self._rooted:
             yield RawRecord.broken("truncated", "not JSON, or its end is missing")
-        elif not found:
+        elif not any_record:
             message = "no list `documents`, and no document with `passages`"
             yield RawRecord.broken("not_bioc", message)
 
@@ -134,8 +134,8 @@ class _Scanner:
             yield self._taken(self._at)
         elif not self._open and (self._rooted or mark not in (b"{", b"[")):
             if not (self._damaged and self._line):
-                place = "after the end" if self._rooted else "at the beginning"
-                yield RawRecord.broken("not_json", f"not JSON: there is text {place}")
+                where = "after the end" if self._rooted else "at the beginning"
+                yield RawRecord.broken("not_json", f"not JSON: there is text {where}")
                 self._stopped = True
         elif mark in (b"{", b"["):
             yield from self._opened(mark)
@@ -183,7 +183,9 @@ class _Scanner:
             opened = self._open.rfind(closer, self._base or 0)
             if self._list == len(self._open) and self._base is None:
                 if not self._damaged:
-                    yield RawRecord.broken("not_json", "not JSON: a bracket between documents")
+                    yield RawRecord.broken(
+                        "not_json", "not JSON: there is a bracket between documents"
+                    )
             elif opened >= 0:
                 del self._open[opened:]
             self._damaged = True
@@ -230,12 +232,12 @@ class _Scanner:
             self._colon = not self._data[self._at : mark.start()].strip(_BLANKS)
         self._colon |= len(mark[0]) > 1
         self._mark, self._at = mark.end() - 1, mark.end()
-        found = self._data[self._mark : self._at]
-        if found in (b"{", b"[", b"}", b"]"):
-            return found
+        sign = self._data[self._mark : self._at]
+        if sign in (b"{", b"[", b"}", b"]"):
+            return sign
         if values and self._list is not None:
             self._take()
-        if found == b'"':
+        if sign == b'"':
             self._pass_string()
         else:
             self._pass_atom()

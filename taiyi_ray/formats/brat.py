@@ -111,8 +111,8 @@ def _annotation(
 
 
 def _mention(gold: Gold, key: str, rest: str, text: str, concept: Concept | None) -> bool:
-    place, tab, surface = rest.partition("\t")
-    type_, _, where = place.strip().partition(" ")
+    head, tab, surface = rest.partition("\t")
+    type_, _, where = head.strip().partition(" ")
     if not type_:
         return False
     numbers = [part.partition(" ") for part in where.split(";")]
@@ -139,11 +139,11 @@ def _joined(ranges: Sequence[tuple[int, int]], text: str) -> list[tuple[int, int
 def _arguments(roles: Sequence[tuple[str, str]]) -> list[tuple[str, str | None, str]]:
     """Make arguments of (role, key); a role loses its number if it is also there without one."""
     names = {role for role, _ in roles}
-    found: list[tuple[str, str | None, str]] = []
+    arguments: list[tuple[str, str | None, str]] = []
     for role, key in roles:
         numbered = _ROLE_NUMBER.fullmatch(role)
-        found.append((numbered[1] if numbered and numbered[1] in names else role, key, ""))
-    return found
+        arguments.append((numbered[1] if numbered and numbered[1] in names else role, key, ""))
+    return arguments
 
 
 # --------------------------------------------------------------------------------------- writing
@@ -158,7 +158,7 @@ def write(document: Document, annotations: Annotations) -> Written:
     lost["documents: passages become one text"] += len(document.passages) > 1
     lost["documents: characters changed"] += text != document.text
     located = {m.id: m for m in annotations.mentions if m.start is not None}
-    lost["mentions without a place: left out"] += len(annotations.mentions) - len(located)
+    lost["mentions without offsets: left out"] += len(annotations.mentions) - len(located)
     lines = [_written_mention(mention, text, lost) for mention in located.values()]
     lines += _written_concepts(located.values(), lost)
     for relation in annotations.relations:
@@ -188,9 +188,9 @@ def _written_mention(mention: Mention, text: str, lost: Counter[str]) -> str:
         ranges = parts
     lost["mentions: parts joined or cut at line ends"] += _joined(ranges, text) != parts
     lost["scores: left out"] += mention.score is not None
-    place = ";".join(f"{start} {end}" for start, end in ranges)
+    offsets = ";".join(f"{start} {end}" for start, end in ranges)
     surface = " ".join(text[start:end] for start, end in ranges).replace("\n", " ")
-    return f"T{mention.id}\t{_name(mention.type, lost)} {place}\t{surface}"
+    return f"T{mention.id}\t{_name(mention.type, lost)} {offsets}\t{surface}"
 
 
 def _written_concepts(mentions: Iterable[Mention], lost: Counter[str]) -> Iterator[str]:
@@ -210,7 +210,7 @@ def _written_relation(
         [located[n] for n in ids if n in located] for ids in (relation.head, relation.tail)
     )
     if not heads or not tails:
-        lost["relations of mentions without a place: left out"] += 1
+        lost["relations of mentions without offsets: left out"] += 1
         return
     head, tail = _closest(heads, tails)
     ends = ([head.id], [tail.id], head.text, tail.text, None)
@@ -240,7 +240,7 @@ def _start(mention: Mention) -> int:
 
 def _written_event(event: Event, located: dict[int, Mention], lost: Counter[str]) -> str:
     trigger = event.trigger if event.trigger in located else None
-    lost["triggers without a place: left out"] += trigger != event.trigger
+    lost["triggers without offsets: left out"] += trigger != event.trigger
     words = [_name(event.type, lost) + (f":T{trigger}" if trigger is not None else "")]
     roles: Counter[str] = Counter()
     written = []
@@ -271,6 +271,6 @@ FORMAT = Format(
         write,
         apart=True,
         losses="passages become one text, a relation that of the two closest mentions; scores, "
-        "labels, texts, and what has no place: left out; names of types are spelt with `_`",
+        "labels, texts, and what has no offsets: left out; names of types are spelt with `_`",
     ),
 )

@@ -1,8 +1,8 @@
 """Concepts of mentions: their identifiers in files, and the mentions that an identifier names.
 
 A relation of concepts (PubTator, BioRED) names its ends by identifiers. The identifier of a mention
-may have several parts. They are several concepts (`5594;5595`, `D001943|D010051`), or the names of
-one variant as tmVar gives them; relations in PubTator 3 name such a variant by other parts or in
+may consist of parts. They are different concepts (`5594;5595`, `D001943|D010051`), or the names of
+one variant as tmVar gives them. Relations in PubTator 3 name such a variant by other parts or in
 another order (`RS#:854560;HGVS:p.L55M`):
 
     tmVar:p|SUB|L|55|M;HGVS:p.L55M;VariantGroup:1;CorrespondingGene:5444;RS#:854560
@@ -111,7 +111,7 @@ class ByConcept:
 
 
 def _parts(identifier: str) -> list[str]:
-    """The parts of an identifier: several concepts, or names and properties of one variant."""
+    """The parts of an identifier: different concepts, or names and properties of one variant."""
     parts: list[str] = []
     for part in identifier.split(";"):
         one = _NAME.fullmatch(part.strip()) or _BELONGING.fullmatch(part.strip())

@@ -8,7 +8,7 @@ recorded in the document's `errors`, one entry for each kind:
 
     gold_moved        mentions whose offsets follow another convention than the format's
     gold_offsets      mentions that were not located, and are kept without offsets
-    gold_repeated_id  ids that several mentions have: a reference means the first one
+    gold_repeated_id  ids that more than one mention has: a reference means the first one
     gold_reference    references to annotations that do not exist; they are left out
     gold_left_out     things that the records of this program cannot hold
 """
@@ -74,7 +74,7 @@ def whole(value: object) -> int | None:
 
 
 def said(value: object) -> str:
-    """Describe, for a message, the value that a source has in place of a number."""
+    """Describe, for a message, a value of a source that should be a number and is none."""
     if value is None or isinstance(value, str | float):
         return "nothing" if value in (None, "") else f"{value!r:.40}"
     return str(value) if isinstance(value, int) and abs(value) < 1 << 63 else "no number"
@@ -205,14 +205,14 @@ class Gold:
             grounded: how it was matched, as the source states.
         """
         if text is None and not ranges:
-            self.leave_out("annotations without text and place")
+            self.leave_out("annotations without text and offsets")
             return
         if text is None:
             self._unsaid += sum(max(0, min(end, len(self._text)) - start) for start, end in ranges)
             if self._unsaid > _MOST_UNSAID:
-                self.leave_out("annotations without text, too long together")
+                self.leave_out("annotations without text that are too long together")
                 return
-        spans, how = self._placed(text, ranges, home) if ranges else ([], "none")
+        spans, how = self._located(text, ranges, home) if ranges else ([], "none")
         mention = Mention(0, type_, text or "", None, None, score=score, concept=concept)
         mention.grounded = "folded" if spans and grounded == "folded" else how
         if spans:
@@ -288,9 +288,9 @@ class Gold:
         """Count a thing that the records cannot hold; `what` is its description in the plural."""
         self._left_out[what] += 1
 
-    # --------------------------------------------------------------------------------- placing
+    # -------------------------------------------------------------------------------- locating
 
-    def _placed(
+    def _located(
         self, text: str | None, ranges: Ranges, home: int | None
     ) -> tuple[list[Span], Grounded]:
         """Locate a mention; return its spans, or none, and how its text matches there."""
@@ -301,14 +301,14 @@ class Gold:
         ways = (("exact", _in_a_line), ("folded", _folded))
         for how, form in ways:
             wanted = form(text)
-            for number, place in enumerate(self._places(text, ranges, home)):
-                if wanted and self._fits(place, text) and form(self._surface(place)) == wanted:
+            for number, tried in enumerate(self._candidates(text, ranges, home)):
+                if wanted and self._fits(tried, text) and form(self._surface(tried)) == wanted:
                     if number:
                         self._moved.append(f"{text!r} at {_shown(ranges)}")
-                    return _spans(place), how
+                    return _spans(tried), how
         return [], "none"
 
-    def _places(self, text: str, ranges: Ranges, home: int | None) -> Iterator[Ranges]:
+    def _candidates(self, text: str, ranges: Ranges, home: int | None) -> Iterator[Ranges]:
         """Yield the ranges to try: by the format's convention first, then by other conventions."""
         stated = self._stated(ranges)
         yield stated
@@ -326,12 +326,12 @@ class Gold:
             for shift in (-1, 1):
                 yield [(start + shift, end + shift) for start, end in stated]
         for base, offset, counted in self._other_counts(home):
-            places = [
+            offsets = [
                 (_position(counted, start - base), _position(counted, end - base))
                 for start, end in ranges
             ]
-            if all(start is not None and end is not None for start, end in places):
-                yield [(offset + (start or 0), offset + (end or 0)) for start, end in places]
+            if all(start is not None and end is not None for start, end in offsets):
+                yield [(offset + (start or 0), offset + (end or 0)) for start, end in offsets]
 
     def _near(self, text: str, start: int) -> Iterator[Ranges]:
         """Yield the ranges near `start` where the same text stands, the nearest first.
@@ -345,13 +345,13 @@ class Gold:
 
     def _stated(self, ranges: Ranges) -> Ranges:
         """Translate ranges to this program's offsets; the passage of a start decides on its end."""
-        found = []
+        translated = []
         for start, end in ranges:
             number = bisect_right(self._ordered, start, key=lambda pair: pair[0]) - 1
             at = self._last[number] if number >= 0 else 0
             shift = self._document.passages[at].offset - self._bases[at] if self._bases else 0
-            found.append((start + shift, end + shift))
-        return found
+            translated.append((start + shift, end + shift))
+        return translated
 
     def _other_counts(self, home: int | None) -> Iterator[tuple[int, int, array[int]]]:
         """Yield other ways to count, in the passage and in the whole text: (base, offset, counts).
@@ -372,85 +372,94 @@ class Gold:
             self._counted[passage] = list(_counts(text))
         return self._counted[passage]
 
-    def _inside(self, place: Ranges) -> bool:
-        return all(0 <= start < end <= len(self._text) for start, end in place)
+    def _inside(self, ranges: Ranges) -> bool:
+        return all(0 <= start < end <= len(self._text) for start, end in ranges)
 
-    def _fits(self, place: Ranges, text: str) -> bool:
+    def _fits(self, ranges: Ranges, text: str) -> bool:
         """Whether the ranges are inside the text, and not too long to be compared with `text`."""
-        size = sum(end - start for start, end in place)
-        return self._inside(place) and size <= _WIDEST * (len(text) + _WIDEST)
+        size = sum(end - start for start, end in ranges)
+        return self._inside(ranges) and size <= _WIDEST * (len(text) + _WIDEST)
 
-    def _surface(self, place: Ranges) -> str:
-        return " ".join(self._text[start:end] for start, end in place)
+    def _surface(self, ranges: Ranges) -> str:
+        return " ".join(self._text[start:end] for start, end in ranges)
 
     # --------------------------------------------------------------------------------- settling
 
     def settle(self) -> None:
-        """Add the annotations to the document's gold, with ids in place of the source's keys."""
+        """Add the annotations to the document's gold, with ids instead of the source's keys."""
         keys = [key for key, _ in self._mentions]
-        gold = self._document.gold
         for number, (_, mention) in zip(_numbers(keys), self._mentions, strict=True):
             mention.id = number
-            gold.mentions.append(mention)
-        of_key = dict(reversed(self._mentions))  # the first of several with the same key
-        triggers = {event.key: event for event in reversed(self._happenings)}
-        numbers = _numbers([link.key for link in self._links])
-        for number, link in zip(numbers, self._links, strict=True):
-            (head, head_text), (tail, tail_text) = (
-                self._end(link, side, of_key, triggers) for side in (0, 1)
-            )
-            if head_text and tail_text:
-                gold.relations.append(
-                    Relation(number, link.type, head_text, tail_text, head, tail, link.score)
-                )
-        numbers = _numbers([event.key for event in self._happenings])
-        for number, event in zip(numbers, self._happenings, strict=True):
-            trigger = of_key.get(event.trigger) if event.trigger is not None else None
-            if event.trigger is not None and trigger is None:
-                self._missing.append(event.trigger)
-            arguments = []
-            for role, key, text in event.arguments:
-                found = self._resolved([key], of_key, triggers) if key is not None else []
-                if found:
-                    arguments.append(Argument(role, found[0].id, text or found[0].text))
-                elif key is None:
-                    arguments.append(Argument(role, None, text))
-                elif key in triggers:
-                    arguments.append(Argument(role, None, text or triggers[key].type))
-            gold.events.append(
-                Event(number, event.type, trigger.id if trigger else None, arguments)
-            )
+        gold = self._document.gold
+        gold.mentions += [mention for _, mention in self._mentions]
+        gold.relations += self._relations()
+        gold.events += self._events()
         for listed in (gold.mentions, gold.relations, gold.events):
             listed.sort(key=lambda one: one.id)
-        repeated = [key for key, times in Counter(keys).items() if times > 1]
-        self._tell(repeated)
+        self._tell([key for key, times in Counter(keys).items() if times > 1])
 
-    def _end(
-        self, link: _Link, side: int, of_key: dict[str, Mention], events: dict[str, _Happening]
-    ) -> tuple[list[int], str]:
+    def _relations(self) -> Iterator[Relation]:
+        """Yield the relations whose two ends have a surface."""
+        numbers = _numbers([link.key for link in self._links])
+        for number, link in zip(numbers, self._links, strict=True):
+            (head, head_text), (tail, tail_text) = (self._end(link, side) for side in (0, 1))
+            if head_text and tail_text:
+                yield Relation(number, link.type, head_text, tail_text, head, tail, link.score)
+
+    def _end(self, link: _Link, side: int) -> tuple[list[int], str]:
         """The mentions at one end of a relation, and its surface."""
         keys, text = link.ends[side], link.texts[side]
         if link.concepts:
-            found = self._of_concept(keys[0], link.types[side])
+            mentions = self._of_concept(keys[0], link.types[side])
         else:
-            found = self._resolved(keys, of_key, events)
-        if found and (link.concepts or text is None):
-            text = found[0].text
-        return [mention.id for mention in found], text or ""
+            mentions = [mention for key in keys if (mention := self._referred(key))]
+        if mentions and (link.concepts or text is None):
+            text = mentions[0].text
+        return [mention.id for mention in mentions], text or ""
 
-    def _resolved(
-        self, keys: Sequence[str], of_key: dict[str, Mention], events: dict[str, _Happening]
-    ) -> list[Mention]:
-        """The mentions of these ids; an event is represented by its trigger."""
-        found = []
-        for key in keys:
-            event = events.get(key)
-            mention = of_key.get(key) or (of_key.get(event.trigger or "") if event else None)
-            if mention is not None:
-                found.append(mention)
-            elif event is None:
-                self._missing.append(key)
-        return found
+    def _events(self) -> Iterator[Event]:
+        numbers = _numbers([event.key for event in self._happenings])
+        for number, event in zip(numbers, self._happenings, strict=True):
+            trigger = self._of_key.get(event.trigger) if event.trigger is not None else None
+            if event.trigger is not None and trigger is None:
+                self._missing.append(event.trigger)
+            arguments = [a for one in event.arguments if (a := self._argument(*one))]
+            yield Event(number, event.type, trigger.id if trigger else None, arguments)
+
+    def _argument(self, role: str, key: str | None, text: str) -> Argument | None:
+        """A participant of an event; None when its id is not that of any annotation or event.
+
+        Args:
+            role: the role that it plays.
+            key: the id of its annotation or event; None for a participant that only has a text.
+            text: its text; empty for the text of its annotation.
+        """
+        if key is None:
+            return Argument(role, None, text)
+        if mention := self._referred(key):
+            return Argument(role, mention.id, text or mention.text)
+        event = self._happening_of_key.get(key)
+        return Argument(role, None, text or event.type) if event else None
+
+    def _referred(self, key: str) -> Mention | None:
+        """The mention that an id means: its own, or the trigger of the event with this id."""
+        event = self._happening_of_key.get(key)
+        mention = self._of_key.get(key)
+        if mention is None and event is None:
+            self._missing.append(key)
+        if mention is None and event is not None:
+            mention = self._of_key.get(event.trigger or "")
+        return mention
+
+    @cached_property
+    def _of_key(self) -> dict[str, Mention]:
+        """The mentions by their keys; the first one counts when more than one has the same key."""
+        return dict(reversed(self._mentions))
+
+    @cached_property
+    def _happening_of_key(self) -> dict[str, _Happening]:
+        """The events by their keys; the first one counts when more than one has the same key."""
+        return {event.key: event for event in reversed(self._happenings)}
 
     def _of_concept(self, identifier: str, type_: str | None) -> list[Mention]:
         """The mentions that an identifier names; none once _MOST_ENDS of the document is exceeded.
@@ -460,12 +469,12 @@ class Gold:
         if self._ends > _MOST_ENDS:
             self.leave_out("ends of relations that have too many mentions")
             return []
-        found = self._by_concept.named(identifier)
-        self._ends += len(found)
-        if not found:
+        mentions = self._by_concept.named(identifier)
+        self._ends += len(mentions)
+        if not mentions:
             self._missing.append(identifier)
         wanted = (type_ or "").lower()
-        return [m for m in found if (m.type or "").lower() == wanted] or found
+        return [m for m in mentions if (m.type or "").lower() == wanted] or mentions
 
     @cached_property
     def _by_concept(self) -> ByConcept:
@@ -475,10 +484,13 @@ class Gold:
         where = self._document.document_id or ""
         total = len(self._mentions)
         told = {
-            "gold_moved": (self._moved, f"of {total} annotations stand elsewhere than said"),
-            "gold_offsets": (self._lost, f"of {total} annotations do not stand where they should"),
-            "gold_repeated_id": (repeated, "ids are of several annotations"),
-            "gold_reference": (self._missing, "references name what is not there"),
+            "gold_moved": (
+                self._moved,
+                f"of {total} annotations have offsets that follow another way to count",
+            ),
+            "gold_offsets": (self._lost, f"of {total} annotations are not at their offsets"),
+            "gold_repeated_id": (repeated, "ids belong to more than one annotation"),
+            "gold_reference": (self._missing, "references name annotations that do not exist"),
         }
         errors = self._document.errors
         for kind, (cases, words) in told.items():
@@ -519,8 +531,8 @@ def _numbers(keys: Sequence[str]) -> list[int]:
     return numbers if len(set(numbers)) == len(keys) else list(range(len(keys)))
 
 
-def _spans(place: Ranges) -> list[Span]:
-    return [Span(start, end) for start, end in place]
+def _spans(ranges: Ranges) -> list[Span]:
+    return [Span(start, end) for start, end in ranges]
 
 
 def _in_a_line(text: str) -> str:

@@ -25,7 +25,7 @@ from typing import BinaryIO, Final
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import language, xml_elements, xml_scanner
 from taiyi_ray.formats.format import Format, RawRecord
-from taiyi_ray.formats.jats_text import Inside, Part, line, read
+from taiyi_ray.formats.jats_text import Content, Part, line, read
 from taiyi_ray.formats.xml_elements import Element, local_name
 from taiyi_ray.records import Document, passages
 
@@ -101,7 +101,7 @@ def _front(meta: Element, code: str | None) -> Iterator[Marked]:
             if (name := local_name(title)) in _TITLES:
                 own = _stated(title) or _stated(group)
                 default = None if name.startswith("trans-") else code
-                yield from _marked(read(title, _TITLES[name], Inside.LINE), own or default)
+                yield from _marked(read(title, _TITLES[name], Content.LINE), own or default)
     for abstract in (*meta.iterfind("abstract"), *meta.iterfind("trans-abstract")):
         default = code if local_name(abstract) == "abstract" else None
         yield from _marked(read(abstract, "abstract"), _stated(abstract) or default)

@@ -30,14 +30,14 @@ class Around(Enum):
     SPACED = auto()
     """In a sentence its text is separate words; elsewhere it is a passage of its own."""
     BLOCK = auto()
-    """It ends the passage before it. Inside an `Inside.LINE` it is like SPACED."""
+    """It ends the passage before it. Content an `Content.LINE` it is like SPACED."""
     APART = auto()
     """Its passages follow the passage around it, whose sentence continues behind the element."""
     SKIPPED = auto()
     """It is not read. The texts before and behind it do not become one word."""
 
 
-class Inside(Enum):
+class Content(Enum):
     """What an element holds."""
 
     TEXT = auto()
@@ -47,7 +47,7 @@ class Inside(Enum):
     LINE = auto()
     """One passage, whatever elements it holds; those that are `Around.APART` are no part of it."""
     ONE = auto()
-    """The same thing in several forms: the first form that has text is read."""
+    """The same thing in more than one form: the first form that has text is read."""
 
 
 # Marks in the pieces of a passage until all of it is known. XML cannot hold these characters.
@@ -70,21 +70,21 @@ class Rule(NamedTuple):
     """
 
     around: Around
-    inside: Inside
+    inside: Content
     type: str | None = None
     captioned: bool = False
     border: str = " "
 
 
-_SKIPPED: Final = Rule(Around.SKIPPED, Inside.TEXT)
-_UNKNOWN: Final = Rule(Around.SPACED, Inside.TEXT, border=_HOLE)
-_LABEL: Final = Rule(Around.FLOWS, Inside.TEXT)
-_CAPTION: Final = Rule(Around.FLOWS, Inside.LINE)
+_SKIPPED: Final = Rule(Around.SKIPPED, Content.TEXT)
+_UNKNOWN: Final = Rule(Around.SPACED, Content.TEXT, border=_HOLE)
+_LABEL: Final = Rule(Around.FLOWS, Content.TEXT)
+_CAPTION: Final = Rule(Around.FLOWS, Content.LINE)
 
 _NAMES: Final[tuple[tuple[Rule, str], ...]] = (
     # Inline markup, links, and the words of a citation that has its own punctuation.
     (
-        Rule(Around.FLOWS, Inside.TEXT),
+        Rule(Around.FLOWS, Content.TEXT),
         """bold fixed-case italic monospace overline roman sans-serif sc strike styled-content sub
         sup underline milestone-end milestone-start overline-end overline-start underline-end
         underline-start target x abbrev named-content private-char rb ruby textual-form
@@ -102,52 +102,52 @@ _NAMES: Final[tuple[tuple[Rule, str], ...]] = (
     ),
     # The words of a citation, a name or an address without punctuation.
     (
-        Rule(Around.FLOWS, Inside.PARTS),
+        Rule(Around.FLOWS, Content.PARTS),
         """address collab-wrap contrib date element-citation institution-wrap name nlm-citation""",
     ),
     (
-        Rule(Around.FLOWS, Inside.ONE),
+        Rule(Around.FLOWS, Content.ONE),
         """alternatives block-alternatives citation-alternatives collab-alternatives
         collab-name-alternatives name-alternatives""",
     ),
-    (Rule(Around.SPACED, Inside.TEXT), "break hr"),
-    (Rule(Around.SPACED, Inside.TEXT, "formula", border=_HOLE), "disp-formula math"),
-    (Rule(Around.SPACED, Inside.PARTS, "formula", border=_HOLE), "disp-formula-group"),
+    (Rule(Around.SPACED, Content.TEXT), "break hr"),
+    (Rule(Around.SPACED, Content.TEXT, "formula", border=_HOLE), "disp-formula math"),
+    (Rule(Around.SPACED, Content.PARTS, "formula", border=_HOLE), "disp-formula-group"),
     (
-        Rule(Around.BLOCK, Inside.TEXT),
+        Rule(Around.BLOCK, Content.TEXT),
         """p attrib code preformat sig sig-block speaker term unstructured-kwd-group verse-line kwd
         subject""",
     ),
-    (Rule(Around.BLOCK, Inside.TEXT, "heading"), "title subtitle def-head term-head"),
+    (Rule(Around.BLOCK, Content.TEXT, "heading"), "title subtitle def-head term-head"),
     # Sections, lists, quotations and all else that holds paragraphs.
     (
-        Rule(Around.BLOCK, Inside.PARTS),
+        Rule(Around.BLOCK, Content.PARTS),
         """abstract ack answer answer-set app app-group author-comment back bio body caption
         compound-kwd compound-subject def-list disp-quote explanation floats-group fn-group
         gloss-group glossary legend list list-item nested-kwd note notes option question
         question-preamble question-wrap question-wrap-group sec sec-meta speech statement
         trans-abstract""",
     ),
-    (Rule(Around.BLOCK, Inside.PARTS, "footnote"), "table-wrap-foot"),
-    (Rule(Around.BLOCK, Inside.LINE), "def-item kwd-group subj-group verse-group"),
-    (Rule(Around.SPACED, Inside.LINE, border=_MEANING), "def"),
-    (Rule(Around.APART, Inside.LINE, "footnote"), "fn"),
-    (Rule(Around.APART, Inside.PARTS), "boxed-text"),
+    (Rule(Around.BLOCK, Content.PARTS, "footnote"), "table-wrap-foot"),
+    (Rule(Around.BLOCK, Content.LINE), "def-item kwd-group subj-group verse-group"),
+    (Rule(Around.SPACED, Content.LINE, border=_MEANING), "def"),
+    (Rule(Around.APART, Content.LINE, "footnote"), "fn"),
+    (Rule(Around.APART, Content.PARTS), "boxed-text"),
     (
-        Rule(Around.APART, Inside.PARTS, "figure", captioned=True),
+        Rule(Around.APART, Content.PARTS, "figure", captioned=True),
         "chem-struct-wrap fig fig-group graphic",
     ),
     (
-        Rule(Around.APART, Inside.PARTS, "supplement", captioned=True),
+        Rule(Around.APART, Content.PARTS, "supplement", captioned=True),
         "media supplementary-material",
     ),
     (
-        Rule(Around.APART, Inside.PARTS, "table_caption", captioned=True),
+        Rule(Around.APART, Content.PARTS, "table_caption", captioned=True),
         "table-wrap table-wrap-group",
     ),
-    (Rule(Around.APART, Inside.LINE, "table"), "table array"),
-    (Rule(Around.BLOCK, Inside.LINE, border=_ROW), "tr row"),
-    (Rule(Around.BLOCK, Inside.TEXT, border=_CELL), "td th entry"),
+    (Rule(Around.APART, Content.LINE, "table"), "table array"),
+    (Rule(Around.BLOCK, Content.LINE, border=_ROW), "tr row"),
+    (Rule(Around.BLOCK, Content.TEXT, border=_CELL), "td th entry"),
     # References, TeX, ids, data of authors, graphics, index terms, other articles.
     (
         _SKIPPED,
@@ -169,7 +169,7 @@ _NOTES: Final = frozenset({"bibr", "fn", "table-fn"})
 def read(
     element: Element,
     type_: str,
-    inside: Inside = Inside.PARTS,
+    inside: Content = Content.PARTS,
     section_type: Callable[[Element], str] | None = None,
 ) -> Iterator[Part]:
     """Yield the passages of an element, in order; no character is in two of them.
@@ -177,10 +177,10 @@ def read(
     Args:
         element: an element of the article, of any size.
         type_: the type of its passages, unless an inner element has a type of its own.
-        inside: what the element holds; `Inside.LINE` makes its text one passage, the first.
+        inside: what the element holds; `Content.LINE` makes its text one passage, the first.
         section_type: gives the type of the passages in each child of the element.
     """
-    one = inside is Inside.LINE
+    one = inside is Content.LINE
     root = _Frame(Rule(Around.BLOCK, inside), type_, sentence=one, in_line=one)
     walk = _Walk()
     walk.begin(root)
@@ -211,12 +211,19 @@ def read(
 
 def line(element: Element | None) -> str:
     """Return the text of an element in a line, without elements that are APART; empty for None."""
-    parts = [] if element is None else read(element, "", Inside.LINE)
+    parts = [] if element is None else read(element, "", Content.LINE)
     return next((text for type_, text in parts if not type_), "")
 
 
 @dataclass(slots=True)
 class _Passage:
+    """A passage that is being read.
+
+    Attributes:
+        type: its type.
+        pieces: its text so far, with the marks above.
+    """
+
     type: str
     pieces: list[str] = field(default_factory=list)
 
@@ -229,10 +236,10 @@ class _Frame:
         rule: its rule.
         type: the type of the passages that begin in it.
         sentence: whether its text is a sentence, which continues behind inner elements.
-        in_line: whether it is, or is in, an element that is one passage (`Inside.LINE`).
+        in_line: whether it is, or is in, an element that is one passage (`Content.LINE`).
         outer: the passage that continues behind it.
         taken: the number of pieces of text that were taken before it.
-        answered: whether it holds several forms of one thing, one of which was read.
+        answered: whether it holds more than one form of the same thing, one of which was read.
     """
 
     rule: Rule
@@ -268,8 +275,8 @@ class _Walk:
         if around is Around.SKIPPED:
             self._put(_HOLE)
             return None
-        in_line = inside is Inside.LINE or (frame.in_line and around is not Around.APART)
-        sentence = in_line or inside is Inside.TEXT
+        in_line = inside is Content.LINE or (frame.in_line and around is not Around.APART)
+        sentence = in_line or inside is Content.TEXT
         sentence |= frame.sentence and around in (Around.FLOWS, Around.SPACED)
         inner = _Frame(rule, rule.type or frame.type, sentence, in_line, taken=self.taken)
         if around is Around.APART and frame.sentence:
@@ -288,7 +295,7 @@ class _Walk:
 
     def begin(self, frame: _Frame) -> None:
         """Begin a passage if the element holds text, so that passages that are APART follow it."""
-        if frame.rule.inside in (Inside.TEXT, Inside.LINE) and self.open is None:
+        if frame.rule.inside in (Content.TEXT, Content.LINE) and self.open is None:
             self._begin(frame.type)
 
     def leave(self, frame: _Frame, outer: _Frame) -> None:
@@ -297,7 +304,7 @@ class _Walk:
             self.open = frame.outer
         elif frame.rule.around is not Around.FLOWS:
             self._border(frame, outer, _HOLE if frame.rule.border == _HOLE else " ")
-        outer.answered = outer.rule.inside is Inside.ONE and self.taken > frame.taken
+        outer.answered = outer.rule.inside is Content.ONE and self.taken > frame.taken
 
     def take(self, text: str | None, frame: _Frame) -> None:
         """Add text that stands directly in an element."""
@@ -308,12 +315,12 @@ class _Walk:
             self.taken += 1
             if self.open is None:
                 self._begin(frame.type)
-        if frame.rule.inside is not Inside.PARTS or not text.isspace():
+        if frame.rule.inside is not Content.PARTS or not text.isspace():
             self._put(text)
 
     def _part(self, frame: _Frame) -> None:
         """Separate a part of an element from the parts before it."""
-        if frame.rule.inside is Inside.PARTS and self.taken > frame.taken:
+        if frame.rule.inside is Content.PARTS and self.taken > frame.taken:
             self._put(" ")
 
     def _border(self, frame: _Frame, outer: _Frame, mark: str) -> None:

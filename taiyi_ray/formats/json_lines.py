@@ -13,7 +13,7 @@
 
 Any other key goes to the metadata. Its value becomes a string; the values of a list are joined by
 "; ".
-A line with `id` and `passages` in place of `document_id` is a BioC document (bioc.py).
+A line that has `id` and `passages`, and no `document_id`, is a BioC document (bioc.py).
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ import json
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final
+from dataclasses import fields
+from typing import Any, BinaryIO, Final, get_args
 
+from taiyi_ray.config import Key
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import bioc, json_value, language
 from taiyi_ray.formats.format import (
@@ -46,11 +48,10 @@ from taiyi_ray.records import (
 )
 
 _CHUNK = 1 << 20
-_KEYS: Final = frozenset(
-    {"document_id", "text", "passages", "title", "language", "version", "metadata"}
-)
+_KEYS: Final = frozenset(get_args(Key))
 _NO_UNICODE: Final = "a string holds a lone surrogate (\\ud800 to \\udfff): not valid Unicode"
-_FOUND: Final = ("mentions", "relations", "events", "labels", "texts")
+_ANNOTATIONS: Final = tuple(field.name for field in fields(Annotations))
+"""The keys of gold annotations."""
 
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
@@ -73,7 +74,7 @@ def lines(stream: BinaryIO) -> Iterator[bytes | None]:
     """Yield the lines in UTF-8 without their ends; None for a line over the limit.
 
     A byte order mark is removed from the beginning of every line, because it may stand inside a
-    file that was joined from several.
+    file that was joined from others.
     """
     stream = unmarked(stream)
     rest, skipping = bytearray(), False
@@ -136,7 +137,7 @@ def document_of(record: dict[str, Any], size: int) -> Document:
     """
     if _is_bioc(record):
         return bioc.document_of(record, size)
-    found = {key: record.pop(key) for key in _FOUND if _are_objects(record.get(key))}
+    stated_gold = {key: record.pop(key) for key in _ANNOTATIONS if _are_objects(record.get(key))}
     document_id = _document_id(record.get("document_id"))
     version = record.get("version")
     if version is not None and (type(version) is not int or not 0 <= version < 1 << 31):
@@ -158,14 +159,16 @@ def document_of(record: dict[str, Any], size: int) -> Document:
         title,
         _metadata(record),
     )
-    if found:
+    if stated_gold:
         try:
-            _give_gold(document, found)
+            _give_gold(document, stated_gold)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             document.gold = Annotations()
-            message = f"not annotations as in our rows, now metadata: {error!r}"
+            message = (
+                f"annotations that do not have the form of our rows became metadata: {error!r}"
+            )
             document.errors.append(Failure("gold_left_out", document_id, message))
-            document.metadata |= {key: _flat(value) for key, value in found.items()}
+            document.metadata |= {key: _flat(value) for key, value in stated_gold.items()}
     return document
 
 
@@ -181,13 +184,13 @@ def _are_objects(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
-def _give_gold(document: Document, found: dict[str, Any]) -> None:
+def _give_gold(document: Document, stated_gold: dict[str, Any]) -> None:
     """Add the annotations of a line to the document's gold, checked against its text.
 
     Raises:
         AttributeError, KeyError, TypeError, ValueError: they have not the form of our rows.
     """
-    rows = annotations_from_row(found)
+    rows = annotations_from_row(stated_gold)
     gold = Gold(document, [passage.offset for passage in document.passages])
     for mention in rows.mentions:
         stated: list[tuple[object, object]] = [(span.start, span.end) for span in mention.spans]
@@ -260,24 +263,24 @@ def _parts(record: dict[str, Any]) -> list[tuple[str, str | None, str]]:
         raise _invalid("passages", "a list", given)
     parts = []
     for number, passage in enumerate(given):
-        place = f"passages[{number}]"
+        name = f"passages[{number}]"
         if not isinstance(passage, dict):
-            raise _invalid(place, "an object", passage)
-        text = _string(passage, "text", f"{place}.")
+            raise _invalid(name, "an object", passage)
+        text = _string(passage, "text", f"{name}.")
         if text is None:
-            raise FormatError("invalid_record", f"{place} has no text")
+            raise FormatError("invalid_record", f"{name} has no text")
         if unknown := sorted(passage.keys() - {"text", "type", "language", "offset"}):
-            message = f"{place} has a key that is not known: {unknown[0]!r}"
+            message = f"{name} has a key that is not known: {unknown[0]!r}"
             raise FormatError("invalid_record", message)
-        type_ = _string(passage, "type", f"{place}.") or "text"
-        parts.append((type_, _string(passage, "language", f"{place}."), text))
+        type_ = _string(passage, "type", f"{name}.") or "text"
+        parts.append((type_, _string(passage, "language", f"{name}."), text))
     return parts
 
 
-def _string(record: dict[str, Any], key: str, place: str = "") -> str | None:
+def _string(record: dict[str, Any], key: str, prefix: str = "") -> str | None:
     value = record.get(key)
     if value is not None and not isinstance(value, str):
-        raise _invalid(place + key, "a string", value)
+        raise _invalid(prefix + key, "a string", value)
     return value
 
 
@@ -301,8 +304,8 @@ def _flat(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _invalid(place: str, expected: str, found: object) -> FormatError:
-    return FormatError("invalid_record", f"{place} must be {expected}, not {_named(found)}")
+def _invalid(name: str, expected: str, value: object) -> FormatError:
+    return FormatError("invalid_record", f"{name} must be {expected}, not {_named(value)}")
 
 
 def _named(value: object) -> str:

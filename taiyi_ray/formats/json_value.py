@@ -37,14 +37,14 @@ def size(value: object) -> int:
     Raises:
         ValueError: JSON has no such value, or it is nested more than DEEPEST deep.
     """
-    found, level = 0, [value]
+    total, level = 0, [value]
     for depth in range(DEEPEST + 1):
         inner: list[object] = []
         for one in level:
             if isinstance(one, str):
-                found += len(one.encode()) + 3  # two quotes, and a sign before the next value
+                total += len(one.encode()) + 3  # two quotes, and a sign before the next value
                 continue
-            found += 2
+            total += 2
             if isinstance(one, dict | list):
                 if depth == DEEPEST:
                     raise ValueError(_TOO_DEEP)
@@ -57,7 +57,7 @@ def size(value: object) -> int:
             elif one is not None:
                 raise ValueError(f"JSON has no values of the type {type(one).__name__}")
         level = inner
-    return found
+    return total
 
 
 def _keys(value: dict[Any, Any]) -> Iterable[str]:

@@ -27,8 +27,8 @@ from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord
 
 _BATCH: Final = 64
 _BATCH_BYTES: Final = 4 * MAX_RECORD_BYTES
-"""The most bytes of a batch of several rows; also the size up to which a column of a row group, or
-all rows together, may be packed at any ratio."""
+"""The most bytes of a batch of more than one row; also the size up to which a column of a row
+group, or all rows together, may be packed at any ratio."""
 
 _RATIO: Final = 100
 """The highest ratio of compression of a column of a row group that is larger than _BATCH_BYTES;
@@ -45,7 +45,9 @@ few bytes can stand for 2**31 nulls."""
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
     """Yield the rows as JSON objects; a fault of the file is the last record."""
     if not hasattr(stream, "seek"):
-        yield RawRecord.broken("compressed", "Parquet in gzip: it is compressed inside, unpack it")
+        yield RawRecord.broken(
+            "compressed", "Parquet inside gzip; unpack the file, Parquet is compressed by itself"
+        )
         return
     size = stream.seek(0, io.SEEK_END)
     rows = total = 0

@@ -61,10 +61,10 @@ def read(listed: bytes) -> Headings | None:
 @lru_cache(_REMEMBERED)
 def _added(piece: bytes) -> tuple[str, str]:
     """Return what a piece adds to the names and to the ids; raises ValueError for other pieces."""
-    found = _PIECE.fullmatch(piece.decode("ascii"))
-    if found is None:
+    match = _PIECE.fullmatch(piece.decode("ascii"))
+    if match is None:
         raise ValueError
-    descriptor, ui, major, text = found.groups()
+    descriptor, ui, major, text = match.groups()
     if "&" in text:
         if text.count("&") > text.count("&amp;"):
             raise ValueError

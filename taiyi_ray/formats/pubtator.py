@@ -162,17 +162,17 @@ def write(document: Document, annotations: Annotations) -> Written:
     lost["documents: other passages, line breaks or ids"] += changed
     for mention in annotations.mentions:
         if mention.start is None or mention.end is None:
-            lost["mentions without a place: left out"] += 1
+            lost["mentions without offsets: left out"] += 1
             continue
         lost["discontinuous mentions: written as one range"] += bool(mention.spans)
         lost["scores: left out"] += mention.score is not None
         concept, differs = _identifier(mention)
         lost["concepts: name and score left out, or another spelling"] += differs
         text = whole[mention.start : mention.end].translate(_BREAKS)
-        place = f"{mention.start + shift}\t{mention.end + shift}"
+        offsets = f"{mention.start + shift}\t{mention.end + shift}"
         type_ = (mention.type or "").translate(_BREAKS)
         lost["types: another spelling"] += type_.strip() != (mention.type or "")
-        out.append(f"{id_}\t{place}\t{text}\t{type_}\t{concept}")
+        out.append(f"{id_}\t{offsets}\t{text}\t{type_}\t{concept}")
     _write_relations(annotations, id_, out, lost)
     lost["events: left out"] += len(annotations.events)
     lost["labels and texts: left out"] += len(annotations.labels) + len(annotations.texts)
@@ -225,6 +225,7 @@ FORMAT = Format(
         (".pubtator",),
         write,
         losses="passages behind the title become one abstract, line breaks and tabs blanks; "
-        "without a place, an end or a concept: left out; discontinuous mentions become one range",
+        "mentions without offsets, relations without an end or a concept: left out; "
+        "discontinuous mentions become one range",
     ),
 )

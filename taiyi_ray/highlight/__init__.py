@@ -36,18 +36,18 @@ def colours(types: Iterable[str]) -> dict[str, int | None]:
     """Return the number of the colour of each type; equal sets of types get equal colours."""
     usual = {name: number for number, name in enumerate(_COLOURS) if name}
     present = set(types) - {UNTYPED}
-    found: dict[str, int | None] = {
+    numbers: dict[str, int | None] = {
         name: number for name, number in usual.items() if name in present
     }
-    unusual = sorted(present - found.keys())
+    unusual = sorted(present - numbers.keys())
     # Other types first get the colours of no usual type, then those of usual types that are not on
     # this page.
     spare = [n for n, name in enumerate(_COLOURS) if name is None]
     spare += [n for n, name in enumerate(_COLOURS) if name is not None and name not in present]
     spare = spare or list(range(len(_COLOURS)))
-    found.update((name, spare[n % len(spare)]) for n, name in enumerate(unusual))
-    found[UNTYPED] = None
-    return found
+    numbers.update((name, spare[n % len(spare)]) for n, name in enumerate(unusual))
+    numbers[UNTYPED] = None
+    return numbers
 
 
 def script(package: str, name: str) -> Markup:

@@ -145,7 +145,7 @@ class _Card:
             if around and (not waiting or around[-1].end <= waiting[0][0]):
                 mark = around.pop()
                 written += [escape(text[at : mark.end]), "</mark>"]
-                written[mark.place] = self._opening(mark)
+                written[mark.number] = self._opening(mark)
                 at = mark.end
                 if around:
                     around[-1].under = max(around[-1].under, mark.under + 1)
@@ -185,11 +185,11 @@ class _Open:
     Attributes:
         mention: the mention that it marks.
         end: the offset in the text where it ends.
-        place: the index of its opening tag in the list of written parts.
+        number: the index of its opening tag in the list of written parts.
         under: how deep other marks nest in it.
     """
 
     mention: Values
     end: int
-    place: int
+    number: int
     under: int = 0

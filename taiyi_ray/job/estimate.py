@@ -254,9 +254,8 @@ def _ask(annotator: Annotator, document: Document, before: list[Any]) -> _Asked:
     asked = _Asked()
     if document.status != "ok":
         return asked
-    questions, _ = annotator.asked(document)
     known = list(before)
-    for task, _, prompt in questions:
+    for task, _, prompt in annotator.questions(document).prompted:
         asked.prompt += prompt.tokens
         asked.cached += max((_common(prompt.content, other) for other in known), default=0)
         asked.questions[task.name] = asked.questions.get(task.name, 0) + 1

@@ -338,7 +338,7 @@ def _prompts(annotator: Annotator, document: Document) -> list[Prompted]:
     if document.status != "ok":
         return []
     try:
-        asked, _ = annotator.asked(document)
+        asked = annotator.questions(document).prompted
     except Exception as error:
         internal_error(document, error)
         return []

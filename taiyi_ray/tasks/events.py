@@ -146,7 +146,7 @@ _BETWEEN_EVENTS = re.compile(rf"[{re.escape(_CLOSING)}]\s*[;；]\s*[{re.escape(_
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _StatedEvent:
     """An event as an answer names it.
 
     Attributes:
@@ -193,7 +193,7 @@ def _fields(
     return read
 
 
-def _read(text: str, question: Question, stands: items.Stands) -> Iterator[_Read | None]:
+def _read(text: str, question: Question, stands: items.Stands) -> Iterator[_StatedEvent | None]:
     """Yield the events of an answer; None stands for a line that names none of the given types.
 
     Args:
@@ -203,7 +203,7 @@ def _read(text: str, question: Question, stands: items.Stands) -> Iterator[_Read
     """
     for type_, body in _bodies(text, question):
         fields = _fields(body, type_, question.language, stands) if type_ else None
-        yield _Read(type_, fields) if type_ and fields is not None else None
+        yield _StatedEvent(type_, fields) if type_ and fields is not None else None
 
 
 def _bodies(text: str, question: Question) -> Iterator[tuple[EventType | None, Piece]]:
@@ -306,11 +306,11 @@ class _Words:
         self._ids: dict[tuple[str | None, int | None, str], int] = {}
         self.mentions: list[Mention] = []
 
-    def event(self, read: _Read) -> Event:
+    def event(self, stated: _StatedEvent) -> Event:
         """Make the event, with its mentions at the occurrences nearest to each other."""
-        occurrences = {piece.text: self._find(piece.text) for _, piece in read.fields}
-        trigger = next((p for field, p in read.fields if field is read.type.trigger), None)
-        players = [(field, p) for field, p in read.fields if field is not read.type.trigger]
+        occurrences = {piece.text: self._find(piece.text) for _, piece in stated.fields}
+        trigger = next((p for field, p in stated.fields if field is stated.type.trigger), None)
+        players = [(field, p) for field, p in stated.fields if field is not stated.type.trigger]
         centre = trigger or players[0][1]
         others = [spans for spans, _ in (occurrences[p.text] for _, p in players) if spans]
         centre_spans, _ = occurrences[centre.text]
@@ -326,8 +326,8 @@ class _Words:
 
         return Event(
             0,
-            read.type.name,
-            mention(trigger, read.type.name) if trigger else None,
+            stated.type.name,
+            mention(trigger, stated.type.name) if trigger else None,
             [Argument(role.name, mention(p, None), p.text) for role, p in players],
         )
 
@@ -360,7 +360,7 @@ def target(question: Question, gold: Annotations) -> str:
     An event cannot be written when its trigger holds a separator or is not in the window. An
     argument that cannot be written is left out of its event. `lost` counts both kinds of events.
     """
-    writer = _Writer(question, gold)
+    writer = _EventWriter(question, gold)
     blocks = []
     types: Sequence[Any] = question.types
     for head, type_ in zip(_heads(types, question.language), types, strict=True):
@@ -384,7 +384,7 @@ def lost(question: Question, gold: Annotations) -> Counter[str]:
         words = [*([trigger] if trigger else []), *(word for _, word in players)]
         return None if item.key in back else losses.misread(words)
 
-    writer = _Writer(question, gold)
+    writer = _EventWriter(question, gold)
     types: Sequence[Any] = question.types
     return losses.count((item for type_ in types for item in writer.stated(type_)), not_back)
 
@@ -392,7 +392,7 @@ def lost(question: Question, gold: Annotations) -> Counter[str]:
 _Key = tuple[str, str | None, frozenset[tuple[str, str]]]
 
 
-class _Writer:
+class _EventWriter:
     """Writes gold events in the answer form.
 
     Args:

@@ -29,7 +29,7 @@ def grammar(head: str, labels: Sequence[Term], language: str, *, multi_label: bo
     return labels_grammar(head, [term.label(language) for term in labels], none)
 
 
-class _Known:
+class _LabelNames:
     """The labels of a question, by their names in either language.
 
     Args:
@@ -46,6 +46,7 @@ class _Known:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """All names of the labels, in both languages."""
         return tuple(self._terms)
 
     def term(self, name: str) -> Term | None:
@@ -58,6 +59,7 @@ class _Known:
         )
 
     def has(self, name: str) -> bool:
+        """Whether a label has this name, as in `term`."""
         return self.term(name) is not None
 
 
@@ -75,7 +77,7 @@ def parse(text: str, question: Question, head: str, *, cut: bool, scores: Scores
         cut: whether the answer stopped before its end.
         scores: the log-probabilities of the answer's tokens, if the engine gave them.
     """
-    known = _Known(question.types, question.language)
+    known = _LabelNames(question.types, question.language)
     answer = _behind_head(Piece(text, 0).strip(), head, known.has)
     end = items.end_of(text) if cut else None
     named: dict[str, Piece] = {}

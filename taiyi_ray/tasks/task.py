@@ -256,7 +256,7 @@ class Assignment:
         task: the task.
         options: an instance of the task's class of options.
         grammar: whether answers are constrained to what is in the text (`--grounding grammar`).
-        document_first: whether the document stands before the instruction. Then several questions
+        document_first: whether the document stands before the instruction. Then all questions
             on one document share it in the prefix cache. When there is one question on a document,
             the instruction stands first, so that all documents share it.
     """

@@ -498,7 +498,7 @@ def test_a_relation_of_a_concept_that_no_mention_has_is_told() -> None:
     (error,) = document.errors
     assert (error.kind, error.message) == (
         "gold_reference",
-        "2 references name what is not there, as in 1",
+        "2 references name annotations that do not exist, as in 1",
     )
 
 
@@ -561,7 +561,7 @@ def test_a_place_that_is_none_costs_the_mention_its_place_alone(location: Any, t
     (error,) = document.errors
     assert (error.kind, error.message) == (
         "gold_offsets",
-        f"1 of 2 annotations do not stand where they should, as in 'PON1' at {told}",
+        f"1 of 2 annotations are not at their offsets, as in 'PON1' at {told}",
     )
 
 

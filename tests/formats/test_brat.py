@@ -123,8 +123,8 @@ def test_repeated_ids_and_references_to_nothing() -> None:
     assert document.gold.relations == []
     assert document.gold.events == [Event(1, "Y", None, [])]
     assert {e.kind: e.message for e in document.errors} == {
-        "gold_repeated_id": "1 ids are of several annotations, as in T1",
-        "gold_reference": "3 references name what is not there, as in T9",
+        "gold_repeated_id": "1 ids belong to more than one annotation, as in T1",
+        "gold_reference": "3 references name annotations that do not exist, as in T9",
     }
 
 
@@ -228,11 +228,11 @@ def test_writing() -> None:
     ]
     assert written.lost == {
         "documents: passages become one text": 1,
-        "mentions without a place: left out": 1,
+        "mentions without offsets: left out": 1,
         "types: another spelling": 3,
         "scores: left out": 1,
         "relations: of the two closest mentions alone, scores left out": 1,
-        "relations of mentions without a place: left out": 1,
+        "relations of mentions without offsets: left out": 1,
     }
 
 

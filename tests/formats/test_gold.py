@@ -133,7 +133,7 @@ def test_references_come_before_what_they_name_and_may_name_events():
         Relation(3, "c", "TNF", "9999", [2], []),
     ]
     assert [(e.kind, e.message) for e in found.errors] == [
-        ("gold_reference", "3 references name what is not there, as in T9")
+        ("gold_reference", "3 references name annotations that do not exist, as in T9")
     ]
 
 

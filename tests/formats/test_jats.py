@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from taiyi_ray.formats import jats
-from taiyi_ray.formats.jats_text import ELEMENTS, Around, Inside
+from taiyi_ray.formats.jats_text import ELEMENTS, Around, Content
 from taiyi_ray.formats.xml_elements import Element
 from taiyi_ray.records import Document
 from tests.formats.annotated import check_contracts, read
@@ -430,9 +430,9 @@ class Expected:
         self.unread: list[str] = []
         self._border = False
         self._taken = 0
-        self._of(body, Inside.PARTS, captioned=False)
+        self._of(body, Content.PARTS, captioned=False)
 
-    def _of(self, element: Element, inside: Inside, *, captioned: bool) -> None:
+    def _of(self, element: Element, inside: Content, *, captioned: bool) -> None:
         before, answered = self._taken, False
         self._text(element.text, inside, before)
         for child in element:
@@ -440,15 +440,15 @@ class Expected:
                 self.unread += words("".join(child.itertext()))
             else:
                 start = self._taken
-                self._child(child, inside is Inside.PARTS and start > before, captioned)
-                answered = inside is Inside.ONE and self._taken > start
+                self._child(child, inside is Content.PARTS and start > before, captioned)
+                answered = inside is Content.ONE and self._taken > start
             self._text(child.tail, inside, before)
 
     def _child(self, child: Element, part: bool, captioned: bool) -> None:
         rule = ELEMENTS.get(str(child.tag))
-        around, inside = (rule.around, rule.inside) if rule else (Around.SPACED, Inside.TEXT)
+        around, inside = (rule.around, rule.inside) if rule else (Around.SPACED, Content.TEXT)
         if child.tag == "caption" and captioned:
-            around, inside = Around.FLOWS, Inside.LINE
+            around, inside = Around.FLOWS, Content.LINE
         apart = around is not Around.FLOWS
         self._border |= apart or part
         if around is Around.SKIPPED:
@@ -462,9 +462,9 @@ class Expected:
             self._of(child, inside, captioned=rule is not None and rule.captioned)
         self._border |= apart
 
-    def _text(self, text: str | None, inside: Inside, before: int) -> None:
+    def _text(self, text: str | None, inside: Content, before: int) -> None:
         for word in words(text or ""):
-            border = self._border or (inside is Inside.PARTS and self._taken > before)
+            border = self._border or (inside is Content.PARTS and self._taken > before)
             if scope := self.scopes[0]:
                 self.met[border].append((scope[-1], word))
             scope.append(word)

@@ -239,7 +239,7 @@ def test_writing() -> None:
     ]
     assert written.lost == {
         "documents: other passages, line breaks or ids": 1,
-        "mentions without a place: left out": 1,
+        "mentions without offsets: left out": 1,
         "discontinuous mentions: written as one range": 1,
         "concepts: name and score left out, or another spelling": 1,
         "relations of mentions without a concept: left out": 1,

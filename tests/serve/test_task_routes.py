@@ -260,7 +260,7 @@ def test_what_prompts_are_measured_at_is_what_they_have(service, task):
         record["passages"][0]["text"] *= 2000 // len(record["passages"][0]["text"]) * 20
     for number, record in enumerate([*records, *long]):
         document = document_from_value(record, number, "here")
-        asked, _ = measuring.asked(document)
+        asked = measuring.questions(document).prompted
         have = sum(len(m["content"]) for _, question, _ in asked for m in question.messages)
         size = measuring.size(document)
         assert have / 2 <= size
@@ -319,7 +319,7 @@ def test_others_are_answered_while_one_is_worked_on_for_long(monkeypatch, step):
             owner, name = {
                 "assign": (task_routes, "_assignments"),
                 "measure": (Annotator, "size"),
-                "ask": (Annotator, "asked"),
+                "ask": (Annotator, "questions"),
                 "join": (annotation, "merge"),
                 "row": (Annotated, "row"),
                 "answer": (task_routes._Result, "as_json"),

@@ -143,6 +143,12 @@ def test_what_stands_in_the_text_decides_where_a_pair_is_cut(
     assert (head.text, tail.text) == pair
 
 
+@pytest.mark.parametrize("item", ["头痛", "𠮷病", "豈病"])
+@pytest.mark.parametrize("bullet", ["-", "1.", "(2)"])
+def test_a_bullet_needs_no_blank_before_a_han_character(bullet: str, item: str) -> None:
+    assert items.unlisted(Piece(bullet + item, 0)) == Piece(item, len(bullet))
+
+
 def test_brackets_without_end_take_no_time() -> None:
     """Each sign is looked at once or twice, not once for each bracket before it."""
     assert items.pairs([Piece("[, " * 100_000, 0)], nowhere) == []

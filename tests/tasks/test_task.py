@@ -53,6 +53,12 @@ def texts(document: Document, language: str, limit: int | None) -> list[str]:
             id="ASCII full stop before Han",
         ),
         pytest.param(
+            chinese("一 观察疗效.𠮷 随机分组.豈 好."),
+            10,
+            ["一 观察疗效.", "𠮷 随机分组.", "豈 好."],
+            id="ASCII full stop before rare Han",
+        ),
+        pytest.param(
             chinese("一二三四五六七"), 3, ["一二三", "四五六", "七"], id="Chinese, no end"
         ),
         pytest.param(english("One\ntwo three"), 8, ["One\n", "two ", "three"], id="line break"),
