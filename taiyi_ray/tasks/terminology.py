@@ -81,7 +81,8 @@ class Terminology:
 
         Entries that have the words as a name come first, then those that have them when case,
         width and the like are ignored, then those with the most similar names (rapidfuzz's
-        token_sort_ratio: the share of characters in common, whatever the order of the words).
+        token_sort_ratio: the share of characters in common, whatever the order of the words). Of
+        rapidfuzz's scorers it finds most terms of Chinese operations.
 
         Args:
             words: the words of a mention.
