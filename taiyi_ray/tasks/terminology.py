@@ -43,6 +43,9 @@ class Terminology:
 
     entries: tuple[Entry, ...]
 
+    def __hash__(self) -> int:
+        return hash(self.digest)  # the hash of all entries would be computed again each time
+
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits of the SHA-256 of all entries."""

@@ -245,7 +245,7 @@ def gold_of(draw: st.DrawFn, document: Document, assignment: Assignment) -> Anno
 
 
 @pytest.mark.parametrize("name", TASKS)
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data(), grammar=st.booleans(), language=st.sampled_from(["en", "zh"]))
 def test_gold_of_any_task_comes_back_but_for_what_is_counted_as_lost(
     name: str, data: st.DataObject, grammar: bool, language: str
