@@ -43,10 +43,10 @@ class Bare:
         model = models.resolve(config.model)
         tokenizer = models.load_tokenizer(model)
         stop = models.stop_token_ids(tokenizer)
-        assert config.context_limit is not None
+        assert config.context_length is not None
         self.arguments = engine_arguments(
             str(model.path),
-            context_limit=config.context_limit,
+            context_length=config.context_length,
             trust_remote_code=False,
             arguments=dict(config.engine_args),
         )

@@ -26,7 +26,7 @@ from benchmarks.measure import Row, say, write
 from benchmarks.tune import TUNED, tune
 from taiyi_ray import models
 from taiyi_ray.annotation import merge
-from taiyi_ray.engine.engine import DECODING, Completion
+from taiyi_ray.engine.engine import REPETITION_DETECTION, Completion
 from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.grounding import MOST
 from taiyi_ray.records import Document
@@ -42,7 +42,7 @@ DOCUMENTS = {
 }
 """Of each corpus; fewer for the model whose answers mostly run to their limit."""
 
-NO_LOOPS_ENDED = DECODING | {"repetition": {"min_size": 0, "max_size": 0, "min_count": 0}}
+NO_LOOPS_ENDED = dict.fromkeys(REPETITION_DETECTION, 0)
 
 
 def _unbounded(question: Question) -> Question:
@@ -71,7 +71,7 @@ class Variant:
     name: str
     form: Form = Form()  # noqa: RUF009 -- frozen
     change: Callable[[Question], Question] = lambda question: question
-    decoding: dict[str, object] = field(default_factory=lambda: DECODING)
+    repetition: dict[str, int] = field(default_factory=lambda: REPETITION_DETECTION)
     backend: str = "guidance"
     scores: bool = False
 
@@ -83,8 +83,8 @@ VARIANTS = (
     Variant("each type, document first", Form(together=False, document_first=True)),
     Variant("no order asked for", Form(text_order=False)),
     Variant("lists without bound", change=_unbounded),
-    Variant("loops not ended", decoding=NO_LOOPS_ENDED),
-    Variant("neither bound nor end", change=_unbounded, decoding=NO_LOOPS_ENDED),
+    Variant("loops not ended", repetition=NO_LOOPS_ENDED),
+    Variant("neither bound nor end", change=_unbounded, repetition=NO_LOOPS_ENDED),
     Variant("EBNF (xgrammar)", change=_ebnf, backend="xgrammar"),
     Variant("free, aligned", change=_free),
     Variant("with scores", scores=True),
@@ -130,7 +130,7 @@ class Engines:
             backend: VllmEngine(
                 path,
                 chat="template",
-                context_limit=CONTEXT,
+                context_length=CONTEXT,
                 trust_remote_code=False,
                 scores=False,
                 arguments={"structured_outputs_config": {"backend": backend}},
@@ -149,7 +149,7 @@ async def measured(engine: VllmEngine, variant: Variant, corpus: str, batch: lis
     engine._scores = variant.scores
     tally = Tally(documents=len(batch))
     began = time.perf_counter()
-    with patch("taiyi_ray.engine.vllm.DECODING", variant.decoding):
+    with patch("taiyi_ray.engine.vllm.REPETITION_DETECTION", variant.repetition):
         found = await asyncio.gather(
             *(_document(engine, variant, TYPES[corpus], document, tally) for document, _ in batch)
         )

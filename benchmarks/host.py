@@ -36,6 +36,7 @@ from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.engine.vllm import VllmEngine, sampling_parameters
 from taiyi_ray.grounding import Locator
 from taiyi_ray.job import workers
+from taiyi_ray.job.asks import Ask
 from taiyi_ray.job.output import JobOutput
 from taiyi_ray.records import Annotations, Document
 from taiyi_ray.tasks import TASKS, assigned, ner, relations
@@ -92,7 +93,7 @@ class Corpus:
     def config(self, output: str = "-") -> AnnotateConfig:
         """Both tasks with all default types, in one question each."""
         return AnnotateConfig(
-            inputs=[str(self.path)], output=output, context_limit=CONTEXT, ask="together"
+            inputs=[str(self.path)], output=output, context_length=CONTEXT, ask="together"
         )
 
 
@@ -140,7 +141,7 @@ def vllm_engine(model: models.Model) -> VllmEngine:
     return VllmEngine(
         str(model.path),
         chat="template",
-        context_limit=CONTEXT,
+        context_length=CONTEXT,
         trust_remote_code=False,
         scores=False,
         arguments={},
@@ -187,11 +188,12 @@ def job(corpus: Corpus, engine: VllmEngine) -> dict[str, float]:
         stack.enter_context(patch.object(workers, "start", lambda *_: engine))
         with steps.step("count"):
             planned = _plan(corpus)
-        actor = workers.AnnotateUnits(config, assignments, "", "run", "print")
+        asks = {"": Ask(assignments, plan.Identity("print", {}))}
+        actor = workers.AnnotateUnits(config, asks, "", "run")
 
         async def annotate(row: dict[str, Any]) -> None:
             with steps.step("read"):
-                (read,) = workers.read_units({"units": [row]})
+                (read,) = workers.read_units({"units": [row]}, sources.SOURCE_KINDS)
             with steps.step("asyncio, requests, merge"):
                 async for receipt in actor(pa.Table.from_pylist([read])):
                     assert not receipt["error"][0], receipt
@@ -206,9 +208,9 @@ def job(corpus: Corpus, engine: VllmEngine) -> dict[str, float]:
 def _plan(corpus: Corpus) -> plan.Plan:
     """All in one unit: the units of a large corpus hold many documents."""
     files = sources.find([str(corpus.path)]).files
-    scan = partial(starmap, plan.record_sizes)
+    scan = partial(starmap, sources.SourceFile.record_sizes)
     with patch.object(plan, "UNITS_AN_ENGINE", 1):
-        return plan.Plan([plan.extend(plan.Plan([]), files, None, 1, scan)])
+        return plan.Plan([plan.extend(plan.Plan([]), files, None, 1, scan, {})])
 
 
 # ------------------------------------------------------------------------------ what vLLM adds

@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
     "types": ["chemical", "disease", "gene", "species"],
     "ask": "together",
     "max_tokens": 64,
-    "context_limit": 2048,
+    "context_length": 2048,
     "engine_args": {"max_num_seqs": 64},
     "max_failed": 1,  # the embedded model knows nothing of the task
 }
@@ -85,9 +85,9 @@ def _job(config: AnnotateConfig, folder: Path) -> Answered:
     _output([str(command), "annotate", "--config", str(file)])
     run = json.loads(Path(config.output, "run.json").read_text(encoding="utf-8"))
     output = Output(config.output)
-    job = load_job(output.place)
+    job = load_job(output.address)
     assert job is not None
-    rows = [row for unit in load_plan(output.place, job).units() for row in output.rows(unit)]
+    rows = [row for unit in load_plan(output.address, job).units() for row in output.rows(unit)]
     return Answered(
         run["annotating_seconds"],
         [a["prompt_tokens"] for row in rows for a in row["answers"] if a["attempt"] == 0],

@@ -100,7 +100,7 @@ async def _started(model: models.Model) -> OneChance:
     return OneChance(
         str(model.path),
         chat="template",
-        context_limit=CONTEXT,
+        context_length=CONTEXT,
         trust_remote_code=False,
         scores=False,
         arguments={},

@@ -107,7 +107,7 @@ def commands(arguments: dict[str, Any], folder: Path) -> dict[str, tuple[int, li
             {
                 "name": MODEL,
                 "port": ports["taiyi"],
-                "context_limit": CONTEXT,
+                "context_length": CONTEXT,
                 "engine_args": {"max_num_seqs": arguments["max_num_seqs"]},
             }
         )
@@ -298,7 +298,7 @@ def main() -> None:
     model = models.resolve()
     arguments = engine_arguments(
         str(model.path),
-        context_limit=CONTEXT,
+        context_length=CONTEXT,
         trust_remote_code=False,
         arguments={"max_num_seqs": 64, "disable_log_stats": False},
     )

@@ -48,8 +48,8 @@ ANSWERS = {
 class ByHand:
     """An engine whose answers were written by hand."""
 
-    context_limit = 4096
-    most_in_flight = len(ANSWERS)
+    context_length = 4096
+    question_slots = len(ANSWERS)
 
     def prompt(self, question: Question) -> Prompt:
         return Prompt(question, 0)

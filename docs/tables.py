@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from taiyi_ray import formats
+from taiyi_ray.catalogue import views
 from taiyi_ray.engine import http
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("annotate", "formats", "sql"))
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("annotate", "datasets", "formats", "sql")),
+)
 
 _MARKED = re.compile(r"(<!-- ([a-z]+): begin -->\n).*?(<!-- \2: end -->)", re.DOTALL)
 
@@ -31,7 +35,10 @@ def _http() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "catalogue": views.summary,
+    "datasets": views.markdown,
     "formats": formats.markdown,
+    "named": formats.markdown_of_named,
     "http": _http,
     "questions": _questions,
 }

@@ -1,10 +1,10 @@
-"""Annotate a corpus on a Ray cluster, with the options of `taiyi-ray annotate`.
+r"""Annotate a corpus on a Ray cluster, with the options of `taiyi-ray annotate`.
 
 From a laptop, in the folder of the repository, with the cluster's dashboard at 127.0.0.1:8265
 (`ray dashboard cluster.yaml` forwards it) and its token in ~/.ray/auth_token:
 
     export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265
-    ray job submit --runtime-env jobs/runtime_env.yaml -- \\
+    ray job submit --runtime-env jobs/runtime_env.yaml -- \
         python jobs/annotate.py s3://bucket/in --output s3://bucket/out
 
 The command shows the job's log. If the job fails, the last lines say why, and the exit code is 1.

@@ -1,9 +1,9 @@
-"""Serve annotations on a Ray cluster, with the options of `taiyi-ray serve`.
+r"""Serve annotations on a Ray cluster, with the options of `taiyi-ray serve`.
 
 From a laptop, in the folder of the repository, with the same settings as for jobs/annotate.py:
 
     export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265
-    ray job submit --runtime-env jobs/runtime_env.yaml -- \\
+    ray job submit --runtime-env jobs/runtime_env.yaml -- \
         python jobs/serve.py --host 0.0.0.0 --api-keys-file s3://bucket/keys.yaml
 
 Every node then listens, and hands a request to an engine that is free. The job's log says when the

@@ -186,7 +186,7 @@ class _Outcome:
 
 
 class Annotator:
-    """Annotates documents concurrently; at most `engine.most_in_flight` at a time.
+    """Annotates documents concurrently; at most `engine.question_slots` at a time.
 
     Making prompts and reading answers can take long on a long text. Threads do this work, so that
     the event loop is not held up.
@@ -201,12 +201,21 @@ class Annotator:
         self._engine = engine
         self._assignments = assignments
         self._max_tokens = max_tokens
-        self._slots = asyncio.Semaphore(engine.most_in_flight)
-        self._tokens = engine.context_limit - min(max_tokens, engine.context_limit // 2)
+        self._slots = asyncio.Semaphore(engine.question_slots)
+        self._tokens = engine.context_length - min(max_tokens, engine.context_length // 2)
         self._lengths: dict[tuple[int, str], list[int]] = {}
         self.in_flight: set[tuple[str, int]] = set()
         """Keys (source, position) of the documents that have questions at the engine now, or had
         them when the engine died."""
+
+    def asking(self, assignments: Sequence[Assignment]) -> Annotator:
+        """Return an annotator that asks these tasks, and shares the engine's slots with this one.
+
+        `in_flight` is one set for both.
+        """
+        other = Annotator(self._engine, assignments, self._max_tokens)
+        other._slots, other.in_flight = self._slots, self.in_flight
+        return other
 
     async def annotate(self, document: Document) -> Annotated:
         """Annotate one document; the result records every fault of the document and its answers.
@@ -256,7 +265,7 @@ class Annotator:
         A limit keeps a long document (a book in a thousand windows) from taking all slots of the
         engine.
         """
-        share = asyncio.Semaphore(max(_LEAST_SHARE, int(_SHARE * self._engine.most_in_flight)))
+        share = asyncio.Semaphore(max(_LEAST_SHARE, int(_SHARE * self._engine.question_slots)))
 
         async def ask(one: PromptedQuestion) -> _Outcome:
             async with share:
@@ -348,13 +357,13 @@ class Annotator:
             if limit < _SMALLEST_WINDOW:
                 raise QuestionError(
                     f"the prompt of {assignment.task.name} takes {prompt.tokens} of "
-                    f"{self._engine.context_limit} tokens however little text it holds; raise "
-                    "--context-limit or ask for less"
+                    f"{self._engine.context_length} tokens however little text it holds; raise "
+                    "--context-length or ask for less"
                 )
 
     async def _ask(self, prompted: PromptedQuestion, document: Document) -> _Outcome:
         task, question, prompt = prompted
-        room = self._engine.context_limit - prompt.tokens
+        room = self._engine.context_length - prompt.tokens
         first = min(self._max_tokens, room)
         answers: list[Answer] = []
         parsed: Parsed | None = None
@@ -529,14 +538,14 @@ def merge(parts: Sequence[Annotations]) -> Annotations:
 
 
 def _mentions(parts: Sequence[Annotations]) -> list[Mention]:
-    """The mentions, each once, in the order of the text and with new ids."""
+    """The mentions, each once, in the order of the text, with new ids and with their concepts."""
     by_stretch: dict[_Stretch, dict[str | None, Mention]] = {}
     concepts: dict[tuple[_Stretch, str | None], Concept] = {}
     for part in parts:
         for mention in part.mentions:
+            by_type = by_stretch.setdefault(_stretch(mention), {})
             if mention.concept:
                 concepts.setdefault((_stretch(mention), mention.type), mention.concept)
-            by_type = by_stretch.setdefault(_stretch(mention), {})
             if mention.type not in by_type or mention.grounded == "exact":
                 by_type[mention.type] = mention
     for by_type in by_stretch.values():
@@ -546,13 +555,14 @@ def _mentions(parts: Sequence[Annotations]) -> list[Mention]:
         (mention for by_type in by_stretch.values() for mention in by_type.values()),
         key=lambda m: (m.start is None, m.start or 0, -(m.end or 0), m.type or "", m.text),
     )
-
-    def concept_of(mention: Mention) -> Concept | None:
-        own = concepts.get((_stretch(mention), mention.type))
-        return own or concepts.get((_stretch(mention), None))
-
     return [
-        replace(mention, id=number, concept=concept_of(mention))
+        replace(
+            mention,
+            id=number,
+            concept=mention.concept
+            or concepts.get((_stretch(mention), mention.type))
+            or concepts.get((_stretch(mention), None)),
+        )
         for number, mention in enumerate(in_order)
     ]
 
@@ -583,7 +593,7 @@ def _relations(
         for relation in part.relations:
             key: tuple[object, ...] = (relation.type, relation.head_text, relation.tail_text)
             if relation.type == COREFERENCE:
-                key += tuple(of_part[old][0] for old in (*relation.head, *relation.tail))
+                key += tuple(of_part[n][0] for n in (*relation.head, *relation.tail))
             _, head, tail = relations.setdefault(key, (relation, set(), set()))
             head.update(new for old in relation.head for new in ids[of_part[old][0]].values())
             tail.update(new for old in relation.tail for new in ids[of_part[old][0]].values())

@@ -46,7 +46,7 @@ def made_once(target: Path, fill: Callable[[Path], None]) -> Path:
                 _make(target, fill)
     except OSError as error:
         raise StorageError(
-            f"{target}: cannot be made ({first_line(error)}); TAIYI_RAY_CACHE names another place"
+            f"{target}: cannot be made ({first_line(error)}); set TAIYI_RAY_CACHE to another folder"
         ) from error
     return target
 

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 import yaml
 
 from taiyi_ray import __version__
-from taiyi_ray.config import AnnotateConfig, Config, EngineConfig, ServeConfig, load
+from taiyi_ray.config import (
+    CLIENTS,
+    RENAMED,
+    AnnotateConfig,
+    AnySettings,
+    EngineName,
+    InstructConfig,
+    ServeConfig,
+    Settings,
+    load,
+)
 from taiyi_ray.errors import ConfigError, TaiyiError
 
 EXIT_INTERRUPTED = 130
+
+_ANNOTATE = "Annotate"
+"""The panel of `taiyi-ray --help` in which these commands stand."""
 
 app = typer.Typer(
     name="taiyi-ray",
@@ -25,14 +38,29 @@ app = typer.Typer(
 
 
 def _option(
-    name: str, *flags: str, metavar: str | None = None, of: type[EngineConfig] = AnnotateConfig
+    name: str, *flags: str, metavar: str | None = None, of: type[Settings] = AnnotateConfig
 ) -> Any:
-    """An option of a setting, without a default of its own: --config may give what it does not."""
+    """An option of a setting, without a default of its own: --config may give what it does not.
+
+    Args:
+        name: the name of the setting.
+        *flags: the spellings of the option, if they are not made of the name.
+        metavar: how the help shows the value; choices are shown without it.
+        of: the class of the settings.
+    """
     field = of.model_fields[name]
     default = None if field.is_required() else field.default
     shown = ",".join(default) if isinstance(default, list) else default
     extra = f" (default: {shown})" if shown not in (None, False, {}) else ""
+    metavar = metavar or "|".join(_choices(field.annotation)) or None
     return typer.Option(*flags, help=f"{field.description}{extra}", metavar=metavar)
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """The values that a setting may have, where its type lists them."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((_choices(one) for one in get_args(annotation) if get_origin(one) is Literal), ())
 
 
 def _names(text: str) -> list[str]:
@@ -69,27 +97,38 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "columns": _pairs("--column", "KEY=NAME, as in text=abstract"),
     "adapters": _pairs("--adapter", "NAME=PATH, as in ner=path/to/lora"),
     "engine_args": _engine_args,
+    "datasets": _names,
+    "rates": _pairs("--rate", "NAME=N, as in ner=1.3 or bc5cdr/ner=2"),
 }
-"""How settings are read that are written otherwise on the command line than in a file."""
+"""Reads the settings that the command line writes in another form than a file does."""
 
 
-def _settings(kind: type[Config], context: typer.Context, **more: Any) -> Config:
-    """The settings of a command: its parameters that are called as they are, and its --config."""
+def _settings(kind: type[AnySettings], context: typer.Context, **more: Any) -> AnySettings:
+    """The settings of a command: from its options that have the name of a setting, and --config.
+
+    Args:
+        kind: the class of the settings.
+        context: holds the options that were given.
+        **more: settings that the command itself decides.
+
+    Raises:
+        ConfigError: a setting is unknown, missing or has a wrong value.
+    """
     given = {
         name: _READ.get(name, lambda value: value)(value)
         for name, value in context.params.items()
-        if name in kind.model_fields and value not in (None, (), [])
+        if RENAMED.get(name, name) in kind.model_fields and value not in (None, (), [])
     }
     return load(kind, context.params["config"], given | more)
 
 
-# The options that several commands share.
+# The options that more than one command has.
 _Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="files, folders (recursive) or globs: PubMed, JATS, BioC, PubTator, brat, JSON "
-        "lines, Parquet, text; also .gz",
+        help=f"{AnnotateConfig.model_fields['inputs'].description}; PubMed, JATS, BioC, PubTator, "
+        "brat, JSON lines, Parquet or plain text, also compressed (.gz)",
     ),
 ]
 _Column = Annotated[list[str] | None, _option("columns", "--column", metavar="KEY=NAME")]
@@ -97,13 +136,14 @@ _Tasks = Annotated[str | None, _option("tasks", metavar="NAME,...")]
 _TaskFile = Annotated[str | None, _option("task_file", metavar="FILE")]
 _Types = Annotated[str | None, _option("types", metavar="NAME,...")]
 _Relations = Annotated[str | None, _option("relations", metavar="NAME,...")]
-_Ask = Annotated[str | None, _option("ask", metavar="together|apart")]
+_Ask = Annotated[str | None, _option("ask")]
 _Model = Annotated[str | None, _option("model")]
 _Adapter = Annotated[str | None, _option("adapter")]
-_Chat = Annotated[str | None, _option("chat", metavar="template|taiyi1")]
-_Grounding = Annotated[str | None, _option("grounding", metavar="grammar|align")]
+_Chat = Annotated[str | None, _option("chat")]
+_Grounding = Annotated[str | None, _option("grounding")]
 _Scores = Annotated[bool | None, _option("scores")]
-_ContextLimit = Annotated[int | None, _option("context_limit")]
+_ContextLength = Annotated[int | None, _option("context_length")]
+_ContextLimit = Annotated[int | None, typer.Option(hidden=True)]  # its old name
 _MaxTokens = Annotated[int | None, _option("max_tokens")]
 _Limit = Annotated[int | None, _option("limit")]
 _Gpu = Annotated[str | None, _option("gpu", metavar="KIND")]
@@ -114,13 +154,15 @@ _EngineArg = Annotated[
     typer.Option(
         "--engine-arg",
         metavar="NAME=VALUE",
-        help="further argument of the engine (vLLM's AsyncEngineArgs; docs/annotate.md has "
-        "those of http), may be repeated",
+        help="further argument of the engine; may be repeated. The engine vllm takes those of "
+        "vLLM's AsyncEngineArgs; docs/annotate.md lists those of http",
     ),
 ]
 _Config = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="YAML file of these settings; flags win over it"),
+    typer.Option(
+        metavar="FILE", help="YAML file with these settings; an option given here wins over it"
+    ),
 ]
 
 
@@ -133,7 +175,7 @@ def _main(
         raise typer.Exit
 
 
-@app.command()
+@app.command(rich_help_panel=_ANNOTATE)
 def annotate(
     context: typer.Context,
     inputs: _Inputs = None,
@@ -147,13 +189,14 @@ def annotate(
     model: _Model = None,
     adapter: _Adapter = None,
     chat: _Chat = None,
-    engine: Annotated[str | None, _option("engine", metavar="vllm|http|fake")] = None,
+    engine: Annotated[str | None, _option("engine")] = None,
     url: Annotated[str | None, _option("url")] = None,
     engines: Annotated[str | None, _option("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
     engine_args: _EngineArg = None,
     grounding: _Grounding = None,
     scores: _Scores = None,
+    context_length: _ContextLength = None,
     context_limit: _ContextLimit = None,
     max_tokens: _MaxTokens = None,
     limit: _Limit = None,
@@ -164,7 +207,7 @@ def annotate(
     trust_remote_code: _TrustRemoteCode = None,
     config: _Config = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the settings and the plan, write nothing")
+        bool, typer.Option("--dry-run", help="print the settings and the plan, and write nothing")
     ] = False,
 ) -> None:
     """Annotate a corpus: documents of many formats in, rows of Parquet out.
@@ -187,7 +230,7 @@ def annotate(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(rich_help_panel=_ANNOTATE)
 def plan(
     context: typer.Context,
     inputs: _Inputs = None,
@@ -200,6 +243,7 @@ def plan(
     model: _Model = None,
     adapter: _Adapter = None,
     chat: _Chat = None,
+    context_length: _ContextLength = None,
     context_limit: _ContextLimit = None,
     max_tokens: _MaxTokens = None,
     limit: _Limit = None,
@@ -207,17 +251,21 @@ def plan(
     price: _Price = None,
     measured: Annotated[
         list[str] | None,
-        typer.Option("--run", metavar="FILE", help="run.json of a like run; may be repeated"),
+        typer.Option(
+            "--run",
+            metavar="FILE",
+            help="run.json of a similar run, for its rates; may be repeated",
+        ),
     ] = None,
     trust_remote_code: _TrustRemoteCode = None,
     config: _Config = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as one JSON object")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Estimate what a corpus takes, before it runs: documents, tokens, engine-hours, cost.
 
     It reads a sample with the model's own tokenizer; no engine starts. Rates and the length of
-    answers come from runs (--run), else from assumptions that the output names; the rate of a
-    kind of GPU (--gpu) is such a one.
+    answers come from runs (--run), or else from assumptions, which the output names; the rate of
+    a kind of GPU (--gpu) is such an assumption.
 
     Example: taiyi-ray plan pubmed/ --model path/to/model --run out/run.json --price 1.86
 
@@ -227,40 +275,42 @@ def plan(
 
     from rich.console import Console
 
-    # The settings want an output; nothing is written.
+    # These settings need an output, although nothing is written.
     settings = _settings(AnnotateConfig, context, output="-")
     from taiyi_ray.job import estimate  # slow to import: only when it is needed
 
-    found = estimate.estimate(settings, runs=measured or ())
+    estimated = estimate.estimate(settings, runs=measured or ())
     if as_json:
-        print(json.dumps(found.as_dict(), ensure_ascii=False))
+        print(json.dumps(estimated.as_dict(), ensure_ascii=False))
         return
     console = Console(highlight=False, markup=False)
     console.print(
-        f"{found.files:,} files, {found.bytes / 1e6:,.1f} MB; {found.scanned:,} of them scanned, "
-        f"{found.sampled:,} documents asked about"
+        f"{estimated.files:,} files, {estimated.bytes / 1e6:,.1f} MB; {estimated.scanned:,} of "
+        f"them scanned, {estimated.sampled:,} documents asked about"
     )
-    console.print(estimate.table(found))
-    for line in found.basis:
+    console.print(estimate.table(estimated))
+    for line in estimated.basis:
         console.print(f"- {line}")
 
 
-@app.command()
+@app.command(rich_help_panel=_ANNOTATE)
 def status(
     output: Annotated[str, typer.Argument(metavar="OUT", help="the --output of the job")],
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="show it until all is done")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="show it again until all is done")
+    ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=1, help="between two looks of --watch")
+        float, typer.Option(metavar="SECONDS", min=1, help="seconds between two looks of --watch")
     ] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object a line")] = False,
 ) -> None:
     """Show how far a job is: done, failed by kind, left, rate, time left.
 
-    It reads what the job wrote: the job may run, anywhere, or be dead. No cluster is asked.
+    It reads what the job wrote and asks no cluster: the job may run anywhere, or have ended.
 
     Example: taiyi-ray status s3://bucket/out --watch
 
-    Exit codes: 0 shown (of a job that does not exist yet, too), 2 something to change,
+    Exit codes: 0 shown (also when the job does not exist yet), 2 something to change,
     4 the store does not answer: run it again, 130 interrupted.
     """
     import json
@@ -272,33 +322,33 @@ def status(
     console = Console(highlight=False, markup=False)
     looks = asked.watch(output, every) if watch else [asked.Progress(output).status()]
     try:
-        for found in looks:
+        for look in looks:
             if as_json:
-                print(json.dumps(found.as_dict(), ensure_ascii=False), flush=True)
+                print(json.dumps(look.as_dict(), ensure_ascii=False), flush=True)
                 continue
             if watch and console.is_terminal:
                 console.clear()
-            console.print(asked.table(found))
+            console.print(asked.table(look))
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-@app.command()
+@app.command(rich_help_panel=_ANNOTATE)
 def export(
     output: Annotated[str, typer.Argument(metavar="OUT", help="output of `taiyi-ray annotate`")],
     format_: Annotated[
         str,
         typer.Option(
-            "--format", metavar="NAME", help="bioc-xml, bioc-json, pubtator, brat or jsonl"
+            "--format", metavar="NAME", help="bioc-xml, bioc-json, pubtator, brat, jsonl or conll"
         ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="folder of the files")],
     max_records_per_file: Annotated[
         int | None,
-        typer.Option(min=1, help="documents a file (default: all of a source)"),
+        typer.Option(min=1, help="most documents of one file (default: all of a source)"),
     ] = None,
 ) -> None:
-    """Write the rows of an output as BioC, PubTator, brat or JSON lines: a file a source.
+    """Write the rows of an output as BioC, PubTator, brat, JSON lines or CoNLL, a file a source.
 
     Example: taiyi-ray export out --format bioc-json --to exported
 
@@ -311,11 +361,61 @@ def export(
     print(write(output, format_, to, max_records_per_file).summary())
 
 
+_OWN_ENGINES = [name for name in get_args(EngineName) if name not in CLIENTS]
+
+
+def _building(name: str, *flags: str, metavar: str | None = None) -> Any:
+    return _option(name, *flags, metavar=metavar, of=InstructConfig)
+
+
+@app.command("build-instructions")
+def build_instructions(
+    context: typer.Context,
+    data_root: Annotated[str | None, _building("data_root", metavar="DIR")] = None,
+    output: Annotated[str | None, _building("output", "--output", "-o", metavar="DIR")] = None,
+    datasets: Annotated[str | None, _building("datasets", metavar="NAME,...")] = None,
+    accept_terms: Annotated[list[str] | None, _building("accept_terms", metavar="NAME")] = None,
+    tasks: Annotated[str | None, _building("tasks", metavar="NAME,...")] = None,
+    task_file: Annotated[str | None, _building("task_file", metavar="FILE")] = None,
+    ask: Annotated[str | None, _building("ask", metavar="mixed|together|apart")] = None,
+    rates: Annotated[list[str] | None, _building("rates", "--rate", metavar="NAME=N")] = None,
+    most: Annotated[int | None, _building("most")] = None,
+    negatives: Annotated[float | None, _building("negatives")] = None,
+    wordings: Annotated[str | None, _building("wordings", metavar="all|short")] = None,
+    document_first: Annotated[float | None, _building("document_first")] = None,
+    characters: Annotated[int | None, _building("characters")] = None,
+    overlap: Annotated[float | None, _building("overlap")] = None,
+    dev_documents: Annotated[int | None, _building("dev_documents")] = None,
+    seed: Annotated[int | None, _building("seed")] = None,
+    limit: Annotated[int | None, _building("limit")] = None,
+    workers: Annotated[int | None, _building("workers")] = None,
+    config: _Config = None,
+) -> None:
+    """Build instruction data from the catalogue's datasets: chats in Parquet, for both stages.
+
+    Example: taiyi-ray build-instructions --data-root corpora --output instructions
+
+    The same command goes on where an earlier one ended. Documents that occur in a test set of the
+    benchmarks are left out, and so are datasets whose terms do not clearly allow training.
+
+    Exit codes: 0 done, 2 something to change, 4 unfinished and 130 interrupted: run it again.
+    """
+    settings = _settings(InstructConfig, context)
+    from taiyi_ray.instruct import run  # slow to import: only when it is needed
+
+    try:
+        code = run(settings)
+    except KeyboardInterrupt:
+        print("interrupted; what was done is kept, the same command goes on", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    raise typer.Exit(code)
+
+
 def _serving(name: str, *flags: str, metavar: str | None = None) -> Any:
     return _option(name, *flags, metavar=metavar, of=ServeConfig)
 
 
-@app.command()
+@app.command(rich_help_panel=_ANNOTATE)
 def serve(
     context: typer.Context,
     model: _Model = None,
@@ -333,18 +433,20 @@ def serve(
     without_keys: Annotated[bool | None, _serving("without_keys", "--without-keys")] = None,
     batches: Annotated[str | None, _serving("batches", metavar="DIR")] = None,
     chat: _Chat = None,
-    engine: Annotated[str | None, _serving("engine", metavar="vllm|fake")] = None,
+    engine: Annotated[str | None, _serving("engine", metavar="|".join(_OWN_ENGINES))] = None,
     engines: Annotated[str | None, _serving("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
     engine_args: _EngineArg = None,
     grounding: _Grounding = None,
     scores: _Scores = None,
+    context_length: _ContextLength = None,
     context_limit: _ContextLimit = None,
     max_tokens: _MaxTokens = None,
     max_documents: Annotated[int | None, _serving("max_documents")] = None,
     max_megabytes: Annotated[int | None, _serving("max_megabytes")] = None,
     max_characters: Annotated[int | None, _serving("max_characters")] = None,
-    max_in_flight: Annotated[int | None, _serving("max_in_flight")] = None,
+    document_slots: Annotated[int | None, _serving("document_slots")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(hidden=True)] = None,  # its old name
     time_limit: Annotated[float | None, _serving("time_limit", metavar="SECONDS")] = None,
     trust_remote_code: _TrustRemoteCode = None,
     config: _Config = None,
@@ -354,7 +456,8 @@ def serve(
     Example: taiyi-ray serve --model path/to/model --adapter ner=path/to/lora
 
     Then http://127.0.0.1:8000/ is the page, and any OpenAI client works with the address
-    http://127.0.0.1:8000/v1. Nothing else can reach it unless --host says so, which wants keys.
+    http://127.0.0.1:8000/v1. Only programs on this machine can reach it; --host opens it to other
+    machines, and needs keys.
 
     Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 something to change, 4 the engine did not start,
     130 interrupted before it was ready.
@@ -375,6 +478,108 @@ def serve(
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     raise typer.Exit(code)
+
+
+_datasets = typer.Typer(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+app.add_typer(_datasets, name="datasets")
+
+_DataRoot = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="folder below which your corpora lie, or s3://bucket/prefix"),
+]
+_Dataset = Annotated[str, typer.Argument(metavar="NAME", help="a dataset of the catalogue")]
+
+
+@_datasets.callback()
+def datasets(
+    context: typer.Context,
+    data_root: _DataRoot = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="only with this task")] = None,
+    language: Annotated[
+        str | None, typer.Option(metavar="en|zh", help="only in this language")
+    ] = None,
+    present: Annotated[
+        bool, typer.Option("--present", help="only what is below --data-root")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="as one JSON list")] = False,
+) -> None:
+    """List the datasets of the catalogue; `show` and `check` look at one.
+
+    Example: taiyi-ray datasets --task ner --language zh
+
+    With --data-root the table says which splits are there.
+
+    Exit codes: 0 listed, 2 something to change, 4 the store does not answer: run it again.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    import json
+
+    from rich.console import Console
+
+    from taiyi_ray import catalogue
+    from taiyi_ray.catalogue import views
+
+    root = catalogue.DataRoot(data_root) if data_root is not None else None
+    found = views.chosen(
+        catalogue.entries(), task=task, language=language, root=root, present=present
+    )
+    if as_json:
+        print(json.dumps([views.as_dict(entry, root) for entry in found], ensure_ascii=False))
+        return
+    console = Console(highlight=False, markup=False)
+    console.print(views.table(found, root))
+    read = sum(entry.verified for entry in found)
+    console.print(f"{len(found)} datasets, {read} of them read here")
+
+
+@_datasets.command()
+def show(name: _Dataset, data_root: _DataRoot = None) -> None:
+    """Show what the catalogue says of a dataset and, with --data-root, one of its records.
+
+    Example: taiyi-ray datasets show bc5cdr --data-root corpora
+
+    Exit codes: 0 shown, 2 something to change, 4 the store does not answer: run it again.
+    """
+    from rich.console import Console
+
+    from taiyi_ray import catalogue
+    from taiyi_ray.catalogue import views
+
+    root = catalogue.DataRoot(data_root) if data_root is not None else None
+    Console(highlight=False, markup=False).print(views.page(catalogue.entry(name), root))
+
+
+@_datasets.command()
+def check(
+    name: _Dataset,
+    data_root: Annotated[
+        str,
+        typer.Option(metavar="DIR", help="folder below which your corpora lie, or s3://..."),
+    ],
+) -> None:
+    """Read all of a dataset that is below --data-root, and compare it with the catalogue.
+
+    Example: taiyi-ray datasets check bc5cdr --data-root corpora
+
+    Checked are the format, the types of the gold, its offsets, and the numbers of records and of
+    annotations.
+
+    Exit codes: 0 all is as expected, 2 something to change, 4 the store does not answer.
+    """
+    from rich.console import Console
+
+    from taiyi_ray import catalogue
+    from taiyi_ray.catalogue import views
+
+    checked = catalogue.check(catalogue.entry(name), data_root)
+    console = Console(highlight=False, markup=False)
+    console.print(views.checks_table(checked))
+    console.print(views.types_table(checked))
+    if faults := [fault for one in checked for fault in one.faults]:
+        raise ConfigError(f"{name}: {'; '.join(faults)}")
 
 
 def main() -> None:

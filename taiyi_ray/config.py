@@ -1,15 +1,21 @@
-"""The settings of a command: one frozen model, made from flags, a YAML file, or both."""
+"""The settings of a command: one frozen model, made from flags, a YAML file, or both.
+
+TaskSettings say what to ask, EngineSettings what answers. A command has one class, which composes
+those that it needs. The descriptions of the fields are the help texts of the options.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,18 +31,70 @@ from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.names import AROUND_HEADS, checked_name
 
+_log = logging.getLogger(__name__)
+
+# ------------------------------------------------------------------------------ what may be chosen
+
 Key = Literal["document_id", "text", "passages", "title", "language", "version", "metadata"]
 """The keys of a record in JSON lines or Parquet that describe its document."""
+
+Ask = Literal["together", "apart"]
+"""Whether one question asks about all mention types, or about one type each."""
 
 EngineName = Literal["vllm", "http", "fake"]
 CLIENTS = frozenset({"http"})
 """The engines that ask a server. They need its `url`; the service does not take such an engine."""
 
+ChatForm = Literal["template", "taiyi1"]
+"""The form of prompts: the model's own chat template, or the form in which Taiyi 1 was trained."""
+
+Grounding = Literal["grammar", "align"]
+"""Whether answers are constrained to words of the text, or are only located in it afterwards."""
+
 EMBEDDED_MODEL = "smollm2-135m-instruct"
+DEFAULT_CONTEXT = 4096
+"""Tokens of a prompt and its answer together, unless the user or the model says otherwise."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
 
+# ---------------------------------------------------------------------------------------- old names
+
+RENAMED = {
+    "context_limit": "context_length",
+    "max_in_flight": "document_slots",
+    "most_in_flight": "question_slots",
+}
+"""The names that settings and engine arguments have now, by the names that they had before."""
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values by the names that they have now; each old name is a warning in the log.
+
+    Raises:
+        ConfigError: a value is given under its old name and its new one.
+    """
+    current = {}
+    for name, value in values.items():
+        now = RENAMED.get(name, name)
+        if now != name and now in values:
+            raise ConfigError(f"{name} is the old name of {now}; give only {now}")
+        if now != name:
+            _log.warning("%s is called %s now; please use the new name", name, now)
+        current[now] = value
+    return current
+
+
+def recorded(config: Settings) -> dict[str, Any]:
+    """Return the settings as job.json and run.json hold them.
+
+    There each setting keeps the name that it had first, so that what reads these files still works.
+    """
+    first = {now: name for name, now in RENAMED.items()}
+    return {first.get(name, name): value for name, value in config.model_dump().items()}
+
+
+# ------------------------------------------------------------------------------------ the secrets
 
 # Matches names of secrets, such as vLLM's hf_token or an api_key in extra_body, but not
 # max_num_batched_tokens.
@@ -51,38 +109,131 @@ _NAMED_TEXT = re.compile(r"\s*(?:-{1,2})?([A-Za-z][\w-]*)\s*[:=]\s*\S")
 _URL_WITH_PASSWORD = re.compile(r"//[^/@\s]*:[^/@\s]*@")
 
 
-class EngineConfig(BaseModel):
-    """The settings of every feature with an engine: what answers the questions, and how."""
+# ----------------------------------------------------------------------------------- the settings
+
+
+def _without_secrets(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if name := _secret_in(arguments):
+        # The error does not show the value, because the error may be logged.
+        raise PydanticCustomError(
+            "secret",
+            "{name} looks like a secret, which would be written into job.json; give it in the "
+            "environment of the engine (HF_TOKEN, TAIYI_RAY_API_KEY)",
+            {"name": name},
+        )
+    return arguments
+
+
+class Settings(BaseModel):
+    """The settings of any command, with or without an engine: they are frozen and hold no secret.
+
+    Settings are written into job.json and run.json, and the dashboard of a cluster shows the
+    command of a job.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _unicode(cls, value: object) -> object:
+        """Refuse a path that is not UTF-8: Python has it as surrogates, which JSON cannot hold."""
+        for text in _all_texts(value):
+            if text == text.encode("utf-8", "ignore").decode():
+                continue
+            message = "{text} is not UTF-8; rename the file or folder"
+            raise PydanticCustomError("no_unicode", message, {"text": repr(text)})
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_password(cls, value: object) -> object:
+        if any(_URL_WITH_PASSWORD.search(text) for text in _texts(value)):
+            raise PydanticCustomError(
+                "secret",
+                "the address holds a password, which would be written into job.json; give it in "
+                "the environment",
+            )
+        return value
+
+
+class TaskSettings(Settings):
+    """What to ask."""
+
+    tasks: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="tasks to do; the default is those of the task file, or ner and re if there is "
+        "no task file",
+    )
+    task_file: str | None = Field(None, description="YAML file with the options of tasks")
+    ask: Ask | None = Field(
+        None,
+        description="ask about all mention types in one question, or about each type in a question "
+        "of its own (apart, the default)",
+    )
+    types: list[str] | None = Field(None, min_length=1, description="mention types to find")
+    relations: list[str] | None = Field(None, min_length=1, description="relation types to find")
+
+    @field_validator("tasks", "types", "relations", mode="after")
+    @classmethod
+    def _checked_names(cls, names: list[str] | None) -> list[str] | None:
+        return names and [checked_name(name, AROUND_HEADS) for name in names]
+
+
+class EngineSettings(Settings):
+    """What answers the questions, and how."""
+
     model: str = Field(
         EMBEDDED_MODEL,
-        description="local folder, Hugging Face id or s3:// address",
+        description="model that answers: a local folder, a Hugging Face id or an s3:// address",
     )
-    chat: Literal["template", "taiyi1"] = Field("template", description="form of the prompt")
+    adapter: str | None = Field(
+        None, description="LoRA folder, local or s3://, that is merged into the model"
+    )
+    chat: ChatForm = Field(
+        "template", description="form of the prompts: the model's chat template, or that of Taiyi 1"
+    )
     engine: EngineName = Field("vllm", description="what answers the questions")
+    url: str | None = Field(
+        None,
+        validate_default=True,
+        description="address of an OpenAI-compatible server, for the engine http; --model is then "
+        "the name that the server uses, and the environment variable TAIYI_RAY_API_KEY holds its "
+        "key",
+    )
     engines: str = Field(
         "1",
-        description="engines side by side, one an actor; MIN:MAX lets their number follow the work",
+        description="number of engines that work side by side; MIN:MAX lets it follow the work",
     )
     gpu: str | None = Field(
         None,
         min_length=1,
         description="kind of GPU that engines run on, as Ray names it (L4, A100-80G, H100 ...)",
     )
-    engine_args: dict[str, JsonValue] = Field({}, description="further arguments of the engine")
-    grounding: Literal["grammar", "align"] = Field(
-        "grammar", description="constrain answers to the text, or only align them with it"
+    engine_args: Annotated[
+        dict[str, JsonValue], AfterValidator(renamed), AfterValidator(_without_secrets)
+    ] = Field({}, description="further arguments of the engine")
+    grounding: Grounding = Field(
+        "grammar",
+        description="constrain answers to words of the text (grammar), or let the model write "
+        "freely and look for its words in the text (align)",
     )
-    scores: bool = Field(False, description="give mentions and relations the model's certainty")
-    context_limit: int | None = Field(
+    scores: bool = Field(
+        False, description="say how certain the model is of each mention and relation"
+    )
+    context_length: int | None = Field(
         None,
         ge=256,
-        description="tokens of a prompt and its answer; by default 4096 or the model's",
+        description=f"most tokens of a prompt and its answer together; the default is "
+        f"{DEFAULT_CONTEXT}, or the model's context length if that is shorter",
     )
-    max_tokens: int = Field(512, ge=16, description="tokens of an answer, at the first attempt")
-    trust_remote_code: bool = Field(False, description="run code that comes with the model")
+    max_tokens: int = Field(
+        512,
+        ge=16,
+        description="most tokens of an answer; one that is cut off there is asked for once more, "
+        "with twice as many",
+    )
+    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
 
     @property
     def engine_range(self) -> tuple[int, int]:
@@ -103,76 +254,6 @@ class EngineConfig(BaseModel):
             raise ValueError("expected a number of engines, or MIN:MAX as in 1:8")
         return engines
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _unicode(cls, value: object) -> object:
-        """Refuse a path that is no UTF-8: Python has it as surrogates, which JSON cannot hold."""
-        for text in _all_texts(value):
-            if text == text.encode("utf-8", "ignore").decode():
-                continue
-            message = "{text} is no UTF-8; rename what it names"
-            raise PydanticCustomError("no_unicode", message, {"text": repr(text)})
-        return value
-
-    # The settings must not hold secrets: they are written into job.json and run.json, and the
-    # dashboard of a cluster shows the command of a job.
-
-    @field_validator("engine_args", mode="after")
-    @classmethod
-    def _no_secrets(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if name := _secret_in(arguments):
-            # The error does not show the value, because the error may be logged.
-            raise PydanticCustomError(
-                "secret",
-                "{name} looks like a secret, which would be written into job.json; give it in the "
-                "environment of the engine (HF_TOKEN, TAIYI_RAY_API_KEY)",
-                {"name": name},
-            )
-        return arguments
-
-    @field_validator(
-        "inputs", "output", "model", "adapter", "url", "adapters", "api_keys_file", "batches",
-        mode="after", check_fields=False,
-    )  # fmt: skip
-    @classmethod
-    def _no_password(cls, value: Any) -> Any:
-        if any(_URL_WITH_PASSWORD.search(text) for text in _texts(value)):
-            raise PydanticCustomError(
-                "secret",
-                "the address holds a password, which would be written into job.json; give it in "
-                "the environment",
-            )
-        return value
-
-
-class AskConfig(EngineConfig):
-    """The settings that a corpus job and a notebook share: the tasks, and what answers."""
-
-    tasks: list[str] | None = Field(
-        None,
-        min_length=1,
-        description="tasks to do; by default those of the task file, without one ner and re",
-    )
-    task_file: str | None = Field(None, description="YAML file of the tasks' options")
-    ask: Literal["together", "apart"] | None = Field(
-        None,
-        description="about all mention types in one question, or about each in its own (default)",
-    )
-    types: list[str] | None = Field(None, min_length=1, description="mention types to find")
-    relations: list[str] | None = Field(None, min_length=1, description="relation types to find")
-    adapter: str | None = Field(None, description="LoRA folder, merged into the model")
-    url: str | None = Field(
-        None,
-        validate_default=True,
-        description="of an OpenAI-compatible server (engine http), where --model is the name it "
-        "serves; its key is in the environment variable TAIYI_RAY_API_KEY",
-    )
-
-    @field_validator("tasks", "types", "relations", mode="after")
-    @classmethod
-    def _checked_names(cls, names: list[str] | None) -> list[str] | None:
-        return names and [checked_name(name, AROUND_HEADS) for name in names]
-
     @field_validator("url", mode="after")
     @classmethod
     def _url_of_http_only(cls, url: str | None, info: ValidationInfo) -> str | None:
@@ -180,76 +261,104 @@ class AskConfig(EngineConfig):
         if engine is None:  # the value of `engine` was refused already
             return url
         if engine in CLIENTS and url is None:
-            raise ValueError(f"the engine {engine} wants the server's, as in http://host:8000/v1")
+            raise ValueError(
+                f"the engine {engine} needs the address of a server, as in http://host:8000/v1"
+            )
         if engine not in CLIENTS and url is not None:
-            raise ValueError(f"the engine {engine} has none; leave it out or give --engine http")
+            raise ValueError(
+                f"the engine {engine} asks no server; leave the url out, or give --engine http"
+            )
         return url
 
 
-class AnnotateConfig(AskConfig):
-    """The settings of `taiyi-ray annotate`; the descriptions of the fields are its help texts."""
+class AskConfig(TaskSettings, EngineSettings):
+    """The settings of every command that asks tasks: what to ask, and what answers."""
 
-    inputs: list[str] = Field(min_length=1, description="files, folders (recursive) or globs")
-    output: str = Field(min_length=1, description="folder of the output")
-    columns: dict[Key, str] = Field(
-        {}, description="what JSON lines and Parquet call a key of a document, as in text=abstract"
+
+class AnnotateConfig(AskConfig):
+    """The settings of `taiyi-ray annotate`."""
+
+    inputs: list[str] = Field(
+        min_length=1, description="files, folders (with all folders in them) or globs"
     )
-    limit: int | None = Field(None, ge=1, description="at most this many documents in the output")
-    max_failed: float = Field(0.05, ge=0, le=1, description="share of failed documents to accept")
-    stall_minutes: float = Field(60, gt=0, description="end when nothing was committed so long")
-    retry_failed: bool = Field(False, description="do the failed and partial documents again")
+    output: str = Field(min_length=1, description="folder of the output, local or s3://")
+    columns: dict[Key, str] = Field(
+        {},
+        description="name that JSON lines or Parquet files have for a key of a document, as in "
+        "text=abstract",
+    )
+    limit: int | None = Field(None, ge=1, description="most documents in the output")
+    max_failed: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of failed documents above which the job ends with exit code 3",
+    )
+    stall_minutes: float = Field(
+        60, gt=0, description="end the job when it committed nothing for so many minutes"
+    )
+    retry_failed: bool = Field(False, description="annotate failed and partial documents again")
     price: float | None = Field(
-        None, ge=0, description="of an hour of one engine, for the cost in metrics and plan"
+        None, ge=0, description="price of one hour of one engine, for the cost in metrics and plan"
     )
 
 
 class NotebookConfig(AskConfig):
     """The settings of `ty.annotate`, which runs one engine in this process."""
 
-    engines: Literal["1"] = Field("1", description="one, in this process")
-    gpu: None = Field(None, description="the ones of this process")
+    engines: Literal["1"] = Field("1", description="always one, in this process")
+    gpu: None = Field(None, description="always the GPUs that this process sees")
     options: dict[str, dict[str, Any]] = Field(
-        {}, description="options by task, as in a task file, which they win over"
+        {}, description="options of tasks, as in a task file; they win over the file"
     )
 
 
-class ServeConfig(EngineConfig):
-    """The settings of `taiyi-ray serve`; the descriptions of the fields are its help texts."""
+class ServeConfig(EngineSettings):
+    """The settings of `taiyi-ray serve`."""
 
-    name: str = Field("taiyi", pattern=_NAME, description="what clients call the model")
+    name: str = Field("taiyi", pattern=_NAME, description="name that clients give the model")
     adapters: dict[str, str] = Field(
         {},
-        description="LoRA folders by name: clients call the model NAME:ADAPTER; each is loaded "
-        "when it is first asked for",
+        description="LoRA folders by name; clients call the model NAME:ADAPTER. An adapter is "
+        "loaded when it is first asked for",
     )
     host: str = Field(
-        "127.0.0.1", min_length=1, description="address to listen on; another wants --api-keys-file"
+        "127.0.0.1",
+        min_length=1,
+        description="address to listen on; one that other machines can reach needs "
+        "--api-keys-file or --without-keys",
     )
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     api_keys_file: str | None = Field(
         None,
-        description="YAML file of hashed keys (--new-key writes it); only who has one is let in",
+        description="YAML file of hashed keys, which --new-key writes; only requests with one of "
+        "these keys are answered",
     )
-    without_keys: bool = Field(False, description="let everybody in who reaches the address")
+    without_keys: bool = Field(False, description="answer everybody who can reach the address")
     batches: str | None = Field(
         None,
-        description="folder or s3:// address of files and batches, which all nodes must reach; by "
-        "default in the user's data folder",
+        description="folder or s3:// address for files and batches, which all nodes must be able "
+        "to reach; the default is in the user's data folder",
     )
-    max_documents: int = Field(64, ge=1, description="documents of a request")
-    max_megabytes: int = Field(8, ge=1, description="size of a request, files of batches aside")
+    max_documents: int = Field(64, ge=1, description="most documents of a request")
+    max_megabytes: int = Field(
+        8, ge=1, description="most megabytes of a request; files of batches may be larger"
+    )
     max_characters: int = Field(
         32_000_000,
         ge=1,
-        description="characters of all prompts of a request: about its text times the questions",
+        description="most characters of all prompts of a request together: about the length of "
+        "its text times the number of questions",
     )
-    max_in_flight: int | None = Field(
+    document_slots: int | None = Field(
         None,
         ge=1,
-        description="documents and chats that an engine has at once, more are refused for the "
-        "moment (503); by default what the engine takes",
+        description="documents and chats that an engine works on at once; a request that finds too "
+        "few free slots is refused (503); the default is what the engine takes",
     )
-    time_limit: float = Field(300, gt=0, description="seconds for which a request is worked on")
+    time_limit: float = Field(
+        300, gt=0, description="seconds after which the work on a request ends"
+    )
 
     @property
     def models(self) -> list[str]:
@@ -274,21 +383,85 @@ class ServeConfig(EngineConfig):
             raise ValueError("the service runs the model itself; ask that server directly")
         return engine
 
+    @field_validator("adapter", mode="after")
+    @classmethod
+    def _adapters_instead(cls, adapter: str | None) -> str | None:
+        if adapter is not None:
+            raise ValueError("the service loads adapters beside the model; name each in adapters")
+        return adapter
+
     @field_validator("adapters", mode="after")
     @classmethod
     def _adapter_names(cls, adapters: dict[str, str]) -> dict[str, str]:
         if wrong := [name for name in adapters if not re.fullmatch(_NAME, name)]:
-            raise ValueError(f"{wrong[0]!r} is no name: letters, digits and . _ - only")
+            raise ValueError(f"{wrong[0]!r} is not a name of letters, digits and . _ -")
         return adapters
 
     @model_validator(mode="after")
     def _locked(self) -> Self:
         if not (self.api_keys_file or self.without_keys or is_loopback(self.host)):
             raise ValueError(
-                f"--host {self.host} can be reached from elsewhere: give --api-keys-file, or "
-                "--without-keys if everybody there may use it"
+                f"--host {self.host}: other machines can reach it; give --api-keys-file, or "
+                "--without-keys if everybody there may use the service"
             )
         return self
+
+
+class InstructConfig(Settings):
+    """The settings of `taiyi-ray build-instructions`; the descriptions are its help texts."""
+
+    data_root: str = Field(min_length=1, description="folder of the corpora, or s3:// address")
+    output: str = Field(min_length=1, description="folder of the instructions")
+    datasets: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="datasets of the catalogue; by default all that are in the data root and may "
+        "train a model",
+    )
+    accept_terms: list[str] = Field(
+        [], description="datasets whose terms you have read and accept; may be repeated"
+    )
+    tasks: list[str] | None = Field(
+        None, min_length=1, description="tasks; by default all that the datasets have gold for"
+    )
+    task_file: str | None = Field(
+        None, description="YAML file of the tasks' options, such as the terms of nen"
+    )
+    seed: int = Field(0, ge=0, description="of all random choices")
+    limit: int | None = Field(None, ge=1, description="at most this many documents of a split")
+    ask: Literal["mixed", "together", "apart"] = Field(
+        "mixed",
+        description="about all types in one question, about each in its own, or mixed as the paper",
+    )
+    rates: dict[str, float] = Field(
+        {},
+        description="records a document, by dataset, task or DATASET/TASK; by default the paper's",
+    )
+    most: int = Field(10_000, ge=1, description="documents of a dataset that a task uses at most")
+    negatives: float = Field(
+        1.0, ge=0, le=1, description="share of the questions about one type that nothing answers"
+    )
+    wordings: Literal["all", "short"] = Field(
+        "all", description="the wordings of questions to draw from"
+    )
+    document_first: float = Field(
+        0.5, ge=0, le=1, description="share of documents that stand before the instruction"
+    )
+    characters: int = Field(
+        6000, ge=100, description="of a document that one question shows at most"
+    )
+    overlap: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="share of a test document's n-grams that takes a training document out",
+    )
+    dev_documents: int = Field(
+        200, ge=0, description="held-out documents of a dataset, for the loss during training"
+    )
+    workers: int | None = Field(
+        None, ge=1, description="tasks side by side; by default as many as the cluster has CPUs"
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -301,7 +474,7 @@ def is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-Config = TypeVar("Config", bound=EngineConfig)
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def _secret_in(value: JsonValue) -> str | None:
@@ -349,10 +522,12 @@ def _all_texts(value: object) -> Iterator[str]:
             yield from _all_texts(inner)
 
 
-def _texts(value: dict[str, str] | list[str] | str | None) -> list[str]:
+def _texts(value: object) -> list[str]:
+    """The texts of a setting that may be addresses: its value, or those of its list or mapping."""
     if isinstance(value, dict):
-        return list(value.values())
-    return [value] if isinstance(value, str) else value or []
+        value = list(value.values())
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str)]
 
 
 def read_yaml(option: str, path: str) -> Any:
@@ -381,7 +556,7 @@ def read_yaml(option: str, path: str) -> Any:
         raise ConfigError(f"{option} {path}: not YAML in UTF-8: {reason}") from error
 
 
-def load(kind: type[Config], path: str | None, flags: dict[str, Any]) -> Config:
+def load(kind: type[AnySettings], path: str | None, flags: dict[str, Any]) -> AnySettings:
     """Make the settings from a YAML file and flags; a flag replaces the value in the file.
 
     Args:
@@ -397,8 +572,8 @@ def load(kind: type[Config], path: str | None, flags: dict[str, Any]) -> Config:
         loaded = read_yaml("--config", path)
         if not isinstance(loaded, dict):
             raise ConfigError(f"--config {path}: expected keys and values, as in `tasks: [ner]`")
-        values = loaded
-    values |= flags
+        values = renamed(loaded)
+    values |= renamed(flags)
     try:
         return kind(**values)
     except ValidationError as error:
@@ -414,7 +589,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _explain(error: Any, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in error["loc"])
-    if not name:  # the error is about several settings together
+    if not name:  # the error is about more than one setting
         return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"unknown setting {name!r}{nearest(name, model.model_fields)}"

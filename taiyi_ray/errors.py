@@ -1,18 +1,20 @@
-"""The errors of taiyi_ray, by what is at fault.
+"""The errors of taiyi_ray: what a person can act on, and signals between our own parts.
 
-    TaiyiError
-    ├── ConfigError         an option, an address or a name that the user must change
-    ├── ModelError          a model, tokenizer or adapter that cannot be used
-    ├── StorageError        an address that cannot be read or written
-    │   └── StorageGone     a store that did not answer through many tries; the same command goes on
-    ├── FormatError         one record of the input is broken (becomes a `failed` row)
-    ├── QuestionError       the engine refused one question (becomes an error of its row)
-    ├── EngineDied          the engine is gone; its actor ends and another one does the unit again
-    ├── ServerGone          a server that answers questions is gone; the unit waits for another run
-    └── Unfinished          the job ended before all was done; the same command goes on
+    TaiyiError              a person can act on it; the command line prints it as one line
+    ├── ConfigError         an option, an address or a name must be changed
+    ├── ModelError          a model, tokenizer or adapter cannot be used
+    ├── StorageError        an address cannot be read or written
+    │   └── StorageGone     a store did not answer in many tries; the same command goes on
+    ├── ServerGone          a server answers no question; the same command goes on
+    └── Unfinished          the work ended before all was done; the same command goes on
 
-The command line prints a TaiyiError as one line and exits with its `exit_code`. Every other
-exception is a bug and keeps its traceback (exit code 1).
+    Signal                  another part of this program always handles it
+    ├── FormatError         one record of the input is broken; it becomes a `failed` row
+    ├── QuestionError       the engine refused one question; this becomes an error of its row
+    └── EngineDied          the engine is gone; another one answers its questions again
+
+The command line exits with the `exit_code` of a TaiyiError. Every other exception is a bug, and it
+keeps its traceback (exit code 1).
 """
 
 from __future__ import annotations
@@ -20,11 +22,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+EXIT_CHANGE, EXIT_UNFINISHED = 2, 4
+"""Exit codes: the user must change something, or run the same command again."""
+
 
 class TaiyiError(Exception):
-    """A fault that a user can act on: the message names the thing, its address and the way out."""
+    """A fault that a person can act on: the message names the thing, its address and the way out.
 
-    exit_code = 2
+    Attributes:
+        exit_code: what the command line exits with.
+    """
+
+    exit_code = EXIT_CHANGE
 
 
 class ConfigError(TaiyiError):
@@ -42,33 +51,44 @@ class StorageError(TaiyiError):
 class StorageGone(StorageError):
     """A store that gave no answer, or only "later", in all tries: the work can wait."""
 
-    exit_code = 4
+    exit_code = EXIT_UNFINISHED
 
 
-class FormatError(TaiyiError):
-    """One record of a source is broken; `kind` is the short name in the errors of its row."""
+class ServerGone(TaiyiError):
+    """A server of somebody else answers no question. No document is to blame: the work can wait."""
+
+    exit_code = EXIT_UNFINISHED
+
+
+class Unfinished(TaiyiError):
+    """The work ended before all was done: the same command, run again, does the rest."""
+
+    exit_code = EXIT_UNFINISHED
+
+
+class Signal(Exception):
+    """Tells another part of this program what happened; no person ever gets it."""
+
+
+class FormatError(Signal):
+    """One record of a source is broken.
+
+    Args:
+        kind: short name of the fault, as in the errors of the record's row.
+        message: what a person reads about it.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
 
 
-class QuestionError(TaiyiError):
+class QuestionError(Signal):
     """The engine refused or failed one question; it still answers others."""
 
 
-class EngineDied(TaiyiError):
-    """The engine process is gone: its actor can answer no further question."""
-
-
-class ServerGone(TaiyiError):
-    """A server of somebody else answers no question. No document is to blame: the work can wait."""
-
-
-class Unfinished(TaiyiError):
-    """The job ended before all units were done: the same command, run again, does the rest."""
-
-    exit_code = 4
+class EngineDied(Signal):
+    """The engine process is gone: it can answer no further question."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taiyi_ray.config import EngineConfig
+from taiyi_ray.config import EngineSettings
 from taiyi_ray.engine import ENGINES
 from taiyi_ray.engine.engine import DECODING
 from taiyi_ray.grounding import GRAMMAR
@@ -22,7 +22,7 @@ _MAY_CHANGE = ("model", "chat", "max_tokens", "context_limit", "templates", "sco
 
 
 def identity(
-    config: EngineConfig,
+    config: EngineSettings,
     assignments: Sequence[Assignment],
     model_digest: str,
     columns: Mapping[Any, str] | None = None,
@@ -42,7 +42,7 @@ def identity(
         "chat": config.chat,
         "grounding": config.grounding,
         "max_tokens": config.max_tokens,
-        "context_limit": config.context_limit,
+        "context_limit": config.context_length,  # outputs on disk have it under its first name
         "decoding": DECODING,
         "arguments": {
             name: config.engine_args[name]

@@ -28,7 +28,7 @@ from taiyi_ray.config import NotebookConfig, load
 from taiyi_ray.engine.engine import Engine
 from taiyi_ray.engine.prepare import Prepared, prepare
 from taiyi_ray.engine.start import NOT_STARTED, start, why_not_started
-from taiyi_ray.errors import ConfigError, ModelError, TaiyiError
+from taiyi_ray.errors import ConfigError, EngineDied, ModelError, TaiyiError, Unfinished
 from taiyi_ray.fingerprint import fingerprint, identity
 from taiyi_ray.formats import document_from_value
 from taiyi_ray.records import Document
@@ -76,12 +76,12 @@ def annotate(documents: Given | Iterable[Given], **settings: Any) -> Rows:
             and a broken document, becomes a row with the status `failed` and the reason.
         **settings: as the options of `taiyi-ray annotate`: `tasks`, `types`, `relations`, `ask`,
             `task_file`, `model`, `adapter`, `chat`, `engine`, `url`, `engine_args`, `grounding`,
-            `scores`, `context_limit`, `max_tokens`, `trust_remote_code`; and `options`, a
+            `scores`, `context_length`, `max_tokens`, `trust_remote_code`; and `options`, a
             dictionary by task of what a task file holds.
 
     Raises:
         ConfigError, ModelError, StorageError: an argument must be changed; one line says how.
-        EngineDied: the engine died.
+        Unfinished: the engine died.
         ServerGone: the server that answers is gone.
     """
     with NotebookAnnotator(**settings) as opened:
@@ -100,7 +100,7 @@ async def annotate_async(documents: Given | Iterable[Given], **settings: Any) ->
         **settings: as for `annotate`.
 
     Raises:
-        ConfigError, ModelError, StorageError, EngineDied, ServerGone: as `annotate`.
+        ConfigError, ModelError, StorageError, Unfinished, ServerGone: as `annotate`.
     """
     opened = await asyncio.to_thread(NotebookAnnotator, **settings)
     try:
@@ -167,7 +167,7 @@ class NotebookAnnotator:
 
         Raises:
             ConfigError: this annotator was closed, or `documents` is a table or no documents.
-            EngineDied: the engine died.
+            Unfinished: the engine died.
             ServerGone: the server that answers is gone.
         """
         return self._kept.loop.run(self._rows(self._open(), _documents(documents)))
@@ -176,11 +176,11 @@ class NotebookAnnotator:
         """Annotate as `annotate` does, without blocking the caller's event loop.
 
         Raises:
-            ConfigError, EngineDied, ServerGone: as `annotate`.
+            ConfigError, Unfinished, ServerGone: as `annotate`.
         """
         annotator = self._open()
-        found = await asyncio.to_thread(_documents, documents)
-        return await asyncio.wrap_future(self._kept.loop.submit(self._rows(annotator, found)))
+        made = await asyncio.to_thread(_documents, documents)
+        return await asyncio.wrap_future(self._kept.loop.submit(self._rows(annotator, made)))
 
     def _open(self) -> Annotator:
         if self._kept.annotator is None:
@@ -191,6 +191,10 @@ class NotebookAnnotator:
         tasks = [asyncio.ensure_future(guarded(annotator, one)) for one in documents]
         try:
             annotated = await asyncio.gather(*tasks)
+        except EngineDied as error:
+            raise Unfinished(
+                f"the engine died while it answered ({error}); start another with annotator(...)"
+            ) from error
         finally:
             for task in tasks:
                 task.cancel()

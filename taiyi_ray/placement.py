@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 from taiyi_ray import models
-from taiyi_ray.config import EngineConfig
+from taiyi_ray.config import EngineSettings
 from taiyi_ray.errors import ConfigError
 
 SCAN_CPUS, READ_CPUS = 1, 0.5
@@ -72,7 +72,7 @@ class Resources:
         return " and ".join(f"{n:g} {name}{'s' * (n != 1)}" for n, name in asked if n)
 
 
-def of_model(config: EngineConfig) -> Resources:
+def of_model(config: EngineSettings) -> Resources:
     """The resources of an engine that runs a model itself.
 
     It takes GPUs when `--gpu` is given or the installed vLLM is not the build for CPUs. The nodes
@@ -81,12 +81,12 @@ def of_model(config: EngineConfig) -> Resources:
     return _on_cpu() if config.gpu is None and _is_cpu_build() else _on_gpus(config)
 
 
-def of_rehearsal(config: EngineConfig) -> Resources:
+def of_rehearsal(config: EngineSettings) -> Resources:
     """The resources of the fake engine: GPUs only when `--gpu` names a kind."""
     return _on_cpu() if config.gpu is None else _on_gpus(config)
 
 
-def of_client(_: EngineConfig) -> Resources:
+def of_client(_: EngineSettings) -> Resources:
     """The resources of an engine that asks a server: little CPU, because it mostly waits."""
     return Resources(0.25, 0)
 
@@ -95,7 +95,7 @@ def _on_cpu() -> Resources:
     return Resources(1, 0)
 
 
-def _on_gpus(config: EngineConfig) -> Resources:
+def _on_gpus(config: EngineSettings) -> Resources:
     """The GPUs, a CPU for the engine and one for each of its workers.
 
     With these CPUs reserved, reading tasks cannot take the last CPUs of a node with GPUs.
@@ -104,7 +104,7 @@ def _on_gpus(config: EngineConfig) -> Resources:
     return Resources(1 + gpus, gpus, config.gpu)
 
 
-def _gpus(config: EngineConfig) -> int:
+def _gpus(config: EngineSettings) -> int:
     sizes = ("tensor_parallel_size", "pipeline_parallel_size")
     tensor, pipeline = (cast(int, config.engine_args.get(name, 1)) for name in sizes)
     return tensor * pipeline
@@ -118,16 +118,16 @@ def _is_cpu_build() -> bool:
     return True
 
 
-def check_fits(config: EngineConfig, model: models.Model, context_limit: int) -> None:
+def check_fits(config: EngineSettings, model: models.Model, context_length: int) -> None:
     """Refuse a model that does not fit on the GPUs of `--gpu`, before an engine is started.
 
     vLLM needs memory for the weights, and at least for the keys and values of one sequence of
-    `context_limit` tokens. A kind of GPU that GPUS does not list is not checked.
+    `context_length` tokens. A kind of GPU that GPUS does not list is not checked.
 
     Args:
         config: the settings.
         model: the model.
-        context_limit: the most tokens of a prompt and its answer together.
+        context_length: the most tokens of a prompt and its answer together.
 
     Raises:
         ConfigError: the model does not fit; the message shows the arithmetic.
@@ -139,12 +139,12 @@ def check_fits(config: EngineConfig, model: models.Model, context_limit: int) ->
     share = cast(float, config.engine_args.get("gpu_memory_utilization", _UTILISATION))
     room = gpus * memory * share
     weights = models.weights_size(model) / 1e9
-    cache = models.cache_size(model, context_limit) / 1e9
+    cache = models.cache_size(model, context_length) / 1e9
     if weights + cache > room:
         needed = int((weights + cache) // (memory * share)) + 1
         raise ConfigError(
             f"--gpu {config.gpu}: {model.name} does not fit: {weights:.1f} GB of weights and "
-            f"{cache:.1f} GB for {context_limit:,} tokens are more than {gpus} x {memory:g} GB x "
+            f"{cache:.1f} GB for {context_length:,} tokens are more than {gpus} x {memory:g} GB x "
             f"{share:g} = {room:.1f} GB; give --engine-arg tensor_parallel_size={needed} (a number "
             "that divides the model's heads), a larger GPU, or a quantised model"
         )

@@ -147,13 +147,13 @@ class Row:
     __hash__ = None  # type: ignore[assignment]  # it is equal by its values, which are lists
 
     def __repr__(self) -> str:
-        found = [
+        counts = [
             f"{len(self._values[name]):,} {name}"
             for name in ("mentions", "relations", "events", "labels", "texts")
             if self._values[name]
         ]
         name = f"{self._values['document_id']!r}, {self._values['status']}"
-        return f"<Row {', '.join([name, *found])}>"
+        return f"<Row {', '.join([name, *counts])}>"
 
     def _repr_html_(self) -> str:
         return cards([self._values])
@@ -226,9 +226,9 @@ def read_rows(output: str | PathLike[str]) -> Iterator[Row]:
         ConfigError: the folder is not an output of this program.
         StorageError: the output cannot be read.
     """
-    place = storage.absolute(fspath(output))
-    if not storage.exists(storage.join(place, JOB)):
+    address = storage.absolute(fspath(output))
+    if not storage.exists(storage.join(address, JOB)):
         raise ConfigError(f"{output}: no output of `taiyi-ray annotate` is there (no job.json)")
-    units = Units(storage.join(place, "annotations"), ".parquet")
-    paths = [storage.join(units.place, name + units.ending) for name in sorted(units.committed())]
+    units = Units(storage.join(address, "annotations"), ".parquet")
+    paths = [storage.join(units.address, name + units.ending) for name in sorted(units.committed())]
     return (Row(row) for path in paths for row in rows_of(storage.read_with(path, pq.read_table)))

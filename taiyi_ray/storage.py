@@ -87,7 +87,7 @@ class Stored:
     tag: str
 
 
-def _open_place(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+def _file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     scheme, rest = _split(path)
     if not scheme:
         return LocalFileSystem(), _absolute(rest)
@@ -98,7 +98,7 @@ def _open_place(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         # A cached listing would not show what other processes wrote.
         filesystem = kind(**options, use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise StorageError(f"{path}: no such kind of place ({error})") from error
+        raise StorageError(f"{path}: there is no such kind of address ({error})") from error
     if scheme == "s3":
         filesystem.retries = 1  # s3fs' own retries, without jitter, would multiply ours
     return filesystem, filesystem._strip_protocol(f"{scheme}://{rest}")
@@ -182,9 +182,9 @@ def _stored(path: str, info: dict[str, object]) -> Stored:
     return Stored(path, int(cast(int, info["size"])), str(tag).strip('"'))
 
 
-def join(place: str, *parts: str) -> str:
+def join(folder: str, *parts: str) -> str:
     """Return the address of something below a folder."""
-    return "/".join([place.rstrip("/"), *parts])
+    return "/".join([folder.rstrip("/"), *parts])
 
 
 def absolute(path: str) -> str:
@@ -228,9 +228,9 @@ def is_local(path: str) -> bool:
     return not _split(path)[0]
 
 
-def is_within(path: str, place: str) -> bool:
-    """Whether an address names the folder `place` or something below it, links followed."""
-    return real(join(path, "")).startswith(real(join(place, "")))
+def is_within(path: str, folder: str) -> bool:
+    """Whether an address names this folder or something below it, links followed."""
+    return real(join(path, "")).startswith(real(join(folder, "")))
 
 
 def open_read(path: str) -> BinaryIO:
@@ -243,7 +243,7 @@ def open_read(path: str) -> BinaryIO:
         StorageError: the object does not exist, cannot be read, or is no regular file (opening a
             pipe would wait for its writer).
     """
-    filesystem, inner = _open_place(path)
+    filesystem, inner = _file_system(path)
     if isinstance(filesystem, LocalFileSystem):
         _access(path, "read", lambda: _check_regular(inner))
     file = _access(path, "read", lambda: filesystem.open(inner, "rb"))
@@ -307,7 +307,7 @@ def read_part(path: str, start: int, size: int) -> bytes:
     Raises:
         StorageError: the bytes cannot be read.
     """
-    filesystem, inner = _open_place(path)
+    filesystem, inner = _file_system(path)
 
     def part() -> bytes:
         data = cast(bytes, filesystem.cat_file(inner, start=start, end=start + size))
@@ -320,14 +320,14 @@ def read_part(path: str, start: int, size: int) -> bytes:
 
 def stat(path: str) -> Stored:
     """Return size and tag of one object; raises StorageError when it does not exist."""
-    filesystem, inner = _open_place(path)
+    filesystem, inner = _file_system(path)
     info = _access(path, "read", lambda: filesystem.info(inner))
     if info["type"] == "other":
         raise StorageError(f"{path}: cannot be read (is no regular file)")
     return _stored(path, info)
 
 
-def walk(place: str, strange: list[str] | None = None) -> Iterator[Stored]:
+def walk(folder: str, strange: list[str] | None = None) -> Iterator[Stored]:
     """Yield all objects below a folder, in order of their addresses; none if it does not exist.
 
     Local links are followed. A file that is still being written is left out, and so are things that
@@ -335,34 +335,34 @@ def walk(place: str, strange: list[str] | None = None) -> Iterator[Stored]:
     Arrow can hold.
 
     Args:
-        place: the address of the folder.
+        folder: the address of the folder.
         strange: a list that gets the paths of these, with escapes for bytes that are not UTF-8.
     """
-    filesystem, inner = _open_place(place)
+    filesystem, inner = _file_system(folder)
     if isinstance(filesystem, LocalFileSystem):
-        names = _access(place, "listed", lambda: list(_local_files(inner)))
-        found = _local_infos(filesystem, names)
+        names = _access(folder, "listed", lambda: list(_local_files(inner)))
+        infos = _local_infos(filesystem, names)
     else:
-        found = _access(place, "listed", lambda: filesystem.find(inner, detail=True))
-    yield from _objects(filesystem, found, strange)
+        infos = _access(folder, "listed", lambda: filesystem.find(inner, detail=True))
+    yield from _objects(filesystem, infos, strange)
 
 
-def glob(place: str, pattern: str, strange: list[str] | None = None) -> Iterator[Stored]:
+def glob(folder: str, pattern: str, strange: list[str] | None = None) -> Iterator[Stored]:
     """Yield the objects below a folder that match a pattern, in order of their addresses.
 
     Args:
-        place: the address of the folder, taken literally: it is no part of the pattern.
+        folder: the address of the folder, taken literally: it is no part of the pattern.
         pattern: as fsspec has it: `*`, `?`, `[...]`, and `**` across folders.
         strange: as in `walk`.
     """
-    filesystem, inner = _open_place(place)
+    filesystem, inner = _file_system(folder)
     whole = f"{patterns.escape(inner.rstrip('/'))}/{pattern}"
     if isinstance(filesystem, LocalFileSystem):
-        names = _access(place, "listed", lambda: cast(list[str], filesystem.glob(whole)))
-        found = _local_infos(filesystem, names)
+        names = _access(folder, "listed", lambda: cast(list[str], filesystem.glob(whole)))
+        infos = _local_infos(filesystem, names)
     else:
-        found = _access(place, "listed", lambda: filesystem.glob(whole, detail=True))
-    yield from _objects(filesystem, found, strange)
+        infos = _access(folder, "listed", lambda: filesystem.glob(whole, detail=True))
+    yield from _objects(filesystem, infos, strange)
 
 
 _Infos = dict[str, dict[str, Any]]
@@ -370,22 +370,22 @@ _Infos = dict[str, dict[str, Any]]
 
 
 def _local_infos(filesystem: LocalFileSystem, paths: Iterable[str]) -> _Infos:
-    found: _Infos = {}
+    infos: _Infos = {}
     for path in paths:
         try:
-            found[path] = _access(path, "read", partial(filesystem.info, path))
+            infos[path] = _access(path, "read", partial(filesystem.info, path))
         except StorageError as error:
             gone = isinstance(error.__cause__, FileNotFoundError)
             if not gone or Path(path).is_symlink():  # a dangling link, not a file removed meanwhile
                 raise
-    return found
+    return infos
 
 
 def _objects(
-    filesystem: fsspec.AbstractFileSystem, found: _Infos, strange: list[str] | None
+    filesystem: fsspec.AbstractFileSystem, infos: _Infos, strange: list[str] | None
 ) -> Iterator[Stored]:
-    for path in sorted(found):
-        kind = found[path]["type"]
+    for path in sorted(infos):
+        kind = infos[path]["type"]
         if kind == "directory":
             continue
         if kind == "other" or path.encode("utf-8", "ignore") != os.fsencode(path):
@@ -393,7 +393,7 @@ def _objects(
                 strange.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
             continue
         local = isinstance(filesystem, LocalFileSystem)
-        yield _stored(path if local else filesystem.unstrip_protocol(path), found[path])
+        yield _stored(path if local else filesystem.unstrip_protocol(path), infos[path])
 
 
 def _local_files(root: str) -> Iterator[str]:
@@ -416,13 +416,13 @@ def _local_files(root: str) -> Iterator[str]:
 
 def is_folder(path: str) -> bool:
     """Whether a folder has this address; on S3 a prefix of keys counts as one."""
-    filesystem, inner = _open_place(path)
+    filesystem, inner = _file_system(path)
     return _access(path, "read", lambda: bool(filesystem.isdir(inner)))
 
 
 def exists(path: str) -> bool:
     """Whether an object or a folder has this address."""
-    filesystem, inner = _open_place(path)
+    filesystem, inner = _file_system(path)
     return _access(path, "read", lambda: bool(filesystem.exists(inner)))
 
 
@@ -442,7 +442,7 @@ def put_if_absent(path: str, data: bytes, *, private: bool = False) -> bool:
         data: its bytes.
         private: only the owner may read the local file; otherwise the umask decides.
     """
-    filesystem, inner = _open_place(path)
+    filesystem, inner = _file_system(path)
     if isinstance(filesystem, LocalFileSystem):
         put = partial(_link, inner, data, 0o600 if private else 0o666)
         return _access(path, "written", put) or read(path) == data
@@ -463,7 +463,7 @@ def replace(path: str, data: bytes, *, tag: str | None = None) -> bool:
             replaced. Elsewhere the tag is compared just before, so that another writer may still
             come between.
     """
-    filesystem, inner = _open_place(path)
+    filesystem, inner = _file_system(path)
     if isinstance(filesystem, LocalFileSystem):
         lock = nullcontext(True) if tag is None else _locked(inner, tag)
         with lock as unchanged:
@@ -496,18 +496,18 @@ def _locked(path: str, tag: str) -> Iterator[bool]:
         yield there and stat(path).tag == tag
 
 
-def private_folder(place: str) -> None:
+def private_folder(folder: str) -> None:
     """Make a local folder that only its owner may enter, unless one exists."""
-    filesystem, inner = _open_place(place)
+    filesystem, inner = _file_system(folder)
     if isinstance(filesystem, LocalFileSystem):
-        folder = Path(inner)
-        _access(place, "written", lambda: folder.parent.mkdir(parents=True, exist_ok=True))
-        _access(place, "written", lambda: folder.mkdir(0o700, exist_ok=True))
+        path = Path(inner)
+        _access(folder, "written", lambda: path.parent.mkdir(parents=True, exist_ok=True))
+        _access(folder, "written", lambda: path.mkdir(0o700, exist_ok=True))
 
 
 def remove(path: str) -> None:
     """Remove an object if it exists. Nothing that a job committed is ever removed."""
-    filesystem, inner = _open_place(path)
+    filesystem, inner = _file_system(path)
     if isinstance(filesystem, LocalFileSystem):
         _access(path, "removed", lambda: Path(inner).unlink(missing_ok=True))
     else:
@@ -536,7 +536,7 @@ def _precondition_failed(error: BaseException | None) -> bool:
     return False
 
 
-def probe(place: str) -> None:
+def probe(folder: str) -> None:
     """Check that a store accepts an object and refuses to put it a second time.
 
     A small object `.probe` remains, so that no right to delete is needed; the next probe uses it
@@ -545,13 +545,13 @@ def probe(place: str) -> None:
     Raises:
         StorageError: nothing can be written there, or the store ignores `If-None-Match`.
     """
-    if isinstance(_open_place(place)[0], LocalFileSystem):
+    if isinstance(_file_system(folder)[0], LocalFileSystem):
         return
-    path = join(place, ".probe")
+    path = join(folder, ".probe")
     put_if_absent(path, b"put once, to see whether the store refuses to put it twice")
     if put_if_absent(path, b"put twice: this store ignores If-None-Match"):
         raise StorageError(
-            f"{place}: this store ignores If-None-Match, so that two writers could overwrite each "
+            f"{folder}: this store ignores If-None-Match, so that two writers could overwrite each "
             "other; write to one that knows it, as AWS S3 does, or to a local folder"
         )
 
@@ -568,7 +568,7 @@ def _link(path: str, data: bytes, mode: int) -> bool:
 
 def _rename(path: str, data: bytes) -> None:
     with _written_beside(Path(path), data) as temporary:
-        _place(temporary, Path(path))
+        _move(temporary, Path(path))
 
 
 @contextmanager
@@ -578,7 +578,7 @@ def written(path: str) -> Iterator[BinaryIO]:
     Until then the object there stays as it was. The content is kept in a local file, even for a
     remote address, so that it may be larger than the memory.
     """
-    filesystem, inner = _open_place(path)
+    filesystem, inner = _file_system(path)
     local = isinstance(filesystem, LocalFileSystem)
     target = Path(inner) if local else None
     descriptor, name = _access(path, "written", lambda: _temporary(target))
@@ -588,7 +588,7 @@ def written(path: str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         if local:
-            _access(path, "written", lambda: _place(Path(name), Path(inner)))
+            _access(path, "written", lambda: _move(Path(name), Path(inner)))
         else:
             _access(path, "written", lambda: filesystem.put_file(name, inner))
     finally:
@@ -610,7 +610,7 @@ def _beside(path: Path, mode: int = 0o666) -> tuple[int, str]:
     return descriptor, name
 
 
-def _place(temporary: Path, path: Path) -> None:
+def _move(temporary: Path, path: Path) -> None:
     temporary.replace(path)
     _sync_folder(path.parent)
 

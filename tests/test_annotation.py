@@ -45,12 +45,12 @@ Reply = tuple[str, str] | Exception
 class Scripted:
     """An engine that answers as told; a token is a character. It notes what it was asked."""
 
-    most_in_flight = 4
+    question_slots = 4
 
     def __init__(
-        self, reply: Callable[[Question, int], Reply], context_limit: int = 10_000
+        self, reply: Callable[[Question, int], Reply], context_length: int = 10_000
     ) -> None:
-        self.context_limit = context_limit
+        self.context_length = context_length
         self.rendered: list[tuple[str, str, int]] = []
         self.asked: list[tuple[str, int]] = []
         self._reply = reply
@@ -153,7 +153,7 @@ def test_answer_that_is_cut_twice_gives_its_whole_mentions() -> None:
 
 def test_cut_answer_is_not_asked_again_where_the_context_allows_no_more() -> None:
     prompt = len(options_prompt(PAIN))
-    engine = Scripted(replies(("disease: pain; fev", "length")), context_limit=prompt + 100)
+    engine = Scripted(replies(("disease: pain; fev", "length")), context_length=prompt + 100)
     annotated = annotate(engine, PAIN)
     assert engine.asked == [("ner", 100)]
     assert (annotated.status, surfaces(annotated)) == ("partial", ["pain"])
@@ -299,12 +299,12 @@ def test_what_no_document_is_to_blame_for_is_no_row(kind: type[Exception]) -> No
 
 
 def test_context_too_small_for_the_instruction_fails_the_document() -> None:
-    engine = Scripted(replies(), context_limit=300)
+    engine = Scripted(replies(), context_length=300)
     annotated = annotate(engine, english("pain " * 100))
     assert (annotated.status, annotated.answers, engine.asked) == ("failed", [], [])
     (error,) = annotated.errors
     assert (error.kind, error.where) == ("too_long", "ner")
-    assert "--context-limit" in error.message
+    assert "--context-length" in error.message
 
 
 def test_long_document_is_split_at_sentences_and_offsets_are_those_of_the_document() -> None:
@@ -315,7 +315,7 @@ def test_long_document_is_split_at_sentences_and_offsets_are_those_of_the_docume
         return (f"disease: {'; '.join(shown[:20])}", "stop")
 
     instruction = len(options_prompt(english("x")))
-    engine = Scripted(reply, context_limit=instruction + 700)
+    engine = Scripted(reply, context_length=instruction + 700)
     annotated = annotate(engine, english("Title.", text), max_tokens=300)
     assert annotated.status == "ok"
     assert len(annotated.answers) > 3
@@ -393,7 +393,7 @@ def test_no_more_documents_are_at_the_engine_than_it_wants() -> None:
         await asyncio.gather(watch(), *(one(position) for position in range(12)))
 
     asyncio.run(run())
-    assert most == Scripted.most_in_flight == 4
+    assert most == Scripted.question_slots == 4
 
 
 # ----------------------------------------------------------------------------------------- merging
@@ -502,7 +502,7 @@ def test_merge_of_nothing() -> None:
 
 def windowed(answer: Callable[[Question, int], Reply], task: str) -> Annotated:
     """Of a document whose windows are two or more."""
-    engine = Scripted(answer, context_limit=800)
+    engine = Scripted(answer, context_length=800)
     annotated = annotate(
         engine, english(*(f"Number {n} is a sentence." for n in range(40))), [task]
     )
@@ -546,7 +546,7 @@ def test_a_task_that_is_too_long_fails_alone_and_one_that_does_not_apply_says_wh
     long = every("tc")[0]
     labels = [f"{'long ' * 20}{n}" for n in range(20)]
     wordy = replace(long, options=long.options.model_copy(update={"labels": terms(labels, ())}))
-    engine = Scripted(lambda q, n: ("A title.", "stop"), context_limit=700)
+    engine = Scripted(lambda q, n: ("A title.", "stop"), context_length=700)
     annotator = Annotator(engine, [wordy, *every("title", "dialogue")], 100)
     annotated = asyncio.run(annotator.annotate(PAIN))
     assert annotated.status == "partial"
@@ -591,18 +591,20 @@ SHARE = st.sampled_from([0.0, 0.2, 0.5])
 @given(
     document=DOCUMENT,
     shares=st.fixed_dictionaries(dict.fromkeys(TROUBLES, SHARE)),
-    context_limit=st.sampled_from([256, 400, 4096]),
+    context_length=st.sampled_from([256, 400, 4096]),
     tasks=st.sampled_from([("ner",), ("re",), ("ner", "re"), tuple(TASKS)]),
     max_tokens=st.sampled_from([16, 512]),
 )
 def test_any_document_and_any_trouble_give_a_row_that_keeps_the_contract(
     document: Document,
     shares: dict[str, float],
-    context_limit: int,
+    context_length: int,
     tasks: tuple[str, ...],
     max_tokens: int,
 ) -> None:
-    check(row(annotate(FakeEngine(context_limit, **shares), document, tasks, max_tokens)), document)
+    check(
+        row(annotate(FakeEngine(context_length, **shares), document, tasks, max_tokens)), document
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -730,5 +732,5 @@ def test_a_long_document_does_not_hold_the_others() -> None:
 
     asyncio.run(everything())
     assert done[-1] == "0"
-    assert engine.most["long"] == engine.most_in_flight // 4
+    assert engine.most["long"] == engine.question_slots // 4
     assert engine.most["short"] > 1

@@ -35,5 +35,5 @@ def test_the_engines_of_a_machine_fetch_a_model_once(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TAIYI_RAY_CACHE", str(tmp_path / "file"))
-    with pytest.raises(StorageError, match="TAIYI_RAY_CACHE names another place"):
+    with pytest.raises(StorageError, match="set TAIYI_RAY_CACHE to another folder"):
         cache.made_once(cache.folder() / "it", lambda _: None)

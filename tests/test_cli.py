@@ -7,20 +7,26 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import ANY
 
 import pytest
+import typer
 
 from taiyi_ray import __version__, cli
+from taiyi_ray.config import ServeConfig
+from taiyi_ray.corpus.output import Totals
 from taiyi_ray.formats import WRITTEN
 from taiyi_ray.job import job
 from taiyi_ray.tasks import TASKS
+from tests.engine.served import Played, Reply, completion, obedient
 from tests.job.test_export import an_output
 
 ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = typer.main.get_command(cli.app).commands
 KNOWN = (
     ".xml[.gz], .nxml[.gz], .json[.gz], .pubtator[.gz], .txt[.gz], .ann[.gz], .a1[.gz], "
     ".jsonl[.gz], .parquet[.gz]"
@@ -67,8 +73,8 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run plans and writes its job, and then ends as if nothing was left to do."""
-    monkeypatch.setattr(job._Run, "pending", lambda _: [])
-    monkeypatch.setattr(job._Run, "verified", lambda _: (job.Totals(), []))
+    monkeypatch.setattr(job.Loop, "pending", lambda _: [])
+    monkeypatch.setattr(job, "verified", lambda *_: (Totals(), []))
     monkeypatch.setattr(job.JobOutput, "reported", lambda _: ANY)
 
 
@@ -140,11 +146,12 @@ KNOWN = ", ".join(TASKS)
         (("--engine", "vlm"), "engine: Input should be 'vllm', 'http' or 'fake', got 'vlm'"),
         (
             ("--engine", "http"),
-            "url: the engine http wants the server's, as in http://host:8000/v1, got None",
+            "url: the engine http needs the address of a server, as in http://host:8000/v1, "
+            "got None",
         ),
         (
             ("--url", "http://host:8000/v1"),
-            "url: the engine fake has none; leave it out or give --engine http, "
+            "url: the engine fake asks no server; leave the url out, or give --engine http, "
             "got 'http://host:8000/v1'",
         ),
         (
@@ -311,6 +318,21 @@ def test_flags_win_over_the_config_file(run, tmp_path, source, out):
     assert json.loads(ran.out)["engine_args"] == {"cut": 0.5, "x": "a b"}
 
 
+def test_an_option_is_read_under_its_old_name_with_one_warning(run, source, out, caplog):
+    ran = run(
+        "annotate", source, "-o", out, "--engine", "fake", "--context-limit", "1000", "--dry-run"
+    )
+    assert json.loads(ran.out)["context_length"] == 1000
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "context_limit is called context_length now; please use the new name"
+    )
+    command = COMMANDS["serve"]
+    context = command.make_context("serve", ["--max-in-flight", "7", "--context-limit", "1000"])
+    settings = cli._settings(ServeConfig, context)
+    assert (settings.document_slots, settings.context_length) == (7, 1000)
+
+
 def test_what_is_unusual_is_noted(run, tmp_path, source, out):
     (source.parent / "[old] notes.md").touch()
     ran = run(
@@ -414,7 +436,7 @@ def test_help_teaches_an_example_the_defaults_and_the_exit_codes(run):
     assert ran.code == 0
     for expected in (
         "Example: taiyi-ray annotate pubmed/ --output out --types disease,chemical",
-        "by default those of the task file, without one ner and re",
+        "the default is those of the task file, or ner and re if there is no task file",
         "(default: smollm2-135m-instruct)",
         "(default: 0.05)",
         "Exit codes: 0 done, 2 something to change, 3 too many failed documents, 4 unfinished",
@@ -426,6 +448,46 @@ def test_help_teaches_an_example_the_defaults_and_the_exit_codes(run):
 def test_a_bare_command_shows_its_help(run):
     assert "annotate" in run().out
     assert run("--help").code == 0
+
+
+def asking(server: Played, source: Path, out: Path) -> tuple[str | Path, ...]:
+    """The arguments of a job that asks a server."""
+    arguments = ("--url", server.url, "--engine", "http", "--grounding", "align", "--engines", "1")
+    return ("annotate", source, "-o", out, *arguments, "--engine-arg", "retries=0")
+
+
+def test_a_server_that_does_not_answer_when_the_job_starts_is_exit_code_4(run, source, out):
+    server = Played()
+    server.stop()
+    ran = run(*asking(server, source, out))
+    assert ran.code == 4
+    assert ran.err.startswith(f"taiyi-ray: {server.url}: no answer: ")
+    assert ran.err.endswith("; when the server is there, run the same command again\n")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_in_mid_run_is_exit_code_4_too(source, out):
+    server = Played()
+
+    def answer(body: Any) -> Any:
+        if "Metformin lowers" in str(body):
+            server.answer = lambda _: Reply(0)
+            threading.Thread(target=server.stop).start()
+            return Reply(0)
+        return completion(body, obedient(body))
+
+    server.answer = answer
+    command = [sys.executable, "-c", "from taiyi_ray.cli import main; main()"]
+    try:
+        ran = subprocess.run(
+            [*command, *asking(server, source, out)], capture_output=True, text=True, timeout=300
+        )
+    finally:
+        server.stop()
+    assert ran.returncode == 4
+    assert ": no answer: " in ran.stderr.splitlines()[-1]
+    assert ran.stderr.endswith("; when the server is there, run the same command again\n")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("a bug")])

@@ -1,13 +1,25 @@
 """The settings: from flags and a YAML file; every mistake named, all at once."""
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from taiyi_ray import storage
-from taiyi_ray.config import AnnotateConfig, load
+from taiyi_ray.config import (
+    RENAMED,
+    AnnotateConfig,
+    EngineSettings,
+    NotebookConfig,
+    ServeConfig,
+    Settings,
+    TaskSettings,
+    load,
+    recorded,
+)
 from taiyi_ray.errors import ConfigError
 
 NEEDED = {"inputs": ["in"], "output": "out"}
@@ -65,8 +77,8 @@ def test_all_problems_are_in_one_message(tmp_path):
         ("limit", 0, True),
         ("limit", 1, False),
         ("engines", 0, True),
-        ("context_limit", 255, True),
-        ("context_limit", 256, False),
+        ("context_length", 255, True),
+        ("context_length", 256, False),
         ("max_tokens", 15, True),
         ("max_failed", 1.01, True),
         ("max_failed", 1, False),
@@ -148,9 +160,87 @@ def test_a_value_that_json_does_not_have(tmp_path):
     assert load(AnnotateConfig, quoted, NEEDED).engine_args == {"revision": "2024-01-01"}
 
 
-def test_every_setting_says_what_it_is():
-    for name, field in AnnotateConfig.model_fields.items():
+@pytest.mark.parametrize("kind", [AnnotateConfig, NotebookConfig, ServeConfig])
+def test_every_setting_says_what_it_is(kind):
+    for name, field in kind.model_fields.items():
         assert field.description, name
+
+
+def test_a_command_composes_what_to_ask_and_what_answers():
+    assert Settings.model_fields == {}
+    assert not TaskSettings.model_fields.keys() & EngineSettings.model_fields.keys()
+    both = TaskSettings.model_fields.keys() | EngineSettings.model_fields.keys()
+    assert AnnotateConfig.model_fields.keys() > both
+    assert NotebookConfig.model_fields.keys() > both
+    assert ServeConfig.model_fields.keys() > EngineSettings.model_fields.keys()
+    assert not issubclass(ServeConfig, TaskSettings)
+
+
+def test_settings_without_an_engine_take_those_of_a_task_and_no_others():
+    assert load(TaskSettings, None, {"types": ["disease"]}).types == ["disease"]
+    with pytest.raises(ConfigError, match="unknown setting 'engine'"):
+        load(TaskSettings, None, {"engine": "fake"})
+
+
+def test_the_service_takes_adapters_by_name_and_none_that_is_merged():
+    assert load(ServeConfig, None, {"adapters": {"ner": "lora"}}).adapter is None
+    with pytest.raises(ConfigError, match="adapter: the service loads adapters beside the model"):
+        load(ServeConfig, None, {"adapter": "lora"})
+
+
+# ---------------------------------------------------------------------------------- old names
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "now"),
+    [
+        (AnnotateConfig, {"context_limit": 1000}, {"context_length": 1000}),
+        (NotebookConfig, {"context_limit": 1000}, {"context_length": 1000}),
+        (ServeConfig, {"max_in_flight": 7}, {"document_slots": 7}),
+        (
+            AnnotateConfig,
+            {"engine_args": {"most_in_flight": 9, "timeout": 5}},
+            {"engine_args": {"question_slots": 9, "timeout": 5}},
+        ),
+    ],
+)
+def test_a_setting_is_read_under_its_old_name_with_one_warning(tmp_path, caplog, kind, old, now):
+    needed = NEEDED if kind is AnnotateConfig else {}
+    expected = load(kind, None, needed | now)
+    assert caplog.records == []
+    path = yaml_file(tmp_path, json.dumps(old))
+    for file, flags in [(None, old), (path, {})]:
+        caplog.clear()
+        assert load(kind, file, needed | flags) == expected
+        (record,) = caplog.records
+        assert (
+            re.fullmatch(
+                r"(\w+) is called (\w+) now; please use the new name", record.getMessage()
+            ).groups()
+            in RENAMED.items()
+        )
+
+
+def test_a_flag_wins_over_the_old_name_in_the_file_and_the_other_way_round(tmp_path):
+    path = yaml_file(tmp_path, "context_limit: 1000\n")
+    assert load(AnnotateConfig, path, NEEDED | {"context_length": 2000}).context_length == 2000
+    path = yaml_file(tmp_path, "context_length: 1000\n")
+    assert load(AnnotateConfig, path, NEEDED | {"context_limit": 2000}).context_length == 2000
+
+
+def test_a_setting_under_both_of_its_names_is_refused():
+    line = message(None, NEEDED | {"context_limit": 1000, "context_length": 2000})
+    assert line == "context_limit is the old name of context_length; give only context_length"
+    line = message(None, NEEDED | {"engine_args": {"most_in_flight": 1, "question_slots": 2}})
+    assert line == "most_in_flight is the old name of question_slots; give only question_slots"
+
+
+def test_files_hold_each_setting_under_the_name_that_it_had_first():
+    config = load(AnnotateConfig, None, NEEDED | {"context_length": 1000})
+    assert recorded(config)["context_limit"] == 1000
+    assert recorded(config).keys() == config.model_dump().keys() - {"context_length"} | {
+        "context_limit"
+    }
 
 
 def test_the_example_file_is_valid() -> None:
@@ -220,6 +310,7 @@ def test_arguments_that_only_sound_like_it_are_none():
         {"inputs": ["s3://a:planted@bucket/in"]},
         {"output": "s3://a:planted@bucket"},
         {"engine": "http", "url": "https://me:planted@host/v1"},
+        {"task_file": "s3://a:planted@bucket/tasks.yaml"},
     ],
 )
 def test_an_address_with_a_password_is_refused_and_not_shown(place):
@@ -235,4 +326,4 @@ def test_an_address_with_a_password_is_refused_and_not_shown(place):
 def test_a_name_that_is_no_utf8_is_one_line(setting):
     name = os.fsdecode(b"caf\xe9")
     line = message(None, NEEDED | {setting: [name] if setting == "inputs" else name})
-    assert line == f"{setting}: 'caf\\udce9' is no UTF-8; rename what it names"
+    assert line == f"{setting}: 'caf\\udce9' is not UTF-8; rename the file or folder"

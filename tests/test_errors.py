@@ -1,4 +1,4 @@
-"""Errors: exit codes, and the known name that was probably meant."""
+"""Errors: what a person can act on, with its exit code; signals; the name that was meant."""
 
 import pytest
 
@@ -28,16 +28,21 @@ def test_nearest(name, known, expected):
         (errors.ModelError("x"), 2),
         (errors.StorageError("x"), 2),
         (errors.StorageGone("x"), 4),
-        (errors.FormatError("kind", "x"), 2),
-        (errors.QuestionError("x"), 2),
-        (errors.EngineDied("x"), 2),
-        (errors.ServerGone("x"), 2),
+        (errors.ServerGone("x"), 4),
         (errors.Unfinished("x"), 4),
     ],
 )
-def test_every_error_is_a_message_with_an_exit_code(error, code):
+def test_what_must_be_changed_is_exit_code_2_and_what_can_wait_is_4(error, code):
     assert isinstance(error, TaiyiError)
     assert (str(error), error.exit_code) == ("x", code)
+
+
+@pytest.mark.parametrize(
+    "signal", [errors.FormatError("kind", "x"), errors.QuestionError("x"), errors.EngineDied("x")]
+)
+def test_a_signal_between_our_own_parts_is_no_error_that_a_person_can_act_on(signal):
+    assert isinstance(signal, errors.Signal) and not isinstance(signal, TaiyiError)
+    assert str(signal) == "x"
 
 
 def test_a_format_error_has_a_kind():

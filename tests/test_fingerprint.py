@@ -17,7 +17,9 @@ from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 
 def made(model: str = "digest", **settings: Any) -> dict[str, Any]:
     """The identity of a run with these settings, put together as the job does it."""
-    config = AnnotateConfig(**{"inputs": ["in"], "output": "out", "context_limit": 4096} | settings)
+    config = AnnotateConfig(
+        **{"inputs": ["in"], "output": "out", "context_length": 4096} | settings
+    )
     return identity(config, assigned(config)[0], model, config.columns)
 
 
@@ -40,7 +42,7 @@ def test_it_is_sixteen_digits_and_the_same_for_the_same():
         ({"grounding": "align"}, "grounding"),
         ({"chat": "taiyi1"}, "chat"),
         ({"max_tokens": 100}, "max_tokens"),
-        ({"context_limit": 1000}, "context_limit"),
+        ({"context_length": 1000}, "context_limit"),
         ({"columns": {"text": "abstract"}}, "columns"),
         ({"engine": "fake"}, "engine"),
         ({"engine_args": {"dtype": "float32"}}, "arguments"),
@@ -143,7 +145,7 @@ def test_arguments_of_the_fake_engine(arguments, same):
     ("settings", "same"),
     [
         ({"url": "http://elsewhere/v1"}, True),
-        ({"engine_args": {"retries": 3, "timeout": 5, "most_in_flight": 9}}, True),
+        ({"engine_args": {"retries": 3, "timeout": 5, "question_slots": 9}}, True),
         ({"engine_args": {"extra_body": {"seed": 1}}}, False),
     ],
 )
@@ -168,7 +170,7 @@ def test_differences_name_the_setting_and_both_values():
 @pytest.mark.parametrize(
     ("settings", "left"),
     [
-        ({"model": "other", "chat": "taiyi1", "max_tokens": 1000, "context_limit": 8192}, []),
+        ({"model": "other", "chat": "taiyi1", "max_tokens": 1000, "context_length": 8192}, []),
         ({"grounding": "align"}, ["grammar", "grounding"]),
         ({"engine": "fake"}, ["engine"]),
         ({"types": ["disease"], "max_tokens": 1000}, ["ner.types"]),

@@ -34,7 +34,7 @@ from taiyi_ray.records import Annotations, Argument, Event, Mention, Relation, S
 from taiyi_ray.tasks import TASKS, ner
 from taiyi_ray.tasks.task import NotApplicable
 from tests import samples
-from tests.samples import asked, chinese, english, every, pubtator
+from tests.samples import asked, chinese, corpus, english, every
 
 # ---------------------------------------------------------------------------------------- locating
 
@@ -656,7 +656,7 @@ def test_gold_mentions_can_be_written(
     """All of BC5CDR's test set: every surface of every abstract."""
     surfaces = 0
     refused = []
-    for document, gold in pubtator(shared_data / "bc5cdr" / "CDR_TestSet.PubTator.txt.gz"):
+    for document, gold in corpus(shared_data, "bc5cdr", "test"):
         (question,) = ner.questions(document, asked("ner", "disease"))
         grammar = question.grammar
         assert grammar is not None

@@ -24,7 +24,7 @@ from taiyi_ray import notebook
 from taiyi_ray.annotation import Annotator
 from taiyi_ray.config import NotebookConfig
 from taiyi_ray.engine.fake import FakeEngine
-from taiyi_ray.errors import ConfigError, EngineDied, ModelError
+from taiyi_ray.errors import ConfigError, ModelError, Unfinished
 from taiyi_ray.formats import read
 from taiyi_ray.notebook import NotebookAnnotator, annotate, annotate_async, annotator
 from taiyi_ray.records import Document, passages
@@ -103,7 +103,7 @@ def test_a_row_is_the_one_that_the_service_makes_the_fingerprint_too() -> None:
         "types": ["disease"],
         "options": {"tc": {"labels": ["a", "b"]}},
     }
-    rows = annotate(records, engine="fake", context_limit=4096, scores=True, **asked)
+    rows = annotate(records, engine="fake", context_length=4096, scores=True, **asked)
     with client() as service:
         body = {"documents": records, "scores": True, **asked}
         served = service.post("/v1/annotate", json=body).json()["rows"]
@@ -132,7 +132,7 @@ def test_options_win_over_those_of_a_task_file(tmp_path: Path) -> None:
         ({"tasks": ["tc"]}, "tc: labels is missing"),
         ({"options": {"tc": {"lables": []}}}, "did you mean 'labels'"),
         ({"engine": "vlm"}, "engine: Input should be 'vllm', 'http' or 'fake'"),
-        ({"engine": "http"}, "url: the engine http wants the server's"),
+        ({"engine": "http"}, "url: the engine http needs the address of a server"),
         ({"engines": 2}, "engines: Input should be '1', got '2'"),
         ({"gpu": "L4"}, "gpu: "),
         ({"output": "out"}, "unknown setting 'output'"),
@@ -305,7 +305,7 @@ def test_a_coroutine_that_is_cancelled_ends_what_it_asked() -> None:
 def test_a_dead_engine_is_said_and_the_others_are_asked_no_more() -> None:
     given = ["boom", *[MIGRAINE] * 3]
     with annotator(engine="fake", engine_args={"die_on": "boom"}) as opened:
-        with pytest.raises(EngineDied):
+        with pytest.raises(Unfinished, match="the engine died while it answered"):
             opened.annotate(given)
         assert not opened._kept.engine.alive  # type: ignore[union-attr]
 

@@ -46,8 +46,8 @@ def sample(tmp_path, number: int) -> list[Document]:
 class Noting(FakeEngine):
     """Notes what it renders and what it is asked."""
 
-    def __init__(self, context_limit: int = 8192) -> None:
-        super().__init__(context_limit)
+    def __init__(self, context_length: int = 8192) -> None:
+        super().__init__(context_length)
         self.prompts: Counter[tuple[str, str]] = Counter()
         self.sent: Counter[tuple[str, str]] = Counter()
         self.answers: list[str] = []

@@ -1,4 +1,6 @@
-"""The reading side of an output: the footers and rows of its units. An output has these files:
+"""The reading side of an output: the footers and rows of its units.
+
+An output has these files:
 
     OUT/job.json, OUT/plan/<n>.json                      the settings, and the planned units
     OUT/annotations/<source>/<first>-<last>.parquet      a unit; it is committed once this exists
@@ -94,6 +96,7 @@ class Totals:
 
     @classmethod
     def of(cls, rows: Iterable[dict[str, Any]]) -> Totals:
+        """Return the counts over these rows."""
         totals = cls()
         for row in rows:
             totals.documents[row["status"]] += 1
@@ -121,11 +124,13 @@ class Totals:
         return totals
 
     def add(self, other: Totals) -> None:
+        """Add the counts of others to these."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.labels = _bounded(self.labels)
 
     def as_dict(self) -> dict[str, dict[str, int]]:
+        """Return the counts as plain JSON values, the largest of each kind first."""
         return {name: dict(getattr(self, name).most_common()) for name in self.__slots__}
 
     @classmethod
@@ -180,9 +185,9 @@ class UnitFile:
     failed: int
 
 
-def is_output(place: str) -> bool:
+def is_output(folder: str) -> bool:
     """Tell whether a folder is an output of this program: its job.json begins as ours does."""
-    path = storage.join(place, JOB)
+    path = storage.join(folder, JOB)
     if not storage.exists(path):
         return False
     return bool(_JOB_BEGINS.match(storage.read_with(path, lambda file: file.read(64))))
@@ -192,14 +197,19 @@ class Output:
     """One output folder: its committed units and their contents.
 
     Args:
-        place: address of the folder.
+        folder: the folder, as a user wrote it.
+
+    Attributes:
+        address: address of the folder.
+        units: its committed units.
     """
 
-    def __init__(self, place: str) -> None:
-        self.place = storage.absolute(place)
-        self.units = Units(storage.join(self.place, "annotations"), ".parquet")
+    def __init__(self, folder: str) -> None:
+        self.address = storage.absolute(folder)
+        self.units = Units(storage.join(self.address, "annotations"), ".parquet")
 
     def path(self, unit: Unit) -> str:
+        """Return the address of the file of a unit, committed or not."""
         return self.units.path(unit)
 
     def committed(self) -> dict[str, str]:
@@ -227,7 +237,7 @@ class Output:
 
     def reported(self) -> int | None:
         """Return the number of records in the newest complete run's run.json; None without it."""
-        data = storage.read(storage.join(self.place, "run.json"))
+        data = storage.read(storage.join(self.address, "run.json"))
         return json.loads(data).get("records") if data else None
 
 
@@ -238,7 +248,7 @@ def _footer(path: str, file: BinaryIO) -> Footer:
         groups = [_positions(metadata.row_group(n)) for n in range(metadata.num_row_groups)]
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(
-            f"{path}: is not a file of this program, or a damaged one; delete it and run the same "
+            f"{path}: is damaged, or was not written by this program; delete it and run the same "
             "command again"
         ) from error
     return Footer(

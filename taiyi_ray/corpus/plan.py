@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from taiyi_ray import storage
 from taiyi_ray.corpus.output import JOB
-from taiyi_ray.corpus.sources import (
-    KnownFile,
-    SourceFile,
-    check_unchanged,
-    check_unchanged_there,
-    known_file,
-)
+from taiyi_ray.corpus.source import PlannedSource, Scanned, Source
+from taiyi_ray.corpus.sources import SourceKinds
 from taiyi_ray.corpus.units import Unit, cut
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import documents, named, raw_records, read_beside, recognised
+from taiyi_ray.formats import named
 from taiyi_ray.records import Document
 
 UNIT_RECORDS = 1000
@@ -32,33 +25,29 @@ UNITS_AN_ENGINE = 8
 """A small corpus is cut into smaller units, so that each engine gets about this many."""
 
 
-class PlannedSource(KnownFile, frozen=True):
-    """The units of one source.
+class Identity(NamedTuple):
+    """What documents are asked with: all that can change an answer (`taiyi_ray.fingerprint`).
 
     Attributes:
-        name: the source's folder below OUT/annotations.
-        format: name of the file format.
-        format_version: version of that format in the program that planned the source; plans of
-            older programs do not have it, and it was 1 then.
-        complete: whether the units go to the end of the source; --limit may end them before.
-        units: first and last position (inclusive) of each unit that this part of the plan adds.
+        fingerprint: digest of the values.
+        values: settings, tasks and model, by dotted names.
     """
 
-    name: str
-    format: str
-    format_version: int = 1
-    complete: bool
-    units: list[tuple[int, int]]
-
-    @property
-    def records(self) -> int:
-        return self.units[-1][1] + 1 if self.units else 0
+    fingerprint: str
+    values: dict[str, Any]
 
 
 class Part(BaseModel, frozen=True):
-    """One addition to the plan: `job.json` holds the first, `plan/<n>.json` the others."""
+    """One addition to the plan: `job.json` holds the first, `plan/<n>.json` the others.
+
+    Attributes:
+        sources: the sources with the units that it adds.
+        identities: the values of those identities, by fingerprint, that sources name and no
+            earlier part has; left out if there is none.
+    """
 
     sources: list[PlannedSource]
+    identities: dict[str, dict[str, Any]] = Field({}, exclude_if=lambda identities: not identities)
 
 
 class Job(BaseModel, frozen=True):
@@ -82,26 +71,34 @@ class Job(BaseModel, frozen=True):
 
 
 class Plan:
-    """All parts of an output's plan, in order."""
+    """All parts of an output's plan, in order.
+
+    Args:
+        parts: the parts.
+    """
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = list(parts)
         self.sources: dict[str, PlannedSource] = {}
         """The newest entry of each source, by name: its units end where the source's plan ends."""
+        self.identities: dict[str, dict[str, Any]] = {}
+        """The values of the identities that sources name, by fingerprint."""
         for part in self.parts:
             for source in part.sources:
                 self.sources[source.name] = source
+            self.identities |= part.identities
 
     @cached_property
-    def _places(self) -> dict[str, PlannedSource]:
+    def _by_address(self) -> dict[str, PlannedSource]:
         """The sources by their real addresses, whatever spelling of an address was planned."""
         return {storage.real(storage.absolute(s.path)): s for s in self.sources.values()}
 
-    def known(self, file: SourceFile) -> PlannedSource | None:
-        """Return the newest entry of this file, which may have been planned under another name."""
-        return self._places.get(storage.real(file.stored.path))
+    def known(self, source: Source) -> PlannedSource | None:
+        """Return the newest entry of a source, which may have been planned under another name."""
+        return self._by_address.get(source.address)
 
     def units(self) -> Iterator[Unit]:
+        """Yield all planned units, in the order of the parts."""
         for part in self.parts:
             for source in part.sources:
                 for first, last in source.units:
@@ -109,6 +106,7 @@ class Plan:
 
     @property
     def records(self) -> int:
+        """The number of planned records."""
         return sum(unit.records for unit in self.units())
 
 
@@ -127,7 +125,7 @@ def load_job(output: str) -> Job | None:
         return Job.model_validate_json(data)
     except ValueError as error:
         raise ConfigError(
-            f"{output}/job.json: not of this program; choose another --output"
+            f"{output}/job.json: was not written by this program; choose another --output"
         ) from error
 
 
@@ -169,87 +167,61 @@ def _json(model: BaseModel) -> bytes:
 # ------------------------------------------------------------------------------------- scanning
 
 
-class Scanned(NamedTuple):
-    """The result of scanning a source.
+Request = tuple[Source, int, int | None]
+"""The arguments `source`, `first` and `most` of a call of `Source.record_sizes`."""
 
-    Attributes:
-        format: name of its file format.
-        sizes: bytes of each record that was scanned.
-        complete: whether the scan came to the end of the source.
-    """
-
-    format: str
-    sizes: Sequence[int]
-    complete: bool
-
-
-def record_sizes(path: str, first: int = 0, most: int | None = None) -> Scanned:
-    """Find a source's format and the sizes of its records.
-
-    Args:
-        path: address of the source.
-        first: position of the first record whose size is wanted.
-        most: how many sizes are wanted at most; None for all.
-    """
-    sizes = array("I")
-    with storage.open_read(path) as stream:
-        format_ = recognised(path, stream)
-        assert format_ is not None
-        for position, record in enumerate(raw_records(stream, path, format_, read_beside)):
-            if position < first:
-                continue
-            if most is not None and len(sizes) >= most:
-                return Scanned(format_.name, sizes, False)
-            sizes.append(record.size)
-    return Scanned(format_.name, sizes, True)
-
-
-Scan = Callable[[Iterable[tuple[str, int, int | None]]], Iterator[Scanned]]
-"""Calls `record_sizes` for each (path, first, most), in order: in this process or on a cluster."""
+Scan = Callable[[Iterable[Request]], Iterator[Scanned]]
+"""Scans sources, and yields the results in order: in this process or on a cluster."""
 
 
 def extend(
-    plan: Plan, files: Sequence[SourceFile], limit: int | None, engines: int, scan: Scan
+    plan: Plan,
+    sources: Sequence[Source],
+    limit: int | None,
+    engines: int,
+    scan: Scan,
+    identities: Mapping[str, Identity],
 ) -> Part:
-    """Plan what is not planned yet: new files, and the rest of files that --limit cut off.
+    """Plan what is not planned yet: new sources, and the rest of those that --limit cut off.
 
     Args:
         plan: what is planned already.
-        files: the input.
+        sources: the input.
         limit: number of records that the whole plan may have; None for no limit.
         engines: number of engines that will work: a small corpus gets smaller units for them.
-        scan: how to scan files.
+        scan: how to scan sources.
+        identities: what those sources are asked with that have assignments of their own, by the
+            sources' addresses.
 
     Raises:
-        ConfigError: a file changed since it was planned, or this program would read the rest of it
-            differently from the program that planned it.
+        ConfigError: a source changed since it was planned, or this program would read the rest of
+            it differently from the program that planned it.
     """
-    todo: list[tuple[SourceFile, int]] = []
-    for file in files:
-        known = plan.known(file)
+    todo: list[_ToPlan] = []
+    for source in sources:
+        known = plan.known(source)
         if known is not None:
-            check_unchanged(known, file.stored, file.beside)
-            file = replace(file, name=known.name)
+            source.check_unchanged(known)
         if known is None or not known.complete:
-            if known is not None:
-                check_read_alike(known)
-            todo.append((file, known.records if known else 0))
+            todo.append(_to_plan(source, known, identities.get(source.address)))
     most = UNIT_RECORDS * UNITS_AN_ENGINE * engines
-    held: list[tuple[SourceFile, int, Scanned]] = []
-    sources: list[PlannedSource] = []
+    held: list[tuple[_ToPlan, Scanned]] = []
+    planned: list[PlannedSource] = []
     total = 0
     room = None if limit is None else limit - plan.records
-    for file, first, result in _scanned(todo, scan, room):
-        held.append((file, first, result))
+    for one, result in _scanned(todo, scan, room):
+        held.append((one, result))
         total += len(result.sizes)
-        # The corpus is large enough for units of the usual size, so the scanned files are cut now:
-        # their records' sizes need no memory any more.
+        # The corpus is large enough for units of the usual size, so the scanned sources are cut
+        # now: their records' sizes need no memory any more.
         if total >= most:
-            sources += (_planned(*one, UNIT_RECORDS) for one in held)
+            planned += (_planned(*one, UNIT_RECORDS) for one in held)
             held.clear()
     records = max(1, min(UNIT_RECORDS, total // (UNITS_AN_ENGINE * engines)))
-    sources += (_planned(*one, records) for one in held)
-    return Part(sources=sources)
+    planned += (_planned(*one, records) for one in held)
+    new = {source.fingerprint for source in planned} - plan.identities.keys()
+    asked = {own.fingerprint: own.values for own in identities.values() if own.fingerprint in new}
+    return Part(sources=planned, identities=asked)
 
 
 def check_read_alike(source: PlannedSource) -> None:
@@ -259,40 +231,66 @@ def check_read_alike(source: PlannedSource) -> None:
     """
     if source.format_version != named(source.format).version:
         raise ConfigError(
-            f"{source.path}: another version of this program began with it, which reads "
-            f"{source.format} otherwise; finish it with that version, or write to another --output"
+            f"{source.path}: was planned by another version of this program, which reads "
+            f"{source.format} differently; finish the job with that version, or write to another "
+            "--output"
         )
 
 
+class _ToPlan(NamedTuple):
+    """A source whose records are to be planned, from one position on.
+
+    Attributes:
+        source: the source.
+        name: its name, which may be the one that it was planned under before.
+        fingerprint: of the identity that it is asked with; empty for the one of the job.
+        first: position of its first record that is not planned yet.
+    """
+
+    source: Source
+    name: str
+    fingerprint: str
+    first: int
+
+
+def _to_plan(source: Source, known: PlannedSource | None, own: Identity | None) -> _ToPlan:
+    if known is not None:
+        check_read_alike(known)
+        return _ToPlan(source, known.name, known.fingerprint, known.records)
+    return _ToPlan(source, source.name, own.fingerprint if own else "", 0)
+
+
 def _scanned(
-    todo: Sequence[tuple[SourceFile, int]], scan: Scan, room: int | None
-) -> Iterator[tuple[SourceFile, int, Scanned]]:
-    """Scan files, each from the position given with it.
+    todo: Sequence[_ToPlan], scan: Scan, room: int | None
+) -> Iterator[tuple[_ToPlan, Scanned]]:
+    """Scan sources, each from its first record that is not planned yet.
 
     `room` is the number of records that may still be planned, None for any number. With a limit the
-    files are scanned one after another, because each decides what the next may add.
+    sources are scanned one after another, because each decides what the next may add.
     """
     if room is None:
-        results = scan((file.stored.path, first, None) for file, first in todo)
-        for (file, first), result in zip(todo, results, strict=True):
-            yield file, first, result
+        results = scan((one.source, one.first, None) for one in todo)
+        yield from zip(todo, results, strict=True)
         return
-    for file, first in todo:
+    for one in todo:
         if room <= 0:
             return
-        result = next(scan([(file.stored.path, first, room)]))
-        yield file, first, result
+        result = next(scan([(one.source, one.first, room)]))
+        yield one, result
         room -= len(result.sizes)
 
 
-def _planned(file: SourceFile, first: int, scanned: Scanned, records: int) -> PlannedSource:
+def _planned(one: _ToPlan, scanned: Scanned, records: int) -> PlannedSource:
+    """Cut what was scanned of a source into units of at most `records` records."""
     return PlannedSource(
-        **dict(known_file(file.stored, file.beside)),
-        name=file.name,
+        **dict(one.source.state()),
+        name=one.name,
         format=scanned.format,
         format_version=named(scanned.format).version,
         complete=scanned.complete,
-        units=cut(scanned.sizes, first, records),
+        units=cut(scanned.sizes, one.first, records),
+        kind=one.source.kind,
+        fingerprint=one.fingerprint,
     )
 
 
@@ -301,23 +299,26 @@ def _planned(file: SourceFile, first: int, scanned: Scanned, records: int) -> Pl
 
 @contextmanager
 def opened(
-    source: PlannedSource, first: int, last: int, *, columns: Mapping[str, str] | None = None
+    planned: PlannedSource,
+    kinds: SourceKinds,
+    first: int,
+    last: int,
+    columns: Mapping[str, str],
 ) -> Iterator[Iterator[Document]]:
     """Open a source, and yield an iterator over its documents in order.
 
     Args:
-        source: as it was planned.
-        first, last: positions of the first and the last document (inclusive).
-        columns: the source's own names for keys of a document (`--column`).
+        planned: the source as it was planned.
+        kinds: the kinds of sources.
+        first: position of the first document.
+        last: position of the last document (inclusive).
+        columns: the user's names for keys of a document (`--column`), by key.
 
     Raises:
         ConfigError: the source changed since it was planned.
         StorageError: the source is gone, or cannot be read.
     """
-    check_unchanged_there(source)
-    with storage.open_read(source.path) as stream:
-        format_ = named(source.format)
-        yield documents(
-            stream, source.path, format_, source.name, first, last,
-            read=read_beside, columns=columns,
-        )  # fmt: skip
+    source = kinds[planned.kind](planned)
+    source.check_unchanged(planned)
+    with source.documents(planned.format, first, last, columns) as documents:
+        yield documents

@@ -1,23 +1,36 @@
-"""The input of a corpus job: its files, their names in the output, and whether they changed.
+"""The files of an input as sources: which there are, their names, and whether they changed.
 
-An output of this program that lies in a folder of the input is not read as input.
+An output of this program that lies in a folder of the input is not read as input. SOURCE_KINDS
+names this kind of source and the others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import quote
 
-from pydantic import BaseModel
-
 from taiyi_ray import storage
 from taiyi_ray.corpus.output import JOB, OUTPUT_PARTS, is_output
+from taiyi_ray.corpus.source import FILE, PlannedSource, Scanned, Source, SourceState
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import beside, endings, format_of
+from taiyi_ray.formats import (
+    beside,
+    documents,
+    endings,
+    format_of,
+    named,
+    raw_records,
+    read_beside,
+    recognised,
+)
+from taiyi_ray.records import Document
+from taiyi_ray.tasks.task import Assignment
 
 _LONGEST_NAME = 150
 
@@ -27,7 +40,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of the input.
+    """A source that is a file; `source.Source` says what its methods do.
 
     Attributes:
         name: the source's folder below OUT/annotations.
@@ -38,6 +51,97 @@ class SourceFile:
     name: str
     stored: storage.Stored
     beside: tuple[storage.Stored, ...] = ()
+
+    @classmethod
+    def of(cls, planned: PlannedSource) -> SourceFile:
+        """Ask the storage for the present state of a planned file.
+
+        Raises:
+            StorageError: the file is gone, or cannot be read.
+        """
+        return cls(planned.name, storage.stat(planned.path), _beside(planned.path))
+
+    @property
+    def kind(self) -> str:
+        """The kind of a file."""
+        return FILE
+
+    @property
+    def address(self) -> str:
+        """The address of the file, links of its folder followed."""
+        return storage.real(self.stored.path)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file."""
+        return self.stored.size
+
+    @property
+    def assignments(self) -> tuple[Assignment, ...]:
+        """No tasks: the run says what to ask about files."""
+        return ()
+
+    def state(self) -> SourceState:
+        """Return the state of the file and of those that belong to it.
+
+        A local file is read whole for its digest.
+        """
+        return _state(self.stored, [_state(other) for other in self.beside])
+
+    def record_sizes(self, first: int = 0, most: int | None = None) -> Scanned:
+        """Tell the format by name and first bytes, and scan the file from its beginning."""
+        path, sizes = self.stored.path, array("I")
+        with storage.open_read(path) as stream:
+            format_ = recognised(path, stream)
+            assert format_ is not None
+            for position, record in enumerate(raw_records(stream, path, format_, read_beside)):
+                if position < first:
+                    continue
+                if most is not None and len(sizes) >= most:
+                    return Scanned(format_.name, sizes, False)
+                sizes.append(record.size)
+        return Scanned(format_.name, sizes, True)
+
+    def check_unchanged(self, planned: SourceState) -> None:
+        """Check that the file and those that belong to it are what they were when planned.
+
+        A local file that was only touched or copied counts as unchanged: its digest decides.
+
+        Raises:
+            ConfigError: the file or one that belongs to it changed, came or went.
+        """
+        _check_file(planned, self.stored)
+        if planned.beside is None:
+            return
+        before = {storage.real(file.path): file for file in planned.beside}
+        now = {storage.real(file.path): file for file in self.beside}
+        for path in sorted(before.keys() ^ now.keys()):
+            raise ConfigError(
+                f"{path}: was {'added' if path in now else 'removed'} after the units of "
+                f"{self.stored.path}, which it belongs to, were planned; {_WAY_OUT}"
+            )
+        for path, file in before.items():
+            _check_file(file, now[path])
+
+    @contextmanager
+    def documents(
+        self, format_name: str, first: int, last: int, columns: Mapping[str, str]
+    ) -> Iterator[Iterator[Document]]:
+        """Open the file, and yield its documents; all before the first are scanned too."""
+        path = self.stored.path
+        with storage.open_read(path) as stream:
+            yield documents(
+                stream, path, named(format_name), self.name, first, last,
+                read=read_beside, columns=columns,
+            )  # fmt: skip
+
+
+SourceKinds = Mapping[str, Callable[[PlannedSource], Source]]
+"""How a planned source is looked up again, by the name of its kind."""
+
+SOURCE_KINDS: dict[str, Callable[[PlannedSource], Source]] = {FILE: SourceFile.of}
+"""The kinds of sources. A feature whose sources are of another kind adds an entry; the job hands
+this table to the processes that read sources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +162,13 @@ class Corpus:
 
     def notes(self) -> list[str]:
         """Return a line for each kind of thing that is not read."""
-        notes = [f"left out {place}, an output of taiyi-ray" for place in self.outputs]
+        notes = [f"left out {output}, an output of taiyi-ray" for output in self.outputs]
         if self.strange:
             some = ", ".join(map(repr, self.strange[:_SHOWN]))
             more = f" and {len(self.strange) - _SHOWN} more" if len(self.strange) > _SHOWN else ""
             notes.append(
-                f"passed over what is no regular file, or has no name in UTF-8: {some}{more}"
+                "passed over what is not a regular file, or has a name that is not UTF-8: "
+                f"{some}{more}"
             )
         if self.passed_over:
             notes.append(f"passed over {self.passed_over} files of other formats")
@@ -84,7 +189,7 @@ def find(inputs: Sequence[str], output: str | None = None) -> Corpus:
     Raises:
         ConfigError: an input does not exist, matches nothing, or holds no file of a known format.
     """
-    found: dict[str, SourceFile] = {}
+    files: dict[str, SourceFile] = {}
     passed_over: set[str] = set()
     strange: dict[str, None] = {}
     outputs: dict[str, None] = {}
@@ -95,20 +200,20 @@ def find(inputs: Sequence[str], output: str | None = None) -> Corpus:
         inside = _outputs(expanded, real, output)
         outputs.update(dict.fromkeys(inside))
         ours = tuple(part for parts in inside.values() for part in parts)
-        files = [f for f in expanded.files if not f"{real[f.path]}/".startswith(ours)]
+        theirs = [f for f in expanded.files if not f"{real[f.path]}/".startswith(ours)]
         # A file that belongs to another one is read with it: it is no source of its own.
-        parts = {path for file in files for path in beside(file.path)}
-        whole = [file for file in files if expanded.chosen or file.path not in parts]
+        parts = {path for file in theirs for path in beside(file.path)}
+        whole = [file for file in theirs if expanded.chosen or file.path not in parts]
         readable = [file for file in whole if format_of(file.path)]
         passed_over |= {real[file.path] for file in whole if not format_of(file.path)}
         if not readable:
             raise ConfigError(f"{given}: {_nothing_to_read(expanded, list(inside))}")
-        listed = {file.path: file for file in files} if expanded.whole else None
+        listed = {file.path: file for file in theirs} if expanded.whole else None
         for file in readable:
-            if real[file.path] not in found:
+            if real[file.path] not in files:
                 name = source_name(file.path, expanded.root)
-                found[real[file.path]] = SourceFile(name, file, _beside(file.path, listed))
-    return Corpus(list(found.values()), len(passed_over), tuple(strange), tuple(outputs))
+                files[real[file.path]] = SourceFile(name, file, _beside(file.path, listed))
+    return Corpus(list(files.values()), len(passed_over), tuple(strange), tuple(outputs))
 
 
 def _nothing_to_read(expanded: _Expanded, inside: Sequence[str]) -> str:
@@ -188,36 +293,36 @@ def _outputs(expanded: _Expanded, real: Mapping[str, str], output: str | None) -
     job's output, only the files that a job writes are left out: the others are the user's.
     """
     root = storage.real(storage.join(expanded.root, ""))
-    places = [] if output is None else [storage.absolute(output)]
+    outputs = [] if output is None else [storage.absolute(output)]
     if not expanded.chosen:
-        places += [place for place in _places(expanded, real) if is_output(place)]
-    found = {}
-    for place in places:
-        whole = storage.real(storage.join(place, ""))
+        outputs += [one for one in _may_be_outputs(expanded, real) if is_output(one)]
+    with_parts = {}
+    for one in outputs:
+        whole = storage.real(storage.join(one, ""))
         below = whole != root and whole.startswith(root)
         parts = (whole,) if below else tuple(f"{whole}{part}/" for part in OUTPUT_PARTS)
         if any(f"{path}/".startswith(parts) for path in real.values()):
-            found[place] = parts
-    return found
+            with_parts[one] = parts
+    return with_parts
 
 
 _Parts = tuple[str, ...]
 
 
-def _places(expanded: _Expanded, paths: Iterable[str]) -> list[str]:
+def _may_be_outputs(expanded: _Expanded, paths: Iterable[str]) -> list[str]:
     """Return folders that may be outputs, because a file's path goes through a name of an output.
 
     `is_output` then reads the job.json of these folders only. When the listing is whole, a folder
     without a listed job.json is no output.
     """
-    places: dict[str, None] = {}
+    folders: dict[str, None] = {}
     for path in paths:
         below = f"{path[len(expanded.root) :]}/"
         for part in OUTPUT_PARTS:
             if (at := below.find(f"/{part}/")) >= 0:
-                places[path[: len(expanded.root) + at]] = None
+                folders[path[: len(expanded.root) + at]] = None
     listed = set(paths)
-    return sorted(p for p in places if not expanded.whole or storage.join(p, JOB) in listed)
+    return sorted(f for f in folders if not expanded.whole or storage.join(f, JOB) in listed)
 
 
 def _hidden(path: str, root: str) -> bool:
@@ -249,84 +354,22 @@ def digest(path: str) -> str | None:
 # ---------------------------------------------------------------------------------- what changes
 
 
-class KnownFile(BaseModel, frozen=True):
-    """A file of the input as it was when its units were planned.
-
-    Attributes:
-        path: its address.
-        size: in bytes.
-        tag: what `storage.Stored` has as tag; it changes when the object does.
-        sha256: digest of a local file, None for a remote object.
-        beside: the files that belong to it. None in plans of older programs: then changes of those
-            files are not noticed.
-    """
-
-    path: str
-    size: int
-    tag: str
-    sha256: str | None
-    beside: list[KnownFile] | None = None
-
-
-def known_file(stored: storage.Stored, beside: Sequence[storage.Stored] = ()) -> KnownFile:
-    """Record the present state of a file and of those that belong to it.
-
-    A local file is read whole for its digest.
-    """
-    return KnownFile(
+def _state(stored: storage.Stored, beside: list[SourceState] | None = None) -> SourceState:
+    return SourceState(
         path=stored.path,
         size=stored.size,
         tag=stored.tag,
         sha256=digest(stored.path),
-        beside=[known_file(other) for other in beside],
+        beside=beside,
     )
-
-
-def check_unchanged(
-    known: KnownFile, now: storage.Stored, beside: Sequence[storage.Stored]
-) -> None:
-    """Check that a source is what it was when its units were planned.
-
-    A local file that was only touched or copied counts as unchanged: its digest decides.
-
-    Args:
-        known: the state that the plan holds.
-        now: the file's present state.
-        beside: the present states of the files that belong to it.
-
-    Raises:
-        ConfigError: the file or one that belongs to it changed, came or went.
-    """
-    _check_file(known, now)
-    if known.beside is None:
-        return
-    before = {storage.real(file.path): file for file in known.beside}
-    there = {storage.real(file.path): file for file in beside}
-    for path in sorted(before.keys() ^ there.keys()):
-        raise ConfigError(
-            f"{path}: {'came' if path in there else 'went'} since the units of {now.path}, which "
-            f"it belongs to, were planned; {_WAY_OUT}"
-        )
-    for path, file in before.items():
-        _check_file(file, there[path])
 
 
 _WAY_OUT = "give the new file another name, or write to another --output"
 
 
-def _check_file(known: KnownFile, now: storage.Stored) -> None:
+def _check_file(known: SourceState, now: storage.Stored) -> None:
     if (now.size, now.tag) == (known.size, known.tag):
         return
     if now.size == known.size and known.sha256 is not None and digest(now.path) == known.sha256:
         return
     raise ConfigError(f"{now.path}: changed since its units were planned; {_WAY_OUT}")
-
-
-def check_unchanged_there(known: KnownFile) -> None:
-    """Ask the storage for a source's present state, and call `check_unchanged` with it.
-
-    Raises:
-        ConfigError: the source changed.
-        StorageError: the source is gone, or cannot be read.
-    """
-    check_unchanged(known, storage.stat(known.path), _beside(known.path))

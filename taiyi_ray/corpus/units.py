@@ -34,10 +34,12 @@ class Unit(BaseModel, frozen=True):
 
     @property
     def name(self) -> str:
+        """The name, which sorts by the first position within a source."""
         return f"{self.source}/{self.first:09d}-{self.last:09d}"
 
     @property
     def records(self) -> int:
+        """The number of records."""
         return self.last - self.first + 1
 
 
@@ -70,15 +72,16 @@ class Units:
     """The committed units below one address.
 
     Args:
-        place: that address; a unit lies at `<place>/<source>/<first>-<last><ending>`.
+        address: that address; a unit lies at `<address>/<source>/<first>-<last><ending>`.
         ending: of the objects' names.
     """
 
-    def __init__(self, place: str, ending: str) -> None:
-        self.place, self.ending = place, ending
+    def __init__(self, address: str, ending: str) -> None:
+        self.address, self.ending = address, ending
 
     def path(self, unit: Unit) -> str:
-        return storage.join(self.place, unit.name + self.ending)
+        """Return the address of the object of a unit, committed or not."""
+        return storage.join(self.address, unit.name + self.ending)
 
     def committed(self, source: str | None = None) -> dict[str, str]:
         """Return the names of the committed units, each with its object's tag: one listing.
@@ -86,9 +89,9 @@ class Units:
         Args:
             source: name of the only source to list; None for all.
         """
-        below = self.place if source is None else storage.join(self.place, source)
+        below = self.address if source is None else storage.join(self.address, source)
         return {
-            stored.path[len(self.place) + 1 :].removesuffix(self.ending): stored.tag
+            stored.path[len(self.address) + 1 :].removesuffix(self.ending): stored.tag
             for stored in storage.walk(below)
             if stored.path.endswith(self.ending)
         }

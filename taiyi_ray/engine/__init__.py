@@ -14,13 +14,10 @@ from typing import Any, Literal, cast
 from pydantic import SecretStr
 
 from taiyi_ray import models, placement
-from taiyi_ray.config import AskConfig, EngineConfig
+from taiyi_ray.config import EngineSettings
 from taiyi_ray.engine.engine import Engine
 from taiyi_ray.models import Model
 from taiyi_ray.placement import Resources
-
-MAX_NUM_SEQS = 64
-"""The answers that vLLM writes at once, unless its argument `max_num_seqs` says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class EngineKind:
         answers_as: the value of `engine` in the fingerprint.
         answer_arguments: the engine arguments that can change an answer and so belong to the
             fingerprint.
-        most_in_flight: (settings) -> how many documents one engine works on at once.
+        question_slots: (settings) -> how many questions one engine answers at once.
         resources: (settings) -> what one engine takes of a Ray cluster.
         probe: (settings) -> what answers; it also checks that this is there.
         start: (settings, model, key, metrics) -> a started engine; a real one takes up to a minute.
@@ -67,26 +64,23 @@ class EngineKind:
     runs_model: bool
     answers_as: Literal["model", "fake"]
     answer_arguments: tuple[str, ...]
-    most_in_flight: Callable[[EngineConfig], int]
-    resources: Callable[[EngineConfig], Resources]
-    probe: Callable[[EngineConfig], Answering]
-    start: Callable[[EngineConfig, Model | None, SecretStr | None, bool], Engine]
-
-
-def adapter_of(config: EngineConfig) -> str | None:
-    """The adapter that is merged into the model; the service loads its adapters beside it."""
-    return config.adapter if isinstance(config, AskConfig) else None
+    question_slots: Callable[[EngineSettings], int]
+    resources: Callable[[EngineSettings], Resources]
+    probe: Callable[[EngineSettings], Answering]
+    start: Callable[[EngineSettings, Model | None, SecretStr | None, bool], Engine]
 
 
 # -------------------------------------------------------------------------------------------- vllm
 
 
-def _vllm_most_in_flight(config: EngineConfig) -> int:
-    return 2 * int(cast(int, config.engine_args.get("max_num_seqs", MAX_NUM_SEQS)))
+def _vllm_question_slots(config: EngineSettings) -> int:
+    from taiyi_ray.engine import vllm
+
+    return vllm.question_slots(config.engine_args)
 
 
-def _vllm_probe(config: EngineConfig) -> Answering:
-    model = models.resolve(config.model, adapter_of(config))
+def _vllm_probe(config: EngineSettings) -> Answering:
+    model = models.resolve(config.model, config.adapter)
     return Answering(
         name=model.name,
         identity=models.identity(model, config.chat),
@@ -97,15 +91,15 @@ def _vllm_probe(config: EngineConfig) -> Answering:
 
 
 def _vllm_start(
-    config: EngineConfig, model: Model | None, _: SecretStr | None, metrics: bool
+    config: EngineSettings, model: Model | None, _: SecretStr | None, metrics: bool
 ) -> Engine:
     from taiyi_ray.engine.vllm import VllmEngine
 
-    assert model is not None and config.context_limit is not None
+    assert model is not None and config.context_length is not None
     return VllmEngine(
         str(model.path),
         chat=config.chat,
-        context_limit=config.context_limit,
+        context_length=config.context_length,
         trust_remote_code=config.trust_remote_code,
         scores=config.scores,
         arguments=dict(config.engine_args),
@@ -116,16 +110,15 @@ def _vllm_start(
 # -------------------------------------------------------------------------------------------- http
 
 
-def _http_most_in_flight(config: EngineConfig) -> int:
+def _http_question_slots(config: EngineSettings) -> int:
     from taiyi_ray.engine import http
 
-    return http.arguments_of(config.engine_args).most_in_flight
+    return http.arguments_of(config.engine_args).question_slots
 
 
-def _http_probe(config: EngineConfig) -> Answering:
+def _http_probe(config: EngineSettings) -> Answering:
     from taiyi_ray.engine import http
 
-    assert isinstance(config, AskConfig), "the service asks no server"
     key = http.key_of_environment()
     server = http.probe(config, key)
     return Answering(
@@ -138,26 +131,27 @@ def _http_probe(config: EngineConfig) -> Answering:
     )
 
 
-def _http_start(config: EngineConfig, _: Model | None, key: SecretStr | None, __: bool) -> Engine:
+def _http_start(config: EngineSettings, _: Model | None, key: SecretStr | None, __: bool) -> Engine:
     from taiyi_ray.engine.http import HttpEngine
 
-    assert isinstance(config, AskConfig), "the service asks no server"
     return HttpEngine(config, key)
 
 
 # -------------------------------------------------------------------------------------------- fake
 
 
-def _fake_most_in_flight(config: EngineConfig) -> int:
-    return int(cast(int, config.engine_args.get("most_in_flight", MAX_NUM_SEQS)))
+def _fake_question_slots(config: EngineSettings) -> int:
+    from taiyi_ray.engine.fake import QUESTION_SLOTS
+
+    return int(cast(int, config.engine_args.get("question_slots", QUESTION_SLOTS)))
 
 
-def _fake_start(config: EngineConfig, _: Model | None, __: SecretStr | None, ___: bool) -> Engine:
+def _fake_start(config: EngineSettings, _: Model | None, __: SecretStr | None, ___: bool) -> Engine:
     from taiyi_ray.engine.fake import FakeEngine
 
     options: dict[str, Any] = dict(config.engine_args)
-    assert config.context_limit is not None
-    return FakeEngine(config.context_limit, scores=config.scores, **options)
+    assert config.context_length is not None
+    return FakeEngine(config.context_length, scores=config.scores, **options)
 
 
 ENGINES: dict[str, EngineKind] = {
@@ -168,7 +162,7 @@ ENGINES: dict[str, EngineKind] = {
             *("dtype", "quantization", "kv_cache_dtype"),
             *("hf_overrides", "rope_scaling", "revision"),
         ),
-        most_in_flight=_vllm_most_in_flight,
+        question_slots=_vllm_question_slots,
         resources=placement.of_model,
         probe=_vllm_probe,
         start=_vllm_start,
@@ -177,7 +171,7 @@ ENGINES: dict[str, EngineKind] = {
         runs_model=False,
         answers_as="model",
         answer_arguments=("extra_body",),
-        most_in_flight=_http_most_in_flight,
+        question_slots=_http_question_slots,
         resources=placement.of_client,
         probe=_http_probe,
         start=_http_start,
@@ -186,7 +180,7 @@ ENGINES: dict[str, EngineKind] = {
         runs_model=False,
         answers_as="fake",
         answer_arguments=("garbage", "cut", "repeat", "refuse"),
-        most_in_flight=_fake_most_in_flight,
+        question_slots=_fake_question_slots,
         resources=placement.of_rehearsal,
         probe=lambda _: Answering(name="fake", identity="fake", digest="fake"),
         start=_fake_start,

@@ -67,12 +67,12 @@ class Engine(Protocol):
     """Answers questions.
 
     Attributes:
-        context_limit: the most tokens of a prompt and its answer together.
-        most_in_flight: how many documents the engine works on at once.
+        context_length: the most tokens of a prompt and its answer together.
+        question_slots: how many questions the engine answers at once.
     """
 
-    context_limit: int
-    most_in_flight: int
+    context_length: int
+    question_slots: int
 
     def prompt(self, question: Question) -> Prompt:
         """Make the prompt of a question; threads may call this at the same time."""

@@ -39,6 +39,9 @@ from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 from taiyi_ray.tasks.vocabulary import Term
 
+QUESTION_SLOTS = 64
+"""The questions that the engine answers at once, unless its argument `question_slots` differs."""
+
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _CHARACTERS_A_TOKEN = 4
 _WORDS = 8
@@ -49,10 +52,10 @@ class FakeEngine:
     """Finds a few words of the text, as a model would find mentions, and pairs neighbours.
 
     Args:
-        context_limit: the most tokens of a prompt and its answer; a token is four characters here.
+        context_length: the most tokens of a prompt and its answer; a token is four characters here.
         scores: give log-probabilities; the same token always has the same.
         latency: the seconds that an answer takes.
-        most_in_flight: how many documents the engine works on at once.
+        question_slots: how many questions the engine answers at once.
         garbage: the share of questions that get nonsense as their answer.
         cut: the share of first answers that end at their token limit.
         repeat: the share of answers that end because they repeat themselves.
@@ -66,11 +69,11 @@ class FakeEngine:
 
     def __init__(
         self,
-        context_limit: int,
+        context_length: int,
         *,
         scores: bool = False,
         latency: float = 0.0,
-        most_in_flight: int = 64,
+        question_slots: int = QUESTION_SLOTS,
         garbage: float = 0.0,
         cut: float = 0.0,
         repeat: float = 0.0,
@@ -82,8 +85,8 @@ class FakeEngine:
     ) -> None:
         if start_error:
             raise RuntimeError(start_error)
-        self.context_limit = context_limit
-        self.most_in_flight = most_in_flight
+        self.context_length = context_length
+        self.question_slots = question_slots
         self._scores = scores
         self._latency = latency
         self._shares = {"garbage": garbage, "cut": cut, "repeat": repeat, "refuse": refuse}

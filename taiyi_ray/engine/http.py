@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import openai
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, ValidationError
 
-from taiyi_ray.config import AskConfig, explain
+from taiyi_ray.config import EngineSettings, explain
 from taiyi_ray.engine.engine import (
     DECODING,
     REPETITION_DETECTION,
@@ -32,7 +32,7 @@ from taiyi_ray.engine.engine import (
 from taiyi_ray.engine.pace import Pace
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError, nearest
 from taiyi_ray.grounding import mentions_grammar
-from taiyi_ray.models.chat import THINKING
+from taiyi_ray.models.chat import TAIYI1_SEPARATOR, THINKING
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Message, Question
 
@@ -46,7 +46,6 @@ _TOO_MUCH = (408, 429, 502, 503, 504)
 _OF_A_QUESTION = (400, 413, 422)
 """Statuses that are about one request; with any other, the server may refuse all requests."""
 
-_SEPARATOR = "<|endoftext|>"  # begins, separates and ends the turns of the chat form taiyi1
 _SPECIAL = re.compile("<(?=[|｜])")
 """Begins a special token in most chat forms; a blank after the `<` makes it plain text."""
 
@@ -75,7 +74,7 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    most_in_flight: int = Field(
+    question_slots: int = Field(
         256, ge=1, le=1000, description="questions that each engine asks at once, at most"
     )
     timeout: float = Field(240.0, gt=0, description="seconds until an answer is given up")
@@ -151,7 +150,7 @@ class Form:
         plain = [{**m, "content": _SPECIAL.sub("< ", m["content"])} for m in messages]
         if self.chat == "template":
             return plain
-        return "".join(f"{_SEPARATOR}{m['content']}" for m in plain) + _SEPARATOR
+        return "".join(f"{TAIYI1_SEPARATOR}{m['content']}" for m in plain) + TAIYI1_SEPARATOR
 
     def body(
         self, content: list[Message] | str, grammar: str | None, max_tokens: int
@@ -169,7 +168,7 @@ class Form:
             "temperature": DECODING["temperature"],
         }
         if self.chat == "taiyi1":
-            body |= {"prompt": content, "stop": [_SEPARATOR]}
+            body |= {"prompt": content, "stop": [TAIYI1_SEPARATOR]}
             body |= {"logprobs": 1} if self.scores else {}
         else:
             body |= {"messages": content}
@@ -214,13 +213,13 @@ def _scores(text: str, logprobs: Any) -> Scores | None:
         return None
     if logprobs.get("tokens") is not None:
         return scores_of(text, logprobs["tokens"], logprobs["token_logprobs"])
-    found = logprobs["content"] or []
+    entries = logprobs["content"] or []
     # When several tokens make one character, some servers give each token's bytes of it.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     tokens = [
-        t["token"] if t.get("bytes") is None else decoder.decode(bytes(t["bytes"])) for t in found
+        t["token"] if t.get("bytes") is None else decoder.decode(bytes(t["bytes"])) for t in entries
     ]
-    return scores_of(text, tokens, [t["logprob"] for t in found])
+    return scores_of(text, tokens, [t["logprob"] for t in entries])
 
 
 def _ascii(text: str) -> int:
@@ -240,13 +239,13 @@ def key_of_environment() -> SecretStr | None:
     for name in KEYS:
         key = os.environ.get(name, "").strip()
         if not (key.isascii() and key.isprintable()):
-            raise ConfigError(f"{name}: holds characters that no key has; set it anew")
+            raise ConfigError(f"{name}: holds characters that a key cannot have; set it again")
         if key:
             return SecretStr(key)
     return None
 
 
-def probe(config: AskConfig, key: SecretStr | None) -> Server:
+def probe(config: EngineSettings, key: SecretStr | None) -> Server:
     """Find out what the server at `--url` is and can do, with four to ten small requests.
 
     Raises:
@@ -288,7 +287,7 @@ def arguments_of(values: Mapping[str, JsonValue]) -> Arguments:
         raise ConfigError(f"--engine-arg of the engine http: {explain(error, Arguments)}") from None
 
 
-def _url(config: AskConfig) -> str:
+def _url(config: EngineSettings) -> str:
     url = (config.url or "").rstrip("/")
     if "@" in url or "?" in url:
         raise ConfigError(
@@ -301,9 +300,12 @@ def _url(config: AskConfig) -> str:
     except ValueError:  # a port that is no number, an open bracket
         fits = False
     if not fits:
-        raise ConfigError(f"--url {url}: is no address of a server, as in http://host:8000/v1")
+        raise ConfigError(f"--url {url}: is not the address of a server, as in http://host:8000/v1")
     if config.adapter is not None:
-        raise ConfigError("--adapter: a server has its own; name one that it serves with --model")
+        raise ConfigError(
+            "--adapter: a server cannot be given an adapter; name a model that it serves with "
+            "--model"
+        )
     return url
 
 
@@ -311,7 +313,7 @@ def _key(key: SecretStr | None) -> str:
     return key.get_secret_value() if key else "none"  # the package insists on one
 
 
-def _model(config: AskConfig, url: str, listed: Any) -> dict[str, Any]:
+def _model(config: EngineSettings, url: str, listed: Any) -> dict[str, Any]:
     """The server's entry for the model that the settings name, or for its only model.
 
     Args:
@@ -327,7 +329,7 @@ def _model(config: AskConfig, url: str, listed: Any) -> dict[str, Any]:
     if not named and len(models) == 1:
         return next(iter(models.values()))
     if not named or config.model not in models:
-        problem = f"serves no {config.model!r}" if named else "serves several models"
+        problem = f"does not serve {config.model!r}" if named else "serves more than one model"
         raise ConfigError(
             f"{url}: {problem}{nearest(config.model, models) if named else ''}; give one of its "
             f"models with --model: {', '.join(models) or 'it has none'}"
@@ -336,7 +338,7 @@ def _model(config: AskConfig, url: str, listed: Any) -> dict[str, Any]:
 
 
 def _form(
-    config: AskConfig, arguments: Arguments, model: str, client: openai.OpenAI
+    config: EngineSettings, arguments: Arguments, model: str, client: openai.OpenAI
 ) -> tuple[Form, list[Completion]]:
     """The form of requests that the server takes, and its answers to an empty text and the samples.
 
@@ -459,7 +461,7 @@ def _message(error: Exception) -> str:
     return " ".join(str(said).split())[:300] or type(error).__name__
 
 
-def _no_server(url: str, said: str = "its answer is of another form") -> ConfigError:
+def _no_server(url: str, said: str = "its answer has another form") -> ConfigError:
     return ConfigError(f"{url}: no OpenAI-compatible server ({said}); does --url end with /v1?")
 
 
@@ -494,13 +496,13 @@ class _Client(openai.DefaultAsyncHttpxClient):
         self._pace = pace
 
     async def send(self, request: Any, **how: Any) -> Any:
-        async with self._pace.place() as place:
+        async with self._pace.slot() as slot:
             try:
                 response = await super().send(request, **how)
             except Exception:  # no answer in time, or a connection that was closed
-                place.refused = True
+                slot.refused = True
                 raise
-            place.refused = response.status_code in _TOO_MUCH
+            slot.refused = response.status_code in _TOO_MUCH
             return response
 
 
@@ -508,20 +510,20 @@ class HttpEngine:
     """Asks an OpenAI-compatible server.
 
     Args:
-        config: the settings, which name the server; `prepare` settled context limit and model.
+        config: the settings, which name the server; `prepare` settled context length and model.
         key: the key for the server, if there is one.
 
     Raises:
         ConfigError, ServerGone: as `probe`.
     """
 
-    def __init__(self, config: AskConfig, key: SecretStr | None) -> None:
-        assert config.context_limit is not None and config.url is not None
+    def __init__(self, config: EngineSettings, key: SecretStr | None) -> None:
+        assert config.context_length is not None and config.url is not None
         arguments = arguments_of(config.engine_args)
         self._url = config.url
         self._server = probe(config, key)
         self._form = self._server.form
-        self.pace = Pace(arguments.most_in_flight)
+        self.pace = Pace(arguments.question_slots)
         self._client = openai.AsyncOpenAI(
             base_url=config.url,
             api_key=_key(key),
@@ -531,8 +533,8 @@ class HttpEngine:
         )
         self._ended: TaiyiError | None = None
         self._asking_why = asyncio.Lock()
-        self.context_limit = config.context_limit
-        self.most_in_flight = arguments.most_in_flight
+        self.context_length = config.context_length
+        self.question_slots = arguments.question_slots
 
     def prompt(self, question: Question) -> Prompt:
         content = self._form.content(question.messages)
@@ -558,7 +560,7 @@ class HttpEngine:
             raise QuestionError(f"the question or its answer is no JSON: {error}") from error
         return self._form.read(response)
 
-    async def _blame(self, error: openai.APIError) -> TaiyiError:
+    async def _blame(self, error: openai.APIError) -> TaiyiError | QuestionError:
         """The error to raise: about this question, or about a server that answers no question."""
         status = error.status_code if isinstance(error, openai.APIStatusError) else None
         if status not in _OF_A_QUESTION:

@@ -30,7 +30,7 @@ _REST = 20
 
 
 @dataclass(slots=True)
-class Place:
+class RequestSlot:
     """The slot of one request in flight.
 
     Attributes:
@@ -60,7 +60,7 @@ class Pace:
         self._answers, self._tokens = 0, 0
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[Place]:
+    async def slot(self) -> AsyncIterator[RequestSlot]:
         """Wait until one more request may be in flight, and count it as long as the block runs."""
         async with self._changed:
             self._waiting += 1
@@ -69,14 +69,14 @@ class Pace:
             finally:
                 self._waiting -= 1
             self._in_flight += 1
-        place = Place(self._epoch)
+        slot = RequestSlot(self._epoch)
         try:
-            yield place
+            yield slot
         finally:
             self._in_flight -= 1
             # A request that was sent before the limit changed says nothing about the new limit.
-            if place.epoch == self._epoch:
-                self._refused() if place.refused else self._answered()
+            if slot.epoch == self._epoch:
+                self._refused() if slot.refused else self._answered()
             async with self._changed:
                 self._changed.notify(self.limit - self._in_flight)
 

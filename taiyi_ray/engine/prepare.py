@@ -6,17 +6,17 @@ The job, the service, the estimate and the Python API do this before they start 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from taiyi_ray import models, placement
-from taiyi_ray.config import Config
+from taiyi_ray.config import DEFAULT_CONTEXT, EngineSettings
 from taiyi_ray.engine import ENGINES, Answering, EngineKind
 from taiyi_ray.errors import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_DEFAULT_CONTEXT = 4096
+Config = TypeVar("Config", bound=EngineSettings)
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Prepared(Generic[Config]):
     Attributes:
         config: the settings; those that depend on the model have their final values.
         answering: what answers the questions.
-        context_limit: the most tokens of a prompt and its answer together.
+        context_length: the most tokens of a prompt and its answer together.
         tokenizer: the tokenizer of the model, if `prepare` loaded it.
     """
 
     config: Config
     answering: Answering
-    context_limit: int
+    context_length: int
     tokenizer: PreTrainedTokenizerBase | None = None
 
 
@@ -58,28 +58,28 @@ def prepare(
         tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
         if config.grounding == "grammar":
             models.check_grammar(tokenizer)
-    limit = settled_context(answering.name, config.context_limit, answering.context_length)
+    length = settled_context(answering.name, config.context_length, answering.context_length)
     if model:
-        placement.check_fits(config, model, limit)
-    settled = {**answering.settings, "context_limit": limit}
-    return Prepared(config.model_copy(update=settled), answering, limit, tokenizer)
+        placement.check_fits(config, model, length)
+    settled = {**answering.settings, "context_length": length}
+    return Prepared(config.model_copy(update=settled), answering, length, tokenizer)
 
 
-def settled_context(name: str, asked: int | None, context_length: int | None) -> int:
+def settled_context(name: str, asked: int | None, of_model: int | None) -> int:
     """Return the most tokens that a prompt and its answer may have together.
 
     Without a wish this is 4096, or the model's context length if that is shorter.
 
     Args:
         name: the name of the model, for the error.
-        asked: the user's `--context-limit`, if it is given.
-        context_length: the model's context length in tokens, if it is known.
+        asked: the user's `--context-length`, if it is given.
+        of_model: the model's context length in tokens, if it is known.
 
     Raises:
         ConfigError: the user asks for more than the model's context length.
     """
     if asked is None:
-        return min(_DEFAULT_CONTEXT, context_length or _DEFAULT_CONTEXT)
-    if context_length and asked > context_length:
-        raise ConfigError(f"--context-limit {asked}: {name} reaches {context_length}")
+        return min(DEFAULT_CONTEXT, of_model or DEFAULT_CONTEXT)
+    if of_model and asked > of_model:
+        raise ConfigError(f"--context-length {asked}: {name} takes {of_model} tokens at most")
     return asked

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from taiyi_ray import models
-from taiyi_ray.config import EngineConfig
-from taiyi_ray.engine import ENGINES, adapter_of
+from taiyi_ray.config import EngineSettings
+from taiyi_ray.engine import ENGINES
 from taiyi_ray.engine.engine import Engine
 from taiyi_ray.errors import TaiyiError
 from taiyi_ray.models import Model
@@ -20,7 +20,7 @@ NOT_STARTED = "no engine could be started"
 _LOG_TAIL = 50_000
 
 
-def model_here(config: EngineConfig, digest: str) -> Model | None:
+def model_here(config: EngineSettings, digest: str) -> Model | None:
     """Find the model of an engine on this node; None for an engine that runs no model.
 
     Args:
@@ -32,11 +32,11 @@ def model_here(config: EngineConfig, digest: str) -> Model | None:
     """
     if not ENGINES[config.engine].runs_model:
         return None
-    return models.resolve(config.model, adapter_of(config), digest)
+    return models.resolve(config.model, config.adapter, digest)
 
 
 def start(
-    config: EngineConfig,
+    config: EngineSettings,
     model: Model | None,
     key: SecretStr | None = None,
     *,
@@ -45,7 +45,7 @@ def start(
     """Start the engine that the settings name; a real one takes up to a minute.
 
     Args:
-        config: the settings, with the context limit settled by `prepare`.
+        config: the settings, with the context length settled by `prepare`.
         model: the model that `model_here` returned.
         key: the key of the server, for an engine that asks one.
         metrics: whether the numbers that the engine counts become metrics of Ray.

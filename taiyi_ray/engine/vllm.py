@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from taiyi_ray import models
-from taiyi_ray.engine import MAX_NUM_SEQS
 from taiyi_ray.engine.engine import (
     DECODING,
     REPETITION_DETECTION,
@@ -26,6 +26,17 @@ from taiyi_ray.tasks.task import Question
 if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
+
+_MAX_NUM_SEQS = 64
+"""The answers that vLLM writes at once, unless its argument `max_num_seqs` says otherwise."""
+
+
+def question_slots(arguments: Mapping[str, Any]) -> int:
+    """How many questions an engine with these arguments takes at once.
+
+    They are twice the answers that it writes at once, so that the next questions wait in its queue.
+    """
+    return 2 * int(arguments.get("max_num_seqs", _MAX_NUM_SEQS))
 
 
 def prepare_environment() -> None:
@@ -51,13 +62,13 @@ def prepare_environment() -> None:
 
 
 def engine_arguments(
-    model_path: str, *, context_limit: int, trust_remote_code: bool, arguments: dict[str, Any]
+    model_path: str, *, context_length: int, trust_remote_code: bool, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """The arguments of vLLM's engine: ours, then the user's, which replace ours.
 
     Args:
         model_path: the folder of the model.
-        context_limit: the most tokens of a prompt and its answer together.
+        context_length: the most tokens of a prompt and its answer together.
         trust_remote_code: whether the code that comes with the model may run.
         arguments: the user's arguments.
     """
@@ -66,8 +77,8 @@ def engine_arguments(
     ours: dict[str, Any] = {
         "model": model_path,
         "dtype": "bfloat16",
-        "max_model_len": context_limit,
-        "max_num_seqs": MAX_NUM_SEQS,
+        "max_model_len": context_length,
+        "max_num_seqs": _MAX_NUM_SEQS,
         "seed": 0,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
@@ -115,7 +126,7 @@ class VllmEngine:
     Args:
         model_path: a folder with config, tokenizer and safetensors.
         chat: the form of the prompt (`template` or `taiyi1`).
-        context_limit: the most tokens of a prompt and its answer together (vLLM's max_model_len).
+        context_length: the most tokens of a prompt and its answer together (vLLM's max_model_len).
         trust_remote_code: whether the code that comes with the model may run.
         scores: whether answers come with the log-probabilities of their tokens.
         arguments: further arguments of vLLM's AsyncEngineArgs; they replace ours.
@@ -131,7 +142,7 @@ class VllmEngine:
         model_path: str,
         *,
         chat: models.ChatForm,
-        context_limit: int,
+        context_length: int,
         trust_remote_code: bool,
         scores: bool,
         arguments: dict[str, Any],
@@ -143,7 +154,7 @@ class VllmEngine:
 
         given = engine_arguments(
             model_path,
-            context_limit=context_limit,
+            context_length=context_length,
             trust_remote_code=trust_remote_code,
             arguments={"disable_log_stats": not metrics} | arguments,
         )
@@ -165,8 +176,8 @@ class VllmEngine:
         self._tokenizing = threading.Lock()
         self.stop_token_ids = models.stop_token_ids(self._tokenizer, chat)
         self._numbers = itertools.count()
-        self.context_limit = context_limit
-        self.most_in_flight = 2 * int(given["max_num_seqs"])
+        self.context_length = context_length
+        self.question_slots = question_slots(given)
 
     def prompt(self, question: Question) -> Prompt:
         # Several threads call this method. Each call tells the tokenizer how to treat special

@@ -2,7 +2,8 @@
 
 For people: `for document in formats.read("pubmed.xml.gz"): ...`
 
-Adding a format: one module with `scan` and `parse`, one line in FORMATS, tests beside the others.
+Adding a format: one module with `scan` and `parse`, one line in FORMATS, tests beside the others. A
+format whose files nothing tells apart is chosen by its name, and stands in NAMED.
 """
 
 from __future__ import annotations
@@ -16,22 +17,35 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import PurePosixPath
-from typing import BinaryIO, Final, cast
+from posixpath import normpath
+from typing import Any, BinaryIO, Final, Literal, cast, get_args, get_origin
 
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, FormatError, TaiyiError, nearest
 from taiyi_ray.formats import (
+    bioasq,
     bioc_json,
     bioc_xml,
     brat,
+    cblue,
+    conll,
+    delimited,
+    instructions,
     jats,
+    json_fields,
     json_lines,
+    knowtator,
+    labelled_lines,
+    mediqa,
+    parallel,
     parquet,
     plain_text,
     pubmed,
     pubtator,
+    python_literals,
+    relations_xml,
 )
-from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, RawRecord, whole
+from taiyi_ray.formats.format import MAX_RECORD_BYTES, Format, NamedFormat, RawRecord, whole
 from taiyi_ray.formats.gunzip import Gunzip
 from taiyi_ray.formats.unmarked import unmarked
 from taiyi_ray.records import Document, Failure, brief
@@ -50,8 +64,28 @@ FORMATS: tuple[Format, ...] = (
     plain_text.FORMAT,
 )
 
-WRITTEN: dict[str, Format] = {format_.name: format_ for format_ in FORMATS if format_.writer}
-"""The formats that are written, by name."""
+NAMED: tuple[NamedFormat, ...] = (
+    conll.FORMAT,
+    delimited.FORMAT,
+    delimited.SHEET,
+    json_fields.FORMAT,
+    python_literals.FORMAT,
+    cblue.FORMAT,
+    bioasq.FORMAT,
+    instructions.FORMAT,
+    parallel.FORMAT,
+    relations_xml.FORMAT,
+    knowtator.FORMAT,
+    labelled_lines.FORMAT,
+    mediqa.FORMAT,
+)
+"""The formats that are chosen by their names, because nothing in a file tells them."""
+
+WRITTEN: dict[str, Format] = {
+    **{format_.name: format_ for format_ in FORMATS if format_.writer},
+    **{format_.name: format_.bound({}) for format_ in NAMED if format_.writer},
+}
+"""The formats that are written, by name. One with options is as it is without any."""
 
 _HEAD = 1 << 16
 """The most bytes at the beginning of a file that decide between formats with the same ending."""
@@ -76,12 +110,25 @@ def endings() -> str:
     return ", ".join(dict.fromkeys(f"{s}[.gz]" for f in FORMATS for s in f.suffixes))
 
 
-def named(name: str) -> Format:
-    """Return the format of this name; raises ConfigError when no format has it."""
+def named(name: str, options: Mapping[str, Any] | None = None) -> Format:
+    """Return the format of this name, with its options.
+
+    Args:
+        name: the name of any format.
+        options: the options of a format in NAMED; the other formats have none.
+
+    Raises:
+        ConfigError: no format has this name, or an option is wrong.
+    """
+    for by_name in NAMED:
+        if by_name.name == name:
+            return by_name.bound(options or {})
     for format_ in FORMATS:
         if format_.name == name:
+            if options:
+                raise ConfigError(f"format {name}: takes no options, got {', '.join(options)}")
             return format_
-    names = [format_.name for format_ in FORMATS]
+    names = [*(f.name for f in FORMATS), *(f.name for f in NAMED)]
     raise ConfigError(f"unknown format {name!r}{nearest(name, names)} (known: {', '.join(names)})")
 
 
@@ -128,16 +175,32 @@ def _head(stream: BinaryIO) -> bytes:
     return head
 
 
-def beside(path: str) -> set[str]:
-    """Return the addresses of the files that belong to this source. They need not exist."""
+def beside(path: str, format_: Format | None = None) -> set[str]:
+    """Return the addresses of the files that belong to a source. They need not exist.
+
+    Args:
+        path: the address of the source.
+        format_: its format; without it, all formats that its name allows.
+    """
     addresses = set()
-    for format_ in _candidates(path):
-        for ending, others in format_.beside.items():
+    for one in [format_] if format_ else _candidates(path):
+        for ending, others in one.beside.items():
             if _plain_name(path).lower().endswith(ending):
                 zipped = path[len(path) - 3 :] if path.lower().endswith(".gz") else ""
                 stem = path[: len(path) - len(zipped) - len(ending)]
-                addresses |= {f"{stem}{other}{z}" for other in others for z in {"", zipped}}
+                addresses |= {f"{_other(stem, other)}{z}" for other in others for z in {"", zipped}}
     return addresses
+
+
+def _other(stem: str, other: str) -> str:
+    """Return the address of a file beside a source, whose address without its ending is `stem`."""
+    if "/" not in other:
+        return stem + other
+    folder, _, name = stem.rpartition("/")
+    way, _, pattern = other.rpartition("/")
+    scheme, mark, below = folder.rpartition("://")
+    inside = normpath(f"{below or '.'}/{way}")
+    return f"{scheme}{mark}{'' if inside == '.' else inside + '/'}{pattern.replace('*', name)}"
 
 
 def _name(path: str) -> str:
@@ -173,7 +236,7 @@ def raw_records(
     unzipped = _unzipped(stream, path)
     records = _scanned(unzipped, path, format_)
     if format_.beside and read is not None:
-        records = _with_beside(records, path, read)
+        records = _with_beside(records, path, format_, read)
     if not isinstance(unzipped, Gunzip):
         yield from records
         return
@@ -213,10 +276,12 @@ def _unexpected(error: Exception, format_: Format, where: str) -> str:
     return message
 
 
-def _with_beside(records: Iterator[RawRecord], path: str, read: Read) -> Iterator[RawRecord]:
+def _with_beside(
+    records: Iterator[RawRecord], path: str, format_: Format, read: Read
+) -> Iterator[RawRecord]:
     """Add the files beside the source to each record; if one is too large, every record fails."""
     files, fault = {}, None
-    for other in sorted(beside(path)):
+    for other in sorted(beside(path, format_)):
         packed = read(other)
         if packed is None:
             continue
@@ -394,7 +459,8 @@ def _or_failed(make: Callable[[], Document], format_: Format, where: str) -> Doc
 def _stem(path: str, format_: Format) -> str:
     """Return the name of the file without the format's ending and `.gz`."""
     name = _plain_name(path)
-    ending = next((s for s in format_.suffixes if name.lower().endswith(s)), "")
+    endings_ = format_.suffixes or (PurePosixPath(name).suffix.lower(),)
+    ending = next((s for s in endings_ if name.lower().endswith(s)), "")
     return name[: len(name) - len(ending)] or name
 
 
@@ -409,3 +475,39 @@ def markdown() -> str:
         name = f"`{format_.name}`"
         lines.append(f"| {name} | {endings} | {format_.records} | {written} | {losses} |")
     return "\n".join(lines) + "\n"
+
+
+def markdown_of_named() -> str:
+    """The formats that are chosen by name, and their options, as tables for docs/formats.md."""
+    lines = ["| Format | A record | Written | Lost in writing |", "|---|---|---|---|"]
+    for format_ in NAMED:
+        writer = format_.writer
+        written = " and ".join(f"`{ending}`" for ending in writer.endings) if writer else ""
+        losses = writer.losses if writer else ""
+        lines.append(f"| `{format_.name}` | {format_.records} | {written} | {losses} |")
+    lines += ["", "| Format | Option | Default | Meaning |", "|---|---|---|---|"]
+    shown: set[tuple[str, str | None]] = set()
+    for format_ in NAMED:
+        for name, option in format_.options.model_fields.items():
+            default = "required" if option.is_required() else f"`{option.default!r}`"
+            values = [f"`{value}`" for value in _values_of(option.annotation)]
+            meaning = (option.description or "").replace("|", "\\|")
+            meaning += f"; values: {', '.join(values)}" if values else ""
+            if (name, meaning) not in shown:  # an option that several formats have stands once
+                shown.add((name, meaning))
+                having = [f for f in NAMED if _has_option(f, name, option.description)]
+                names = " ".join(f"`{f.name}`" for f in having)
+                lines.append(f"| {names} | `{name}` | {default} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values_of(annotation: Any) -> list[str]:
+    """Return the values that an option may have, or its items or keys, if they are a few names."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for inner in get_args(annotation) for value in _values_of(inner)]
+
+
+def _has_option(format_: NamedFormat, name: str, description: str | None) -> bool:
+    option = format_.options.model_fields.get(name)
+    return option is not None and option.description == description

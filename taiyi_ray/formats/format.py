@@ -10,9 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import BinaryIO
+from functools import partial
+from typing import Any, BinaryIO
 
-from taiyi_ray.errors import FormatError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from taiyi_ray.config import explain
+from taiyi_ray.errors import ConfigError, FormatError
 from taiyi_ray.records import Annotations, Document, brief
 
 MAX_RECORD_BYTES = 16 << 20
@@ -63,6 +67,10 @@ class Written:
     lost: Counter[str]
 
 
+def _no_head(day: date) -> bytes:
+    return b""
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """How documents and their annotations are written.
@@ -79,7 +87,7 @@ class Writer:
 
     endings: tuple[str, ...]
     write: Callable[[Document, Annotations], Written]
-    head: Callable[[date], bytes] = lambda day: b""
+    head: Callable[[date], bytes] = _no_head
     between: bytes = b""
     tail: bytes = b""
     apart: bool = False
@@ -117,7 +125,8 @@ class Format:
             between formats that share an ending. A file that none of them recognises is of the one
             without this function.
         beside: the endings of the files that belong to a source and are no sources themselves, by
-            the source's own ending.
+            the source's own ending. `../text/*.txt` means a file in another folder; `*` is the name
+            of the source without its ending.
         writer: how the format is written; None for a format that is only read.
         version: must rise when the same bytes give another text. A job does not continue a source
             that it began with another version.
@@ -132,6 +141,76 @@ class Format:
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     writer: Writer | None = None
     version: int = 1
+
+
+class FormatOptions(BaseModel):
+    """What a reader must be told about a file; the field descriptions are the documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFormat:
+    """A format that is chosen by its name alone, and takes options.
+
+    Its files have endings that say nothing (`.json`, `.tsv`), and their first bytes do not tell it
+    from others. So no file is ever recognised as one of this format.
+
+    Attributes:
+        name: the name of the format.
+        options: the class of its options.
+        scan: as `Format.scan`, given the options too.
+        parse: as `Format.parse`, given the options too.
+        records: what a record is and holds, in words for the documentation.
+        beside: makes `Format.beside` of the options; None where nothing lies beside a source.
+        writer: how the format is written; None for a format that is only read.
+        version: as `Format.version`.
+    """
+
+    name: str
+    options: type[FormatOptions]
+    scan: Callable[[BinaryIO, Any], Iterator[RawRecord]]
+    parse: Callable[[RawRecord, Any], Document]
+    records: str
+    beside: Callable[[Any], Mapping[str, tuple[str, ...]]] | None = None
+    writer: Writer | None = None
+    version: int = 1
+
+    def bound(self, values: Mapping[str, Any]) -> Format:
+        """Return the format with its options.
+
+        Args:
+            values: the options by name.
+
+        Raises:
+            ConfigError: an option is unknown, missing or has a wrong value; the message names all.
+        """
+        try:
+            options = self.options.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigError(f"format {self.name}: {explain(error, self.options)}") from error
+        return Format(
+            self.name,
+            (),
+            partial(_scan, self.scan, options),
+            partial(_parse, self.parse, options),
+            self.records,
+            beside=self.beside(options) if self.beside else {},
+            writer=self.writer,
+            version=self.version,
+        )
+
+
+def _scan(
+    scan: Callable[[BinaryIO, Any], Iterator[RawRecord]], options: FormatOptions, stream: BinaryIO
+) -> Iterator[RawRecord]:
+    return scan(stream, options)
+
+
+def _parse(
+    parse: Callable[[RawRecord, Any], Document], options: FormatOptions, raw: RawRecord
+) -> Document:
+    return parse(raw, options)
 
 
 def decoded(data: bytes, what: str) -> str:

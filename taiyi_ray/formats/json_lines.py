@@ -141,7 +141,7 @@ def document_of(record: dict[str, Any], size: int) -> Document:
     document_id = _document_id(record.get("document_id"))
     version = record.get("version")
     if version is not None and (type(version) is not int or not 0 <= version < 1 << 31):
-        raise _invalid("version", "a whole number", version)
+        raise invalid("version", "a whole number", version)
     stated = _string(record, "language")
     title = _string(record, "title")
     parts = _parts(record)
@@ -168,7 +168,7 @@ def document_of(record: dict[str, Any], size: int) -> Document:
                 f"annotations that do not have the form of our rows became metadata: {error!r}"
             )
             document.errors.append(Failure("gold_left_out", document_id, message))
-            document.metadata |= {key: _flat(value) for key, value in stated_gold.items()}
+            document.metadata |= {key: flat(value) for key, value in stated_gold.items()}
     return document
 
 
@@ -244,7 +244,7 @@ def _document_id(value: object) -> str:
     if value is None or value == "":
         raise FormatError("no_document_id", "the record has no document_id")
     if type(value) not in (str, int):
-        raise _invalid("document_id", "a string or a whole number", value)
+        raise invalid("document_id", "a string or a whole number", value)
     return str(value)
 
 
@@ -260,12 +260,12 @@ def _parts(record: dict[str, Any]) -> list[tuple[str, str | None, str]]:
         message = "the record has both text and passages: give one of them"
         raise FormatError("invalid_record", message)
     if not isinstance(given, list):
-        raise _invalid("passages", "a list", given)
+        raise invalid("passages", "a list", given)
     parts = []
     for number, passage in enumerate(given):
         name = f"passages[{number}]"
         if not isinstance(passage, dict):
-            raise _invalid(name, "an object", passage)
+            raise invalid(name, "an object", passage)
         text = _string(passage, "text", f"{name}.")
         if text is None:
             raise FormatError("invalid_record", f"{name} has no text")
@@ -280,7 +280,7 @@ def _parts(record: dict[str, Any]) -> list[tuple[str, str | None, str]]:
 def _string(record: dict[str, Any], key: str, prefix: str = "") -> str | None:
     value = record.get(key)
     if value is not None and not isinstance(value, str):
-        raise _invalid(prefix + key, "a string", value)
+        raise invalid(prefix + key, "a string", value)
     return value
 
 
@@ -290,21 +290,22 @@ def _metadata(record: dict[str, Any]) -> dict[str, str]:
     if given is None:
         given = {}
     if not isinstance(given, dict):
-        raise _invalid("metadata", "an object", given)
+        raise invalid("metadata", "an object", given)
     extra = {key: value for key, value in record.items() if key not in _KEYS}
-    return {key: _flat(value) for key, value in {**extra, **given}.items() if value is not None}
+    return {key: flat(value) for key, value in {**extra, **given}.items() if value is not None}
 
 
-def _flat(value: object) -> str:
+def flat(value: object) -> str:
     """Convert a metadata value to a string: a list is joined, any other value becomes JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return "; ".join(map(_flat, value))
+        return "; ".join(map(flat, value))
     return json.dumps(value, ensure_ascii=False)
 
 
-def _invalid(name: str, expected: str, value: object) -> FormatError:
+def invalid(name: str, expected: str, value: object) -> FormatError:
+    """Make the error of a key whose value is of another kind than expected."""
     return FormatError("invalid_record", f"{name} must be {expected}, not {_named(value)}")
 
 

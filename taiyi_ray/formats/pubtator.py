@@ -22,16 +22,10 @@ from typing import BinaryIO, Final
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import language
 from taiyi_ray.formats.concepts import ByConcept, concept_of, identifier_of
-from taiyi_ray.formats.format import (
-    MAX_RECORD_BYTES,
-    Format,
-    RawRecord,
-    Writer,
-    Written,
-    decoded,
-)
+from taiyi_ray.formats.format import Format, RawRecord, Writer, Written, decoded
 from taiyi_ray.formats.gold import Gold, placed
 from taiyi_ray.formats.json_lines import lines
+from taiyi_ray.formats.line_record import LineRecord
 from taiyi_ray.records import Annotations, Document, Mention, passages
 
 _TEXT = re.compile(rb"([^|\s]+)\|([a-z])\|")
@@ -49,7 +43,7 @@ def recognises(head: bytes) -> bool:
 
 def scan(stream: BinaryIO) -> Iterator[RawRecord]:
     """Yield the documents; a document begins with a title, or with a text of another id."""
-    record = _Record()
+    record, id_ = LineRecord("document"), None
     nothing = True
     for line in lines(stream):
         if line is not None and not line.strip():
@@ -57,36 +51,13 @@ def scan(stream: BinaryIO) -> Iterator[RawRecord]:
         nothing = False
         match = _TEXT.match(line) if line is not None else None
         # The content of a line over the limit is unknown: it is taken for the start of a document.
-        if line is None or (match and (match[2] == b"t" or match[1] != record.id)):
+        if line is None or (match and (match[2] == b"t" or match[1] != id_)):
             yield from record.taken()
-            record = _Record(match[1] if match else None)
+            id_ = match[1] if match else None
         record.add(line)
     yield from record.taken()
     if nothing:
         yield RawRecord.broken("empty", "the file is empty")
-
-
-class _Record:
-    """The lines of one document, up to the limit."""
-
-    def __init__(self, id_: bytes | None = None) -> None:
-        self.id = id_
-        self._lines: list[bytes] = []
-        self._size = 0
-
-    def add(self, line: bytes | None) -> None:
-        self._size += MAX_RECORD_BYTES + 1 if line is None else len(line) + 1
-        if self._size > MAX_RECORD_BYTES:
-            self._lines.clear()
-        else:
-            self._lines.append(line or b"")
-
-    def taken(self) -> Iterator[RawRecord]:
-        if self._size > MAX_RECORD_BYTES:
-            message = f"a document is larger than {MAX_RECORD_BYTES >> 20} MiB"
-            yield RawRecord.broken("too_large", message)
-        elif self._lines:
-            yield RawRecord("document", b"\n".join(self._lines))
 
 
 def parse(raw: RawRecord) -> Document:

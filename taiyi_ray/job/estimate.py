@@ -66,6 +66,7 @@ class Assumed:
     high: float
 
     def draw(self, random_: random.Random) -> float:
+        """Return a value from the range, drawn evenly on a log scale."""
         return math.exp(random_.uniform(math.log(self.low), math.log(self.high)))
 
 
@@ -130,7 +131,7 @@ class Estimate:
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Prompts:
     """What an engine would be asked about one document of the sample.
 
     Attributes:
@@ -145,7 +146,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scanned:
+class _SampledSource:
     """A source that was scanned.
 
     Attributes:
@@ -156,7 +157,7 @@ class _Scanned:
 
     records: int
     bytes: int
-    asked: list[_Asked]
+    asked: list[_Prompts]
 
 
 _Records = list[tuple[Format, RawRecord]]
@@ -166,12 +167,12 @@ _Records = list[tuple[Format, RawRecord]]
 class _Counter:
     """Replaces an engine where only prompts are made: it has the tokenizer, and no weights."""
 
-    most_in_flight = 1
+    question_slots = 1
 
     def __init__(self, prepared: Prepared[AnnotateConfig]) -> None:
         assert prepared.tokenizer is not None
         self._tokenizer, self._chat = prepared.tokenizer, prepared.config.chat
-        self.context_limit = prepared.context_limit
+        self.context_length = prepared.context_length
 
     def prompt(self, question: Question) -> Prompt:
         tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)
@@ -245,13 +246,13 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return same // _BLOCK * _BLOCK
 
 
-def _ask(annotator: Annotator, document: Document, before: list[Any]) -> _Asked:
+def _ask(annotator: Annotator, document: Document, before: list[Any]) -> _Prompts:
     """Make the prompts about a document, and count their tokens and questions.
 
     `before` holds the last prompt about the document before this one, for what both share in the
     cache; afterwards it holds the last prompt about this document.
     """
-    asked = _Asked()
+    asked = _Prompts()
     if document.status != "ok":
         return asked
     known = list(before)
@@ -289,9 +290,10 @@ def _measured(paths: Sequence[str]) -> _Measured:
     counts: dict[str, list[int]] = {}
     rates = []
     for path in paths:
-        place = storage.absolute(path)
-        folder = storage.is_folder(place)  # OUT itself
-        data = storage.read(storage.join(place, "run.json") if folder else place)
+        address = storage.absolute(path)
+        if storage.is_folder(address):  # OUT itself
+            address = storage.join(address, "run.json")
+        data = storage.read(address)
         try:
             run = json.loads(data or b"")
             for task, number in run["totals"]["questions"].items():
@@ -304,7 +306,8 @@ def _measured(paths: Sequence[str]) -> _Measured:
             rates.append(run["engine_seconds"] / tokens)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise ConfigError(
-                f"--run {path}: no run.json of a run that annotated something; give OUT/run.json"
+                f"--run {path}: is not the record of a run that annotated documents; name an "
+                "OUT/run.json"
             ) from error
     answers = {}
     for task, (number, tokens, squares) in counts.items():
@@ -352,11 +355,13 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
     for number in chosen:
         file = corpus[number]
         records, size, drawn = _scan(file, -(-SAMPLE // len(chosen)), random_)
-        found = [
+        documents = [
             document_of(record, format_, file.stored.path, columns) for format_, record in drawn
         ]
         scanned.append(
-            _Scanned(records, size, [_ask(annotator, document, before) for document in found])
+            _SampledSource(
+                records, size, [_ask(annotator, document, before) for document in documents]
+            )
         )
     sampled = sum(len(source.asked) for source in scanned)
     if not sampled:
@@ -364,7 +369,7 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
     total = sum(file.stored.size for file in corpus)
     whole = sum(source.bytes for source in scanned) == total
     seconds = _seconds(model, config.gpu, measured)
-    draw = _Draw(scanned, total, whole, config, measured, seconds)
+    draw = _Estimator(scanned, total, whole, config, measured, seconds)
     value = draw.totals(None)
     draws = [draw.totals(random_) for _ in range(_DRAWS)]
     return Estimate(
@@ -413,7 +418,7 @@ def _seconds(model: models.Model, gpu: str | None, measured: _Measured) -> _Seco
 
 
 @dataclass(frozen=True, slots=True)
-class _Draw:
+class _Estimator:
     """All that an estimate is computed from: its values once, and its ranges by many draws.
 
     Attributes:
@@ -425,7 +430,7 @@ class _Draw:
         seconds: computes engine-seconds; None if no rate is known.
     """
 
-    scanned: list[_Scanned]
+    scanned: list[_SampledSource]
     total: int
     whole: bool
     config: AnnotateConfig
@@ -491,33 +496,36 @@ def _basis(
     config: AnnotateConfig,
     runs: Sequence[str],
     measured: _Measured,
-    scanned: Sequence[_Scanned],
+    scanned: Sequence[_SampledSource],
     files: int,
     whole: bool,
     seconds: _Seconds | None,
 ) -> Iterator[str]:
     if whole:
-        yield f"documents: counted, all of the {files} files"
+        yield f"documents: counted in all {files} files"
     else:
         yield (
             f"documents: {sum(s.records for s in scanned):,} counted in {len(scanned)} of {files} "
-            "files, the rest by their bytes"
+            "files, estimated for the others by their bytes"
         )
         if len(scanned) == 1:
-            yield "documents: one file only, so the range does not hold how files differ"
-    yield f"prompt tokens: tokenizer of {config.model}; cached: beginnings that prompts share"
+            yield "documents: one file was scanned, so the range does not show how files differ"
+    yield (
+        f"prompt tokens: counted by the tokenizer of {config.model}; "
+        "cached tokens: those at the beginnings that prompts share"
+    )
     missing = [task for task in config.tasks or () if task not in measured.answers]
     if measured.answers:
-        yield f"output tokens: mean of each task in {len(runs)} run(s)"
+        yield f"output tokens: the mean of each task in {len(runs)} run(s)"
     if missing:
         yield (
             f"output tokens of {', '.join(missing)}: ASSUMED {ANSWER.value:g} a question "
             f"({ANSWER.low:g} to {ANSWER.high:g}), not measured; give --run OUT/run.json"
         )
     if measured.rates:
-        yield f"rate: as in {len(measured.rates)} run(s), by tokens of prompt and answer" + (
-            "; one run: how runs differ is not in the range" if len(measured.rates) == 1 else ""
-        )
+        yield f"rate: tokens of prompts and answers a second in {len(measured.rates)} run(s)"
+        if len(measured.rates) == 1:
+            yield "rate: one run is given, so the range does not show how runs differ"
     elif config.gpu is not None:
         yield (
             f"rate: ASSUMED, not measured: {GPUS[config.gpu].source}; {PREFILL.value:.0%} "
@@ -526,21 +534,21 @@ def _basis(
             f"answers, {BATCH} at once; give --run OUT/run.json"
         )
     if seconds is None:
-        yield "engine-hours: not estimated; give --gpu, or --run OUT/run.json of a like run"
+        yield "engine-hours: not estimated; give --gpu, or --run OUT/run.json of a similar run"
     elif config.price is None:
-        yield "cost: give --price, of an hour of one engine"
+        yield "cost: not estimated; give --price, the price of an hour of one engine"
 
 
 # ------------------------------------------------------------------------------------ for a person
 
 
-def table(found: Estimate) -> Table:
+def table(estimated: Estimate) -> Table:
     """Return an estimate as a table: each figure, and the middle 95 % of the draws."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("", style="bold")
     table.add_column("estimate", justify="right")
     table.add_column("95 % range", justify="right")
-    for name, quantity in found.totals.items():
+    for name, quantity in estimated.totals.items():
         shown = [_shown(x) for x in (quantity.value, quantity.low, quantity.high)]
         exact = shown[1] == shown[2]
         table.add_row(

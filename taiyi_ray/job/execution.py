@@ -9,14 +9,18 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 from taiyi_ray import placement
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.corpus.plan import Scanned, record_sizes
+from taiyi_ray.corpus.plan import Request
+from taiyi_ray.corpus.source import Scanned, Source
+from taiyi_ray.corpus.sources import SOURCE_KINDS
 from taiyi_ray.engine import ENGINES
+from taiyi_ray.job.receipt import Receipt
 from taiyi_ray.job.workers import AnnotateUnits, read_units
 
 UNITS_OPEN = 2
@@ -34,11 +38,15 @@ _SCANS_IN_FLIGHT = 64
 """Ray tasks that scan sources at the same time, at most."""
 
 
-def scan(requests: Iterable[tuple[str, int, int | None]]) -> Iterator[Scanned]:
-    """Call `record_sizes` for each (path, first, most) in a Ray task; yield results in order."""
+def _record_sizes(source: Source, first: int, most: int | None) -> Scanned:
+    return source.record_sizes(first, most)
+
+
+def scan(requests: Iterable[Request]) -> Iterator[Scanned]:
+    """Scan each source in a Ray task; yield the results in order."""
     import ray
 
-    task: Any = ray.remote(num_cpus=placement.SCAN_CPUS)(record_sizes)
+    task: Any = ray.remote(num_cpus=placement.SCAN_CPUS)(_record_sizes)
     waiting: list[Any] = []
     for request in requests:
         waiting.append(task.remote(*request))
@@ -52,7 +60,7 @@ def execute(
     records: int,
     config: AnnotateConfig,
     constructor: tuple[Any, ...],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Receipt]:
     """Read, annotate and commit units; yield the receipt of each unit that an actor answered.
 
     The receipts do not tell reliably which units are committed: an actor may end after a commit and
@@ -91,7 +99,7 @@ def execute(
         # Ray 2.60 deprecates max_restarts and max_task_retries, and offers nothing in their place.
         warnings.simplefilter("ignore", DeprecationWarning)
         pipeline = sources.flat_map(
-            read_units,
+            partial(read_units, kinds=SOURCE_KINDS),
             num_cpus=placement.READ_CPUS,
             compute=ray.data.TaskPoolStrategy(size=min(2 * most, len(runs))),
         ).map_batches(
@@ -111,4 +119,4 @@ def execute(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
     for batch in receipts:
-        yield from batch.to_pylist()
+        yield from map(Receipt.from_row, batch.to_pylist())

@@ -68,21 +68,21 @@ def export(output: str, name: str, to: str, most: int | None = None) -> Exported
     if format_ is None:
         hint = nearest(name, WRITTEN)
         raise ConfigError(f"--format {name}: cannot be written{hint} (known: {', '.join(WRITTEN)})")
-    place, to = storage.absolute(output), storage.absolute(to)
-    if to == place or storage.is_within(to, storage.join(place, "annotations")):
+    address, to = storage.absolute(output), storage.absolute(to)
+    if to == address or storage.is_within(to, storage.join(address, "annotations")):
         raise ConfigError(f"--to {to}: is in the output itself; name another folder")
-    job = load_job(place)
+    job = load_job(address)
     if job is None:
         raise ConfigError(f"{output}: no output of `taiyi-ray annotate` is there (no job.json)")
-    plan = load_plan(place, job)
-    source = Output(place)
+    plan = load_plan(address, job)
+    source = Output(address)
     there = source.committed()
     exported = Exported()
     assert format_.writer is not None
     for source_name, units in _by_source(plan).items():
-        found = [unit for unit in units if unit.name in there]
-        exported.left_out["units that are not there yet"] += len(units) - len(found)
-        rows = (row for unit in found for row in source.rows(unit))
+        committed = [unit for unit in units if unit.name in there]
+        exported.left_out["units that are not committed yet"] += len(units) - len(committed)
+        rows = (row for unit in committed for row in source.rows(unit))
         records = _written(rows, format_.writer, exported)
         stem = storage.join(to, source_name)
         if format_.writer.apart:
@@ -98,10 +98,10 @@ def _by_source(plan: Plan) -> dict[str, list[Unit]]:
 
     A source has units in more than one part when a --limit cut it short and was lifted later.
     """
-    found: dict[str, list[Unit]] = {}
+    by_source: dict[str, list[Unit]] = {}
     for unit in plan.units():
-        found.setdefault(unit.source, []).append(unit)
-    return {name: sorted(units, key=lambda unit: unit.first) for name, units in found.items()}
+        by_source.setdefault(unit.source, []).append(unit)
+    return {name: sorted(units, key=lambda unit: unit.first) for name, units in by_source.items()}
 
 
 def _written(

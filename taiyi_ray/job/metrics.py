@@ -19,7 +19,7 @@ METRICS = {
     "taiyi_ray_failures_total": "errors of documents, by kind",
     "taiyi_ray_tokens_total": "tokens, by kind: prompt, cached (of the prompt), output",
     "taiyi_ray_documents_in_flight": "documents with questions at the engine",
-    "taiyi_ray_documents_most_in_flight": "documents that the engine takes at once",
+    "taiyi_ray_document_slots": "documents that the engine works on at once",
     "taiyi_ray_engine_seconds_total": "seconds that engines were ready",
     "taiyi_ray_cost_total": "cost of these seconds at --price",
 }
@@ -35,19 +35,19 @@ _EVERY = 5.0
 """Seconds between two measurements of the engine."""
 
 
-class Metrics:
+class JobMetrics:
     """The metrics of one engine, from when it is ready until its process ends.
 
     Args:
         in_flight: the documents with questions at the engine; the collection changes meanwhile.
-        most_in_flight: number of documents that the engine takes at once.
+        document_slots: number of documents that the engine works on at once.
         price: of an hour of the engine, in any currency; None counts no cost.
     """
 
-    def __init__(self, in_flight: Sized, most_in_flight: int, price: float | None) -> None:
+    def __init__(self, in_flight: Sized, document_slots: int, price: float | None) -> None:
         self._counters = Counters(METRICS, _TAGS)
         self._in_flight, self._price = in_flight, price
-        self._counters.state("taiyi_ray_documents_most_in_flight", most_in_flight)
+        self._counters.state("taiyi_ray_document_slots", document_slots)
         threading.Thread(target=self._look, name="metrics", daemon=True).start()
 
     def count(self, totals: Totals) -> None:

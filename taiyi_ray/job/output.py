@@ -82,17 +82,17 @@ class JobOutput(Output):
         values = {"positions": list(positions), "alone": alone, "replaces": replaces}
         mark = json.dumps(values).encode()
         name = f"{uuid.uuid4().hex}.json"
-        storage.put_if_absent(storage.join(self.place, "died", unit.name, name), mark)
+        storage.put_if_absent(storage.join(self.address, "died", unit.name, name), mark)
 
     def marks(self) -> dict[str, list[str]]:
         """Return the addresses of all marks, by the names of their units: one listing."""
-        root = storage.join(self.place, "died")
-        found: dict[str, list[str]] = {}
+        root = storage.join(self.address, "died")
+        marks: dict[str, list[str]] = {}
         for stored in storage.walk(root):
             if stored.path.endswith(".json"):
                 name = stored.path[len(root) + 1 :].rpartition("/")[0]
-                found.setdefault(name, []).append(stored.path)
-        return found
+                marks.setdefault(name, []).append(stored.path)
+        return marks
 
     @staticmethod
     def died(marks: Iterable[str], replaces: str = "") -> tuple[set[int], Counter[int]]:
@@ -127,20 +127,19 @@ class JobOutput(Output):
     def write_run(self, run: dict[str, Any], *, complete: bool) -> None:
         """Write a run's state to OUT/runs/, and that of a complete run to OUT/run.json as well."""
         data = json.dumps(run, ensure_ascii=False, indent=1).encode()
-        storage.replace(storage.join(self.place, "runs", f"{run['run_id']}.json"), data)
+        storage.replace(storage.join(self.address, "runs", f"{run['run_id']}.json"), data)
         if complete:
-            storage.replace(storage.join(self.place, "run.json"), data)
+            storage.replace(storage.join(self.address, "run.json"), data)
 
     def write_report(self, html: str) -> None:
-        storage.replace(storage.join(self.place, "report.html"), html.encode())
+        """Write OUT/report.html."""
+        storage.replace(storage.join(self.address, "report.html"), html.encode())
 
 
 def _refused(row: dict[str, Any], reason: str) -> dict[str, Any]:
     """Return what replaces a row that Arrow cannot hold: its document, `failed`, and the reason."""
     where = row["document_id"] or f"record {row['position']}"
-    failure = Failure(
-        "not_arrow", where, f"what was found is nothing that a row can hold: {reason}"
-    )
+    failure = Failure("not_arrow", where, f"a row cannot hold what the answers say: {reason}")
     return {
         **row,
         **as_values(Annotations()),

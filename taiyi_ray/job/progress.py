@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from taiyi_ray.corpus.output import Totals
+from taiyi_ray.job.receipt import Receipt
 
 _EVERY = 15.0
 """Seconds between two lines when the console is no terminal."""
@@ -55,14 +56,14 @@ class JobProgress:
         if not self._console.is_terminal:
             self._console.print(f"{description} ...", highlight=False)
 
-    def add(self, receipt: dict[str, Any]) -> None:
+    def add(self, receipt: Receipt) -> None:
         """Count a committed unit. Rates are computed from when the first engine was ready."""
         if self._done == self._at_start:
-            self._since = receipt["ready"]
+            self._since = receipt.ready
             self._bar.update(self._task, description="annotating")
-        self._done += receipt["documents"]
-        self._failed += receipt["failed"]
-        self._tokens += receipt["prompt_tokens"] + receipt["output_tokens"]
+        self._done += receipt.documents
+        self._failed += receipt.failed
+        self._tokens += receipt.prompt_tokens + receipt.output_tokens
         now = time.time()
         seconds = max(0.001, now - self._since)
         rate = (self._done - self._at_start) / seconds

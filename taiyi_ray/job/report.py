@@ -120,7 +120,7 @@ def _stub(row: Mapping[str, Any], size: int) -> dict[str, Any]:
     }
     kept = {name: _short(row[name]) for name in ("document_id", "title", "source", "position")}
     errors = [{name: _short(text) for name, text in e.items()} for e in row["errors"][:_FEW]]
-    message = f"its text and answers take {size / 1e6:.1f} MB here; OUT/annotations holds them"
+    message = f"its text and answers take {size / 1e6:.1f} MB; find them in OUT/annotations"
     note = {"kind": "not_shown", "where": "report", "message": message}
     return {**empty, **kept, "metadata": {}, "status": row["status"], "errors": [*errors, note]}
 
@@ -155,33 +155,33 @@ def _read(unit: UnitFile, failed: Sequence[int], others: Sequence[int], file: Bi
     """
     parquet = pq.ParquetFile(file)
     statuses = parquet.read(columns=["status"]).column("status").to_pylist()
-    places: tuple[list[int], list[int]] = ([], [])
-    for place, status in enumerate(statuses):
-        places[status != "failed"].append(place)
+    numbers: tuple[list[int], list[int]] = ([], [])
+    for number, status in enumerate(statuses):
+        numbers[status != "failed"].append(number)
     if len(statuses) != unit.rows:
         raise StorageError(f"{unit.path}: holds {len(statuses)} rows, not {unit.rows}")
     chosen = (
-        [places[0][n] for n in failed if n < len(places[0])],
-        [places[1][n] for n in others if n < len(places[1])],
+        [numbers[0][n] for n in failed if n < len(numbers[0])],
+        [numbers[1][n] for n in others if n < len(numbers[1])],
     )
     rows = _rows_at(parquet, sorted(chosen[0] + chosen[1]))
-    return [rows[place] for place in chosen[0]], [rows[place] for place in chosen[1]]
+    return [rows[number] for number in chosen[0]], [rows[number] for number in chosen[1]]
 
 
-def _rows_at(parquet: pq.ParquetFile, places: Sequence[int]) -> dict[int, dict[str, Any]]:
+def _rows_at(parquet: pq.ParquetFile, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Read the rows with these numbers in a file (ascending); decode only their row groups."""
     sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
     rows: dict[int, dict[str, Any]] = {}
-    for group, within in _spread(sizes, places).items():
+    for group, within in _spread(sizes, numbers).items():
         first = sum(sizes[:group])
         start, left = 0, list(within)
         for batch in parquet.iter_batches(_BATCH, row_groups=[group], columns=SCHEMA.names):
             here = [n for n in left if n < start + batch.num_rows]
             taken = batch.take(pa.array([n - start for n in here], pa.int32()))
-            found = rows_of(pa.Table.from_batches([taken]))
-            for row in found:
+            read = rows_of(pa.Table.from_batches([taken]))
+            for row in read:
                 row["metadata"] = dict(row["metadata"])
-            rows.update(zip((first + n for n in here), found, strict=True))
+            rows.update(zip((first + n for n in here), read, strict=True))
             start, left = start + batch.num_rows, left[len(here) :]
             if not left:
                 break

@@ -37,7 +37,7 @@ MEANING: dict[State, str] = {
     "absent": "nothing is there yet",
     "planned": "planned; no run has begun to annotate",
     "running": "running",
-    "died": "died without a word; the same command goes on",
+    "died": "died without a message; the same command goes on",
     "unfinished": "ended unfinished; the same command goes on",
     "complete": "complete",
 }
@@ -84,7 +84,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _RunState:
     """The state that a run wrote about itself.
 
     Attributes:
@@ -127,11 +127,11 @@ class Progress:
     """Follows the progress of one output; reads a unit's footer again only if it was replaced.
 
     Args:
-        place: address of the output.
+        output: the output, as a user wrote it.
     """
 
-    def __init__(self, place: str) -> None:
-        self._output = Output(place)
+    def __init__(self, output: str) -> None:
+        self._output = Output(output)
         self._job: Job | None = None
         self._seen: dict[str, _Seen] = {}
 
@@ -141,11 +141,11 @@ class Progress:
         Raises:
             ConfigError, StorageError: the folder is no output of this program, or cannot be read.
         """
-        place = self._output.place
-        self._job = self._job or load_job(place)
+        address = self._output.address
+        self._job = self._job or load_job(address)
         if self._job is None:
-            return Status(place, "absent")
-        plan = load_plan(place, self._job)
+            return Status(address, "absent")
+        plan = load_plan(address, self._job)
         units = list(plan.units())
         self._look(units)
         totals = Totals()
@@ -155,13 +155,13 @@ class Progress:
             totals.tokens += seen.tokens
         records = sum(unit.records for unit in units)
         left = records - sum(seen.records for seen in self._seen.values())
-        runs = list(_runs(place))
+        runs = list(_runs(address))
         working = [run for run in runs if run.works]
         rates = [run.rate for run in working if run.rate]
         newest = next(iter([*working, *runs]), None)
         counts = totals.as_dict()
         return Status(
-            output=place,
+            output=address,
             state=_state(newest, left),
             records=records,
             left=left,
@@ -195,13 +195,13 @@ class Progress:
             )
 
 
-def watch(place: str, every: float) -> Iterator[Status]:
+def watch(output: str, every: float) -> Iterator[Status]:
     """Yield the progress every so many seconds, until the output is complete.
 
     Raises:
         ConfigError, StorageError: as `Progress.status`.
     """
-    progress = Progress(place)
+    progress = Progress(output)
     while True:
         status = progress.status()
         yield status
@@ -210,9 +210,9 @@ def watch(place: str, every: float) -> Iterator[Status]:
         time.sleep(every)
 
 
-def _runs(place: str) -> Iterator[_Run]:
+def _runs(output: str) -> Iterator[_RunState]:
     """Yield the newest runs, the newest first: an id of a run begins with its time."""
-    paths = [s.path for s in storage.walk(storage.join(place, "runs")) if s.path.endswith(".json")]
+    paths = [s.path for s in storage.walk(storage.join(output, "runs")) if s.path.endswith(".json")]
     for path in sorted(paths, reverse=True)[:_RUNS]:
         data = storage.read(path)
         if data is None:
@@ -221,12 +221,12 @@ def _runs(place: str) -> Iterator[_Run]:
         started = datetime.fromisoformat(run["started"])
         written = started + timedelta(seconds=run["seconds"])
         silent = (datetime.now(UTC) - written).total_seconds()
-        yield _Run(
+        yield _RunState(
             run["run_id"], run["state"], written, silent, run["documents_per_second"] or None
         )
 
 
-def _state(newest: _Run | None, left: int) -> State:
+def _state(newest: _RunState | None, left: int) -> State:
     if newest is None:
         return "planned"
     if newest.works:
@@ -274,7 +274,7 @@ def _told(status: Status) -> str:
     told = MEANING[status.state]
     if status.state == "complete" or status.run_id is None:
         return told
-    return f"{told} (run {status.run_id}, heard of at {status.written})"
+    return f"{told} (run {status.run_id}, which last wrote its state at {status.written})"
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -8,11 +8,10 @@ embedded.py  the default model, which needs no model hub
 
 from __future__ import annotations
 
-from taiyi_ray.config import EMBEDDED_MODEL
+from taiyi_ray.config import EMBEDDED_MODEL, ChatForm
 from taiyi_ray.errors import ModelError
 from taiyi_ray.models.adapters import adapter_rank, find_adapter, merge_adapter
 from taiyi_ray.models.chat import (
-    ChatForm,
     check_grammar,
     identity,
     load_tokenizer,

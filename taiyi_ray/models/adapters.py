@@ -40,10 +40,10 @@ def adapter_rank(adapter: str) -> int:
         ModelError: when there is no adapter_config.json that says the rank.
         StorageError: when the address cannot be read.
     """
-    place = address_of(adapter)
-    if storage.is_local(place):
-        place = str(Path(place).expanduser())
-    data = storage.read(storage.join(place, "adapter_config.json"))
+    address = address_of(adapter)
+    if storage.is_local(address):
+        address = str(Path(address).expanduser())
+    data = storage.read(storage.join(address, "adapter_config.json"))
     if data is None:
         raise ModelError(
             f"adapter {adapter}: has no adapter_config.json, so it is not a LoRA adapter"

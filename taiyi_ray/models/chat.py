@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
+from taiyi_ray.config import ChatForm
 from taiyi_ray.errors import ModelError, first_line
 from taiyi_ray.models.folder import Model, settings
+from taiyi_ray.tasks.task import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ChatForm = Literal["template", "taiyi1"]
-Message = Mapping[str, str]
-
 THINKING = "enable_thinking"
 """The variable of a chat template that switches the model's thinking on or off."""
 
-_TAIYI1_SEPARATOR = "<|endoftext|>"  # begins, separates and ends the turns
+TAIYI1_SEPARATOR = "<|endoftext|>"
+"""Begins, separates and ends the turns of a conversation in the chat form `taiyi1`."""
 
 
 def load_tokenizer(model: Model, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -162,10 +162,10 @@ def stop_token_ids(tokenizer: PreTrainedTokenizerBase, form: ChatForm = "templat
 
 
 def _separator_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    number = tokenizer.get_vocab().get(_TAIYI1_SEPARATOR)
+    number = tokenizer.get_vocab().get(TAIYI1_SEPARATOR)
     if number is None:
         raise ModelError(
-            f"the tokenizer has no {_TAIYI1_SEPARATOR}, which --chat taiyi1 needs; "
+            f"the tokenizer has no {TAIYI1_SEPARATOR}, which --chat taiyi1 needs; "
             "use --chat template"
         )
     return cast(int, number)

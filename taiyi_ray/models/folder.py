@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from taiyi_ray import cache, storage
-from taiyi_ray.config import EMBEDDED_MODEL as EMBEDDED
+from taiyi_ray.config import EMBEDDED_MODEL
 from taiyi_ray.errors import ModelError, StorageError, first_line, nearest
 from taiyi_ray.models import embedded
 
@@ -52,7 +52,7 @@ def find(name: str) -> Model:
     """Find a model, fetching it into the cache where needed.
 
     Args:
-        name: EMBEDDED, a local folder, an `s3://bucket/prefix` address, or a Hugging Face id
+        name: EMBEDDED_MODEL, a local folder, an `s3://bucket/prefix` address, or a Hugging Face id
             `org/name`, with `@revision` or without.
 
     Raises:
@@ -65,8 +65,8 @@ def find(name: str) -> Model:
 
 
 def _model_folder(name: str) -> Path:
-    if name == EMBEDDED:
-        return cache.made_once(cache.folder() / EMBEDDED, _write_embedded)
+    if name == EMBEDDED_MODEL:
+        return cache.made_once(cache.folder() / EMBEDDED_MODEL, _write_embedded)
     name = address_of(name)
     if name.startswith("s3://"):
         return fetch_s3(name)
@@ -75,14 +75,14 @@ def _model_folder(name: str) -> Path:
         return local.absolute()
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(
-            f"model {name}: no such folder{nearest(name, [EMBEDDED])}; give {EMBEDDED}, a folder, "
-            "an s3:// address or a Hugging Face id (org/name)"
+            f"model {name}: no such folder{nearest(name, [EMBEDDED_MODEL])}; give "
+            f"{EMBEDDED_MODEL}, a folder, an s3:// address or a Hugging Face id (org/name)"
         )
     return _fetch_hub(name)
 
 
 def _write_embedded(folder: Path) -> None:
-    logger.info("making %s, once: a download of 93 MB and about half a minute", EMBEDDED)
+    logger.info("making %s, once: a download of 93 MB and about half a minute", EMBEDDED_MODEL)
     embedded.write(folder)
 
 

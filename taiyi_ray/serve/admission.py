@@ -19,25 +19,25 @@ _COME_AGAIN = 2.0
 engine is fully loaded."""
 
 
-def places(config: ServeConfig) -> int:
+def document_slots(config: ServeConfig) -> int:
     """Return the number of slots of an engine."""
-    return config.max_in_flight or ENGINES[config.engine].most_in_flight(config)
+    return config.document_slots or ENGINES[config.engine].question_slots(config)
 
 
-def places_of_batches(config: ServeConfig) -> int:
+def batch_slots(config: ServeConfig) -> int:
     """Return how many of these slots batches may take: half, so that some are left for others."""
-    return max(1, places(config) // 2)
+    return max(1, document_slots(config) // 2)
 
 
 class Admission:
     """Counts the slots that are taken.
 
     Args:
-        most: number of slots.
+        slots: how many there are.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
         self.taken = 0
         self.kept = 0
         """Slots that only a request that waits in a `Share` may take."""
@@ -45,19 +45,19 @@ class Admission:
 
     def check(self, number: int) -> None:
         """Check that so many slots are free; raises Problem (503) if they are not."""
-        with self.places(number):
+        with self.take(number):
             pass
 
     async def enter(self, held: ExitStack, number: int) -> None:
         """Take so many slots until `held` is closed; raises Problem (503) if they are not free."""
-        held.enter_context(self.places(number))
+        held.enter_context(self.take(number))
 
     async def freed(self) -> None:
         """Wait until a slot is given back."""
         await self._freed.wait()
 
     @contextmanager
-    def places(self, number: int) -> Iterator[None]:
+    def take(self, number: int) -> Iterator[None]:
         """Take so many slots inside the `with` block.
 
         A request for more slots than there are is let in when nothing else is at work.
@@ -65,10 +65,10 @@ class Admission:
         Raises:
             Problem: 503, they are not free.
         """
-        if self.taken and self.taken + number > self.most - self.kept:
+        if self.taken and self.taken + number > self.slots - self.kept:
             raise Problem(
                 503,
-                f"{self.taken} of {self.most} places are taken and the request wants {number}; "
+                f"{self.taken} of {self.slots} slots are taken and the request needs {number}; "
                 "try again, with fewer documents if it has many",
                 retry_after=_COME_AGAIN,
             )
@@ -90,18 +90,18 @@ class Share(Admission):
 
     Args:
         of: the whole of the slots; a slot that is taken here is taken there too.
-        most: number of slots in this share.
+        slots: how many slots this share has.
     """
 
-    def __init__(self, of: Admission, most: int) -> None:
-        super().__init__(most)
+    def __init__(self, of: Admission, slots: int) -> None:
+        super().__init__(slots)
         self._of = of
         self._waiting = False
 
     def check(self, number: int) -> None:
         """Check that no other request waits; raises Problem (503) if one does."""
         if self._waiting:
-            message = "another request of a batch waits for places; try again"
+            message = "another request of a batch waits for slots; try again"
             raise Problem(503, message, retry_after=_COME_AGAIN)
 
     async def enter(self, held: ExitStack, number: int) -> None:
@@ -113,9 +113,9 @@ class Share(Admission):
         self.check(number)
         self._waiting = True
         try:
-            for _ in range(min(number, self.most)):
-                while self.taken >= self.most or self._of.taken >= self._of.most:
-                    self._of.kept = int(self.taken < self.most)
+            for _ in range(min(number, self.slots)):
+                while self.taken >= self.slots or self._of.taken >= self._of.slots:
+                    self._of.kept = int(self.taken < self.slots)
                     await self._of.freed()
                 self._of.kept = 0
                 held.enter_context(self._one())
@@ -124,5 +124,5 @@ class Share(Admission):
 
     @contextmanager
     def _one(self) -> Iterator[None]:
-        with self.places(1), self._of.places(1):
+        with self.take(1), self._of.take(1):
             yield

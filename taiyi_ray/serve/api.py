@@ -8,38 +8,38 @@ from fastapi import APIRouter, FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from taiyi_ray import __version__
 from taiyi_ray.engine.engine import SharedEngine
 from taiyi_ray.serve import page
 from taiyi_ray.serve.admission import Admission
-from taiyi_ray.serve.gate import Counts, Gate
+from taiyi_ray.serve.gate import Gate, RequestCounter
 from taiyi_ray.serve.keys import Keys
 from taiyi_ray.serve.problems import ErrorBody, Problem, engine_ended, response
 
-_DESCRIPTION = """Annotations of biomedical texts in English and Chinese, every mention grounded in
-the text: the rows of the corpus job, one request at a time; OpenAI's chats, completions, files and
-batches on the same model. Errors have OpenAI's form."""
+_DESCRIPTION = """This service annotates biomedical texts in English and Chinese. Its rows are those
+of the corpus job, and every mention stands in its text. OpenAI's routes for chats, completions,
+files and batches use the same model. All errors have OpenAI's form."""
 
 _OPENAI = ("/v1/chat/", "/v1/completions", "/v1/files", "/v1/batches")
 
 
 class Health(BaseModel):
-    """The replica that answers: documents and chats at work, and questions in its engine."""
+    """The state of the replica that answers."""
 
     status: str
     model: str
-    in_flight: int
-    most_in_flight: int
-    questions: int
+    slots_taken: int = Field(description="slots that documents and chats at work have taken")
+    slots: int = Field(description="slots of the engine")
+    questions: int = Field(description="questions that the engine has not answered yet")
 
 
 def application(
     routers: list[APIRouter],
     keys: Keys,
-    counts: Counts,
+    counter: RequestCounter,
     health: APIRouter,
     *,
     most_bytes: int,
@@ -51,9 +51,13 @@ def application(
 
     Args:
         routers: routes that need a key.
-        keys, counts: as for the gate.
+        keys: the keys of the clients that are let in.
+        counter: counts the requests.
         health: routes that need no key.
-        most_bytes, most_bytes_at, time_limit, hosts: as for the gate.
+        most_bytes: of a request's body.
+        most_bytes_at: the same for paths with limits of their own.
+        time_limit: seconds in which a request must be answered.
+        hosts: as for the gate.
     """
     app = unguarded(routers)
     app.include_router(health)
@@ -62,7 +66,7 @@ def application(
     app.add_middleware(
         Gate,
         keys=keys,
-        counts=counts,
+        counter=counter,
         most_bytes=most_bytes,
         most_bytes_at=most_bytes_at,
         time_limit=time_limit,
@@ -99,29 +103,29 @@ def health_routes(engine: SharedEngine, admission: Admission, model: str) -> API
     """
     routes = APIRouter(tags=["health"], responses={503: {"model": ErrorBody}})
 
-    def found(status: str) -> Health:
+    def state(status: str) -> Health:
         if not engine.alive:
             raise engine_ended()
         return Health(
             status=status,
             model=model,
-            in_flight=admission.taken,
-            most_in_flight=admission.most,
+            slots_taken=admission.taken,
+            slots=admission.slots,
             questions=engine.unanswered,
         )
 
-    @routes.get("/health", summary="Whether the process and its engine live")
+    @routes.get("/health", summary="Tell whether the engine is alive")
     async def health() -> Health:
-        """503 when the engine ended: the replica is replaced then."""
-        return found("alive")
+        """503 when the engine ended: Ray Serve then replaces the replica."""
+        return state("alive")
 
-    @routes.get("/ready", summary="Whether requests are let in now")
+    @routes.get("/ready", summary="Tell whether the replica accepts requests now")
     async def ready() -> Health:
-        """503 while all places are taken, too: send the next request elsewhere."""
-        state = found("ready")
-        if admission.taken >= admission.most:
-            raise Problem(503, "all places are taken", retry_after=2)
-        return state
+        """503 when the engine ended or all slots are taken: send the next request elsewhere."""
+        ready = state("ready")
+        if admission.taken >= admission.slots:
+            raise Problem(503, "all slots are taken; try again", retry_after=2)
+        return ready
 
     return routes
 
@@ -130,14 +134,15 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """Answer a body of the wrong form: 400 at OpenAI's routes, as its clients expect, else 422."""
     assert isinstance(error, RequestValidationError)
     status = 400 if request.url.path.startswith(_OPENAI) else 422
-    # A field that accepts several forms gives errors for each: the deepest is of the form meant.
+    # A field that accepts more than one form gives errors for each form. The deepest error is of
+    # the form that the client meant.
     first = max(error.errors(), key=lambda one: len(one["loc"]))
     param = ".".join(str(part) for part in first["loc"][1:])
     if first["type"] == "extra_forbidden":
         message = f"{param}: not supported here"
     else:
         said = first["msg"].removeprefix("Value error, ")
-        message = f"{param or 'the body, JSON with its content-type'}: {said}"
+        message = f"{param or 'the body (JSON, with its content type)'}: {said}"
     more = len(error.errors()) - 1
     return response(status, message + (f" (and {more} more)" if more else ""), param or None)
 

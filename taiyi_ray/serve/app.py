@@ -20,7 +20,7 @@ from taiyi_ray.engine import ENGINES
 from taiyi_ray.engine.prepare import prepare
 from taiyi_ray.engine.start import NOT_STARTED
 from taiyi_ray.errors import ConfigError, TaiyiError, Unfinished
-from taiyi_ray.serve.admission import places
+from taiyi_ray.serve.admission import document_slots
 from taiyi_ray.serve.batches.deployment import Batches
 from taiyi_ray.serve.keys import Keys
 from taiyi_ray.serve.service import Service
@@ -63,7 +63,9 @@ def build(args: dict[str, Any]) -> Application:
     """
     for name in ("host", "port"):
         if name in args:
-            raise ConfigError(f"args: {name}: where Serve listens stands in http_options alone")
+            raise ConfigError(
+                f"args: {name}: remove it: only http_options says where Serve listens"
+            )
     return application(load(ServeConfig, None, {"host": "0.0.0.0", **args}))
 
 
@@ -78,13 +80,13 @@ def application(config: ServeConfig) -> Application:
     config, digest = _settled(config)
     least, most = config.engine_range
     scaling: dict[str, Any] = {"num_replicas": least}
-    most_places = places(config)
+    slots = document_slots(config)
     if most > least:
         scaling = {
             "autoscaling_config": {
                 "min_replicas": least,
                 "max_replicas": most,
-                "target_ongoing_requests": max(1, most_places // 2),
+                "target_ongoing_requests": max(1, slots // 2),
                 "upscale_delay_s": 10,
                 "downscale_delay_s": 300,
             }
@@ -94,7 +96,7 @@ def application(config: ServeConfig) -> Application:
         name="Service",
         ray_actor_options=ENGINES[config.engine].resources(config).as_options(),
         # A replica itself refuses requests that it has no slot for, so Serve must pass them on.
-        max_ongoing_requests=most_places + _QUEUED,
+        max_ongoing_requests=slots + _QUEUED,
         max_queued_requests=_QUEUED,
         max_constructor_retry_count=2,
         health_check_period_s=5,
@@ -127,9 +129,10 @@ def _settled(config: ServeConfig) -> tuple[ServeConfig, str]:
     Keys, the address of batches, and the model are checked here, before anything starts.
     """
     Keys(config.api_keys_file)
-    place = config.batches or str(platformdirs.user_data_path("taiyi_ray") / "batches")
-    storage.probe(storage.absolute(place))
-    config = config.model_copy(update={"batches": storage.absolute(place)})
+    batches = config.batches or str(platformdirs.user_data_path("taiyi_ray") / "batches")
+    address = storage.absolute(batches)
+    storage.probe(address)
+    config = config.model_copy(update={"batches": address})
     prepared = prepare(config)
     config = prepared.config
     if ENGINES[config.engine].runs_model:
@@ -163,7 +166,7 @@ def run(config: ServeConfig) -> int:
     for setting, value in ENVIRONMENT.items():
         os.environ.setdefault(setting, value)
     console.print("starting the engine: some seconds to two minutes ...")
-    with cluster.connected(config):
+    with cluster.connected(cluster.engines(config)):
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)

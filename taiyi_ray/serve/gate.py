@@ -11,24 +11,20 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from taiyi_ray.config import is_loopback
 from taiyi_ray.serve.keys import EVERYBODY, Caller, Keys
-from taiyi_ray.serve.problems import Problem
+from taiyi_ray.serve.problems import Problem, service_failed
 
 _access = logging.getLogger("taiyi_ray.access")
 _log = logging.getLogger(__name__)
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/", "/health", "/ready", "/openapi.json")
 """Paths that need no key: the page, the routes that monitor the service, and its description."""
@@ -39,12 +35,11 @@ _CLOSED = 499
 """The status in the log for a client that went away, as nginx has it; no client receives it."""
 
 
-class Counts(Protocol):
+class RequestCounter(Protocol):
     """Counts the requests that are over."""
 
-    def request(
-        self, route: str, status: int, first_byte: float | None, seconds: float
-    ) -> None: ...
+    def request(self, route: str, status: int, first_byte: float | None, seconds: float) -> None:
+        """Count a request, as `ServiceMetrics.request` describes."""
 
 
 @dataclass(slots=True)
@@ -66,7 +61,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class _Answer:
+class _Sent:
     """What was sent of an answer.
 
     Attributes:
@@ -90,7 +85,7 @@ class Gate:
     Args:
         app: the application.
         keys: the keys of the clients that are let in.
-        counts: counts the requests.
+        counter: counts the requests.
         hosts: host names under which clients may call the service; connections must then come to a
             loopback address of this machine. None allows any name and address.
         most_bytes: of a request's body.
@@ -100,20 +95,21 @@ class Gate:
 
     def __init__(
         self,
-        app: App,
+        app: ASGIApp,
         keys: Keys,
-        counts: Counts,
+        counter: RequestCounter,
         *,
         hosts: Collection[str] | None = None,
         most_bytes: int,
         most_bytes_at: dict[str, int] | None = None,
         time_limit: float,
     ) -> None:
-        self._app, self._keys, self._counts = app, keys, counts
+        self._app, self._keys, self._counter = app, keys, counter
         self._most_bytes, self._most_bytes_at = most_bytes, most_bytes_at or {}
         self._time_limit, self._hosts = time_limit, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as an ASGI application does."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -121,7 +117,7 @@ class Gate:
         given = headers.get(b"x-request-id", "")
         asked = Asked(given if _REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(8)}")
         scope.setdefault("state", {})["asked"] = asked
-        answer = _Answer(time.perf_counter())
+        answer = _Sent(time.perf_counter())
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -150,7 +146,7 @@ class Gate:
         send: Send,
         headers: dict[bytes, str],
         asked: Asked,
-        answer: _Answer,
+        answer: _Sent,
     ) -> None:
         most = self._most_bytes_at.get(scope["path"], self._most_bytes)
         try:
@@ -168,19 +164,18 @@ class Gate:
             await _refuse(problem, scope, receive, send, answer)
         except TimeoutError:
             message = (
-                f"the answer was not there after {self._time_limit:g} seconds: ask for less at once"
+                f"the answer took longer than {self._time_limit:g} seconds; ask for less at once"
             )
             late = Problem(503, message, retry_after=self._time_limit / 10)
             await _refuse(late, scope, receive, send, answer)
         except Exception:
             _log.exception("request %s", asked.id)
-            message = f"a fault of the service; its log tells more under {asked.id}"
-            await _refuse(Problem(500, message), scope, receive, send, answer)
+            await _refuse(service_failed(asked.id), scope, receive, send, answer)
 
-    def _over(self, scope: Scope, asked: Asked, answer: _Answer) -> None:
+    def _over(self, scope: Scope, asked: Asked, answer: _Sent) -> None:
         seconds = time.perf_counter() - answer.began
         route = getattr(scope.get("route"), "path", "(none)")
-        self._counts.request(route, answer.status, answer.first_byte, seconds)
+        self._counter.request(route, answer.status, answer.first_byte, seconds)
         fields = {
             "request": asked.id,
             "caller": asked.caller.name,
@@ -196,7 +191,7 @@ class Gate:
 
 
 async def _refuse(
-    problem: Problem, scope: Scope, receive: Receive, send: Send, answer: _Answer
+    problem: Problem, scope: Scope, receive: Receive, send: Send, answer: _Sent
 ) -> None:
     """Answer with a problem; if a part of the answer was sent already, break the answer off."""
     if answer.status:
@@ -216,9 +211,14 @@ def _check_site(headers: dict[bytes, str], hosts: Collection[str] | None) -> Non
     host = _address(headers, b"host", "//")
     origin = headers.get(b"origin")
     if origin and _address(headers, b"origin").netloc != host.netloc:
-        raise Problem(403, f"a page of {origin[:100]!r} may not use this service")
+        raise Problem(
+            403, f"a page of {origin[:100]!r} may not use this service; only its own page may"
+        )
     if hosts is not None and host.hostname not in hosts:
-        raise Problem(403, f"call it by one of {', '.join(sorted(hosts))}, or start it with keys")
+        names = ", ".join(sorted(hosts))
+        raise Problem(
+            403, f"use one of these names of the service: {names}; or start the service with keys"
+        )
 
 
 def _address(headers: dict[bytes, str], name: bytes, before: str = "") -> SplitResult:
@@ -239,8 +239,8 @@ def _check_address(scope: Scope) -> None:
     if not is_loopback(host):
         raise Problem(
             403,
-            "this service was started without keys, for its own machine, and yet it can be reached "
-            "from elsewhere: start it with --api-keys-file, or with --without-keys",
+            "this service was started without keys, for programs on its own machine, but other "
+            "machines can connect to it: start it with --api-keys-file, or with --without-keys",
         )
 
 
@@ -249,7 +249,9 @@ def _check_size(size: int, most: int) -> None:
         raise Problem(413, f"the request has more than {most >> 20} MB, which is the limit here")
 
 
-async def _while_connected(app: App, scope: Scope, receive: Receive, send: Send, most: int) -> bool:
+async def _while_connected(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, most: int
+) -> bool:
     """Run the application until it has answered or the client is gone; return whether it answered.
 
     When the client is gone, the application is cancelled, and so are the questions at the engine.

@@ -1,4 +1,6 @@
-"""The keys that let clients in. A file holds their digests, their limits and their models:
+"""The keys that let clients in.
+
+A file holds their digests, their limits and their models:
 
     alice: {sha256: 9f86d081..., requests_a_minute: 600}
     bob: {sha256: 60303ae2..., models: [taiyi, "taiyi:ner"]}
@@ -83,17 +85,17 @@ class Keys:
     Each process counts a key's requests for itself, so that n engines accept n times as many.
 
     Args:
-        place: path or s3:// address of the file; None lets everybody in.
+        address: path or s3:// address of the file; None lets everybody in.
 
     Raises:
         ConfigError: the file does not exist, or does not have this form.
     """
 
-    def __init__(self, place: str | None) -> None:
-        self._place = place
+    def __init__(self, address: str | None) -> None:
+        self._address = address
         self._read = 0.0
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._entries = _entries(place) if place else {}
+        self._entries = _entries(address) if address else {}
 
     async def caller(self, authorization: str | None) -> Caller:
         """Return the client whose key an Authorization header holds, and count the request.
@@ -101,23 +103,23 @@ class Keys:
         Raises:
             Problem: the key is missing or unknown (401), or has asked too often (429).
         """
-        if self._place is None:
+        if self._address is None:
             return EVERYBODY
-        await self._look_again(self._place)
+        await self._look_again(self._address)
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Problem(401, "a key is needed: send the header `Authorization: Bearer KEY`")
         name = self._named(key.strip())
         if name is None:
-            raise Problem(401, "this key is not known here; ask whoever runs the service for one")
+            raise Problem(401, "this key is unknown; ask the operator of this service for a key")
         await self._count(name, self._entries[name].requests_a_minute)
         return self._caller(name)
 
     async def of(self, name: str) -> Caller | None:
         """Return the client whose key has this name in the file now; None if it was removed."""
-        if self._place is None:
+        if self._address is None:
             return Caller(name)
-        await self._look_again(self._place)
+        await self._look_again(self._address)
         return self._caller(name) if name in self._entries else None
 
     def _caller(self, name: str) -> Caller:
@@ -131,11 +133,11 @@ class Keys:
         tells nothing about the entries.
         """
         digest = hashlib.sha256(key.encode()).hexdigest()
-        found = None
+        matching = None
         for name, entry in self._entries.items():
             if hmac.compare_digest(digest, entry.sha256):
-                found = name
-        return found
+                matching = name
+        return matching
 
     async def _count(self, name: str, most: int) -> None:
         limit = RateLimitItemPerMinute(most)
@@ -143,45 +145,45 @@ class Keys:
             window = await self._limiter.get_window_stats(limit, name)
             raise Problem(
                 429,
-                f"the key {name!r} may ask {most} times a minute, and did",
+                f"the key {name!r} has made the {most} requests that it may make in a minute",
                 retry_after=window.reset_time - time.time(),
             )
 
-    async def _look_again(self, place: str) -> None:
+    async def _look_again(self, address: str) -> None:
         now = time.monotonic()
         if now - self._read > _LOOK_AGAIN:
             self._read = now
             try:
-                self._entries = await asyncio.to_thread(_entries, place)
+                self._entries = await asyncio.to_thread(_entries, address)
             except TaiyiError as error:  # someone edits the file now, or the store does not answer
                 _log.warning("going on with the keys read last: %s", error)
 
 
-def _entries(place: str) -> dict[str, _Entry]:
-    data = storage.read(storage.absolute(place))
+def _entries(address: str) -> dict[str, _Entry]:
+    data = storage.read(storage.absolute(address))
     if data is None:
-        raise ConfigError(f"--api-keys-file {place}: no such file; --new-key NAME makes it")
-    return _parsed(data, place)
+        raise ConfigError(f"--api-keys-file {address}: no such file; --new-key NAME makes it")
+    return _parsed(data, address)
 
 
-def _parsed(data: bytes, place: str) -> dict[str, _Entry]:
+def _parsed(data: bytes, address: str) -> dict[str, _Entry]:
     try:
         return _FILE.validate_python(yaml.safe_load(data) or {})
     except (ValueError, yaml.YAMLError, RecursionError) as error:  # pydantic's is a ValueError
         raise ConfigError(
-            f"--api-keys-file {place}: expected names with the digest of a key, as in "
+            f"--api-keys-file {address}: expected names with the digest of a key, as in "
             "`alice: {sha256: ...}`; --new-key NAME writes such an entry"
         ) from error
 
 
-def add_key(place: str, name: str) -> str:
+def add_key(address: str, name: str) -> str:
     """Make a key, add its digest to the file, and return the key, which is stored nowhere.
 
     The rest of the file stays as it is, comments too. When more than one process adds a key at the
     same time, all keys are in the file in the end. A new local file can be read by its owner alone.
 
     Args:
-        place: path or s3:// address of the file.
+        address: path or s3:// address of the file.
         name: of the key.
 
     Raises:
@@ -189,42 +191,46 @@ def add_key(place: str, name: str) -> str:
             no line can be added.
     """
     if not name.strip() or not name.isprintable():
-        raise ConfigError(f"--new-key {name!r}: a name is of printable characters")
-    place = storage.absolute(place)
+        raise ConfigError(
+            f"--new-key {name!r}: a name must have one or more characters, all of them printable"
+        )
+    address = storage.absolute(address)
     key = _PREFIX + secrets.token_urlsafe(32)
     entry = {name: {"sha256": hashlib.sha256(key.encode()).hexdigest()}}
     line = yaml.safe_dump(entry, allow_unicode=True).encode()
-    with _alone(place):
-        while not _added(place, name, line):
+    with _alone(address):
+        while not _added(address, name, line):
             pass  # another process changed the file meanwhile
     return key
 
 
-def _alone(place: str) -> AbstractContextManager[object]:
+def _alone(address: str) -> AbstractContextManager[object]:
     """Lock a local file against other processes; a remote store compares tags when it replaces."""
-    if "://" in place:
+    if "://" in address:
         return nullcontext()
-    path = Path(place)
+    path = Path(address)
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path.with_name(f".{path.name}.lock"))
 
 
-def _added(place: str, name: str, line: bytes) -> bool:
+def _added(address: str, name: str, line: bytes) -> bool:
     """Add an entry at the end of the file; return False when the file changed meanwhile."""
-    if not storage.exists(place):
-        return storage.put_if_absent(place, line, private=True)
-    tag, data = storage.stat(place).tag, storage.read(place) or b""
-    before = _parsed(data, place)
+    if not storage.exists(address):
+        return storage.put_if_absent(address, line, private=True)
+    tag, data = storage.stat(address).tag, storage.read(address) or b""
+    before = _parsed(data, address)
     if name in before:
-        raise ConfigError(f"--new-key {name}: {place} has it already; take it out first")
+        raise ConfigError(
+            f"--new-key {name}: {address} already has a key of this name; remove that entry first"
+        )
     after = data + (b"" if not data or data.endswith(b"\n") else b"\n") + line
     try:
-        whole = _parsed(after, place) == before | _parsed(line, place)
+        whole = _parsed(after, address) == before | _parsed(line, address)
     except ConfigError:
         whole = False
     if not whole:
         raise ConfigError(
-            f"--new-key {name}: nothing can be added at the end of {place}: write its entries one "
-            "a line, as in `alice: {sha256: ...}`, in UTF-8"
+            f"--new-key {name}: no entry can be added at the end of {address}; write each entry on "
+            "a line of its own, as in `alice: {sha256: ...}`, in UTF-8"
         )
-    return storage.replace(place, after, tag=tag)
+    return storage.replace(address, after, tag=tag)

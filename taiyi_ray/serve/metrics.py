@@ -20,8 +20,8 @@ METRICS = {
     "taiyi_ray_served_failures_total": "errors of documents, by kind",
     "taiyi_ray_served_tokens_total": "tokens of annotations, by kind: prompt, cached (of the "
     "prompt), output",
-    "taiyi_ray_places_taken": "documents and chats at work",
-    "taiyi_ray_places": "documents and chats that may be at work at once",
+    "taiyi_ray_slots_taken": "slots that documents and chats at work have taken",
+    "taiyi_ray_slots": "slots of the engine",
 }
 """Names and meanings; deploy/grafana/service.json shows all of them."""
 
@@ -37,7 +37,7 @@ _TAGS = {
 _BOUNDARIES = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]
 
 
-class Metrics:
+class ServiceMetrics:
     """The metrics of one replica."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Metrics:
             tokens = sum(answer[f"{kind}_tokens"] for answer in row["answers"])
             self._counters.add("taiyi_ray_served_tokens_total", tokens, kind=kind)
 
-    def places(self, taken: int, most: int) -> None:
+    def slots(self, taken: int, slots: int) -> None:
         """State how many slots are taken, and how many there are."""
-        self._counters.state("taiyi_ray_places_taken", taken)
-        self._counters.state("taiyi_ray_places", most)
+        self._counters.state("taiyi_ray_slots_taken", taken)
+        self._counters.state("taiyi_ray_slots", slots)

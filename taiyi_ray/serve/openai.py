@@ -44,7 +44,7 @@ def adapter_arguments(config: ServeConfig) -> dict[str, Any]:
     """
     if not config.adapters:
         return {}
-    ranks = {name: models.adapter_rank(place) for name, place in config.adapters.items()}
+    ranks = {name: models.adapter_rank(address) for name, address in config.adapters.items()}
     name, rank = max(ranks.items(), key=lambda item: item[1])
     if rank > _RANKS[-1]:
         raise ModelError(f"adapter {name}: its rank {rank} is above {_RANKS[-1]}, vLLM's most")
@@ -109,15 +109,15 @@ class OpenAI:
 
     async def listed(self) -> dict[str, Any]:
         """Return the body of /v1/models: the model and all adapters, loaded or not."""
-        found = (await self._serving.show_available_models()).model_dump()
-        card = found["data"][0]
-        known = {one["id"] for one in found["data"]}
+        listed = (await self._serving.show_available_models()).model_dump()
+        card = listed["data"][0]
+        known = {one["id"] for one in listed["data"]}
         for id_ in self._config.models:
             if id_ not in known:
-                found["data"].append(card | {"id": id_, "parent": card["id"]})
-        for one in found["data"]:
+                listed["data"].append(card | {"id": id_, "parent": card["id"]})
+        for one in listed["data"]:
             one["root"] = one["id"]  # vLLM has the server's path here, which is not for clients
-        return dict(found)
+        return dict(listed)
 
     async def find(self, name: str | None) -> tuple[Any, str]:
         """Return the adapter of a model's name, loaded, and the digest of model and adapter.
@@ -129,28 +129,28 @@ class OpenAI:
         if name in (None, base):
             return None, self._identity
         assert name is not None
-        place = self._config.adapters.get(name.removeprefix(f"{base}:"))
-        if place is None or not name.startswith(f"{base}:"):
+        address = self._config.adapters.get(name.removeprefix(f"{base}:"))
+        if address is None or not name.startswith(f"{base}:"):
             known = ", ".join(self._config.models)
-            raise Problem(404, f"no model {name!r}; there are {known}", param="model")
+            raise Problem(404, f"there is no model {name!r}; the models are {known}", param="model")
         async with self._loading[name]:
             if name not in self._serving.lora_requests:
-                await self._load(name, place)
+                await self._load(name, address)
         return self._serving.lora_requests[name], f"{self._identity}+{self._digests[name]}"
 
-    async def _load(self, name: str, place: str) -> None:
+    async def _load(self, name: str, address: str) -> None:
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
         from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
 
         try:
-            found = await asyncio.to_thread(models.find_adapter, place)
+            adapter = await asyncio.to_thread(models.find_adapter, address)
         except (ModelError, StorageError) as error:
             raise _not_loaded(name, str(error)) from error
-        wanted = LoadLoRAAdapterRequest(lora_name=name, lora_path=str(found.path))
+        wanted = LoadLoRAAdapterRequest(lora_name=name, lora_path=str(adapter.path))
         loaded = await self._serving.load_lora_adapter(wanted)
         if isinstance(loaded, ErrorResponse):
             raise _not_loaded(name, " ".join(loaded.error.message.split()))
-        self._digests[name] = found.digest
+        self._digests[name] = adapter.digest
 
     async def chat(self, request: ChatRequest) -> Any:
         """Return a response of vLLM's, or a stream of events; raises Problem."""
@@ -199,24 +199,26 @@ def _taken_over(kind: Any, request: BaseModel, stop_token_ids: list[int]) -> Any
         raise Problem(400, str(error)) from error
 
 
-async def _answered(answer: Any) -> Any:
+async def _answered(answering: Any) -> Any:
     from vllm.entrypoints.serve.engine.protocol import ErrorResponse
     from vllm.exceptions import VLLMError
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
     try:
-        found = await answer
+        answer = await answering
     except EngineDeadError as error:
         raise engine_ended() from error
     except EngineGenerateError as error:
-        raise Problem(400, f"the engine refuses this: {error.__cause__ or error}") from error
+        raise Problem(
+            400, f"the engine refuses this request: {error.__cause__ or error}"
+        ) from error
     except (VLLMError, ValueError, TypeError) as error:
         # vLLM's own server answers these errors with 400 too.
         message = " ".join(str(error).split())
         raise Problem(400, message, param=getattr(error, "parameter", None)) from error
-    if isinstance(found, ErrorResponse):
-        raise Problem(found.error.code, found.error.message, param=found.error.param)
-    return found
+    if isinstance(answer, ErrorResponse):
+        raise Problem(answer.error.code, answer.error.message, param=answer.error.param)
+    return answer
 
 
 def router(openai: OpenAI, config: ServeConfig, admission: Admission) -> APIRouter:
@@ -236,20 +238,24 @@ def router(openai: OpenAI, config: ServeConfig, admission: Admission) -> APIRout
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
     }
 
-    @routes.get("/v1/models", responses={401: {"model": ErrorBody}, 429: {"model": ErrorBody}})
+    @routes.get(
+        "/v1/models",
+        summary="List the model and its adapters",
+        responses={401: {"model": ErrorBody}, 429: {"model": ErrorBody}},
+    )
     async def models_() -> dict[str, Any]:
-        """The model and its adapters."""
+        """Each entry has the name by which requests choose the model."""
         return await openai.listed()
 
     @routes.post("/v1/chat/completions", responses=answers, summary="Answer a chat")
     async def chat(request: ChatRequest, raw: Request) -> Response:
-        """As OpenAI's: streaming, log-probabilities and constrained answers included."""
+        """OpenAI's form, with streams, log-probabilities and constrained answers."""
         asked = await admitted(raw, request.model, request.n)
         return _response(await openai.chat(request), asked)
 
-    @routes.post("/v1/completions", responses=answers, summary="Go on with a text")
+    @routes.post("/v1/completions", responses=answers, summary="Continue a text")
     async def completions(request: CompletionRequest, raw: Request) -> Response:
-        """As OpenAI's: the model goes on with the text as it stands, no chat template."""
+        """OpenAI's form. The model continues the prompt as it is, without a chat template."""
         asked = await admitted(raw, request.model, request.answers)
         return _response(await openai.complete(request), asked)
 
@@ -262,10 +268,10 @@ def router(openai: OpenAI, config: ServeConfig, admission: Admission) -> APIRout
     return routes
 
 
-def _response(found: Any, asked: Asked) -> Response:
-    if hasattr(found, "__aiter__"):
-        return StreamingResponse(found, media_type="text/event-stream")
-    if found.usage:
-        asked.noted["prompt_tokens"] = found.usage.prompt_tokens
-        asked.noted["output_tokens"] = found.usage.completion_tokens
-    return JSONResponse(found.model_dump())
+def _response(answer: Any, asked: Asked) -> Response:
+    if hasattr(answer, "__aiter__"):
+        return StreamingResponse(answer, media_type="text/event-stream")
+    if answer.usage:
+        asked.noted["prompt_tokens"] = answer.usage.prompt_tokens
+        asked.noted["output_tokens"] = answer.usage.completion_tokens
+    return JSONResponse(answer.model_dump())

@@ -42,7 +42,7 @@ async function call(path, body, signal) {
 const FORMS = {
   text: "",
   titled: "The first line is the title.",
-  dialogue: "A turn a line, as in “Patient: …” and “Doctor: …”.",
+  dialogue: "Each line is a turn, as in “Patient: …” and “Doctor: …”.",
   pair: "The first line is one text, the second the other.",
 };
 const SPEAKER = /^\s*(patient|doctor|患者|病人|医生)\s*[:：]\s*/i;
@@ -302,26 +302,26 @@ async function annotate() {
 // ------------------------------------------------------------------------------ the result
 
 const seconds = (value) => `${value.toFixed(value < 10 ? 2 : 1)} s`;
-const several = (number, name) => `${thousands(number)} ${name}${number === 1 ? "" : "s"}`;
+const counted = (number, name) => `${thousands(number)} ${name}${number === 1 ? "" : "s"}`;
 
 /** Show a response; `took` is how many seconds it took as seen from here. */
 function show({ model, rows: [row], prompts: [prompts], usage, seconds: spent }, took) {
   row.mentions.map(typeOf).sort().forEach(colourOf); // new types get their colours by name
-  const found = [
+  const counts = [
     [row.mentions, "mention"], [row.relations, "relation"], [row.events, "event"], [row.labels, "label"], [row.texts, "text"],
-  ].filter(([things], n) => things.length || n === 0).map(([things, name]) => several(things.length, name));
+  ].filter(([things], n) => things.length || n === 0).map(([things, name]) => counted(things.length, name));
   const facts = [
     `model ${model}`,
-    ...found,
+    ...counts,
     `${seconds(took)} here, ${seconds(spent)} at the service`,
-    `${several(usage.questions, "question")}, ${thousands(usage.prompt_tokens)} prompt tokens (${thousands(usage.cached_tokens)} cached), ${thousands(usage.output_tokens)} written`,
+    `${counted(usage.questions, "question")}, ${thousands(usage.prompt_tokens)} prompt tokens (${thousands(usage.cached_tokens)} cached), ${thousands(usage.output_tokens)} written`,
   ].map((fact) => make("span", {}, fact));
   const card = makeCard(row, "document", facts, "Annotated text", prompts);
   if (row.passages[0]?.type !== "title") card.querySelector("h2").classList.add("unseen");
   card.querySelector("header").after(tools(card, row));
   result.replaceChildren(at("result-title"), card);
-  say(`${row.status === "ok" ? "Done" : `Done, ${row.status}`}: ${found.join(", ")}.`);
-  // Who goes on writing keeps the cursor; all others go to what was found.
+  say(`${row.status === "ok" ? "Done" : `Done, ${row.status}`}: ${counts.join(", ")}.`);
+  // Who goes on writing keeps the cursor; all others go to the result.
   if (document.activeElement !== text) result.focus({ preventScroll: true });
   if (result.getBoundingClientRect().top > innerHeight * 0.6) {
     result.scrollIntoView({ block: "start", behavior: calm() ? "instant" : "smooth" });

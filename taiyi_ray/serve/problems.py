@@ -31,7 +31,7 @@ TYPES = {
 
 
 class Error(BaseModel):
-    """What is wrong, of what type, with which parameter; `code` is the HTTP status."""
+    """What is wrong, the type of the error, and the wrong parameter; `code` is the HTTP status."""
 
     message: str
     type: str
@@ -40,7 +40,7 @@ class Error(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every response that is not what was asked for."""
+    """The body of every response that reports an error."""
 
     error: Error
 
@@ -72,13 +72,19 @@ class Problem(HTTPException):
         self.param = param
 
     def response(self) -> JSONResponse:
+        """Return the response that tells the client."""
         return response(self.status_code, str(self.detail), self.param, self.headers)
 
 
 def engine_ended() -> Problem:
     """Return the error that clients get while Ray Serve replaces a replica whose engine ended."""
-    message = "the engine ended and is started again; try again in a minute"
+    message = "the engine ended and another one is being started; try again in a minute"
     return Problem(503, message, retry_after=60)
+
+
+def service_failed(request: str) -> Problem:
+    """Return the error for a request at which our own code failed; `request` is its id."""
+    return Problem(500, f"the service failed at this request; its log tells more under {request}")
 
 
 def body(status: int, message: str, param: str | None = None) -> dict[str, Any]:

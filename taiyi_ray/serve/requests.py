@@ -1,4 +1,4 @@
-"""The bodies of requests, with the meaning of their fields; /openapi.json has all of it."""
+"""The bodies of requests, with the meaning of their fields, which /openapi.json shows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from taiyi_ray.config import Ask, Grounding
+from taiyi_ray.tasks.vocabulary import Language
 
 
 class Body(BaseModel):
@@ -36,21 +39,21 @@ MOST_TURNS = 1000
 
 def _names(value: Any) -> int:
     """Count the scalars and the keys in nested lists and objects; stop above MOST_NAMES."""
-    left, found = [value], 0
-    while left and found <= MOST_NAMES:
+    left, count = [value], 0
+    while left and count <= MOST_NAMES:
         one = left.pop()
         if isinstance(one, dict):
             left += one.values()
-            found += len(one)
+            count += len(one)
         elif isinstance(one, list):
             left += one
         else:
-            found += 1
-    return found
+            count += 1
+    return count
 
 
 class AnnotateRequest(Body):
-    """One text or several documents, and what to find in them."""
+    """One text or a list of documents, and what to find in them."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -78,49 +81,56 @@ class AnnotateRequest(Body):
         },
     )
 
-    text: str | None = Field(None, min_length=1, description="one document: its text")
+    text: str | None = Field(None, min_length=1, description="the text of one document")
     documents: list[dict[str, Any]] | None = Field(
         None,
         min_length=1,
-        description="several documents, as lines of the format `jsonl`: `text` or `passages`, and "
-        "as one likes `document_id`, `title`, `language`, `metadata`",
+        description="documents with the keys of the format `jsonl`: `text` or `passages`, and, if "
+        "you like, `document_id`, `title`, `language` and `metadata`",
     )
-    model: str | None = Field(None, description="one of /v1/models; the base model without it")
+    model: str | None = Field(
+        None, description="a name that /v1/models lists; the default is the base model"
+    )
     tasks: list[str] = Field(
-        ["ner", "re"], min_length=1, max_length=64, description="what to do: names of /v1/tasks"
+        ["ner", "re"],
+        min_length=1,
+        max_length=64,
+        description="what to do: names that /v1/tasks lists",
     )
     types: list[str] | None = Field(None, min_length=1, description="mention types to find (ner)")
     relations: list[str] | None = Field(
         None, min_length=1, description="relation types to find (re)"
     )
-    ask: Literal["together", "apart"] | None = Field(
-        None, description="about all mention types in one question, or about each in its own"
+    ask: Ask | None = Field(
+        None, description="ask about all mention types in one question, or about each in its own"
     )
     options: dict[str, dict[str, Any]] = Field(
-        {}, description="options by task, as in a task file; /v1/tasks has them all"
+        {}, description="options by task, as in a task file; /v1/tasks lists them"
     )
-    language: Literal["auto", "en", "zh"] = Field(
-        "auto", description="of documents that do not say theirs; `auto` looks at the script"
+    language: Literal["auto", Language] = Field(
+        "auto", description="of documents that state none; `auto` decides by the script"
     )
-    grounding: Literal["grammar", "align"] | None = Field(
+    grounding: Grounding | None = Field(
         None,
-        description="constrain answers to the text, or only align them with it; without it as the "
-        "service was started (--grounding)",
+        description="`grammar` lets the model write only what stands in the text, `align` looks "
+        "for free answers in the text; the default is the service's (--grounding)",
     )
     scores: bool | None = Field(
         None,
-        description="give mentions and relations the model's certainty; without it as the service "
-        "was started (--scores)",
+        description="give mentions and relations the model's certainty; the default is the "
+        "service's (--scores)",
     )
     max_tokens: int | None = Field(
-        None, ge=16, description="of an answer, at the first attempt; not above the service's own"
+        None, ge=16, description="of an answer at the first attempt; the service has a limit"
     )
-    prompts: bool = Field(False, description="also give the prompts that the model got")
+    prompts: bool = Field(False, description="return the prompts that the model got, too")
 
     @model_validator(mode="after")
     def _few_names(self) -> Self:
         if _names([self.types or [], self.relations or [], self.options]) > MOST_NAMES:
-            raise ValueError(f"types, relations and options name more than {MOST_NAMES:,} things")
+            raise ValueError(
+                f"types, relations and options hold more than {MOST_NAMES:,} names and values"
+            )
         return self
 
 
@@ -133,8 +143,8 @@ class TextPart(BaseModel):
     text: str
 
 
-class Message(BaseModel):
-    """A turn of a chat; text only."""
+class ChatMessage(BaseModel):
+    """A turn of a chat, with text only."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -175,7 +185,7 @@ class StructuredOutputs(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """What a stream tells besides the answer."""
+    """What a stream holds besides the answer."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -186,9 +196,11 @@ _Stop = Annotated[list[str], Field(max_length=16)]
 
 
 class _Sampling(Body):
-    """What the two routes of OpenAI's have in common."""
+    """The fields that both of OpenAI's routes have."""
 
-    model: str | None = Field(None, description="one of /v1/models; the base model without it")
+    model: str | None = Field(
+        None, description="a name that /v1/models lists; the default is the base model"
+    )
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     repetition_penalty: float | None = Field(None, gt=0, le=10)
@@ -203,11 +215,11 @@ class _Sampling(Body):
     stream_options: StreamOptions | None = Field(None, description="only with `stream`")
     structured_outputs: StructuredOutputs | None = None
     response_format: ResponseFormat | None = None
-    user: str | None = Field(None, description="taken and not looked at")
+    user: str | None = Field(None, description="accepted and ignored")
 
 
 class ChatRequest(_Sampling):
-    """A chat, as OpenAI's clients ask for it; text only, without tools."""
+    """A chat in OpenAI's form, with text only and without tools."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -222,8 +234,8 @@ class ChatRequest(_Sampling):
         },
     )
 
-    messages: list[Message] = Field(min_length=1)
-    max_tokens: int | None = Field(None, ge=1, description="older name of the next")
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_tokens: int | None = Field(None, ge=1, description="older name of `max_completion_tokens`")
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20, description="only with `logprobs`")
@@ -237,7 +249,7 @@ class ChatRequest(_Sampling):
 
 
 class CompletionRequest(_Sampling):
-    """Text to go on with, as OpenAI's clients ask for it."""
+    """A text to continue, in OpenAI's form."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -13,13 +13,13 @@ from taiyi_ray.engine.start import NOT_STARTED, model_here, start, why_not_start
 from taiyi_ray.errors import EngineDied
 from taiyi_ray.models import Model
 from taiyi_ray.serve import api, problems, task_routes
-from taiyi_ray.serve.admission import Admission, Share, places, places_of_batches
+from taiyi_ray.serve.admission import Admission, Share, batch_slots, document_slots
 from taiyi_ray.serve.batches import routes
-from taiyi_ray.serve.batches.inside import Inside
+from taiyi_ray.serve.batches.inside import RouteClient
 from taiyi_ray.serve.batches.store import Store
 from taiyi_ray.serve.gate import Asked
 from taiyi_ray.serve.keys import Caller, Keys
-from taiyi_ray.serve.metrics import Metrics
+from taiyi_ray.serve.metrics import ServiceMetrics
 from taiyi_ray.serve.problems import Problem
 from taiyi_ray.serve.replica import prepare
 
@@ -41,7 +41,7 @@ class Service:
     """The deployment of Ray Serve.
 
     Args:
-        config: the settings, with the context limit that the model decides.
+        config: the settings, with the context length that the model decides.
         digest: of the model that was prepared where the service was started.
         batches: handle of the deployment that runs batches; without it there are no batches.
     """
@@ -50,8 +50,8 @@ class Service:
         prepare()
         self._config, self._digest, self._batches = config, digest, batches
         self._engine, model = _started(config, digest)
-        self._metrics = Metrics()
-        self._admission = Admission(places(config))
+        self._metrics = ServiceMetrics()
+        self._admission = Admission(document_slots(config))
         self._openai = None
         if model is not None:
             from taiyi_ray.engine.vllm import VllmEngine
@@ -59,7 +59,7 @@ class Service:
 
             assert isinstance(self._engine, VllmEngine)
             self._openai = OpenAI(self._engine, config, model)
-        self._annotations = task_routes.Annotations(
+        self._annotator = task_routes.RequestAnnotator(
             self._engine, config, self._find_model, self._metrics.row
         )
         self._watching: asyncio.Task[None] | None = None
@@ -68,14 +68,16 @@ class Service:
         if self._openai:
             return await self._openai.find(name)
         if name not in (None, self._config.name):
-            raise Problem(404, f"no model {name!r}; there is {self._config.name}", param="model")
+            raise Problem(
+                404, f"there is no model {name!r}; the model is {self._config.name}", param="model"
+            )
         return None, self._digest
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config
         routers = self._answering(self._admission)
-        share = Share(self._admission, places_of_batches(config))
-        self._inside = Inside(api.unguarded(self._answering(share)))
+        share = Share(self._admission, batch_slots(config))
+        self._inside = RouteClient(api.unguarded(self._answering(share)))
         if self._batches:
             assert config.batches is not None, "it is settled before"
             store, digest = Store(config.batches), self._digest
@@ -101,7 +103,7 @@ class Service:
 
     def _answering(self, admission: Admission) -> list[APIRouter]:
         """Return the routes that the engine answers; they take their slots from `admission`."""
-        routers = [task_routes.router(self._annotations, self._config, admission)]
+        routers = [task_routes.router(self._annotator, self._config, admission)]
         if self._openai:
             from taiyi_ray.serve import openai
 
@@ -134,7 +136,7 @@ class Service:
 
     async def _watch(self) -> None:
         while True:
-            self._metrics.places(self._admission.taken, self._admission.most)
+            self._metrics.slots(self._admission.taken, self._admission.slots)
             await asyncio.sleep(_EVERY)
 
     async def check_health(self) -> None:

@@ -36,7 +36,7 @@ from taiyi_ray.tasks.task import Assignment
 
 _log = logging.getLogger(__name__)
 
-_A_PLACE = 1_000_000
+_A_SLOT = 1_000_000
 """Characters of prompts for which a document needs one slot: prompts at work take memory."""
 
 _LONGEST_NAME = 200
@@ -51,13 +51,14 @@ MEDIA_TYPES = {
     "text/x-pubtator": "pubtator",
     "application/x-brat+zip": "brat",
     "application/jsonl": "jsonl",
+    "text/x-conll": "conll",
 }
 """The media types that `Accept` may name besides JSON, and their formats. None is registered; only
-the last is in common use (https://jsonlines.org/)."""
+that of JSON lines is in common use (https://jsonlines.org/)."""
 
 
 class Usage(BaseModel):
-    """What a request took."""
+    """The documents, questions and tokens of a request."""
 
     documents: int
     questions: int
@@ -92,7 +93,7 @@ class TaskList(BaseModel):
     tasks: list[Described]
 
 
-class Annotations:
+class RequestAnnotator:
     """Annotates the documents of requests, which share one engine.
 
     Args:
@@ -134,10 +135,10 @@ class Annotations:
         admission.check(len(request.documents or ()) or 1)
         grammar = grounding == "grammar"
         assignments = await asyncio.to_thread(_assignments, request, grammar=grammar)
-        found = await asyncio.to_thread(_documents, request, self._config.max_documents)
+        documents = await asyncio.to_thread(_documents, request, self._config.max_documents)
         most = self._config.max_tokens
         if request.max_tokens is not None and request.max_tokens > most:
-            raise Problem(422, f"an answer has {most} tokens at most here", param="max_tokens")
+            raise Problem(422, f"an answer may have {most} tokens at most", param="max_tokens")
         adapter, digest = await self._find_model(request.model)
         config = self._config.model_copy(
             update={
@@ -148,21 +149,23 @@ class Annotations:
         )
         engine = self._engine.variant(scores=scores, adapter=adapter)
         annotator = Annotator(engine, assignments, config.max_tokens)
-        places = await asyncio.to_thread(_places, annotator, found, config.max_characters)
-        await admission.enter(asked.held, places)
-        annotated = await asyncio.gather(*(_annotated(annotator, one) for one in found))
+        slots = await asyncio.to_thread(_slots, annotator, documents, config.max_characters)
+        await admission.enter(asked.held, slots)
+        annotated = await asyncio.gather(*(_annotated(annotator, one) for one in documents))
         mark = fingerprint(identity(config, assignments, digest))
         told = await asyncio.to_thread(lambda: [_Told.of(one, asked.id, mark) for one in annotated])
         for one in told:
             self._count(one.row)
         prompts = None
         if request.prompts:
-            prompts = await asyncio.to_thread(lambda: [_prompts(annotator, one) for one in found])
+            prompts = await asyncio.to_thread(
+                lambda: [_prompts(annotator, one) for one in documents]
+            )
         model = request.model or self._config.name
         return _Result(model, told, time.perf_counter() - began, prompts)
 
 
-def _places(annotator: Annotator, documents: Sequence[Document], most: int) -> int:
+def _slots(annotator: Annotator, documents: Sequence[Document], most: int) -> int:
     """Return how many slots a request needs: one for a document, more if its prompts are long.
 
     Raises:
@@ -172,11 +175,11 @@ def _places(annotator: Annotator, documents: Sequence[Document], most: int) -> i
     if sum(sizes) > most:
         raise Problem(
             413,
-            f"the prompts of this request would have about {sum(sizes):,} characters, and {most:,} "
-            "are the limit here: they are its text times the questions on it, so ask for fewer "
-            "documents, or fewer types or tasks, at once",
+            f"the prompts of this request would have about {sum(sizes):,} characters; the limit is "
+            f"{most:,}. Every question repeats the text, so ask for fewer documents, types or "
+            "tasks at once",
         )
-    return sum(-(-size // _A_PLACE) or 1 for size in sizes)
+    return sum(-(-size // _A_SLOT) or 1 for size in sizes)
 
 
 async def _annotated(annotator: Annotator, document: Document) -> Annotated:
@@ -325,7 +328,7 @@ def _documents(request: AnnotateRequest, most: int) -> list[Document]:
     records: list[Any] = [request.text] if request.documents is None else request.documents
     if len(records) > most:
         raise Problem(
-            413, f"{len(records)} documents are more than {most}, which is the limit here"
+            413, f"the request has {len(records)} documents; the limit of this service is {most}"
         )
     language = None if request.language == "auto" else request.language
     return [
@@ -377,14 +380,14 @@ def accepted(header: str | None) -> str:
     best = max(known, key=quality)
     if quality(best)[0] > 0:
         return best
-    raise Problem(406, f"the answer can be any of {', '.join(known)}")
+    raise Problem(406, f"the service can answer with these media types: {', '.join(known)}")
 
 
-def router(annotations: Annotations, config: ServeConfig, admission: Admission) -> APIRouter:
+def router(annotator: RequestAnnotator, config: ServeConfig, admission: Admission) -> APIRouter:
     """Make the routes `POST /v1/annotate` and `GET /v1/tasks`.
 
     Args:
-        annotations: annotates the documents of a request.
+        annotator: annotates the documents of a request.
         config: the settings of the service.
         admission: gives the slots.
     """
@@ -400,25 +403,26 @@ def router(annotations: Annotations, config: ServeConfig, admission: Admission) 
         "/v1/annotate",
         response_model=AnnotateResponse,
         responses={**problems, 200: {"content": files}},
-        summary="Annotate a text or several documents",
+        summary="Annotate a text or a list of documents",
     )
     async def annotate(request: AnnotateRequest, raw: Request) -> Response:
-        """Rows as the corpus job writes them; with `Accept`, a file of another format instead.
+        """The response has a row for each document, as the corpus job writes it.
 
-        What is wrong with one document is in its row: the others are annotated.
+        If `Accept` names another media type, the response is a file of that format. If a document
+        cannot be annotated, its row says why in `errors`; the other documents are annotated.
         """
         media_type = accepted(raw.headers.get("accept"))
         asked: Asked = raw.state.asked
         asked.caller.check_model(request.model or config.name)
-        result = await annotations.annotate(request, asked, admission)
+        result = await annotator.annotate(request, asked, admission)
         asked.noted |= result.usage.model_dump()
         if media_type == "application/json":
             return await asyncio.to_thread(result.as_json)
         return await asyncio.to_thread(result.exported, media_type)
 
-    @routes.get("/v1/tasks", summary="What can be asked, with an example of each")
+    @routes.get("/v1/tasks", summary="List the tasks, with an example of each")
     async def tasks() -> TaskList:
-        """Every task with its options, an example, and the right answer to it."""
+        """Each task has its options, an example, and the right answer to the example."""
         return TaskList(tasks=described())
 
     return routes

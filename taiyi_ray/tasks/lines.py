@@ -156,7 +156,7 @@ def read(
 
 
 def says_nothing(text: str, labels: Sequence[str]) -> bool:
-    """Whether a line says that there is nothing, also behind words and a colon: `Result: none.`
+    """Whether a line says that there is nothing, also behind words as in `Result: none`.
 
     Args:
         text: the line.

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 from pydantic import Field
 
+from taiyi_ray.config import Ask
 from taiyi_ray.forms import running
 from taiyi_ray.grounding import longest, mentions_grammar
 from taiyi_ray.names import AROUND_HEADS
@@ -46,7 +47,7 @@ class Options(TaskOptions):
     types: Annotated[tuple[Term, ...], named(MENTION_TYPES, AROUND_HEADS)] = Field(
         MENTION_TYPES, description="the types of mentions to find (`--types`)"
     )
-    ask: Literal["together", "apart"] = Field(
+    ask: Ask = Field(
         "apart",
         description="`together`: one question asks about all types; `apart`: each type has a "
         "question of its own (`--ask`)",

@@ -52,7 +52,7 @@ def test_what_is_committed(output):
     units = [unit(0, 3), unit(4, 6), unit(0, 3, "b.txt-76543210")]
     for of in units:
         output.commit(of, [row(n) for n in range(of.first, of.last + 1)], "run-1")
-    storage.replace(f"{output.place}/annotations/_SUCCESS", b"")
+    storage.replace(f"{output.address}/annotations/_SUCCESS", b"")
     assert set(output.committed()) == {of.name for of in units}
 
 
@@ -124,7 +124,7 @@ def test_a_file_that_is_no_unit_is_named_with_the_way_out(local, how):
         case "no rows":
             table = pq.read_table(path)
             pq.write_table(table.slice(0, 0), path)
-    with pytest.raises(StorageError, match=rf"^{path}: is not a file of this .*; delete it"):
+    with pytest.raises(StorageError, match=rf"^{path}: is damaged, or was not .*; delete it"):
         verify(local, [of])
 
 
@@ -157,7 +157,7 @@ def test_a_unit_that_another_run_does_again_while_it_is_read_is_whole(output, mo
         return read(file)
 
     monkeypatch.setattr(pq, name, meanwhile)
-    again = output.place.startswith("s3")  # a local file is read to its end, though replaced
+    again = output.address.startswith("s3")  # a local file is read to its end, though replaced
     if what == "footer":
         assert output.footer(of).run_id == ("run-2" if again else "run-1")
     else:

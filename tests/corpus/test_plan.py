@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import gzip
 import os
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from taiyi_ray import storage
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus import plan as plan_module
 from taiyi_ray.corpus.plan import (
     UNIT_RECORDS,
+    Identity,
     Job,
     Part,
     Plan,
-    PlannedSource,
     add_part,
-    extend,
     load_job,
     load_plan,
     put_job,
-    record_sizes,
 )
+from taiyi_ray.corpus.source import PlannedSource, Source
 from taiyi_ray.corpus.sources import SourceFile, find
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.job import job as job_module
-from taiyi_ray.job.output import JobOutput
-
-Request = tuple[str, int, int | None]
+from taiyi_ray.job import planning
 
 
 def lines(folder: Path, name: str, records: int) -> Path:
@@ -41,8 +35,16 @@ def lines(folder: Path, name: str, records: int) -> Path:
     return path
 
 
-def scan(requests: Iterable[Request]) -> Iterator[tuple[Sequence[int], bool]]:
-    return (record_sizes(*request) for request in requests)
+def extend(
+    plan: Plan,
+    sources: Sequence[Source],
+    limit: int | None,
+    engines: int,
+    identities: dict[str, Identity] | None = None,
+) -> Part:
+    """What is added to the plan, scanned in this process."""
+    scan = planning._scan_here
+    return plan_module.extend(plan, sources, limit, engines, scan, identities or {})
 
 
 def files(*paths: Path) -> list[SourceFile]:
@@ -66,7 +68,7 @@ def ranges(plan: Plan) -> dict[str, list[tuple[int, int]]]:
 )
 def test_a_small_corpus_gives_every_engine_eight_units(tmp_path, records, engines, most):
     path = lines(tmp_path, "a.jsonl", records)
-    part = extend(Plan([]), files(path), None, engines, scan)
+    part = extend(Plan([]), files(path), None, engines)
     sizes = [last - first + 1 for first, last in part.sources[0].units]
     assert max(sizes) == most
     assert sum(sizes) == max(records, 1)  # an empty file is one record: it becomes a failed row
@@ -74,14 +76,14 @@ def test_a_small_corpus_gives_every_engine_eight_units(tmp_path, records, engine
 
 def test_the_size_of_units_is_that_of_the_whole_corpus(tmp_path):
     paths = [lines(tmp_path, f"{n}.jsonl", 40) for n in range(4)]
-    part = extend(Plan([]), files(*paths), None, 1, scan)
+    part = extend(Plan([]), files(*paths), None, 1)
     assert [source.units for source in part.sources] == [[(0, 19), (20, 39)]] * 4
     assert [source.complete for source in part.sources] == [True] * 4
 
 
 def test_a_limit_ends_in_the_middle_of_a_file_and_can_be_moved_and_lifted(tmp_path):
     given_files = files(*(lines(tmp_path, f"{n}.jsonl", 10) for n in range(4)))
-    plan = Plan([extend(Plan([]), given_files, 15, 1, scan)])
+    plan = Plan([extend(Plan([]), given_files, 15, 1)])
     assert plan.records == 15
     assert {name: units[-1][1] for name, units in ranges(plan).items()} == {
         "0.jsonl": 9,
@@ -89,50 +91,52 @@ def test_a_limit_ends_in_the_middle_of_a_file_and_can_be_moved_and_lifted(tmp_pa
     }
     assert [source.complete for source in plan.sources.values()] == [True, False]
 
-    assert extend(plan, given_files, 15, 1, scan).sources == []
-    assert extend(plan, given_files, 3, 1, scan).sources == []
+    assert extend(plan, given_files, 15, 1).sources == []
+    assert extend(plan, given_files, 3, 1).sources == []
 
-    plan = Plan([*plan.parts, extend(plan, given_files, 21, 1, scan)])
+    plan = Plan([*plan.parts, extend(plan, given_files, 21, 1)])
     assert plan.records == 21
     assert list(plan.sources.values())[1].complete
 
-    plan = Plan([*plan.parts, extend(plan, given_files, None, 1, scan)])
+    plan = Plan([*plan.parts, extend(plan, given_files, None, 1)])
     assert plan.records == 40
     for units in ranges(plan).values():
         assert [n for low, high in units for n in range(low, high + 1)] == list(range(10))
-    assert extend(plan, given_files, None, 1, scan).sources == []
+    assert extend(plan, given_files, None, 1).sources == []
 
 
 def test_a_limit_at_the_end_of_a_file_leaves_it_complete(tmp_path):
     given_files = files(lines(tmp_path, "a.jsonl", 5), lines(tmp_path, "b.jsonl", 5))
-    (source,) = extend(Plan([]), given_files, 5, 1, scan).sources
+    (source,) = extend(Plan([]), given_files, 5, 1).sources
     assert (source.records, source.complete) == (5, True)
 
 
 def test_a_new_file_is_added_and_what_is_planned_stays(tmp_path):
     old = lines(tmp_path, "b.jsonl", 10)
-    plan = Plan([extend(Plan([]), files(old), None, 1, scan)])
+    plan = Plan([extend(Plan([]), files(old), None, 1)])
     before = list(plan.units())
     new = lines(tmp_path, "a.jsonl", 3)
-    part = extend(plan, files(new, old), None, 1, scan)
+    part = extend(plan, files(new, old), None, 1)
     assert [source.records for source in part.sources] == [3]
     assert list(Plan([*plan.parts, part]).units())[: len(before)] == before
 
 
 def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path):
     path = lines(tmp_path, "a.jsonl", 10)
-    plan = Plan([extend(Plan([]), files(path), None, 1, scan)])
+    plan = Plan([extend(Plan([]), files(path), None, 1)])
     lines(tmp_path, "a.jsonl", 11)
     with pytest.raises(ConfigError, match="changed since its units were planned"):
-        extend(plan, files(path), None, 1, scan)
+        extend(plan, files(path), None, 1)
 
 
 def test_what_was_begun_is_not_gone_on_with_where_the_format_is_read_otherwise_now(tmp_path):
     given_files = files(lines(tmp_path, "a.jsonl", 10))
-    part = extend(Plan([]), given_files, 5, 1, scan)
+    part = extend(Plan([]), given_files, 5, 1)
     older = part.sources[0].model_copy(update={"format_version": 0})
-    with pytest.raises(ConfigError, match=r"a\.jsonl: another version .* reads jsonl otherwise"):
-        extend(Plan([Part(sources=[older])]), given_files, None, 1, scan)
+    with pytest.raises(
+        ConfigError, match=r"a\.jsonl: was planned by another .* reads jsonl differently"
+    ):
+        extend(Plan([Part(sources=[older])]), given_files, None, 1)
     assert (
         PlannedSource.model_validate(older.model_dump(exclude={"format_version"})).format_version
         == 1
@@ -148,34 +152,34 @@ def test_a_file_is_the_one_that_was_planned_however_it_is_named_now(tmp_path):
     ]
     spelled = [f"local://{one}" for one in given]
     for first in given:
-        part = extend(Plan([]), find([first]).files, 4, 1, scan)
+        part = extend(Plan([]), find([first]).files, 4, 1)
         plan = Plan([part])
         for now in (*given, *spelled):
-            assert extend(plan, find([now]).files, 4, 1, scan).sources == []
-            (rest,) = extend(plan, find([now]).files, None, 1, scan).sources
+            assert extend(plan, find([now]).files, 4, 1).sources == []
+            (rest,) = extend(plan, find([now]).files, None, 1).sources
             assert (rest.name, rest.records) == (part.sources[0].name, 10)
             assert Plan([part, Part(sources=[rest])]).records == 10
 
 
 def test_a_plan_that_an_older_program_made_of_another_spelling_goes_on(tmp_path):
     path = lines(tmp_path, "a.jsonl", 10)
-    (new,) = extend(Plan([]), files(path), None, 1, scan).sources
+    (new,) = extend(Plan([]), files(path), None, 1).sources
     older = new.model_copy(update={"name": "a.jsonl-00000000", "path": f"file://{path}"})
     values = older.model_dump()
     del values["beside"]
     plan = Plan([Part.model_validate({"sources": [values]})])
     assert plan.sources["a.jsonl-00000000"].beside is None
-    assert extend(plan, files(path), None, 1, scan).sources == []
+    assert extend(plan, files(path), None, 1).sources == []
     lines(tmp_path, "a.jsonl", 11)
     with pytest.raises(ConfigError, match="changed since its units were planned"):
-        extend(plan, files(path), None, 1, scan)
+        extend(plan, files(path), None, 1)
 
 
 def test_a_text_that_changed_beside_its_annotations_is_refused(tmp_path):
     (tmp_path / "a.ann").write_text("T1\tGene 0 3\tTNF\n")
     (tmp_path / "a.txt").write_text("TNF in mice")
     given = files(tmp_path / "a.ann")
-    plan = Plan([extend(Plan([]), given, None, 1, scan)])
+    plan = Plan([extend(Plan([]), given, None, 1)])
     (source,) = plan.sources.values()
     assert [Path(file.path).name for file in source.beside or ()] == ["a.txt"]
     assert (
@@ -185,10 +189,10 @@ def test_a_text_that_changed_beside_its_annotations_is_refused(tmp_path):
         == plan.parts[0]
     )
     os.utime(tmp_path / "a.txt", (1, 1))
-    assert extend(plan, files(tmp_path / "a.ann"), None, 1, scan).sources == []
+    assert extend(plan, files(tmp_path / "a.ann"), None, 1).sources == []
     (tmp_path / "a.txt").write_text("TNF in rats")
     with pytest.raises(ConfigError, match=r"a\.txt: changed since its units were planned"):
-        extend(plan, files(tmp_path / "a.ann"), None, 1, scan)
+        extend(plan, files(tmp_path / "a.ann"), None, 1)
 
 
 # ------------------------------------------------------------------------------------------- scan
@@ -209,7 +213,8 @@ def test_a_text_that_changed_beside_its_annotations_is_refused(tmp_path):
 def test_scanning_from_a_record_on(tmp_path, name, first, most, expected):
     path, data = tmp_path / name, b'{"a": 1}\n{"b": 12}\n{}\n'
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    _, sizes, complete = record_sizes(str(path), first, most)
+    (file,) = files(path)
+    _, sizes, complete = file.record_sizes(first, most)
     assert (len(sizes), complete) == expected
     assert list(sizes) == [8, 9, 2][first : first + len(sizes)]
 
@@ -274,7 +279,9 @@ def test_of_two_parts_with_one_number_the_first_counts_and_a_gap_ends_the_plan(o
 @pytest.mark.parametrize("content", ["{}", "not json", '{"format": 1}'])
 def test_a_job_file_of_something_else_is_refused(output, content):
     storage.replace(f"{output}/job.json", content.encode())
-    with pytest.raises(ConfigError, match=r"job\.json: not of this program; choose another --out"):
+    with pytest.raises(
+        ConfigError, match=r"job\.json: was not written by this program; choose another"
+    ):
         load_job(output)
 
 
@@ -282,78 +289,3 @@ def test_an_output_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(ConfigError, match="out: is a file; name a folder"):
         load_job(str(tmp_path / "out"))
-
-
-@pytest.mark.parametrize("planned", [0, 1])
-def test_runs_that_plan_at_once_agree_on_one_plan(tmp_path, monkeypatch, planned):
-    """With nothing planned they race for job.json, else for the next part."""
-    output = JobOutput(str(tmp_path / "out"))
-    config = AnnotateConfig(inputs=["in"], output=output.place)
-    paths = [lines(tmp_path, f"{n}.jsonl", 4) for n in range(3)]
-
-    def plan(files_here: Sequence[Path]) -> Plan:
-        corpus = find([str(path) for path in files_here])
-        return job_module._planned(config, output, {"a": 1}, corpus, write=True)
-
-    if planned:
-        plan(paths[:1])
-    together = threading.Barrier(2, timeout=30)
-    waits = threading.local()
-
-    def extend_together(*arguments):
-        made = extend(*arguments)
-        if not getattr(waits, "over", False):
-            waits.over = True
-            together.wait()
-        return made
-
-    monkeypatch.setattr(job_module, "extend", extend_together)
-    with ThreadPoolExecutor(2) as pool:
-        plans = list(pool.map(plan, [paths, paths[:2]]))
-    written = load_job(output.place)
-    assert written
-    final = load_plan(output.place, written)
-    assert {name: (u[0][0], u[-1][1]) for name, u in ranges(final).items()} == {
-        "0.jsonl": (0, 3),
-        "1.jsonl": (0, 3),
-        "2.jsonl": (0, 3),
-    }
-    assert final.records == 12
-    for made in plans:
-        assert made.parts == final.parts[: len(made.parts)]
-    assert {len(made.sources) for made in plans} <= {2, 3}
-
-
-def test_a_dry_run_shows_the_plan_as_it_would_be_and_writes_nothing(tmp_path):
-    output = JobOutput(str(tmp_path / "out"))
-    config = AnnotateConfig(inputs=["in"], output=output.place)
-    paths = [lines(tmp_path, f"{n}.jsonl", 4) for n in range(3)]
-
-    def records(number: int, *, write: bool) -> int:
-        corpus = find([str(path) for path in paths[:number]])
-        return job_module._planned(config, output, {"a": 1}, corpus, write=write).records
-
-    assert records(1, write=False) == 4
-    assert not Path(output.place).exists()
-    assert records(1, write=True) == 4
-    assert records(2, write=True) == 8
-    before = sorted(Path(output.place).rglob("*"))
-    assert records(2, write=False) == 8
-    assert records(3, write=False) == 12
-    assert sorted(Path(output.place).rglob("*")) == before
-
-
-def test_a_job_that_read_its_input_otherwise_is_not_gone_on_with(tmp_path, monkeypatch):
-    path = lines(tmp_path, "a.jsonl", 4)
-    output = tmp_path / "out"
-    config = AnnotateConfig(inputs=[str(path)], output=str(output), engine="fake")
-    worked: list[int] = []
-    monkeypatch.setattr(job_module._Run, "work", lambda _, pending: worked.append(len(pending)))
-    monkeypatch.setattr(job_module._Run, "finish", lambda _: 0)
-    assert job_module.run(config) == 0
-    assert job_module.run(config) == 0
-    assert worked == [4, 4]
-    planned = (output / "job.json").read_text()
-    (output / "job.json").write_text(planned.replace('"format_version": 1', '"format_version": 0'))
-    with pytest.raises(ConfigError, match=r"a\.jsonl: another version .* another --output"):
-        job_module.run(config)

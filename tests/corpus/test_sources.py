@@ -13,14 +13,8 @@ import pytest
 
 from taiyi_ray import storage
 from taiyi_ray.corpus.plan import Job, Part, put_job
-from taiyi_ray.corpus.sources import (
-    Corpus,
-    check_unchanged_there,
-    digest,
-    find,
-    known_file,
-    source_name,
-)
+from taiyi_ray.corpus.source import PlannedSource, SourceState
+from taiyi_ray.corpus.sources import Corpus, SourceFile, digest, find, source_name
 from taiyi_ray.errors import ConfigError, StorageError
 from taiyi_ray.formats import FORMATS
 
@@ -242,7 +236,7 @@ def test_a_name_that_is_no_utf8_and_what_is_no_file_are_passed_over_with_a_note(
         corpus = find([given])
         assert [Path(file.stored.path).name for file in corpus.files] == ["good.txt"]
         assert corpus.notes() == [
-            "passed over what is no regular file, or has no name in UTF-8: "
+            "passed over what is not a regular file, or has a name that is not UTF-8: "
             + ", ".join(repr(f"{tmp_path}/caf\\xe9{n}.txt") for n in range(3))
             + " and 1 more"
         ]
@@ -326,31 +320,37 @@ def test_rows_of_another_output_are_input_when_they_are_named(tmp_path):
 # ---------------------------------------------------------------------------------------- changes
 
 
+def check_unchanged(before: SourceState) -> None:
+    """Look a file up again that was planned in this state."""
+    planned = PlannedSource(**dict(before), name="a", format="txt", complete=True, units=[])
+    SourceFile.of(planned).check_unchanged(planned)
+
+
 def test_a_file_that_was_only_touched_is_unchanged_and_another_content_is_not(tmp_path):
     path = files(tmp_path, "a.txt") / "a.txt"
-    before = known_file(storage.stat(str(path)))
-    check_unchanged_there(before)
+    before = SourceFile("a", storage.stat(str(path))).state()
+    check_unchanged(before)
     os.utime(path, (1, 1))
     assert storage.stat(str(path)).tag != before.tag
-    check_unchanged_there(before)
+    check_unchanged(before)
     with pytest.raises(ConfigError, match="changed since its units were planned"):
-        check_unchanged_there(before.model_copy(update={"sha256": None}))
+        check_unchanged(before.model_copy(update={"sha256": None}))
     for text in ("b.txt", "longer than before"):
         path.write_text(text)
         os.utime(path, (2, 2))
         with pytest.raises(ConfigError, match=rf"^{path}: changed since.*another --output$"):
-            check_unchanged_there(before)
+            check_unchanged(before)
 
 
 def test_an_object_of_a_bucket_is_known_by_its_tag(bucket):
     path = f"{bucket}/a.txt"
     storage.replace(path, b"one")
-    before = known_file(storage.stat(path))
+    before = SourceFile("a", storage.stat(path)).state()
     storage.replace(path, b"one")
-    check_unchanged_there(before)
+    check_unchanged(before)
     storage.replace(path, b"two")
     with pytest.raises(ConfigError, match=r"^s3://bucket/a\.txt: changed since"):
-        check_unchanged_there(before)
+        check_unchanged(before)
 
 
 def test_a_source_is_known_with_the_files_that_belong_to_it(place):
@@ -362,24 +362,26 @@ def test_a_source_is_known_with_the_files_that_belong_to_it(place):
         assert besides == [["a.txt"], ["b.a2"]]  # b.a1 itself is not compressed
     file = found[0]
     assert file.beside == (storage.stat(f"{place}/in/a.txt"),)
-    known = known_file(file.stored, file.beside)
-    check_unchanged_there(known)
+    known = file.state()
+    check_unchanged(known)
     storage.replace(f"{place}/in/a.txt", b"another")
     with pytest.raises(ConfigError, match=rf"^{place}/in/a\.txt: changed since its units were"):
-        check_unchanged_there(known)
-    check_unchanged_there(known.model_copy(update={"beside": None}))  # of an older plan
+        check_unchanged(known)
+    check_unchanged(known.model_copy(update={"beside": None}))  # of an older plan
 
 
 def test_a_file_that_comes_or_goes_beside_a_source_is_a_change(tmp_path):
     files(tmp_path, "a.a1", "a.txt")
     (file,) = find([str(tmp_path)]).files
-    known = known_file(file.stored, file.beside)
+    known = file.state()
     files(tmp_path, "a.a2")
-    with pytest.raises(ConfigError, match=rf"^{tmp_path}/a\.a2: came since the units of .*/a\.a1,"):
-        check_unchanged_there(known)
+    with pytest.raises(
+        ConfigError, match=rf"^{tmp_path}/a\.a2: was added after the units of .*/a\.a1,"
+    ):
+        check_unchanged(known)
     (tmp_path / "a.a2").unlink()
     (tmp_path / "a.txt").unlink()
     with pytest.raises(
-        ConfigError, match=rf"^{tmp_path}/a\.txt: went since the units of .*/a\.a1,"
+        ConfigError, match=rf"^{tmp_path}/a\.txt: was removed after the units of .*/a\.a1,"
     ):
-        check_unchanged_there(known)
+        check_unchanged(known)

@@ -63,7 +63,7 @@ def play() -> Iterator[Callable[..., Played]]:
 
 def config(url: str, **settings: Any) -> AnnotateConfig:
     given = {"inputs": ["in"], "output": "out", "engine": "http", "url": url} | settings
-    return AnnotateConfig(**{"context_limit": 1024, **given})
+    return AnnotateConfig(**{"context_length": 1024, **given})
 
 
 def question(text: str = "Aspirin helps.", **settings: Any) -> Question:
@@ -195,10 +195,18 @@ def test_a_server_that_knows_no_template_settings_gets_none(play, refused):
 @pytest.mark.parametrize(
     ("models", "asked", "line"),
     [
-        (["qwen3", "qwen2"], "qwen", "serves no 'qwen'; did you mean 'qwen3'?; give one of its"),
-        (["qwen3"], "smollm2-135m-instruct", "serves no 'smollm2-135m-instruct'; give one of its"),
-        (["a", "b"], None, "serves several models; give one of its models with --model: a, b"),
-        ([], "a", "serves no 'a'; give one of its models with --model: it has none"),
+        (
+            ["qwen3", "qwen2"],
+            "qwen",
+            "does not serve 'qwen'; did you mean 'qwen3'?; give one of its",
+        ),
+        (
+            ["qwen3"],
+            "smollm2-135m-instruct",
+            "does not serve 'smollm2-135m-instruct'; give one of its",
+        ),
+        (["a", "b"], None, "serves more than one model; give one of its models with --model: a, b"),
+        ([], "a", "does not serve 'a'; give one of its models with --model: it has none"),
     ],
 )
 def test_the_model_is_one_that_is_served(play, models, asked, line):
@@ -230,7 +238,9 @@ def test_a_key_as_a_file_holds_it(play, monkeypatch):
     monkeypatch.setenv("TAIYI_RAY_API_KEY", "sesame\n")
     assert probe(config(server.url), key_of_environment()).model == "m"
     monkeypatch.setenv("TAIYI_RAY_API_KEY", "ses\name")
-    with pytest.raises(ConfigError, match=r"^TAIYI_RAY_API_KEY: holds characters that no key has"):
+    with pytest.raises(
+        ConfigError, match=r"^TAIYI_RAY_API_KEY: holds characters that a key cannot have"
+    ):
         key_of_environment()
 
 
@@ -238,8 +248,8 @@ def test_a_key_as_a_file_holds_it(play, monkeypatch):
     ("listed", "line"),
     [
         (Reply(404, "<html>"), "no OpenAI-compatible server (404: <html>); does --url end"),
-        (Reply(200, "<html>"), "no OpenAI-compatible server (its answer is of another form); does"),
-        (Reply(200, {"models": []}), "no OpenAI-compatible server (its answer is of another form)"),
+        (Reply(200, "<html>"), "no OpenAI-compatible server (its answer has another form); does"),
+        (Reply(200, {"models": []}), "no OpenAI-compatible server (its answer has another form)"),
         (refusal(403, "not you"), "refuses the key (403: not you); set the right one"),
     ],
 )
@@ -254,10 +264,22 @@ def test_what_answers_is_no_server_of_ours(play, listed, line):
     [
         ("http://me@host/v1", "--url: holds a user name, a password or a query, which would"),
         ("http://host/v1?key=x", "--url: holds a user name, a password or a query, which would"),
-        ("host:8000/v1", "--url host:8000/v1: is no address of a server, as in http://host:8000/"),
-        ("http:///v1", "--url http:///v1: is no address of a server, as in http://host:8000/v1"),
-        ("http://host:port/v1", "--url http://host:port/v1: is no address of a server, as in ht"),
-        ("http://[::1/v1", "--url http://[::1/v1: is no address of a server, as in http://host:"),
+        (
+            "host:8000/v1",
+            "--url host:8000/v1: is not the address of a server, as in http://host:8000/",
+        ),
+        (
+            "http:///v1",
+            "--url http:///v1: is not the address of a server, as in http://host:8000/v1",
+        ),
+        (
+            "http://host:port/v1",
+            "--url http://host:port/v1: is not the address of a server, as in ht",
+        ),
+        (
+            "http://[::1/v1",
+            "--url http://[::1/v1: is not the address of a server, as in http://host:",
+        ),
     ],
 )
 def test_an_address_that_cannot_be(url, line):
@@ -329,7 +351,7 @@ def test_a_server_that_cannot_do_what_is_asked_for(play, reply, settings, line):
     [
         ({"retry": 3}, "unknown setting 'retry'; did you mean 'retries'?"),
         ({"timeout": 0}, "timeout: Input should be greater than 0, got 0"),
-        ({"most_in_flight": 0}, "most_in_flight: Input should be greater than or equal to 1, got"),
+        ({"question_slots": 0}, "question_slots: Input should be greater than or equal to 1, got"),
     ],
 )
 def test_arguments_that_the_engine_does_not_have(play, arguments, line):
@@ -338,7 +360,9 @@ def test_arguments_that_the_engine_does_not_have(play, arguments, line):
 
 
 def test_an_adapter_is_the_servers_own(play):
-    assert refused(play().url, adapter="lora").startswith("--adapter: a server has its own")
+    assert refused(play().url, adapter="lora").startswith(
+        "--adapter: a server cannot be given an adapter"
+    )
 
 
 # ---------------------------------------------------------------------------- requests and answers
@@ -605,13 +629,16 @@ def test_an_outage_blames_no_document_and_the_same_command_goes_on(
     ("settings", "line"),
     [
         ({}, "cannot constrain answers by a Lark grammar: it ignores it; use vLLM"),
-        ({"grounding": "align", "context_limit": 4096}, "--context-limit 4096: m reaches 2048"),
+        (
+            {"grounding": "align", "context_length": 4096},
+            "--context-length 4096: m takes 2048 tokens at most",
+        ),
     ],
 )
 def test_a_server_that_cannot_do_it_costs_nothing(play, tmp_path, settings, line):
     source, output = corpus(tmp_path / "docs.jsonl", 4), tmp_path / "out"
     server = play(lambda body: completion(body, "Paris."))
-    given = {"inputs": [str(source)], "output": str(output), "context_limit": None, **settings}
+    given = {"inputs": [str(source)], "output": str(output), "context_length": None, **settings}
     with pytest.raises(ConfigError) as caught:
         run(config(server.url, **given))
     assert str(caught.value).removeprefix(f"{server.url}: ").startswith(line)
@@ -679,7 +706,7 @@ class TestRealServer:
             engine = VllmEngine(
                 str(models.resolve().path),
                 chat=chat,
-                context_limit=1024,
+                context_length=1024,
                 trust_remote_code=False,
                 scores=False,
                 arguments={"dtype": "float32", "max_num_seqs": 16},

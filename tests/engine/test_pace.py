@@ -40,8 +40,8 @@ async def work(pace: Pace, answer: Callable[[], Awaitable[bool]], number: int) -
     async def one() -> None:
         refused = True
         while refused:
-            async with pace.place() as place:
-                refused = place.refused = not await answer()
+            async with pace.slot() as slot:
+                refused = slot.refused = not await answer()
             limits.append(pace.limit)
         pace.worked(100)
 
@@ -128,7 +128,7 @@ def test_below_the_limit_it_learns_nothing(run):
     async def one_by_one() -> int:
         pace = Pace(256)
         for _ in range(500):
-            async with pace.place():
+            async with pace.slot():
                 await asyncio.sleep(1)
             pace.worked(100)
         return pace.limit
@@ -139,7 +139,7 @@ def test_below_the_limit_it_learns_nothing(run):
 def test_who_gives_up_waiting_takes_no_place(run):
     async def give_up() -> int:
         pace = Pace(1)
-        async with pace.place():
+        async with pace.slot():
             waiting = [asyncio.ensure_future(work(pace, refusing(1), 1)) for _ in range(3)]
             await asyncio.sleep(1)
             waiting[0].cancel()

@@ -46,7 +46,7 @@ class Shared:
         self.engine = VllmEngine(
             str(models.resolve().path),
             chat="template",
-            context_limit=CONTEXT,
+            context_length=CONTEXT,
             trust_remote_code=False,
             scores=True,
             arguments={"max_num_seqs": 16},

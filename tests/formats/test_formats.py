@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import pickle
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,16 +18,19 @@ from hypothesis import strategies as st
 from taiyi_ray.errors import ConfigError, StorageGone
 from taiyi_ray.formats import (
     FORMATS,
+    NAMED,
     beside,
     documents,
     format_of,
     markdown,
+    markdown_of_named,
     named,
     raw_records,
     recognised,
 )
 from taiyi_ray.formats.format import Format
 from taiyi_ray.records import LONGEST_MESSAGE, Annotations, Document, Mention, passages
+from tests.formats import by_name
 from tests.formats.annotated import (
     annotated,
     check_contracts,
@@ -41,8 +45,20 @@ WHOLE = [named("bioc-xml"), named("bioc-json"), named("jsonl")]
 LETTERS = st.sampled_from(list("abcd  βé中🧬."))
 
 
+TEXTS_BY_NAME = [name for name in by_name.SAMPLES if name != "xlsx"]
+
+
 def name_of(format_: Format) -> str:
     return format_.name
+
+
+def test_each_format_that_is_chosen_by_name_has_a_sample_that_is_read():
+    assert {sample.format for sample in by_name.SAMPLES.values()} == {f.name for f in NAMED}
+    for name, sample in by_name.SAMPLES.items():
+        found = sample.read()
+        assert found and all((d.status, d.errors) == ("ok", []) for d in found), name
+        for document in found:
+            check_contracts(document)
 
 
 @pytest.mark.parametrize("format_", WRITTEN, ids=name_of)
@@ -121,6 +137,24 @@ def test_any_bytes_are_documents_or_failed_ones(format_, data):
         check_contracts(document)
 
 
+@pytest.mark.parametrize("name", by_name.SAMPLES)
+@settings(max_examples=20, deadline=None)
+@given(data=st.binary(max_size=60))
+@example(data=b"")
+@example(data=b"[")
+@example(data=b'{"questions": [1, {"body": []}], "x": {}}')
+@example(data=b'[{"text": "a"}, {"text": 1}, [], {"text": "", "entities": [{}]}]')
+@example(data=b'{"a": {"text": {}}, "b": 1, "text": "x"}')
+@example(data=b"<document/><annotations/>")
+@example(data=b"a\tB-x\nb\tX\n-DOCSTART-\n\nc\n")
+def test_any_bytes_read_by_name_are_documents_or_failed_ones(name, data):
+    for document in by_name.SAMPLES[name].read(data):
+        assert document.status in ("ok", "failed")
+        assert document.errors or document.status != "failed"
+        assert all(error.kind != "unreadable" for error in document.errors), document.errors
+        check_contracts(document)
+
+
 class Trickle(io.BytesIO):
     """A stream that gives a few bytes at a time."""
 
@@ -155,6 +189,27 @@ def test_any_chunking_finds_the_same_records(name, data, chunk):
     assert list(scan(Trickle(whole, chunk))) == expected
     assert not any(record.fault for record in expected)
     assert list(scan(Trickle(cut, chunk))) == list(scan(io.BytesIO(cut)))
+
+
+@pytest.mark.parametrize("name", by_name.SAMPLES)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data(), chunk=st.integers(1, 9))
+def test_any_chunking_finds_the_same_records_by_name(name, data, chunk):
+    sample = by_name.SAMPLES[name]
+    whole, scan = sample.data, sample.bound.scan
+    cut = whole[: data.draw(st.integers(0, len(whole)))]
+    expected = list(scan(io.BytesIO(whole)))
+    assert list(scan(Trickle(whole, chunk * 50 if name == "xlsx" else chunk))) == expected
+    assert not any(record.fault for record in expected)
+    if name != "xlsx":
+        assert list(scan(Trickle(cut, chunk))) == list(scan(io.BytesIO(cut)))
+
+
+@pytest.mark.parametrize("name", TEXTS_BY_NAME)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_changes_nothing_by_name(name, encoding):
+    sample = by_name.SAMPLES[name]
+    assert sample.read(sample.data.decode().encode(encoding)) == sample.read()
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -223,6 +278,63 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         named("bioc_xml")
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("brat", {"text": "x"}, "format brat: takes no options, got text"),
+        (
+            "conll",
+            {"colums": []},
+            "format conll: unknown setting 'colums'; did you mean 'columns'?",
+        ),
+        ("conll", {"columns": ["tag"]}, "format conll: columns: expected one token"),
+        ("conll", {"scheme": "bio"}, "format conll: scheme: Input should be 'iob2'"),
+        ("cblue", {}, "format cblue: form is missing"),
+        ("delimited", {"fields": {}}, "format delimited: fields: expected one at least of title"),
+        ("delimited", {"fields": {"txt": "a"}}, "format delimited: fields.txt"),
+        ("json", {"fields": {"text": "a", "start": "b"}}, "belong to a mention, which is missing"),
+        ("json", {"fields": {"text": "a", "relation": "b"}}, "a relation wants marks"),
+        (
+            "parallel",
+            {"ending": "en", "other": ".zh", "to": "zh"},
+            "format parallel: ending: String",
+        ),
+    ],
+)
+def test_an_option_that_is_wrong_is_told_in_one_line(name, options, message):
+    with pytest.raises(ConfigError) as raised:
+        named(name, options)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_format_chosen_by_name_is_never_recognised():
+    for sample in by_name.SAMPLES.values():
+        assert sample.bound.suffixes == ()
+        assert recognised("a.x", io.BytesIO(sample.data)) is None
+
+
+def test_a_document_without_an_id_has_the_name_of_its_file_also_by_name():
+    (document,) = read(named("json", {"fields": {"text": "text"}}), '[{"text": "a"}]', "x/b.y.json")
+    assert document.document_id == "b.y"
+
+
+def test_a_bound_format_can_go_to_another_process():
+    for sample in by_name.SAMPLES.values():
+        there = pickle.loads(pickle.dumps(sample.bound))
+        assert read(there, sample.data, sample.path, **sample.beside) == sample.read()
+
+
+def test_a_file_beside_may_lie_in_another_folder():
+    format_ = named("knowtator", {"texts": "../../articles/txt"})
+    path = "s3://b/craft/coref/knowtator-2/11.xml.gz"
+    assert beside(path, format_) == {
+        "s3://b/craft/articles/txt/11.txt", "s3://b/craft/articles/txt/11.txt.gz",
+    }  # fmt: skip
+    assert beside("a/coref/11.xml", named("knowtator", {"texts": ".."})) == {"a/11.txt"}
+    assert beside("coref/11.xml", named("knowtator", {"texts": ".."})) == {"11.txt"}
+
+
 @pytest.mark.parametrize("format_", WRITTEN, ids=name_of)
 def test_a_document_without_a_text_is_written_and_read(format_):
     back = read_back(format_, Document("1", passages([("title", "en", "")])), Annotations())
@@ -264,9 +376,11 @@ def test_what_the_place_cannot_give_is_no_record(error):
         def read(self, *_):
             raise error
 
-    for format_ in FORMATS:
+    every = [(format_, f"a{format_.suffixes[0]}") for format_ in FORMATS]
+    every += [(sample.bound, sample.path) for sample in by_name.SAMPLES.values()]
+    for format_, path in every:
         with pytest.raises(type(error)):
-            list(raw_records(Gone(b"x" * 100), f"a{format_.suffixes[0]}", format_))
+            list(raw_records(Gone(b"x" * 100), path, format_))
 
 
 def test_a_name_of_a_language_is_no_longer_than_a_tag():
@@ -298,3 +412,4 @@ def test_mentions_that_say_no_text_are_not_the_whole_text_each():
 def test_the_documentation_has_the_table_of_formats():
     text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
     assert markdown() in text, "run `make docs`"
+    assert markdown_of_named() in text, "run `make docs`"

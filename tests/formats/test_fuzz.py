@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from taiyi_ray.formats import FORMATS, documents, format_of, raw_records
 from taiyi_ray.formats.format import Format
 from taiyi_ray.records import DOCUMENT_SCHEMA, LONGEST_MESSAGE, document_row
+from tests.formats import by_name
 from tests.formats.annotated import check_contracts
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -223,6 +224,39 @@ def test_whatever_the_bytes_each_record_is_a_row_and_a_failed_one_says_why(forma
                 check_contracts(document)
 
     one()
+
+
+@pytest.mark.parametrize("name", by_name.SAMPLES)
+def test_whatever_the_bytes_each_record_by_name_is_a_row_and_a_failed_one_says_why(name):
+    sample = by_name.SAMPLES[name]
+    format_ = sample.bound
+
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(MUTATION, min_size=1, max_size=5))
+    def one(mutations: list[tuple[str, float, int | str]]) -> None:
+        data = sample.data
+        for mutation in mutations:
+            data = mutate(data, mutation)
+        files = {f"a.{ending}": content for ending, content in sample.beside.items()}
+        with bounded():
+            records = list(raw_records(io.BytesIO(data), sample.path, format_, files.get))
+            found = sample.read(data)
+            pa.Table.from_pylist([document_row(d) for d in found], DOCUMENT_SCHEMA)
+        assert [document.position for document in found] == list(range(len(records)))
+        for record, document in zip(records, found, strict=True):
+            assert len(document.text) <= record.size + len(document.passages)
+            assert all(error.kind != "unreadable" for error in document.errors), document.errors
+            check_contracts(document)
+
+    one()
+
+
+@pytest.mark.parametrize("name", by_name.SAMPLES)
+def test_a_long_run_of_anything_takes_little_memory_by_name(name):
+    sample = by_name.SAMPLES[name]
+    for piece in REPEATED:
+        with bounded():
+            sample.read(piece.encode() * ((1 << 14) // len(piece)))
 
 
 REPEATED = ["\n", "{", "[", "<", "1|t|\n", '{"a":', "T1\t", '"', "[[],", "x\n"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taiyi_ray.formats import json_lines, pubtator
+from taiyi_ray.formats import json_lines, line_record, pubtator
 from taiyi_ray.formats.format import RawRecord
 from taiyi_ray.records import (
     Annotations,
@@ -200,7 +200,7 @@ def test_lines_of_no_meaning_are_counted() -> None:
 
 
 def test_a_document_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (pubtator, json_lines):
+    for module in (line_record, json_lines):
         monkeypatch.setattr(module, "MAX_RECORD_BYTES", 100)
     rows = [line(0, 3, "TNF", "X")] * 20
     found = read(pubtator.FORMAT, file_of(*rows) + "8|t|x\n9|t|" + "y" * 200 + "\n10|t|z\n")

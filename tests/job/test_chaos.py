@@ -168,7 +168,7 @@ def chaos(
 ) -> Iterator[Chaos]:
     command = [f"{faulty_bucket}/in", "--engine", "fake", "--engines", "2"]
     # Some 80 documents a second, and few suspects, which are asked alone, when an engine dies.
-    command += ["--engine-arg", "latency=0.15", "--engine-arg", "most_in_flight=8"]
+    command += ["--engine-arg", "latency=0.15", "--engine-arg", "question_slots=8"]
     made = Chaos(command, f"{faulty_bucket}/out", faulty, direct, tmp_path)
     try:
         yield made
@@ -268,21 +268,21 @@ def test_two_drivers_at_once_and_what_a_restart_reads(faulty, faulty_bucket, dir
     output = Output(f"{faulty_bucket}/out")
     slow = ("--engine-arg", "latency=0.5")
     logs = [tmp_path / "log0", tmp_path / "log1"]
-    drivers = [start(*command, "-o", output.place, *slow, log=log) for log in logs]
+    drivers = [start(*command, "-o", output.address, *slow, log=log) for log in logs]
     for driver, log in zip(drivers, logs, strict=True):
         assert driver.wait(240) == 0, log.read_text()
     # Both were right to end: the table is whole, whoever of them won which unit.
-    assert len({(row["source"], row["position"]) for row in table(output.place)}) == 400
-    assert len(table(output.place)) == 400
+    assert len({(row["source"], row["position"]) for row in table(output.address)}) == 400
+    assert len(table(output.address)) == 400
     assert len(output.committed()) == 16
     # Each of them read a source twice at most: to plan, and for its eight units together.
     assert 2 * size <= faulty.sent["/bucket/in/a.jsonl"] <= 4 * size
-    before = content(output.place)
+    before = content(output.address)
     # What is finished is not opened again, and what is not is read once.
     for name in sorted(output.committed())[8:11]:
         direct.rm(f"bucket/out/annotations/{name}.parquet")
     faulty.sent.clear()
-    annotate(*command, "-o", output.place)
+    annotate(*command, "-o", output.address)
     read = {path: n for path, n in faulty.sent.items() if path.startswith("/bucket/in/")}
     assert read == {"/bucket/in/b.jsonl": direct.size("bucket/in/b.jsonl")}
-    assert content(output.place) == before
+    assert content(output.address) == before

@@ -69,7 +69,7 @@ def test_prometheus_sees_a_job_at_work(head, tmp_path):
     assert seen["taiyi_ray_tokens_total", "prompt"] == totals["tokens"]["prompt_tokens"]
     assert seen["taiyi_ray_tokens_total", "output"] == totals["tokens"]["output_tokens"]
     assert 0 < seen["taiyi_ray_documents_in_flight", ""] <= 64
-    assert seen["taiyi_ray_documents_most_in_flight", ""] == 64
+    assert seen["taiyi_ray_document_slots", ""] == 64
     # The price is one a second.
     seconds = seen["taiyi_ray_engine_seconds_total", ""]
     assert seconds > 4

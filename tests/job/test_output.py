@@ -24,7 +24,7 @@ from tests.job.outputs import SOURCE, row, rows, unit
 def test_a_unit_holds_its_rows_in_the_schema_of_the_contract(output):
     of = unit(3, 8)
     assert output.commit(of, rows(of), "run-1").stands
-    assert output.path(of) == f"{output.place}/annotations/{SOURCE}/000000003-000000008.parquet"
+    assert output.path(of) == f"{output.address}/annotations/{SOURCE}/000000003-000000008.parquet"
     with storage.open_read(output.path(of)) as file:
         schema = pq.read_schema(file)
     assert schema.equals(SCHEMA)
@@ -121,7 +121,7 @@ def test_died_marks_come_back(output):
 
 def test_run_json_is_the_newest_complete_run(output):
     def content(name: str) -> Any:
-        data = storage.read(f"{output.place}/{name}")
+        data = storage.read(f"{output.address}/{name}")
         return None if data is None else json.loads(data)
 
     output.write_run({"run_id": "1", "state": "running"}, complete=False)

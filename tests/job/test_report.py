@@ -211,7 +211,7 @@ def test_the_report_is_bounded_whatever_the_documents(status: str) -> None:
     short = next(one for one in rows if one["document_id"] == "d2")
     assert (short["status"], list(short)) == (status, SCHEMA.names)
     assert (short["errors"][0]["kind"], short["errors"][-1]["kind"]) == ("k", "not_shown")
-    assert "OUT/annotations holds" in short["errors"][-1]["message"]
+    assert "find them in OUT/annotations" in short["errors"][-1]["message"]
 
 
 def test_documents_of_the_usual_size_are_shown_whole() -> None:

@@ -118,7 +118,7 @@ def test_engines_follow_the_work_and_a_lost_node_loses_nothing(growing_cluster, 
     lengthy = {2399: " aspirin helped against the stroke." * 3000}
     source = corpus(tmp_path / "docs.jsonl", 2400, special=lengthy)
     output = tmp_path / "out"
-    slow = ("--engine-arg", "latency=5.0", "--context-limit", "512", "--max-tokens", "64")
+    slow = ("--engine-arg", "latency=5.0", "--context-length", "512", "--max-tokens", "64")
     driver = start(source, "-o", output, *ENGINES, *slow)
     seen: list[int] = []
     killed = False
@@ -139,7 +139,7 @@ def test_engines_follow_the_work_and_a_lost_node_loses_nothing(growing_cluster, 
     after = seen[len(seen) - seen[::-1].index(3) :]
     assert 1 in after, seen  # fewer again before the end, for the document that takes long
     quiet = tmp_path / "quiet"
-    fast = ("--context-limit", "512", "--max-tokens", "64")
+    fast = ("--context-length", "512", "--max-tokens", "64")
     annotate(source, "-o", quiet, "--engine", "fake", *fast)
     assert content(output) == content(quiet)
 

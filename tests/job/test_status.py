@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from rich.console import Console
 from taiyi_ray import storage
 from taiyi_ray.annotation import Annotated, failed
 from taiyi_ray.corpus.output import Output
-from taiyi_ray.corpus.plan import Job, Part, PlannedSource, put_job
+from taiyi_ray.corpus.plan import Job, Part, put_job
+from taiyi_ray.corpus.source import PlannedSource
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, StorageError
 from taiyi_ray.job import status as status_module
@@ -191,20 +193,21 @@ def test_watching_ends_when_all_is_done(tmp_path, monkeypatch):
         else:
             run(place, "complete")
 
-    monkeypatch.setattr(status_module.time, "sleep", wait)
+    # Not in the module `time` itself: threads of other tests sleep too.
+    monkeypatch.setattr(status_module, "time", SimpleNamespace(sleep=wait))
     assert [found.state for found in watch(place, 5)] == ["absent", "planned", "complete"]
     assert waits == [5, 5]
 
 
 def test_what_is_no_output_of_this_program_is_refused(tmp_path):
     (tmp_path / "job.json").write_text("{}")
-    with pytest.raises(ConfigError, match="not of this program"):
+    with pytest.raises(ConfigError, match="was not written by this program"):
         Progress(str(tmp_path)).status()
     place = str(tmp_path / "out")
     plan(place)
     commit(place, 0)
     Path(JobOutput(place).path(unit(0))).write_bytes(b"half")
-    with pytest.raises(StorageError, match="a damaged one; delete it"):
+    with pytest.raises(StorageError, match="is damaged, or was not written by this program"):
         Progress(place).status()
 
 

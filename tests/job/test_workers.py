@@ -20,15 +20,18 @@ import pytest
 from taiyi_ray import storage
 from taiyi_ray.annotation import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.corpus import plan as plan_module
-from taiyi_ray.corpus.plan import PlannedSource
-from taiyi_ray.corpus.sources import known_file
+from taiyi_ray.corpus import sources as sources_module
+from taiyi_ray.corpus.plan import Identity
+from taiyi_ray.corpus.source import PlannedSource
+from taiyi_ray.corpus.sources import SOURCE_KINDS, SourceFile
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.engine.engine import Completion
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.job import workers
+from taiyi_ray.job.asks import Ask
 from taiyi_ray.job.output import JobOutput
+from taiyi_ray.job.receipt import Fault, Receipt
 from taiyi_ray.job.workers import AnnotateUnits, Turns, read_units, unit_row
 from taiyi_ray.records import SCHEMA, Document, Failure, Label, Mention
 from tests.samples import asked
@@ -41,12 +44,13 @@ def planned(
     path: Path, first: int, last: int, *, beside: tuple[Path, ...] = (), replaces: str = ""
 ) -> dict[str, Any]:
     """The row of a unit of this file."""
-    stored = storage.stat(str(path))
+    name = f"{path.name}-01234567"
+    stored = [storage.stat(str(one)) for one in (path, *beside)]
     format_ = format_of(path.name)
     assert format_ is not None
     source = PlannedSource(
-        **dict(known_file(stored, [storage.stat(str(other)) for other in beside])),
-        name=f"{path.name}-01234567",
+        **dict(SourceFile(name, stored[0], tuple(stored[1:])).state()),
+        name=name,
         format=format_.name,
         complete=True,
         units=[(first, last)],
@@ -77,7 +81,7 @@ def unit_of(row: dict[str, Any]) -> Unit:
 
 
 def read_unit(row: dict[str, Any]) -> dict[str, Any]:
-    (read,) = read_units({"units": [row]})
+    (read,) = read_units({"units": [row]}, SOURCE_KINDS)
     return read
 
 
@@ -139,7 +143,7 @@ def test_units_of_a_source_are_read_in_one_pass(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "open_read", lambda path: opened.append(path) or open_read(path))
     path = json_lines(tmp_path / "a.jsonl", [str(n) for n in range(20)])
     spans = [(0, 0), (3, 5), (6, 6), (15, 19)]  # others are done
-    read = list(read_units({"units": [planned(path, *span) for span in spans]}))
+    read = list(read_units({"units": [planned(path, *span) for span in spans]}, SOURCE_KINDS))
     assert opened.count(str(path)) == len(spans) + 1  # those of `planned`, for the digest
     assert [unit_of(row).first for row in read] == [0, 3, 6, 15]
     for row, (first, last) in zip(read, spans, strict=True):
@@ -150,7 +154,7 @@ def test_units_of_a_source_are_read_in_one_pass(tmp_path, monkeypatch):
 def test_what_ends_early_costs_the_units_behind_it_only(tmp_path):
     path = json_lines(tmp_path / "a.jsonl", ["x"] * 6)
     spans = [(0, 2), (3, 7), (8, 9)]
-    read = list(read_units({"units": [planned(path, *span) for span in spans]}))
+    read = list(read_units({"units": [planned(path, *span) for span in spans]}, SOURCE_KINDS))
     assert [len(rows_of(row)) if row["documents"] else row["error"] for row in read] == [
         3,
         f"{path}: holds 3 of 5 planned records",
@@ -191,7 +195,7 @@ def test_a_text_that_changed_beside_its_annotations_is_the_units_error(tmp_path)
     text.write_text("TNF in rats")
     assert read_unit(row)["error"].startswith(f"{text}: changed since its units were planned")
     text.unlink()
-    assert read_unit(row)["error"].startswith(f"{text}: went since the units of {path}")
+    assert read_unit(row)["error"].startswith(f"{text}: was removed after the units of {path}")
 
 
 def test_a_document_that_arrow_cannot_hold_is_a_failed_one(tmp_path, monkeypatch):
@@ -204,7 +208,7 @@ def test_a_document_that_arrow_cannot_hold_is_a_failed_one(tmp_path, monkeypatch
                 document.version, document.title = 1 << 40, "\ud800"
             yield document
 
-    monkeypatch.setattr(plan_module, "documents", with_a_slip)
+    monkeypatch.setattr(sources_module, "documents", with_a_slip)
     rows = read_documents(planned(path, 0, 2))
     assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
     assert rows[1]["errors"][0]["kind"] == "not_arrow"
@@ -287,22 +291,24 @@ class Job:
         self.output = JobOutput(str(folder / "out"))
         self.config = AnnotateConfig(
             inputs=["in"],
-            output=self.output.place,
+            output=self.output.address,
             engine="fake",
             engine_args=engine_args,
-            context_limit=4096,
+            context_length=4096,
         )
 
-    def do(self, *rows: dict[str, Any], run_id: str = "run-1") -> list[dict[str, Any]]:
+    def do(self, *rows: dict[str, Any], run_id: str = "run-1") -> list[Receipt]:
         """Annotate these units with one actor, all at once; return the receipts."""
-        actor = AnnotateUnits(self.config, ASSIGNMENTS, "fake", run_id, "fingerprint")
+        asks = {"": Ask(ASSIGNMENTS, Identity("fingerprint", {}))}
+        actor = AnnotateUnits(self.config, asks, "fake", run_id)
 
-        async def one(row: dict[str, Any]) -> dict[str, Any]:
+        async def one(row: dict[str, Any]) -> Receipt:
             batch = pa.Table.from_pylist([read_unit(row)])
             (receipt,) = [r async for r in actor(batch)]
-            return {name: value for name, (value,) in receipt.items()}
+            (values,) = pa.Table.from_pydict(receipt).to_pylist()
+            return Receipt.from_row(values)
 
-        async def all_of_them() -> list[dict[str, Any]]:
+        async def all_of_them() -> list[Receipt]:
             return await asyncio.gather(*map(one, rows))
 
         return asyncio.run(all_of_them())
@@ -345,34 +351,32 @@ def test_a_unit_is_committed_and_its_receipt_counts_it(tmp_path):
     assert {(r["unit"], r["run_id"], r["fingerprint"]) for r in rows} == {
         (unit_of(row).name, "run-1", "fingerprint")
     }
-    assert (
-        receipt.items()
-        >= {
-            "unit": unit_of(row).name,
-            "documents": 3,
-            "failed": 0,
-            "prompt_tokens": sum(a["prompt_tokens"] for r in rows for a in r["answers"]),
-            "output_tokens": sum(a["output_tokens"] for r in rows for a in r["answers"]),
-            "error": "",
-        }.items()
+    assert receipt == Receipt(
+        unit=unit_of(row).name,
+        engine=receipt.engine,
+        ready=receipt.ready,
+        made=receipt.made,
+        documents=3,
+        prompt_tokens=sum(a["prompt_tokens"] for r in rows for a in r["answers"]),
+        output_tokens=sum(a["output_tokens"] for r in rows for a in r["answers"]),
     )
-    assert receipt["ready"] > 0
-    assert receipt["output_tokens"] > 0
+    assert 0 < receipt.ready <= receipt.made
+    assert receipt.output_tokens > 0
 
 
 def test_a_unit_that_could_not_be_read_is_not_committed(tmp_path):
     job = Job(tmp_path)
     path = json_lines(tmp_path / "a.jsonl", ["x"])
     (receipt,) = job.do(planned(path, 0, 4))
-    assert receipt["error"] == f"{path}: holds 1 of 5 planned records"
-    assert (receipt["documents"], job.output.committed()) == (0, {})
+    assert receipt.error == f"{path}: holds 1 of 5 planned records"
+    assert (receipt.documents, job.output.committed()) == (0, {})
 
 
 def test_a_unit_that_is_there_already_stays(tmp_path):
     job = Job(tmp_path)
     row = planned(json_lines(tmp_path / "a.jsonl", [TEXT]), 0, 0)
     job.do(row, run_id="run-1")
-    assert job.do(row, run_id="run-2")[0]["error"] == ""
+    assert job.do(row, run_id="run-2")[0].error == ""
     assert [r["run_id"] for r in job.rows(row)] == ["run-1"]
 
 
@@ -382,9 +386,9 @@ def test_without_an_engine_every_unit_gets_the_reason(tmp_path, monkeypatch):
     path = json_lines(tmp_path / "a.jsonl", [TEXT] * 4)
     receipts = job.do(planned(path, 0, 1), planned(path, 2, 3))
     for receipt in receipts:
-        assert receipt["no_engine"]
-        assert receipt["error"].startswith("no engine could be started (")
-        assert receipt["error"].endswith("): the GPU is on fire")
+        assert receipt.fault is Fault.NO_ENGINE
+        assert receipt.error.startswith("no engine could be started (")
+        assert receipt.error.endswith("): the GPU is on fire")
     assert job.output.committed() == {}
 
 
@@ -400,7 +404,7 @@ def test_an_actor_without_an_engine_does_not_take_unit_after_unit(tmp_path, monk
     job = Job(tmp_path, start_error="the GPU is on fire")
     path = json_lines(tmp_path / "a.jsonl", [TEXT] * 3)
     receipts = job.do(*(planned(path, n, n) for n in range(3)))
-    assert all(receipt["no_engine"] for receipt in receipts)
+    assert {receipt.fault for receipt in receipts} == {Fault.NO_ENGINE}
     assert waited == [12.5, 12.5]
 
 
@@ -415,7 +419,7 @@ def test_the_reason_is_the_last_cause_in_the_log(tmp_path):
         "from pathlib import Path\n"
         "folder = Path(sys.argv[1])\n"
         "row = planned(json_lines(folder / 'a.jsonl', ['x']), 0, 0)\n"
-        "print(Job(folder, start_error='see the log').do(row)[0]['error'])"
+        "print(Job(folder, start_error='see the log').do(row)[0].error)"
     )
     with (tmp_path / "log").open("w") as log:
         done = subprocess.run(
@@ -435,7 +439,7 @@ def test_a_bug_at_one_document_is_one_failed_row(tmp_path, monkeypatch, caplog):
     row = planned(json_lines(tmp_path / "a.jsonl", [TEXT] * 3), 0, 2)
     monkeypatch.setattr(Annotator, "annotate", annotate_failing_at(1))
     (receipt,) = job.do(row)
-    assert (receipt["error"], receipt["failed"]) == ("", 1)
+    assert (receipt.error, receipt.failed) == ("", 1)
     assert job.statuses(row) == [("ok", None), ("failed", "internal_error"), ("ok", None)]
     assert job.rows(row)[1]["errors"][0]["message"] == "ZeroDivisionError: a bug"
     assert "Traceback" in caplog.text
@@ -450,7 +454,7 @@ def test_only_failed_and_partial_documents_are_done_again(tmp_path, monkeypatch)
     (tag,) = job.output.committed().values()
     row = planned(path, 0, 3, replaces=tag)
     (receipt,) = job.do(row, run_id="run-2")
-    assert (receipt["documents"], receipt["failed"]) == (4, 0)
+    assert (receipt.documents, receipt.failed) == (4, 0)
     assert [(r["status"], r["run_id"]) for r in job.rows(row)] == [
         ("ok", "run-1"),
         ("ok", "run-2"),
@@ -476,7 +480,7 @@ def test_what_arrow_cannot_hold_costs_no_unit(tmp_path, monkeypatch, kind):
     job = Job(tmp_path)
     row = planned(json_lines(tmp_path / "a.jsonl", [TEXT, f"ODD {TEXT}", TEXT]), 0, 2)
     (receipt,) = job.do(row)
-    assert (receipt["error"], receipt["documents"]) == ("", 3)
+    assert (receipt.error, receipt.documents) == ("", 3)
     rows = job.rows(row)
     assert (rows[0]["status"], rows[2]["status"]) == ("ok", "ok")
     assert rows[1]["mentions"]
@@ -504,13 +508,13 @@ def test_a_row_that_arrow_refuses_is_a_failed_one_and_the_others_are_committed(
     job = Job(tmp_path)
     row = planned(json_lines(tmp_path / "a.jsonl", [TEXT] * 4), 0, 3)
     (receipt,) = job.do(row)
-    assert (receipt["error"], receipt["documents"], receipt["failed"]) == ("", 4, 2)
+    assert (receipt.error, receipt.documents, receipt.failed) == ("", 4, 2)
     rows = job.rows(row)
     assert [r["status"] for r in rows] == ["ok", "failed", "failed", "ok"]
     assert [r["document_id"] for r in rows] == ["d0", "d1", "d2", "d3"]
     assert [e["kind"] for e in rows[1]["errors"]] == ["x", "not_arrow"]
     assert rows[1]["errors"][0]["where"] == "\ufffd"
-    assert "what was found is nothing that a row can hold" in rows[2]["errors"][0]["message"]
+    assert "a row cannot hold what the answers say" in rows[2]["errors"][0]["message"]
     assert rows[1]["passages"][0]["text"] == TEXT
     footer = job.output.footer(unit_of(row))
     assert footer.totals.documents == {"ok": 2, "failed": 2}
@@ -532,7 +536,7 @@ def test_rows_of_an_older_schema_are_kept_when_others_are_done_again(tmp_path, m
     pq.write_table(table.append_column("answers", pa.array(answers)), unit)
     (tag,) = job.output.committed().values()
     (receipt,) = job.do(planned(path, 0, 2, replaces=tag), run_id="run-2")
-    assert (receipt["error"], receipt["documents"], receipt["failed"]) == ("", 3, 0)
+    assert (receipt.error, receipt.documents, receipt.failed) == ("", 3, 0)
     rows = job.rows(planned(path, 0, 2))
     assert [r["run_id"] for r in rows] == ["run-1", "run-2", "run-1"]
     assert rows[0]["events"] == rows[0]["texts"] == []
@@ -545,8 +549,8 @@ def test_an_output_that_does_not_take_a_unit_is_to_be_changed(tmp_path):
     row = planned(json_lines(tmp_path / "a.jsonl", [TEXT]), 0, 0)
     (tmp_path / "out").write_text("a file where the folder should be")
     (receipt,) = job.do(row)
-    assert "cannot be written" in receipt["error"] or "cannot be listed" in receipt["error"]
-    assert receipt["to_be_changed"] and receipt["unwritten"] and not receipt["gone"]
+    assert "cannot be written" in receipt.error or "cannot be listed" in receipt.error
+    assert receipt.fault is Fault.UNWRITABLE
 
 
 def test_a_source_that_vanished_is_to_be_changed_and_no_fault_of_the_output(tmp_path):
@@ -555,7 +559,7 @@ def test_a_source_that_vanished_is_to_be_changed_and_no_fault_of_the_output(tmp_
     row = planned(path, 0, 0)
     path.unlink()
     (receipt,) = job.do(row)
-    assert receipt["to_be_changed"] and not (receipt["unwritten"] or receipt["gone"])
+    assert receipt.fault is Fault.UNREADABLE
 
 
 # ----------------------------------------------------------------------------------------- poison
@@ -594,7 +598,10 @@ def test_two_deaths_alone_make_a_failed_row_and_the_others_are_done(tmp_path, ex
         ("failed", "engine_died"),
         ("ok", None),
     ]
-    assert job.rows(row)[1]["errors"][0]["message"] == "the engine died 2 times on it alone"
+    assert (
+        job.rows(row)[1]["errors"][0]["message"]
+        == "the engine died 2 times while it had this document only"
+    )
 
 
 def test_a_single_death_alone_is_not_enough(tmp_path, exits):
@@ -641,7 +648,7 @@ def test_a_document_with_two_deaths_is_never_asked_again(tmp_path, exits):
         job.output.mark_died(unit_of(row), [0], alone=True)
         job.output.mark_died(unit_of(row), [1], alone=True)
     (receipt,) = job.do(row)
-    assert (receipt["documents"], receipt["failed"]) == (2, 2)
+    assert (receipt.documents, receipt.failed) == (2, 2)
 
 
 def test_who_retries_asks_what_killed_engines_before(tmp_path, exits):

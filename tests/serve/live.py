@@ -14,7 +14,7 @@ import psutil
 from tests.job.jobs import processes
 
 QUESTION: Any = [{"role": "user", "content": "Name a drug for diabetes."}]
-SETTINGS = ("--engine-arg", "dtype=float32", "--context-limit", "1024")
+SETTINGS = ("--engine-arg", "dtype=float32", "--context-length", "1024")
 
 
 class Live:

@@ -30,7 +30,7 @@ MIGRAINE = "Aspirin eased headache in patients with migraine. It raised expressi
 
 def application(**settings: Any) -> Any:
     """The ASGI application of a replica with the fake engine, without Ray."""
-    config = ServeConfig(**{"engine": "fake", "context_limit": 4096, **settings})
+    config = ServeConfig(**{"engine": "fake", "context_length": 4096, **settings})
     service = Service(config, "fake")
     built: list[Any] = []
 

@@ -65,7 +65,7 @@ def test_whatever_the_headers_and_the_body_are_is_no_fault_of_ours(
 def test_health_and_readiness(service):
     health = service.get("/health").json()
     assert health == {
-        "status": "alive", "model": "taiyi", "in_flight": 0, "most_in_flight": 64, "questions": 0,
+        "status": "alive", "model": "taiyi", "slots_taken": 0, "slots": 64, "questions": 0,
     }  # fmt: skip
     assert service.get("/ready").json()["status"] == "ready"
 

@@ -132,7 +132,7 @@ def test_a_missing_file_and_a_name_that_is_there_are_refused(file):
     with pytest.raises(ConfigError, match="no such file; --new-key NAME makes it"):
         Keys(file)
     add_key(file, "alice")
-    with pytest.raises(ConfigError, match="has it already"):
+    with pytest.raises(ConfigError, match="already has a key of this name"):
         add_key(file, "alice")
 
 

@@ -95,7 +95,7 @@ def test_content_in_parts_and_turns(live):
         ({"extra_body": {"structured_outputs": {"regex": "("}}}, 400, "regex"),
         ({"extra_body": {"structured_outputs": {}}}, 400, "one kind"),
         ({"top_logprobs": 2}, 400, "logprobs"),
-        ({"model": "gpt-4"}, 404, "no model 'gpt-4'; there are taiyi, taiyi:near, taiyi:far"),
+        ({"model": "gpt-4"}, 404, "no model 'gpt-4'; the models are taiyi, taiyi:near, taiyi:far"),
         ({"model": "taiyi:broken"}, 503, "its adapter cannot be loaded"),
         ({"messages": [{"role": "user", "content": "long " * 2000}]}, 400, "1024"),
     ],

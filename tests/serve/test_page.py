@@ -16,7 +16,7 @@ from taiyi_ray.config import ServeConfig
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.serve import api, task_routes
 from taiyi_ray.serve.admission import Admission
-from taiyi_ray.serve.gate import Counts
+from taiyi_ray.serve.gate import RequestCounter
 from taiyi_ray.serve.keys import Keys, add_key
 from tests.serve.serving import application, client, listening
 
@@ -314,7 +314,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_only(browser: Any, tmp_path: An
         assert "a key is needed" in page.get_by_role("alert").text_content()
         page.keyboard.type("wrong")
         page.keyboard.press("Enter")
-        page.get_by_role("alert").filter(has_text="this key is not known here").wait_for()
+        page.get_by_role("alert").filter(has_text="this key is unknown").wait_for()
         field.fill(key)
         page.get_by_role("button", name="Use it").click()
         page.get_by_role("checkbox", name="ner").wait_for()
@@ -337,24 +337,24 @@ def test_what_is_cancelled_ends_at_the_service_too(browser: Any) -> None:
         page.get_by_role("status").filter(has_text="Annotating").wait_for()
         assert page.locator("#result[aria-busy=true]").count() == 1
         assert page.get_by_role("button", name="Annotate").get_attribute("aria-disabled") == "true"
-        while httpx.get(f"{url}/health").json()["in_flight"] != 1:
+        while httpx.get(f"{url}/health").json()["slots_taken"] != 1:
             page.wait_for_timeout(20)
         page.get_by_role("button", name="Cancel").click()
         page.get_by_role("status").filter(has_text="Cancelled").wait_for()
         assert page.locator("#annotate:focus").count() == 1
         assert page.get_by_role("button", name="Cancel").count() == 0
-        while httpx.get(f"{url}/health").json()["in_flight"]:
+        while httpx.get(f"{url}/health").json()["slots_taken"]:
             page.wait_for_timeout(20)
 
 
-class _Uncounted(Counts):
+class _Uncounted(RequestCounter):
     def request(self, *_: Any) -> None:
         """Metrics are tested elsewhere."""
 
 
 def with_adapter() -> Any:
     """The application with a list of models as vLLM's serving classes give it; they want vLLM."""
-    config = ServeConfig(engine="fake", context_limit=4096)
+    config = ServeConfig(engine="fake", context_length=4096)
     asked = APIRouter()
 
     @asked.get("/v1/models")
@@ -366,7 +366,7 @@ def with_adapter() -> Any:
         return None, str(name)
 
     admission = Admission(64)
-    annotations = task_routes.Annotations(FakeEngine(4096), config, find, lambda row: None)
+    annotations = task_routes.RequestAnnotator(FakeEngine(4096), config, find, lambda row: None)
     return api.application(
         [task_routes.router(annotations, config, admission), asked],
         Keys(None),

@@ -60,7 +60,7 @@ def wait_for(found: Any, seconds: float = 60) -> None:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     log = tmp_path_factory.mktemp("serve") / "log"
-    arguments = f"--engine fake --engines 2 --engine-arg latency={LATENCY} --max-in-flight 16"
+    arguments = f"--engine fake --engines 2 --engine-arg latency={LATENCY} --document-slots 16"
     with server(log, *arguments.split()) as (address, pid):
         found = Served(address, pid, log)
         wait_for(lambda: len(found.replicas()) == 2)
@@ -232,7 +232,7 @@ def test_an_engine_that_cannot_start_is_one_line_with_its_reason(tmp_path):
 @pytest.mark.slow
 def test_replicas_follow_the_requests(tmp_path):
     """One replica, and two when more is asked than it should have at work."""
-    arguments = "--engine fake --engines 1:2 --engine-arg latency=0.5 --max-in-flight 8"
+    arguments = "--engine fake --engines 1:2 --engine-arg latency=0.5 --document-slots 8"
     with server(tmp_path / "log", *arguments.split()) as (address, pid):
         grown = Served(address, pid, tmp_path / "log")
         assert len(grown.replicas()) == 1

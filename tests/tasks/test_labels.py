@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
-import re
-import tarfile
-from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from taiyi_ray import catalogue
 from taiyi_ray.records import Annotations, Document, Label
 from taiyi_ray.tasks import labels
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Counts, Question
-from tests.samples import asked, back, chinese, english
+from tests.samples import asked, back, chinese, corpus, english
 
 NAMES = ["Treatment", "Risk: high", "risk: low"]
 ONE, MULTI_LABEL = asked("tc", labels=NAMES), asked("tc", labels=NAMES, multi_label=True)
@@ -165,44 +161,20 @@ def test_labels_of_any_name_come_back(names: list[str], chosen: set[int], make: 
 # -------------------------------------------------------------------------------------------- gold
 
 
-def hoc(path: Path) -> Iterator[tuple[Document, Annotations]]:
-    """Abstracts of Hallmarks of Cancer with the hallmarks of their sentences."""
-    with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
-        files = {m.name: archive.extractfile(m) for m in archive.getmembers() if m.isfile()}
-        read = {name: file.read().decode() for name, file in files.items() if file}
-    for name in sorted(read)[:400]:
-        if name.startswith("labels/"):
-            marks = re.split("<| AND", read[name])
-            found = {mark.strip().partition("--")[0] for mark in marks} - {"", "NULL"}
-            yield (
-                english(read["text/" + name.removeprefix("labels/")]),
-                gold_of("tc", *sorted(found)),
-            )
-
-
 def test_gold_hallmarks_of_cancer_come_back(shared_data: Path) -> None:
-    corpus = list(hoc(shared_data / "hoc" / "hoc_text_labels.tar.gz"))
-    names = sorted({label.label for _, gold in corpus for label in gold.labels})
-    assert (len(corpus), len(names)) == (400, 10)
-    assignment = asked("tc", labels=names, multi_label=True)
-    for document, gold in corpus:
+    entry = catalogue.entry("hallmarks_of_cancer")
+    assignment = asked("tc", **entry.options_of("tc"))
+    assert (len(assignment.options.labels), assignment.options.multi_label) == (10, True)
+    for document, gold in islice(corpus(shared_data, entry.name, "test"), 400):
         assert labels.score(back(assignment, document, gold), gold).fn == 0
         assert len(back(assignment, document, gold).labels) == len(gold.labels)
 
 
 @pytest.mark.parametrize(
-    ("path", "key", "classes"),
-    [("cblue/KUAKE-QIC_dev.json.gz", "query", 11), ("chip-ctc/test_gold.tsv.gz", "", 15)],
+    ("name", "split", "classes"), [("KUAKE-QIC", "dev", 11), ("chip_ctc_15", "test", 15)]
 )
-def test_gold_classes_come_back(shared_data: Path, path: str, key: str, classes: int) -> None:
-    data = gzip.decompress((shared_data / path).read_bytes()).decode()
-    if key:
-        rows = [(record["label"], record[key]) for record in json.loads(data)]
-    else:
-        rows = [tuple(line.split("\t")[1:3]) for line in data.splitlines()]  # type: ignore[misc]
-    names = sorted({label for label, _ in rows})
-    assert len(names) == classes
-    assignment = asked("tc", labels=names)
-    for label, text in rows[:300]:
-        gold = gold_of("tc", label)
-        assert back(assignment, chinese(text), gold).labels == gold.labels
+def test_gold_classes_come_back(shared_data: Path, name: str, split: str, classes: int) -> None:
+    assignment = asked("tc", **catalogue.entry(name).options_of("tc"))
+    assert len(assignment.options.labels) == classes
+    for document, gold in islice(corpus(shared_data, name, split), 300):
+        assert back(assignment, document, gold).labels == gold.labels

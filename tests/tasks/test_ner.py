@@ -239,38 +239,27 @@ def policy(documents: list[Gold]) -> tuple[float, float, Counter[str]]:
 
 
 @pytest.mark.parametrize(
-    ("read", "path", "precision_recall", "reasons"),
+    ("dataset", "splits", "precision_recall", "reasons"),
     [
+        ("bc5cdr", ["test"], (0.9969, 0.9997), {losses.IN_A_WORD: 2, losses.NESTED: 1}),
         (
-            "pubtator",
-            "bc5cdr/CDR_TestSet.PubTator.txt.gz",
-            (0.9969, 0.9997),
-            {losses.IN_A_WORD: 2, losses.NESTED: 1},
-        ),
-        (
-            "pubtator",
-            "biored/BioRED_TrainDev.PubTator.gz",
+            "biored",
+            ["train", "dev"],
             (0.9868, 0.9931),
             {losses.BOUND: 63, losses.IN_A_WORD: 52, losses.NESTED: 1},
         ),
         # Every occurrence of a surface is found, and one character (`肺`) often stands in others.
-        (
-            "cmeee",
-            "cmeee-v2/CMeEE-V2_dev_first2500.json.gz",
-            (0.9585, 0.9991),
-            {losses.BOUND: 9, losses.NESTED: 2},
-        ),
+        ("CMeEE-V2", ["dev"], (0.9585, 0.9991), {losses.BOUND: 9, losses.NESTED: 2}),
     ],
-    ids=["BC5CDR", "BioRED", "CMeEE-V2"],
 )
 def test_gold_comes_back_from_its_target(
     shared_data: Path,
-    read: str,
-    path: str,
+    dataset: str,
+    splits: list[str],
     precision_recall: tuple[float, float],
     reasons: dict[str, int],
 ) -> None:
-    documents = list(getattr(samples, read)(shared_data / path))
+    documents = list(samples.corpus(shared_data, dataset, *splits))
     assert policy(documents) == (*precision_recall, reasons)
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
-from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
 
-from taiyi_ray.records import Annotations, Document, Label, passages
+from taiyi_ray import catalogue
+from taiyi_ray.records import Document, Label, passages
 from taiyi_ray.tasks.task import NotApplicable
-from tests.samples import Gold, asked, back, chinese, english
+from tests.samples import asked, back, chinese, corpus, english
 
 
 def test_a_pair_is_two_passages_besides_the_title() -> None:
@@ -82,44 +78,17 @@ def test_answers(answer: str, label: str | None, problem: str | None) -> None:
 # -------------------------------------------------------------------------------------------- gold
 
 
-def sts(folder: Path) -> Iterator[Gold]:
-    path = folder / "cblue" / "CHIP-STS_dev.json.gz"
-    for record in json.loads(gzip.decompress(path.read_bytes()))[:500]:
-        label = "similar" if record["label"] == "1" else "not similar"
-        document = chinese(record["text1"], record["text2"])
-        yield document, Annotations(labels=[Label("similarity", label)])
-
-
-def biosses(folder: Path) -> Iterator[Gold]:
-    path = folder / "biosses" / "annotation_pairs_scores.tsv"
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            label = Label("similarity", row["annotator_a"])
-            yield english(row["sentence_1"], row["sentence_2"]), Annotations(labels=[label])
-
-
-def mediqa(folder: Path) -> Iterator[Gold]:
-    path = folder / "mediqa2019" / "MEDIQA2019-Task2-RQE-ValidationSet-AMIA2016.xml"
-    for pair in ET.parse(path).getroot():
-        label = Label("entailment", pair.attrib["value"])
-        texts = (pair.findtext("chq") or "", pair.findtext("faq") or "")
-        yield english(*texts), Annotations(labels=[label])
-
-
 @pytest.mark.parametrize(
-    ("task", "read", "labels", "number"),
+    ("task", "name", "number"),
     [
-        ("similarity", sts, None, 500),
-        ("similarity", biosses, ["0", "1", "2", "3", "4"], 100),
-        ("entailment", mediqa, ["true", "false"], 302),
+        ("similarity", "CHIP-STS", 500),
+        ("similarity", "KUAKE-QTR", 500),
+        ("entailment", "mediqa_rqe", 302),
     ],
-    ids=["CHIP-STS", "BIOSSES", "MEDIQA RQE"],
 )
-def test_gold_labels_come_back(
-    shared_data: Path, task: str, read: Any, labels: list[str] | None, number: int
-) -> None:
-    assignment = asked(task, **({"labels": labels} if labels else {}))
-    corpus = list(read(shared_data))
-    assert len(corpus) == number
-    for document, gold in corpus:
-        assert back(assignment, document, gold).labels == gold.labels
+def test_gold_labels_come_back(shared_data: Path, task: str, name: str, number: int) -> None:
+    assignment = asked(task, **catalogue.entry(name).options_of(task))
+    found = list(islice(corpus(shared_data, name, "dev"), 500))
+    assert len(found) == number
+    for document, gold in found:
+        assert back(assignment, document, gold).labels == gold.labels != []

@@ -144,22 +144,16 @@ def test_score_counts_exact_matches_with_direction() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "path", "number", "lost"),
+    ("dataset", "split", "number", "lost"),
     [
-        ("pubtator", "bc5cdr/CDR_TestSet.PubTator.txt.gz", 1_055, {losses.SEPARATOR: 4}),
-        (
-            "cmeie",
-            "cblue/CMeIE_dev_first1800.jsonl.gz",
-            5_328,
-            {losses.SEPARATOR: 5, losses.BOUND: 5},
-        ),
+        ("bc5cdr", "test", 1_055, {losses.SEPARATOR: 4}),
+        ("CMeIE", "dev", 5_328, {losses.SEPARATOR: 5, losses.BOUND: 5}),
     ],
-    ids=["BC5CDR", "CMeIE"],
 )
 def test_gold_comes_back_from_its_target_but_for_what_is_counted_as_lost(
-    shared_data: Path, read: str, path: str, number: int, lost: dict[str, int]
+    shared_data: Path, dataset: str, split: str, number: int, lost: dict[str, int]
 ) -> None:
-    documents = list(getattr(samples, read)(shared_data / path))
+    documents = list(samples.corpus(shared_data, dataset, split))
     names = sorted({relation.type for _, gold in documents for relation in gold.relations})
     assignment = asked("re", [Term(name, name, name) for name in names])
     reasons = Counter[str]()

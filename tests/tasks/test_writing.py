@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from taiyi_ray.records import Annotations, Document, Text, passages
+from taiyi_ray.records import Document, Text, passages
 from taiyi_ray.tasks.task import NotApplicable
-from tests.samples import Gold, asked, back, english
+from tests.samples import asked, back, corpus, english
 
 
 def test_a_title_is_asked_for_without_showing_the_one_there_is() -> None:
@@ -39,28 +33,15 @@ def test_a_title_is_asked_for_about_the_first_window_and_a_summary_about_each() 
 # -------------------------------------------------------------------------------------------- gold
 
 
-def csl(folder: Path) -> Iterator[Gold]:
-    path = folder / "csl-medical-abstracts" / "csl_medical.jsonl.gz"
-    for line in gzip.decompress(path.read_bytes()).splitlines():
-        record = json.loads(line)
-        parts = [("title", "zh", record["title"]), ("abstract", "zh", record["abstract"])]
-        yield Document("d", passages(parts)), Annotations(texts=[Text("title", record["title"])])
-
-
-def mts(folder: Path) -> Iterator[Gold]:
-    path = folder / "mts-dialog" / "MTS-Dialog-ValidationSet.csv.gz"
-    for record in csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())):
-        summary = record["section_text"].strip()
-        yield english(record["dialogue"]), Annotations(texts=[Text("summary", summary)])
-
-
 @pytest.mark.parametrize(
-    ("task", "read", "number"), [("title", csl, 254), ("summary", mts, 100)], ids=["CSL", "MTS"]
+    ("task", "name", "splits", "number"),
+    [("title", "csl_medical", ["dev", "test"], 254), ("summary", "mts_dialog", ["dev"], 100)],
 )
 def test_gold_titles_and_summaries_come_back(
-    shared_data: Path, task: str, read: Any, number: int
+    shared_data: Path, task: str, name: str, splits: list[str], number: int
 ) -> None:
-    corpus = list(read(shared_data))
-    assert len(corpus) == number
-    for document, gold in corpus:
-        assert back(asked(task), document, gold).texts == gold.texts
+    found = list(corpus(shared_data, name, *splits))
+    assert len(found) == number
+    for document, gold in found:
+        (text,) = gold.texts
+        assert back(asked(task), document, gold).texts == [Text(task, text.text.strip())]

@@ -11,11 +11,12 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 
 from taiyi_ray.config import ServeConfig
 from taiyi_ray.errors import EngineDied
-from taiyi_ray.serve.admission import places_of_batches
-from taiyi_ray.serve.batches.runner import Answer, Runner
+from taiyi_ray.serve.admission import batch_slots
+from taiyi_ray.serve.batches.runner import RouteAnswer, Runner
 from taiyi_ray.serve.batches.store import Order, Store
 from taiyi_ray.serve.keys import Keys
 from taiyi_ray.serve.problems import body as body_of
+from taiyi_ray.serve.problems import service_failed
 from taiyi_ray.serve.replica import prepare
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Batches:
             self._known,
             digest=digest,
             models=config.models,
-            most=places_of_batches(config) * config.engine_range[1],
+            slots=batch_slots(config) * config.engine_range[1],
             most_bytes=config.max_megabytes << 20,
         )
         self._running = asyncio.ensure_future(self._runner.run())
@@ -75,7 +76,7 @@ class Batches:
     async def _known(self, key: str) -> bool:
         return await self._keys.of(key) is not None
 
-    async def _ask(self, url: str, body: dict[str, Any], order: Order, id_: str) -> Answer:
+    async def _ask(self, url: str, body: dict[str, Any], order: Order, id_: str) -> RouteAnswer:
         """Let a replica answer a request; try again for as long as no replica has a free slot.
 
         A request that an engine worked on when it died may have killed the engine. Such requests
@@ -83,7 +84,7 @@ class Batches:
         """
         deaths = 0
 
-        async def attempt() -> Answer:
+        async def attempt() -> RouteAnswer:
             nonlocal deaths
             async with self._suspects if deaths else nullcontext():
                 try:
@@ -92,13 +93,13 @@ class Batches:
                     deaths += 1
                     if deaths < _DEATHS:
                         raise _Later from error
-            return _problem(500, f"the engine died {deaths} times while it answered this")
+            return _problem(500, f"the engine died {deaths} times while it answered this request")
 
         again = retry_if_exception_type(_Later)
         pause = wait_random_exponential(max=_LONGEST_PAUSE)
         return await AsyncRetrying(retry=again, wait=pause)(attempt)
 
-    async def _asked(self, url: str, body: dict[str, Any], order: Order, id_: str) -> Answer:
+    async def _asked(self, url: str, body: dict[str, Any], order: Order, id_: str) -> RouteAnswer:
         """Ask once, with the rights that the key of the batch has now.
 
         Raises:
@@ -113,7 +114,7 @@ class Batches:
             raise _Later  # the key was removed: the runner cancels this task soon
         response = self._service.answer.remote(url, body, caller, id_)
         try:
-            answer = Answer(*await response)
+            answer = RouteAnswer(*await response)
         except asyncio.CancelledError:
             response.cancel()
             raise
@@ -127,11 +128,11 @@ class Batches:
             raise
         except Exception:
             _log.exception("request %s", id_)
-            return _problem(500, f"a fault of the service; its log tells more under {id_}")
+            return _problem(500, str(service_failed(id_).detail))
         if answer.status in (429, 503):
             raise _Later
         return answer
 
 
-def _problem(status: int, message: str) -> Answer:
-    return Answer(status, body_of(status, message))
+def _problem(status: int, message: str) -> RouteAnswer:
+    return RouteAnswer(status, body_of(status, message))

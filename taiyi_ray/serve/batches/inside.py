@@ -12,7 +12,7 @@ from taiyi_ray.serve import problems
 from taiyi_ray.serve.gate import Asked
 
 
-class Inside:
+class RouteClient:
     """Asks an application in the same process; if a call is cancelled, so is the route's work.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from taiyi_ray.corpus.units import cut
-from taiyi_ray.serve.batches.store import Order, Plan, Span
+from taiyi_ray.serve.batches.store import BatchPlan, Order, UnitSpan
 from taiyi_ray.serve.problems import Problem
 
 MOST_REQUESTS = 50_000
@@ -41,7 +41,7 @@ class Request(BaseModel):
 
 def planned(
     stream: BinaryIO, order: Order, models: Sequence[str], most_bytes: int
-) -> Plan | list[dict[str, Any]]:
+) -> BatchPlan | list[dict[str, Any]]:
     """Check the input of a batch, and return its plan, or the errors of the input in OpenAI's form.
 
     Args:
@@ -64,7 +64,7 @@ def planned(
             errors.append(_error("line_too_long", message, number))
             break
         if len(sizes) == MOST_REQUESTS:
-            message = f"more than {MOST_REQUESTS:,} requests: make several batches of them"
+            message = f"a batch may have {MOST_REQUESTS:,} requests; make more batches of this file"
             errors.append(_error("too_many_requests", message, number))
             break
         try:
@@ -77,7 +77,7 @@ def planned(
         sizes.append(start + len(line) - end)
         end = start + len(line)
         if request.custom_id in seen:
-            message = f"the custom_id {request.custom_id!r} stands in a line before"
+            message = f"an earlier line has the same custom_id {request.custom_id!r}"
             errors.append(_error("duplicate_custom_id", message, number, "custom_id"))
         seen.add(request.custom_id)
         errors += _of_request(request, order, models, number)
@@ -88,10 +88,10 @@ def planned(
     most = max(1, min(UNIT_REQUESTS, len(sizes) // _UNITS))
     starts.append(end)
     spans = [
-        Span(first, last, starts[first], starts[last + 1] - starts[first])
+        UnitSpan(first, last, starts[first], starts[last + 1] - starts[first])
         for first, last in cut(sizes, 0, most)
     ]
-    return Plan(started_at=int(time.time()), spans=spans)
+    return BatchPlan(started_at=int(time.time()), spans=spans)
 
 
 def requests(data: bytes) -> list[Request]:
@@ -139,7 +139,7 @@ def _of_request(
 def _of_validation(error: ValidationError, number: int) -> dict[str, Any]:
     first = error.errors(include_url=False)[0]
     if first["type"] == "json_invalid":
-        return _error("invalid_json_line", f"no JSON: {first['ctx']['error']}", number)
+        return _error("invalid_json_line", f"the line is not JSON: {first['ctx']['error']}", number)
     param = ".".join(str(part) for part in first["loc"]) or None
     return _error("invalid_request", str(first["msg"]), number, param)
 

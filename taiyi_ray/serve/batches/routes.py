@@ -25,7 +25,7 @@ _Value = Annotated[str, Field(max_length=512)]
 
 
 class BatchRequest(Body):
-    """Which file of requests to answer."""
+    """A file of requests to answer."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -39,9 +39,11 @@ class BatchRequest(Body):
         },
     )
 
-    input_file_id: str = Field(description="an uploaded file, JSON lines: a request each")
-    endpoint: str = Field(description="the `url` of all its requests")
-    completion_window: Literal["24h"] = Field(description="what is not answered by then expires")
+    input_file_id: str = Field(description="id of an uploaded file that has a request on each line")
+    endpoint: str = Field(description="the `url` of every request in the file")
+    completion_window: Literal["24h"] = Field(
+        description="requests that are not answered in this time expire"
+    )
     metadata: dict[_Key, _Value] | None = Field(None, max_length=16)
 
 
@@ -87,9 +89,9 @@ def router(
     def upload(
         raw: Request,
         file: UploadFile,
-        purpose: Annotated[Literal["batch"], Form(description="files are for batches here")],
+        purpose: Annotated[Literal["batch"], Form(description="files are only for batches")],
     ) -> FileObject:
-        """JSON lines; each `{"custom_id", "method": "POST", "url", "body"}`."""
+        """JSON lines, a request each: `{"custom_id", "method": "POST", "url", "body"}`."""
         return _shelf(store, raw).add_file(file.filename or "upload", file.file).shown()
 
     @routes.get("/v1/files", summary="List files")
@@ -100,15 +102,15 @@ def router(
         order: Literal["desc"] = "desc",
         purpose: Literal["batch", "batch_output"] | None = None,
     ) -> FileList:
-        """The newest first; what a batch made is as old as the batch."""
-        found, more = _shelf(store, raw).files(after, limit, purpose)
-        first, last = _ends(found)
-        shown = [one.shown() for one in found]
+        """The newest file comes first. Results have the age of their batch."""
+        page, more = _shelf(store, raw).files(after, limit, purpose)
+        first, last = _ends(page)
+        shown = [one.shown() for one in page]
         return FileList(data=shown, first_id=first, last_id=last, has_more=more)
 
-    @routes.get("/v1/files/{file_id}", summary="What a file is")
+    @routes.get("/v1/files/{file_id}", summary="Describe a file")
     def file(file_id: str, raw: Request) -> FileObject:
-        """Its name, size, time and purpose."""
+        """The response has the file's name, size, time and purpose."""
         return _file(_shelf(store, raw), file_id).shown()
 
     @routes.get(
@@ -118,43 +120,43 @@ def router(
         responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}},
     )
     def content(file_id: str, raw: Request) -> StreamingResponse:
-        """As it was uploaded, or as a batch made it: a line for each answer."""
+        """The file as it was uploaded, or the results of a batch, a line for each request."""
         shelf = _shelf(store, raw)
-        found = _file(shelf, file_id)
+        wanted = _file(shelf, file_id)
         return StreamingResponse(
-            _chunks(shelf.content(found.id)),
+            _chunks(shelf.content(wanted.id)),
             media_type="application/jsonl",
-            headers={"content-length": str(found.bytes)},
+            headers={"content-length": str(wanted.bytes)},
         )
 
     @routes.delete("/v1/files/{file_id}", summary="Delete a file")
     def delete(file_id: str, raw: Request) -> FileDeleted:
-        """409 while a batch is at work on it."""
+        """A file that an open batch reads cannot be deleted (409)."""
         shelf = _shelf(store, raw)
-        found = _file(shelf, file_id)
-        if user := shelf.user_of(found.id):
-            raise Problem(409, f"{user} is at work on this file: cancel it first")
-        shelf.remove_file(found.id)
-        return FileDeleted(id=found.id, deleted=True, object="file")
+        wanted = _file(shelf, file_id)
+        if user := shelf.user_of(wanted.id):
+            raise Problem(409, f"the batch {user} reads this file: cancel the batch first")
+        shelf.remove_file(wanted.id)
+        return FileDeleted(id=wanted.id, deleted=True, object="file")
 
-    @routes.post("/v1/batches", summary="Have a file of requests answered")
+    @routes.post("/v1/batches", summary="Create a batch")
     def create(request: BatchRequest, raw: Request) -> Batch:
-        """Answered when there are places free, within a day; poll it for its state.
+        """The requests of a file are answered when slots are free, within a day.
 
-        Results are a file, a line for each request that was answered with 200; the others are in
-        the error file. A request that streams gets 400. A cancelled or expired batch keeps what
-        was answered.
+        Get the batch again to see its state. The output file has a line for each request that was
+        answered with 200, and the error file has a line for each other request. A request with
+        `stream` is answered with 400. A cancelled or expired batch keeps the answers that it has.
         """
         caller = raw.state.asked.caller
         shelf = store.of(caller)
         if request.endpoint not in endpoints:
-            message = f"no batches of {request.endpoint!r} here; of {', '.join(endpoints)}"
+            message = f"a batch cannot ask {request.endpoint!r}; it can ask {', '.join(endpoints)}"
             raise Problem(400, message, param="endpoint")
-        found = shelf.file(request.input_file_id)
-        if found is None or found.purpose != "batch":
-            message = f"no file {request.input_file_id!r} that was uploaded for a batch"
+        input_file = shelf.file(request.input_file_id)
+        if input_file is None or input_file.purpose != "batch":
+            message = f"there is no file {request.input_file_id!r} that was uploaded for a batch"
             raise Problem(400, message, param="input_file_id")
-        order = shelf.add_batch(caller, digest, request.endpoint, found.id, request.metadata)
+        order = shelf.add_batch(caller, digest, request.endpoint, input_file.id, request.metadata)
         tell()
         return shelf.shown(order)
 
@@ -164,34 +166,34 @@ def router(
         after: str | None = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> BatchList:
-        """The newest first; `after` goes on where a page ended."""
-        found, more = _shelf(store, raw).batches(after, limit)
-        first, last = _ends(found)
-        return BatchList(data=found, first_id=first, last_id=last, has_more=more)
+        """The newest batch comes first. `after` is the last id of the page before."""
+        page, more = _shelf(store, raw).batches(after, limit)
+        first, last = _ends(page)
+        return BatchList(data=page, first_id=first, last_id=last, has_more=more)
 
-    @routes.get("/v1/batches/{batch_id}", summary="How far a batch is")
+    @routes.get("/v1/batches/{batch_id}", summary="Show the state of a batch")
     def batch(batch_id: str, raw: Request) -> Batch:
-        """Counts are of requests whose results are safe."""
+        """The counts include only requests whose results are stored."""
         shelf = _shelf(store, raw)
         return shelf.shown(_batch(shelf, batch_id))
 
     @routes.post("/v1/batches/{batch_id}/cancel", summary="Cancel a batch")
     def cancel(batch_id: str, raw: Request) -> Batch:
-        """What is at work is broken off; what was answered is kept."""
+        """Requests at work are broken off. Earlier answers are kept."""
         shelf = _shelf(store, raw)
-        found = _batch(shelf, batch_id)
-        if ended := shelf.ended(found.id):
-            raise Problem(409, f"{found.id} has ended: it is {ended.status}")
-        shelf.cancel(found.id)
+        order = _batch(shelf, batch_id)
+        if ended := shelf.ended(order.id):
+            raise Problem(409, f"the batch {order.id} has ended already: it is {ended.status}")
+        shelf.cancel(order.id)
         tell()
-        return shelf.shown(found)
+        return shelf.shown(order)
 
     return routes
 
 
-def _ends(found: Sequence[File | Batch]) -> tuple[str | None, str | None]:
+def _ends(page: Sequence[File | Batch]) -> tuple[str | None, str | None]:
     """Return the first and the last id of a page; a client asks for the next page by the last."""
-    return (found[0].id, found[-1].id) if found else (None, None)
+    return (page[0].id, page[-1].id) if page else (None, None)
 
 
 def _shelf(store: Store, raw: Request) -> Shelf:
@@ -199,17 +201,17 @@ def _shelf(store: Store, raw: Request) -> Shelf:
 
 
 def _file(shelf: Shelf, id_: str) -> File:
-    found = shelf.file(id_)
-    if found is None:
-        raise Problem(404, f"no file {id_!r}")
-    return found
+    file = shelf.file(id_)
+    if file is None:
+        raise Problem(404, f"there is no file {id_!r}")
+    return file
 
 
 def _batch(shelf: Shelf, id_: str) -> Order:
-    found = shelf.batch(id_)
-    if found is None:
-        raise Problem(404, f"no batch {id_!r}")
-    return found
+    order = shelf.batch(id_)
+    if order is None:
+        raise Problem(404, f"there is no batch {id_!r}")
+    return order
 
 
 def _chunks(path: str) -> Iterator[bytes]:

@@ -22,12 +22,12 @@ from taiyi_ray import storage
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.serve.batches.plan import Request, planned, requests
 from taiyi_ray.serve.batches.store import (
+    BatchPlan,
     Ended,
     Order,
-    Plan,
     Shelf,
-    Span,
     Store,
+    UnitSpan,
     derived_id,
     made_at,
 )
@@ -51,14 +51,14 @@ _ENDS = {
 }
 
 
-class Answer(NamedTuple):
+class RouteAnswer(NamedTuple):
     """The answer of a route: the HTTP status, and the body."""
 
     status: int
     body: Any
 
 
-Ask = Callable[[str, dict[str, Any], Order, str], Coroutine[Any, Any, Answer]]
+Ask = Callable[[str, dict[str, Any], Order, str], Coroutine[Any, Any, RouteAnswer]]
 """Answers a request, given its url, its body, the order of its batch, and its id. It tries again by
 itself while the request cannot be answered for a passing reason."""
 
@@ -99,7 +99,7 @@ class Runner:
         known: tells whether a key is still let in; the batches of other keys are not worked on.
         digest: of the model that answers; only batches that were ordered for it are answered.
         models: names that a request may give as its model; the first is the base model.
-        most: requests in flight at most.
+        slots: how many requests may be at work at once.
         most_bytes: of a request.
     """
 
@@ -111,12 +111,12 @@ class Runner:
         *,
         digest: str,
         models: Sequence[str],
-        most: int,
+        slots: int,
         most_bytes: int,
     ) -> None:
         self._store, self._ask, self._known = store, ask, known
         self._digest, self._models, self._most_bytes = digest, models, most_bytes
-        self._places = asyncio.Semaphore(most)
+        self._slots = asyncio.Semaphore(slots)
         self._working: dict[str, _Work] = {}
         self._not_before: dict[str, float] = {}
         self._told = asyncio.Event()
@@ -133,8 +133,8 @@ class Runner:
                 try:
                     await self._take_up()
                 except Exception:
-                    _log.exception("batches at %s could not be listed", self._store.place)
-                idle = not self._working and "://" in self._store.place
+                    _log.exception("batches at %s could not be listed", self._store.address)
+                idle = not self._working and "://" in self._store.address
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._told.wait(), _IDLE if idle else _LOOK)
         finally:
@@ -149,14 +149,14 @@ class Runner:
                 continue  # its order is not read yet, or it is about to end early
             if work.task and not await self._known(work.owner):
                 work.task.cancel()
-        found = await asyncio.to_thread(lambda: list(self._store.open()))
+        listed = await asyncio.to_thread(lambda: list(self._store.open()))
         waiting = []
-        for shelf, id_, cancelled in found:
+        for shelf, id_, cancelled in listed:
             if cancelled and id_ in self._working:
                 self._working[id_].stop("batch_cancelled")
             elif id_ not in self._working and self._not_before.get(id_, 0) < time.monotonic():
                 waiting.append((shelf, id_, cancelled))
-        self._not_before = {id_: t for _, id_, _ in found if (t := self._not_before.get(id_))}
+        self._not_before = {id_: t for _, id_, _ in listed if (t := self._not_before.get(id_))}
         # Cancelled batches come first, then those of the owner with the fewest batches at work,
         # then the oldest.
         at_work = Counter(work.shelf.owner for work in self._working.values())
@@ -205,7 +205,7 @@ class Runner:
         expiring = asyncio.get_running_loop().call_later(left, work.stop, "batch_expired")
         try:
             plan = await asyncio.to_thread(self._plan, shelf, order)
-            if isinstance(plan, Plan):
+            if isinstance(plan, BatchPlan):
                 await self._answer(shelf, order, plan, work.end)
                 plan = await asyncio.to_thread(_finish, shelf, order, plan)
             await asyncio.to_thread(shelf.end, id_, plan)
@@ -213,20 +213,20 @@ class Runner:
             expiring.cancel()
         return True
 
-    def _plan(self, shelf: Shelf, order: Order) -> Plan | Ended:
+    def _plan(self, shelf: Shelf, order: Order) -> BatchPlan | Ended:
         if shelf.file(order.input_file_id) is None:
             return _failed(_GONE)
         plan = shelf.plan(order.id)
         if plan is not None:
             return plan
         with storage.open_read(shelf.content(order.input_file_id)) as stream:
-            found = planned(stream, order, self._models, self._most_bytes)
-        return shelf.put_plan(order.id, found) if isinstance(found, Plan) else _failed(*found)
+            new = planned(stream, order, self._models, self._most_bytes)
+        return shelf.put_plan(order.id, new) if isinstance(new, BatchPlan) else _failed(*new)
 
     async def _answer(
-        self, shelf: Shelf, order: Order, plan: Plan, end: asyncio.Future[str]
+        self, shelf: Shelf, order: Order, plan: BatchPlan, end: asyncio.Future[str]
     ) -> None:
-        """Answer and commit all pending units."""
+        """RouteAnswer and commit all pending units."""
         there = await asyncio.to_thread(shelf.committed, order.id)
         async with asyncio.TaskGroup() as group:
             for span in plan.spans:
@@ -234,21 +234,21 @@ class Runner:
                 if unit.name in there:
                     continue
                 asked = await asyncio.to_thread(_read, order, unit, span)
-                asking: list[asyncio.Task[Answer]] = []
+                asking: list[asyncio.Task[RouteAnswer]] = []
                 # The next unit is only read when all requests of this one are at work, so that
                 # memory is bounded.
                 for id_, request in asked:
-                    if not await _unless(self._places.acquire(), end):
+                    if not await _unless(self._slots.acquire(), end):
                         break
                     task = group.create_task(self._ask(request.url, request.body, order, id_))
-                    task.add_done_callback(lambda _: self._places.release())
+                    task.add_done_callback(lambda _: self._slots.release())
                     asking.append(task)
                 committing = group.create_task(_commit(shelf, unit, asked, asking, end))
                 if end.done():
                     await committing
 
 
-def _read(order: Order, unit: Unit, span: Span) -> list[tuple[str, Request]]:
+def _read(order: Order, unit: Unit, span: UnitSpan) -> list[tuple[str, Request]]:
     """The requests of a unit, with their ids."""
     data = storage.read_part(unit.path, span.start, span.size)
     return [(_request_id(order, span.first + n), r) for n, r in enumerate(requests(data))]
@@ -258,7 +258,7 @@ async def _commit(
     shelf: Shelf,
     unit: Unit,
     asked: Sequence[tuple[str, Request]],
-    asking: Sequence[asyncio.Task[Answer]],
+    asking: Sequence[asyncio.Task[RouteAnswer]],
     end: asyncio.Future[str],
 ) -> None:
     """Commit a unit when all its requests are answered, or when the batch ends early.
@@ -310,7 +310,7 @@ def _request_id(order: Order, number: int) -> str:
 
 
 def _result(
-    id_: str, custom_id: str, answer: Answer | None, end: asyncio.Future[str]
+    id_: str, custom_id: str, answer: RouteAnswer | None, end: asyncio.Future[str]
 ) -> dict[str, Any]:
     """Return a line of the output or error file, whose form is OpenAI's.
 
@@ -331,7 +331,7 @@ def _failed(*errors: dict[str, Any]) -> Ended:
     return Ended(status="failed", times={"failed_at": int(time.time())}, errors=list(errors))
 
 
-def _finish(shelf: Shelf, order: Order, plan: Plan) -> Ended:
+def _finish(shelf: Shelf, order: Order, plan: BatchPlan) -> Ended:
     """Make the result files of a batch whose units are all committed.
 
     Every process that does so makes the same files under the same ids.

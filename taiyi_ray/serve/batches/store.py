@@ -1,13 +1,15 @@
-"""Files and batches. Their whole state is in these objects of a storage:
+"""Files and batches, whose whole state is in a storage.
 
-    PLACE/<owner>/files/<file>.json               name, size and purpose; put after the content
-    PLACE/<owner>/contents/<file>                 the content of a file
-    PLACE/<owner>/batches/<batch>.json            a batch as it was ordered
-    PLACE/<owner>/plans/<batch>.json              its units; put once its input proved valid
-    PLACE/<owner>/units/<batch>/<first>-<last>.jsonl    a unit's results; committed once this exists
-    PLACE/<owner>/ended/<batch>.json              how a batch ended
-    PLACE/open/<owner>/<batch>                    the batch is open; removed when it has ended
-    PLACE/open/<owner>/<batch>.cancel             the batch shall be cancelled; removed likewise
+The objects there are:
+
+    STORE/<owner>/files/<file>.json               name, size and purpose; put after the content
+    STORE/<owner>/contents/<file>                 the content of a file
+    STORE/<owner>/batches/<batch>.json            a batch as it was ordered
+    STORE/<owner>/plans/<batch>.json              its units; put once its input proved valid
+    STORE/<owner>/units/<batch>/<first>-<last>.jsonl    a unit's results; committed once this exists
+    STORE/<owner>/ended/<batch>.json              how a batch ended
+    STORE/open/<owner>/<batch>                    the batch is open; removed when it has ended
+    STORE/open/<owner>/<batch>.cancel             the batch shall be cancelled; removed likewise
 
 These objects are put if absent: when two processes do the same work, the object that was put first
 counts, and both continue with it. `<owner>` is a digest of a key's name, so that no key can list or
@@ -97,10 +99,12 @@ class Order(BaseModel, frozen=True):
 
     @property
     def expires_at(self) -> int:
+        """When the batch expires, in seconds since 1970."""
         return self.created_at + WINDOW
 
     @property
     def caller(self) -> Caller:
+        """The key that ordered the batch, with the rights that it had then."""
         return Caller(self.owner, None if self.models is None else frozenset(self.models))
 
     def shown(self, status: Any, **more: Any) -> Batch:
@@ -115,7 +119,7 @@ class Order(BaseModel, frozen=True):
         )
 
 
-class Span(NamedTuple):
+class UnitSpan(NamedTuple):
     """A planned unit of a batch.
 
     Attributes:
@@ -130,7 +134,7 @@ class Span(NamedTuple):
     size: int
 
 
-class Plan(BaseModel, frozen=True):
+class BatchPlan(BaseModel, frozen=True):
     """The units of a batch whose input is valid.
 
     Attributes:
@@ -139,10 +143,11 @@ class Plan(BaseModel, frozen=True):
     """
 
     started_at: int
-    spans: list[Span]
+    spans: list[UnitSpan]
 
     @property
     def total(self) -> int:
+        """The number of requests."""
         return self.spans[-1].last + 1
 
 
@@ -173,28 +178,28 @@ class Store:
     """The files and batches of all owners.
 
     Args:
-        place: folder or s3:// address; in a new folder only the user of this process can read.
+        address: folder or s3:// address; in a new folder only the user of this process can read.
     """
 
-    def __init__(self, place: str) -> None:
-        self.place = storage.absolute(place)
-        storage.private_folder(self.place)
+    def __init__(self, address: str) -> None:
+        self.address = storage.absolute(address)
+        storage.private_folder(self.address)
 
     def of(self, caller: Caller) -> Shelf:
         """Return the files and batches that belong to a key."""
         digest = hashlib.sha256(caller.name.encode("utf-8", "surrogatepass")).hexdigest()
-        return Shelf(self.place, digest[:32])
+        return Shelf(self.address, digest[:32])
 
     def open(self) -> Iterator[tuple[Shelf, str, bool]]:
         """Yield the open batches, each with whether it shall be cancelled: one listing."""
-        root = storage.join(self.place, "open")
+        root = storage.join(self.address, "open")
         names = [stored.path[len(root) + 1 :] for stored in storage.walk(root)]
         cancelled = {name.removesuffix(_CANCEL) for name in names if name.endswith(_CANCEL)}
         # A batch may end while a client cancels it: then the mark to cancel it is left without the
         # batch's own mark. Such a batch is yielded too, so that the runner removes the mark.
         for name in sorted(cancelled.union(n for n in names if not n.endswith(_CANCEL))):
             owner, _, batch = name.partition("/")
-            yield Shelf(self.place, owner), batch, name in cancelled
+            yield Shelf(self.address, owner), batch, name in cancelled
 
 
 class Shelf:
@@ -203,14 +208,14 @@ class Shelf:
     An id that belongs to another owner, or does not have the form of an id, counts as unknown.
 
     Args:
-        place: folder or address of the store.
+        store: address of the store.
         owner: digest of the owner's name.
     """
 
-    def __init__(self, place: str, owner: str) -> None:
+    def __init__(self, store: str, owner: str) -> None:
         self.owner = owner
-        self._place, self._open = storage.join(place, owner), storage.join(place, "open", owner)
-        self._units = Units(storage.join(self._place, "units"), ".jsonl")
+        self._address, self._open = storage.join(store, owner), storage.join(store, "open", owner)
+        self._units = Units(storage.join(self._address, "units"), ".jsonl")
 
     # ---------------------------------------------------------------------------------- files
 
@@ -234,6 +239,7 @@ class Shelf:
         return file
 
     def file(self, id_: str) -> File | None:
+        """Return a file; None if there is none of this id."""
         return self._read(File, "files", id_)
 
     def files(
@@ -247,12 +253,12 @@ class Shelf:
             purpose: of the files; None for any.
         """
         listed = (self.file(id_) for id_ in self._listed("files", after))
-        found = (file for file in listed if file and purpose in (None, file.purpose))
-        return _page(found, most)
+        wanted = (file for file in listed if file and purpose in (None, file.purpose))
+        return _page(wanted, most)
 
     def content(self, id_: str) -> str:
         """Return the address of a file's content."""
-        return storage.join(self._place, "contents", id_)
+        return storage.join(self._address, "contents", id_)
 
     def user_of(self, id_: str) -> str | None:
         """Return the id of an open batch whose input is this file; None if there is none."""
@@ -264,6 +270,7 @@ class Shelf:
         return None
 
     def remove_file(self, id_: str) -> None:
+        """Remove a file and its content; a file that is not there is no error."""
         storage.remove(self._path("files", id_))
         storage.remove(self.content(id_))
 
@@ -298,6 +305,7 @@ class Shelf:
         return order
 
     def batch(self, id_: str) -> Order | None:
+        """Return a batch as it was ordered; None if there is none of this id."""
         return self._read(Order, "batches", id_)
 
     def batches(self, after: str | None, most: int) -> tuple[list[Batch], bool]:
@@ -306,7 +314,7 @@ class Shelf:
         `after` is the id of the last batch of the page before.
         """
         listed = (self.batch(id_) for id_ in self._listed("batches", after))
-        return _page((self.shown(found) for found in listed if found), most)
+        return _page((self.shown(order) for order in listed if order), most)
 
     def cancel(self, id_: str) -> None:
         """Mark an open batch as one that shall be cancelled."""
@@ -315,18 +323,21 @@ class Shelf:
         )
 
     def cancelled_at(self, id_: str) -> int | None:
+        """Return when a client cancelled a batch, in seconds since 1970; None if none did."""
         data = storage.read(storage.join(self._open, id_ + _CANCEL))
         return None if data is None else int(data)
 
-    def plan(self, id_: str) -> Plan | None:
-        return self._read(Plan, "plans", id_)
+    def plan(self, id_: str) -> BatchPlan | None:
+        """Return the plan of a batch; None before it was planned."""
+        return self._read(BatchPlan, "plans", id_)
 
-    def put_plan(self, id_: str, plan: Plan) -> Plan:
+    def put_plan(self, id_: str, plan: BatchPlan) -> BatchPlan:
         """Put a batch's plan unless there is one; return the plan that is stored."""
         storage.put_if_absent(self._path("plans", id_), _json(plan))
         return self.plan(id_) or plan
 
     def ended(self, id_: str) -> Ended | None:
+        """Return how a batch ended; None while it is open."""
         return self._read(Ended, "ended", id_)
 
     def end(self, id_: str, ended: Ended) -> None:
@@ -341,7 +352,7 @@ class Shelf:
 
     # ---------------------------------------------------------------------------------- units
 
-    def unit(self, order: Order, span: Span) -> Unit:
+    def unit(self, order: Order, span: UnitSpan) -> Unit:
         """Return the unit of a span in a batch's plan."""
         path = self.content(order.input_file_id)
         return Unit(source=order.id, path=path, first=span.first, last=span.last)
@@ -364,7 +375,7 @@ class Shelf:
 
     def counts(self, names: Iterator[str] | list[str]) -> Counter[str]:
         """Add up the counts of committed units, which are given by their names."""
-        paths = [storage.join(self._units.place, name + self._units.ending) for name in names]
+        paths = [storage.join(self._units.address, name + self._units.ending) for name in names]
         with ThreadPoolExecutor(_READERS) as pool:
             return sum(pool.map(_counted, paths), Counter[str]())
 
@@ -408,7 +419,7 @@ class Shelf:
     # -------------------------------------------------------------------------------- storage
 
     def _path(self, kind: str, id_: str) -> str:
-        return storage.join(self._place, kind, f"{id_}.json")
+        return storage.join(self._address, kind, f"{id_}.json")
 
     def _read(self, model: type[Kind], kind: str, id_: str) -> Kind | None:
         data = storage.read(self._path(kind, id_)) if _ID.fullmatch(id_) else None
@@ -416,13 +427,13 @@ class Shelf:
 
     def _listed(self, kind: str, after: str | None) -> list[str]:
         """Return the ids that come after `after`, the newest first: an id begins with its time."""
-        root = storage.join(self._place, kind)
+        root = storage.join(self._address, kind)
         ids = [stored.path[len(root) + 1 :].removesuffix(".json") for stored in storage.walk(root)]
         return [id_ for id_ in reversed(ids) if after is None or id_ < after]
 
 
-def _page(found: Iterator[Kind], most: int) -> tuple[list[Kind], bool]:
-    page = list(islice(found, most + 1))
+def _page(listed: Iterator[Kind], most: int) -> tuple[list[Kind], bool]:
+    page = list(islice(listed, most + 1))
     return page[:most], len(page) > most
 
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from taiyi_ray import storage
-from taiyi_ray.serve.batches.runner import Answer, Known, Runner
+from taiyi_ray.serve.batches.runner import Known, RouteAnswer, Runner
 from taiyi_ray.serve.batches.store import Order, Store
 from taiyi_ray.serve.keys import EVERYBODY, Caller
 
@@ -49,7 +49,7 @@ class Service:
         self.asked: Counter[str] = Counter()
         self.at_work = self.most = self.broken_off = 0
 
-    async def __call__(self, url: str, body: dict[str, Any], order: Order, id_: str) -> Answer:
+    async def __call__(self, url: str, body: dict[str, Any], order: Order, id_: str) -> RouteAnswer:
         assert url == URL
         self.asked[body["text"]] += 1
         self.at_work += 1
@@ -61,7 +61,7 @@ class Service:
             raise
         finally:
             self.at_work -= 1
-        return Answer(self.status(body), {"echo": body["text"]})
+        return RouteAnswer(self.status(body), {"echo": body["text"]})
 
 
 async def everybody(key: str) -> bool:
@@ -78,7 +78,7 @@ def runner(
         known,
         digest=digest,
         models=["taiyi", "taiyi:ner"],
-        most=most,
+        slots=most,
         most_bytes=8 << 20,
     )
 

@@ -36,7 +36,7 @@ class Served:
 
     def start(self) -> None:
         arguments = (
-            f"--engine fake --max-in-flight 32 --batches {self.folder}/store "
+            f"--engine fake --document-slots 32 --batches {self.folder}/store "
             f"--engine-arg latency=0.15 --engine-arg kill_on={POISON}"
         )
         self._server = server(self.folder / "log", *arguments.split())
@@ -162,7 +162,7 @@ def test_cancelled_in_the_middle_it_keeps_what_was_answered(served):
     assert len(output) + len(left) == 1000 and not set(ids(output)) & set(ids(left))
     assert {one["error"]["code"] for one in left} == {"batch_cancelled"}
     health = served.client.get("/../ready", cast_to=dict)
-    assert health["in_flight"] == 0
+    assert health["slots_taken"] == 0
     with pytest.raises(openai.ConflictError, match="cancelled"):
         served.client.batches.cancel(batch.id)
 

@@ -22,7 +22,7 @@ def served(act: Callable[[Service], Coroutine[Any, Any, None]], **settings: Any)
     """Do something with a replica of the fake engine, in this process."""
 
     async def inside() -> None:
-        config = ServeConfig(engine="fake", context_limit=4096, **settings)
+        config = ServeConfig(engine="fake", context_length=4096, **settings)
         service = Service(config, "fake")
         service.__serve_build_asgi_app__()
         await act(service)
@@ -63,7 +63,7 @@ def test_it_is_answered_as_others_are():
     served(act)
 
 
-def test_batches_leave_half_of_the_places_to_others():
+def test_batches_leave_half_of_the_slots_to_others():
     async def act(service: Service) -> None:
         two = {"documents": [{"text": TEXT}] * 2}
         answers = await asyncio.gather(
@@ -72,13 +72,13 @@ def test_batches_leave_half_of_the_places_to_others():
         # One waits for the first two; those behind it are told to come again.
         assert sorted(status for status, _ in answers) == [200, 200, 200, 503, 503]
         assert service._admission.taken == 0
-        with service._admission.places(7):  # others were first
+        with service._admission.take(7):  # others were first
             asking = asyncio.ensure_future(service.answer(URL, two, EVERYBODY, "6"))
             await asyncio.sleep(0.3)
             assert not asking.done() and service._admission.taken == 8
         assert (await asking)[0] == 200 and service._admission.taken == 0
 
-    served(act, max_in_flight=8, engine_args={"latency": 0.1})
+    served(act, document_slots=8, engine_args={"latency": 0.1})
 
 
 @pytest.mark.parametrize("documents", [4, 6, 64])
@@ -96,7 +96,7 @@ def test_a_request_of_many_documents_comes_to_its_turn_however_many_others_ask(d
         async def outside() -> None:
             while not ended.is_set():
                 try:
-                    with service._admission.places(1):
+                    with service._admission.take(1):
                         await asyncio.sleep(0.01)
                 except Problem:
                     await asyncio.sleep(0.01)
@@ -112,13 +112,13 @@ def test_a_request_of_many_documents_comes_to_its_turn_however_many_others_ask(d
         assert found[0] == 200 and len(found[1]["rows"]) == documents
         assert service._admission.taken == 0
 
-    served(act, max_in_flight=8, engine_args={"latency": 0.01})
+    served(act, document_slots=8, engine_args={"latency": 0.01})
 
 
 def test_who_waits_and_goes_away_gives_back_what_it_had():
     async def act(service: Service) -> None:
         four = {"documents": [{"text": TEXT}] * 4}
-        with service._admission.places(6):
+        with service._admission.take(6):
             asking = asyncio.ensure_future(service.answer(URL, four, EVERYBODY, "1"))
             while service._admission.taken < 8:
                 await asyncio.sleep(0.01)
@@ -128,10 +128,10 @@ def test_who_waits_and_goes_away_gives_back_what_it_had():
             assert service._admission.taken == 6
         assert (await service.answer(URL, four, EVERYBODY, "2"))[0] == 200
 
-    served(act, max_in_flight=8)
+    served(act, document_slots=8)
 
 
-def test_what_is_cancelled_gives_its_place_back():
+def test_what_is_cancelled_gives_its_slot_back():
     async def act(service: Service) -> None:
         asking = asyncio.ensure_future(service.answer(URL, {"text": TEXT}, EVERYBODY, "1"))
         while not service._admission.taken:

@@ -12,7 +12,7 @@ from openai.types import BatchError
 
 from taiyi_ray.serve.batches import plan as plan_module
 from taiyi_ray.serve.batches.plan import planned, requests
-from taiyi_ray.serve.batches.store import Order, Plan
+from taiyi_ray.serve.batches.store import BatchPlan, Order
 from tests.serve.batches.batching import URL, jsonl, line
 
 ORDER = Order(
@@ -76,16 +76,16 @@ def test_what_is_wrong_is_said_by_line(data, errors):
 def test_the_base_model_may_be_none_that_the_key_is_for():
     other = ORDER.model_copy(update={"models": ["taiyi:ner"]})
     assert found(GOOD, order=other) == [("model_not_allowed", 1, "body.model")]
-    assert isinstance(read(jsonl([line(0, {"model": "taiyi:ner"})]), other), Plan)
+    assert isinstance(read(jsonl([line(0, {"model": "taiyi:ner"})]), other), BatchPlan)
 
 
 def test_too_many_requests_too_long_a_line_too_many_errors(monkeypatch):
     monkeypatch.setattr(plan_module, "MOST_REQUESTS", 3)
-    assert isinstance(read(jsonl([line(n) for n in range(3)])), Plan)
+    assert isinstance(read(jsonl([line(n) for n in range(3)])), BatchPlan)
     assert found(jsonl([line(n) for n in range(5)])) == [("too_many_requests", 4, None)]
     long = jsonl([line(1, {"text": "x" * 3_000_000})])
     assert found(GOOD + long + b"{") == [("line_too_long", 2, None)]
-    assert isinstance(read(GOOD + long, most_bytes=8 << 20), Plan)
+    assert isinstance(read(GOOD + long, most_bytes=8 << 20), BatchPlan)
     assert len(found(b"{\n" * 1000)) == plan_module._MOST_ERRORS
 
 
@@ -112,7 +112,7 @@ def test_the_units_hold_all_requests_in_order_however_the_file_is_read(
             return super().read(chunk)
 
     plan = planned(InParts(data), ORDER, MODELS, 1 << 20)
-    assert isinstance(plan, Plan) and plan.total == len(numbers)
+    assert isinstance(plan, BatchPlan) and plan.total == len(numbers)
     assert plan == planned(io.BytesIO(data), ORDER, MODELS, 1 << 20).model_copy(
         update={"started_at": plan.started_at}
     )

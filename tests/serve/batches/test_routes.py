@@ -165,7 +165,7 @@ def test_a_batch_from_upload_to_download(served):
     batch = Batch.model_validate(response.json(), strict=True)
     assert (batch.status, batch.input_file_id, batch.metadata) == ("validating", file, {"run": "7"})
     assert batch.expires_at == batch.created_at + 24 * 3600 and served.told == 1
-    problem(served.client.delete(f"/v1/files/{file}"), 409, batch.id, "cancel it first")
+    problem(served.client.delete(f"/v1/files/{file}"), 409, batch.id, "cancel the batch first")
     served.work()
     batch = Batch.model_validate(served.client.get(f"/v1/batches/{batch.id}").json(), strict=True)
     assert batch.status == "completed" and batch.error_file_id is None and batch.completed_at

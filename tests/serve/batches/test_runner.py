@@ -178,7 +178,9 @@ def test_after_its_window_a_batch_expires_with_what_was_answered(store):
         return await answered(url, body, order, id_)
 
     # It was created almost a window ago.
-    path = next(one.path for one in storage.walk(store.place) if f"batches/{order.id}" in one.path)
+    path = next(
+        one.path for one in storage.walk(store.address) if f"batches/{order.id}" in one.path
+    )
     old = order.model_copy(update={"created_at": int(time.time()) - WINDOW + 2})
     storage.replace(path, old.model_dump_json().encode())
     asyncio.run(running(runner(store, ask), ended(store, order)))
@@ -255,7 +257,9 @@ def test_a_batch_rests_while_its_key_is_taken_out(store, monkeypatch):
 
 def test_a_batch_whose_key_stays_away_expires(store):
     order = ordered(store, jsonl([line(n) for n in range(4)]), Caller("alice"))
-    path = next(one.path for one in storage.walk(store.place) if f"batches/{order.id}" in one.path)
+    path = next(
+        one.path for one in storage.walk(store.address) if f"batches/{order.id}" in one.path
+    )
     old = order.model_copy(update={"created_at": int(time.time()) - WINDOW})
     storage.replace(path, old.model_dump_json().encode())
     service = Service()
@@ -323,7 +327,7 @@ def test_marks_without_a_batch_are_taken_away_when_they_are_old(store):
     old, new = _new_id("batch_"), _new_id("batch_")
     old = f"batch_{int((time.time() - 7200) * 1000):012x}{old[-20:]}"
     for id_ in (old, new):
-        storage.put_if_absent(f"{store.place}/open/{shelf.owner}/{id_}", b"")
+        storage.put_if_absent(f"{store.address}/open/{shelf.owner}/{id_}", b"")
     done = ordered(store, jsonl([line(0)]))
     asyncio.run(running(runner(store, Service()), ended(store, done)))
     shelf.cancel(done.id)  # as one who looked just before its end

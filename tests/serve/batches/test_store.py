@@ -12,7 +12,7 @@ from openai.types import Batch, FileObject
 
 from taiyi_ray import storage
 from taiyi_ray.serve.batches import store as store_module
-from taiyi_ray.serve.batches.store import Ended, Plan, Span, Store
+from taiyi_ray.serve.batches.store import BatchPlan, Ended, Store, UnitSpan
 from taiyi_ray.serve.keys import Caller
 from tests.serve.batches.batching import jsonl, line, ordered, results
 
@@ -50,9 +50,9 @@ def test_a_file_is_its_owners_alone_until_it_is_deleted(store):
 
 
 def test_what_users_asked_is_not_for_others_on_the_machine(tmp_path):
-    assert Path(Store(str(tmp_path / "a/b")).place).stat().st_mode & 0o777 == 0o700
+    assert Path(Store(str(tmp_path / "a/b")).address).stat().st_mode & 0o777 == 0o700
     (tmp_path / "shared").mkdir(0o750)
-    assert Path(Store(str(tmp_path / "shared")).place).stat().st_mode & 0o777 == 0o750
+    assert Path(Store(str(tmp_path / "shared")).address).stat().st_mode & 0o777 == 0o750
 
 
 def test_pages_the_newest_first(store):
@@ -104,7 +104,7 @@ def test_a_batch_from_order_to_end(store):
     assert shelf.shown(order).status == "validating"
     assert shelf.user_of(order.input_file_id) == order.id
 
-    plan = Plan(started_at=7, spans=[Span(0, 2, 0, 10), Span(3, 4, 10, 5)])
+    plan = BatchPlan(started_at=7, spans=[UnitSpan(0, 2, 0, 10), UnitSpan(3, 4, 10, 5)])
     assert shelf.put_plan(order.id, plan) == plan
     assert shelf.put_plan(order.id, plan.model_copy(update={"started_at": 8})) == plan
     shown = shelf.shown(order)

@@ -1,0 +1,108 @@
+"""Checks of a dataset that lies below a data root, against what its entry says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from taiyi_ray.catalogue.entry import Entry, Expected, Split
+from taiyi_ray.catalogue.files import DataRoot
+from taiyi_ray.catalogue.loading import Root, absent, load, root_of, unseen
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.records import Document
+
+_MISPLACED = "mentions whose text is not at their offsets"
+
+
+@dataclass(slots=True)
+class Checked:
+    """What stands in a split of a dataset.
+
+    Attributes:
+        split: the split.
+        found: what was counted.
+        expected: what the entry expects; None where nobody has counted before.
+        types: the gold mentions, relations, events and labels, by kind and term.
+        reasons: the broken records and the notes on gold, by kind.
+        faults: what is wrong, a line each; empty for a split that is as it should be.
+    """
+
+    split: Split
+    found: Expected
+    expected: Expected | None
+    types: Counter[tuple[str, str]] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+
+def check(entry: Entry, data_root: Root) -> list[Checked]:
+    """Read all splits of a dataset that are here, and compare them with the entry.
+
+    Raises:
+        ConfigError: no split is here, or one cannot be read at all or has a type that the entry
+            does not know.
+    """
+    root = root_of(data_root)
+    here = root.layouts(entry)
+    if not here:
+        raise ConfigError(absent(entry, entry.splits[0], root) if entry.layouts else unseen(entry))
+    return [
+        _checked(entry, split, layout.splits[split].counts, root) for split, layout in here.items()
+    ]
+
+
+def _checked(entry: Entry, split: Split, expected: Expected | None, root: DataRoot) -> Checked:
+    counts: Counter[str] = Counter(documents=0)
+    checked = Checked(split, Expected(documents=0), expected)
+    for document in load(entry, split, data_root=root):
+        checked.reasons.update(failure.kind for failure in document.errors)
+        if document.status == "failed":
+            counts["failed"] += 1
+            continue
+        counts["documents"] += 1
+        counts.update(_annotations(document))
+        checked.types.update(_types(document))
+        checked.reasons[_MISPLACED] += _misplaced(document)
+    checked.reasons = +checked.reasons
+    checked.found = Expected(**counts)
+    if checked.reasons[_MISPLACED]:
+        checked.faults.append(f"{split}: {checked.reasons[_MISPLACED]} {_MISPLACED}")
+    if expected is not None:
+        for name, number in checked.found:
+            if number != getattr(expected, name):
+                wanted = getattr(expected, name)
+                checked.faults.append(f"{split}: {number} {name}, where {wanted} are expected")
+    return checked
+
+
+def _annotations(document: Document) -> dict[str, int]:
+    gold = document.gold
+    return {
+        "mentions": len(gold.mentions),
+        "relations": len(gold.relations),
+        "events": len(gold.events),
+        "labels": len(gold.labels),
+        "texts": len(gold.texts),
+    }
+
+
+def _types(document: Document) -> Counter[tuple[str, str]]:
+    gold = document.gold
+    return Counter(
+        [("mention", mention.type or "(left out)") for mention in gold.mentions]
+        + [("relation", relation.type) for relation in gold.relations]
+        + [("event", event.type) for event in gold.events]
+        + [(label.task, label.label) for label in gold.labels]
+        + [("text", text.task) for text in gold.texts]
+    )
+
+
+def _misplaced(document: Document) -> int:
+    text = document.text
+    return sum(
+        mention.start is not None
+        and not mention.spans
+        and mention.grounded == "exact"
+        and text[mention.start : mention.end] != mention.text
+        for mention in document.gold.mentions
+    )

@@ -1,0 +1,208 @@
+"""What a build made: `_manifest.json`, `report.html`, and what LLaMA-Factory wants to know.
+
+All of it is a sum over the footers of the units, and can be made again at any time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow.parquet as pq
+from jinja2 import Environment, StrictUndefined
+from rich.table import Table
+
+from taiyi_ray import catalogue, highlight, storage
+from taiyi_ray.corpus.units import Units
+from taiyi_ray.instruct.instruction import Tally
+from taiyi_ray.instruct.mixture import published
+from taiyi_ray.instruct.plan import Build, Part
+from taiyi_ray.instruct.workers import ENDING, FOOTER
+from taiyi_ray.tasks.vocabulary import LANGUAGES
+
+_READERS = 16
+_FACTORY = {
+    "formatting": "sharegpt",
+    "columns": {"messages": "messages"},
+    "tags": {
+        "role_tag": "role", "content_tag": "content", "user_tag": "user",
+        "assistant_tag": "assistant", "system_tag": "system",
+    },
+}  # fmt: skip
+"""How LLaMA-Factory reads chats (`data/README.md` of hiyouga/LLaMA-Factory, "OpenAI format")."""
+
+
+def write(output: str, build: Build) -> dict[str, Any]:
+    """Sum up a build whose units are all committed, and write the files that tell of it.
+
+    Args:
+        output: the address of the output.
+        build: its plan.
+
+    Returns:
+        The content of `_manifest.json`.
+    """
+    units = Units(output, ENDING)
+    with ThreadPoolExecutor(_READERS) as readers:
+        tallies = [
+            (part, _sum(readers.map(lambda unit: _tally(units.path(unit)), part.all_units())))
+            for part in build.parts
+        ]
+    made = _manifest(build, tallies)
+    _replace(output, "_manifest.json", json.dumps(made, ensure_ascii=False, indent=1))
+    folders = sorted({part.name.partition("/")[0] for part in build.parts})
+    factory = {f"taiyi_{folder}": {"file_name": folder, **_FACTORY} for folder in folders}
+    _replace(output, "dataset_info.json", json.dumps(factory, indent=1))
+    _replace(output, "report.html", _html(made))
+    return made
+
+
+def _replace(output: str, name: str, text: str) -> None:
+    storage.replace(storage.join(output, name), text.encode())
+
+
+def _tally(path: str) -> Tally:
+    footer = storage.read_with(path, lambda stream: pq.read_metadata(stream).metadata[FOOTER])
+    return Tally.of(json.loads(footer)["tally"])
+
+
+def _sum(tallies: Any) -> Tally:
+    total = Tally()
+    for tally in tallies:
+        total.add(tally)
+    return total
+
+
+def _manifest(build: Build, tallies: list[tuple[Part, Tally]]) -> dict[str, Any]:
+    datasets: list[dict[str, Any]] = []
+    by_wording: Counter[str] = Counter()
+    for part, tally in tallies:
+        by_task: Counter[tuple[str, str]] = Counter()
+        for name, number in tally.instructions.items():
+            task, language, wording = name.split("/")
+            by_task[task, language] += number
+            by_wording[f"{task}/{language}/{wording}"] += number
+        entry = catalogue.entry(part.dataset)
+        folder = part.name.partition("/")[0]
+        datasets.append(
+            {
+                "folder": folder,
+                "dataset": part.dataset,
+                "split": part.split,
+                **{k: v for k, v in tally.as_dict().items() if k != "instructions"},
+                "instructions": [
+                    {"task": task, "language": language, "made": number}
+                    for (task, language), number in sorted(by_task.items())
+                ],
+                "paper": {task: published(entry, task) for task in part.mixes if folder != "dev"},
+            }
+        )
+    return {
+        "seed": build.identity["settings"]["seed"],
+        "settings": build.identity["settings"],
+        "entries": build.identity["entries"],
+        "unchecked": build.unchecked,
+        "versions": {name: version(name) for name in ("taiyi_ray", "pyarrow")},
+        "wordings": dict(sorted(by_wording.items())),
+        "datasets": datasets,
+    }
+
+
+def table(made: dict[str, Any]) -> Table:
+    """The instructions of each dataset and task as a table for the console."""
+    found = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("folder", "dataset", "task"):
+        found.add_column(name)
+    for name in ("documents", "instructions", "paper", "rejected", "lost"):
+        found.add_column(name, justify="right")
+    for one in made["datasets"]:
+        for row in one["instructions"]:
+            paper = one["paper"].get(row["task"])
+            found.add_row(
+                one["folder"],
+                one["dataset"],
+                row["task"],
+                f"{one['used']:,}",
+                f"{row['made']:,}",
+                f"{paper:,}" if paper else "",
+                f"{sum(one['rejected'].values()):,}",
+                f"{sum(one['lost'].values()):,}",
+            )
+    return found
+
+
+def _html(made: dict[str, Any]) -> str:
+    """The report: the mixture by task and language beside the paper's, and what was left out."""
+    datasets = made["datasets"]
+    trained = [one for one in datasets if one["folder"] != "dev"]
+    folders: Counter[str] = Counter()
+    ours: Counter[tuple[str, str]] = Counter()
+    for one in datasets:
+        folders[one["folder"]] += sum(row["made"] for row in one["instructions"])
+    for one in trained:
+        for row in one["instructions"]:
+            ours[row["task"], row["language"]] += row["made"]
+    mixture = _shares(ours, _papers())
+    environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True)
+    source = resources.files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        style=highlight.style(__package__, "report"),
+        made=made,
+        names={one["dataset"] for one in datasets},
+        folders=dict(sorted(folders.items())),
+        rejected=_all(datasets, "rejected"),
+        overlaps=_all(datasets, "overlaps"),
+        lost=_all(datasets, "lost"),
+        mixture=mixture,
+        widest=max(
+            (sum(of[source].values()) for of in mixture.values() for source in of), default=1
+        )
+        or 1,
+        overlapping=_listed(datasets, "overlaps"),
+        losses=_listed(datasets, "lost"),
+    )
+
+
+def _papers() -> Counter[tuple[str, str]]:
+    """The instructions of the paper's mix, by task and language, as far as they are itemised."""
+    found: Counter[tuple[str, str]] = Counter()
+    for entry in catalogue.entries():
+        for task in entry.tasks:
+            if records := published(entry, task):
+                found[task, entry.language[0]] += records
+    return found
+
+
+def _shares(
+    ours: Counter[tuple[str, str]], papers: Counter[tuple[str, str]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The share of each language in all instructions, by task and by whose mixture it is."""
+    tasks = sorted(
+        {task for task, _ in (*ours, *papers)},
+        key=lambda task: -sum(number for (of, _), number in ours.items() if of == task),
+    )
+    return {
+        task: {
+            whose: {
+                language: counts[task, language] / (counts.total() or 1) for language in LANGUAGES
+            }
+            for whose, counts in (("here", ours), ("paper", papers))
+        }
+        for task in tasks
+    }
+
+
+def _all(datasets: list[dict[str, Any]], name: str) -> int:
+    return sum(sum(one[name].values()) for one in datasets)
+
+
+def _listed(datasets: list[dict[str, Any]], name: str) -> list[tuple[str, str, str, int]]:
+    return [
+        (one["dataset"], f"{one['folder']}/{one['split']}", reason, number)
+        for one in datasets
+        for reason, number in one[name].items()
+    ]

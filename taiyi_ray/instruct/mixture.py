@@ -1,0 +1,73 @@
+"""The mixture: how often each dataset is asked about each task, as in the paper or as set.
+
+The paper's instruction data (`data_file/final_instruction_data.md` of github.com/DUTIR-BioNLP/
+Taiyi-LLM) has 1.0 records a document where one type is asked for, 1.3 for NER with more types, 1.6
+for relations, about 1.9 for small corpora, and at most 10,000 records of most other sets. The
+catalogue holds the count of each dataset; RATES serve the datasets that the paper left out.
+"""
+
+from __future__ import annotations
+
+from taiyi_ray.catalogue import Entry
+from taiyi_ray.config import InstructConfig
+from taiyi_ray.instruct.instruction import Mix
+from taiyi_ray.tasks import TASKS, template
+
+RATES = {"ner": 1.3, "re": 1.6, "ee": 1.9}
+"""Records a document where a question may name more than one type; elsewhere it is 1."""
+
+_CODES = {
+    "NER": "ner", "RE": "re", "EE": "ee", "TC": "tc", "TP-ss": "similarity", "TP-te": "entailment",
+    "TT-ds": "title", "MT-zh2en": "mt", "QA_choice": "qa", "QA_cqa": "qa", "QA_sqa": "qa",
+    "MRD": "dialogue", "COT": "chat",
+}  # fmt: skip
+"""The tasks by the codes of the published mix. `ADD` there is the only task of its dataset."""
+
+
+def published(entry: Entry, task: str) -> int | None:
+    """The instructions that the paper's mix has of a dataset and a task; None where it has none."""
+    found = [
+        share.records
+        for share in entry.mix
+        if _CODES.get(share.task, entry.tasks[0] if entry.tasks else "") == task
+    ]
+    return sum(found) if found else None
+
+
+def rate_of(entry: Entry, task: str, config: InstructConfig) -> float:
+    """Records a document that training gets of a dataset and a task.
+
+    Args:
+        entry: the dataset.
+        task: the name of the task.
+        config: the settings; its `rates` win.
+    """
+    for name in (f"{entry.name}/{task}", entry.name, task):
+        if name in config.rates:
+            return config.rates[name]
+    listed, records = entry.listed.get("train"), published(entry, task)
+    if records and listed:
+        return records / listed
+    options = entry.options_of(task)
+    types = options.get("types") or options.get("relations") or ()
+    return RATES.get(task, 1.0) if len(types) > 1 else 1.0
+
+
+def mix_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> Mix:
+    """How a dataset's documents become instructions of a task.
+
+    Args:
+        entry: the dataset.
+        task: the name of the task.
+        documents: the number of documents of the split.
+        config: the settings.
+    """
+    wordings = TASKS[task].wordings
+    return Mix(
+        rate=min(rate_of(entry, task, config), config.most / documents),
+        ask=config.ask,
+        negatives=config.negatives,
+        wordings=(template.SHORT,) if config.wordings == "short" else tuple(range(1, wordings + 1)),
+        first=config.document_first,
+        characters=config.characters,
+    )

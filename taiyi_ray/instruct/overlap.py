@@ -1,0 +1,196 @@
+"""Finds training documents that occur in the test sets: by identifier, by text, by shared n-grams.
+
+The n-grams are 8 words of a text, or 16 characters where it is Chinese. A training document
+overlaps with a test document when a share of the *test* document's n-grams occur in it. Both sides
+are compared without case, punctuation and white space, and without regard to passages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from taiyi_ray.records import Document
+
+WORDS, CHARACTERS = 8, 16
+"""Words of an n-gram, and characters of one in a text without blanks between words."""
+
+_WORD = re.compile(r"[^\W_]+")
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses no bits (Knuth 6.4)
+
+_Hashes = npt.NDArray[np.uint64]
+
+
+class HeldOut(NamedTuple):
+    """A document of a test set.
+
+    Attributes:
+        dataset: the name of its dataset.
+        pmid: its PubMed identifier, if the dataset's identifiers are such.
+    """
+
+    dataset: str
+    pmid: str | None
+
+
+class Overlap(NamedTuple):
+    """Why a training document is taken out.
+
+    Attributes:
+        kind: `pmid`, `text` or `ngrams`.
+        dataset: the dataset of the test document.
+    """
+
+    kind: str
+    dataset: str
+
+
+def _bare(document: Document) -> str:
+    text = unicodedata.normalize("NFKC", document.text).casefold()
+    return " ".join(_WORD.findall(text))
+
+
+@lru_cache(1 << 16)
+def _number(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest())
+
+
+def text_hash(document: Document) -> int:
+    """64 bits of a hash of the bare text, without white space; equal texts have equal hashes."""
+    return _number.__wrapped__(_bare(document).replace(" ", ""))
+
+
+def grams(document: Document) -> _Hashes:
+    """The hashes of a text's n-grams, each once, sorted; none where the text is too short."""
+    bare = _bare(document)
+    if len(_HAN.findall(bare)) * 2 > len(bare):
+        packed = bare.replace(" ", "").encode("utf-32-le")
+        units = np.frombuffer(packed, np.uint32).astype(np.uint64) * _FACTOR
+        size = CHARACTERS
+    else:
+        units = np.array([_number(word) for word in bare.split()], np.uint64)
+        size = WORDS
+    count = len(units) - size + 1
+    if count < 1:
+        return np.empty(0, np.uint64)
+    hashes = np.zeros(count, np.uint64)
+    for offset in range(size):  # a polynomial in _FACTOR, modulo 2^64
+        hashes = hashes * _FACTOR + units[offset : offset + count]
+        hashes ^= hashes >> np.uint64(29)
+    return np.unique(hashes)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What is known of the test sets: some 2 KB a document, and no text.
+
+    Attributes:
+        documents: the test documents.
+        texts: the number of a document in `documents`, by the hash of its text.
+        pmids: the same, by its PubMed identifier.
+        hashes: the n-grams of all documents, sorted.
+        owners: the number of the document of each n-gram.
+        sizes: how many n-grams each document has.
+    """
+
+    documents: list[HeldOut]
+    texts: dict[int, int]
+    pmids: dict[str, int]
+    hashes: _Hashes
+    owners: npt.NDArray[np.uint32]
+    sizes: npt.NDArray[np.uint32]
+
+    @classmethod
+    def of(cls, documents: Iterable[tuple[Document, HeldOut]]) -> Index:
+        """Make the index of test documents."""
+        known: list[HeldOut] = []
+        texts: dict[int, int] = {}
+        pmids: dict[str, int] = {}
+        hashes: list[_Hashes] = []
+        for number, (document, held_out) in enumerate(documents):
+            known.append(held_out)
+            texts.setdefault(text_hash(document), number)
+            if held_out.pmid is not None:
+                pmids.setdefault(held_out.pmid, number)
+            hashes.append(grams(document))
+        sizes = np.array([len(of_one) for of_one in hashes], np.uint32)
+        every = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
+        owners = np.repeat(np.arange(len(hashes), dtype=np.uint32), sizes)
+        order = np.argsort(every, kind="stable")
+        return cls(known, texts, pmids, every[order], owners[order], sizes)
+
+    def overlap(self, document: Document, pmid: str | None, share: float) -> Overlap | None:
+        """Say which test document a training document overlaps with; None when with none.
+
+        Args:
+            document: the training document.
+            pmid: its PubMed identifier, if it has one.
+            share: the least share of a test document's n-grams that makes an overlap, above 0.
+        """
+        if pmid is not None and (number := self.pmids.get(pmid)) is not None:
+            return Overlap("pmid", self.documents[number].dataset)
+        if (number := self.texts.get(text_hash(document))) is not None:
+            return Overlap("text", self.documents[number].dataset)
+        mine = grams(document)
+        first = np.searchsorted(self.hashes, mine, "left")
+        last = np.searchsorted(self.hashes, mine, "right")
+        shared = first < last
+        if not shared.any():
+            return None
+        owners = np.concatenate(
+            [self.owners[a:b] for a, b in zip(first[shared], last[shared], strict=True)]
+        )
+        numbers, counts = np.unique(owners, return_counts=True)
+        enough = np.flatnonzero(counts >= share * self.sizes[numbers])
+        if not len(enough):
+            return None
+        return Overlap("ngrams", self.documents[int(numbers[enough[0]])].dataset)
+
+    def to_bytes(self) -> bytes:
+        """The index as bytes, the same for equal indexes."""
+        buffer = io.BytesIO()
+        np.save(buffer, self.hashes)
+        np.save(buffer, self.owners)
+        np.save(buffer, self.sizes)
+        np.save(buffer, np.array(list(self.texts), np.uint64))
+        np.save(buffer, np.array(list(self.texts.values()), np.uint32))
+        for texts in (
+            [document.dataset for document in self.documents],
+            [document.pmid or "" for document in self.documents],
+        ):
+            np.save(buffer, np.frombuffer("\n".join(texts).encode(), np.uint8))
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Index:
+        """Read what `to_bytes` made."""
+        buffer = io.BytesIO(data)
+        hashes, owners, sizes, texts, numbers, datasets, identifiers = (
+            np.load(buffer, allow_pickle=False) for _ in range(7)
+        )
+        documents = [
+            HeldOut(dataset, pmid or None)
+            for dataset, pmid in zip(
+                _lines(datasets, sizes), _lines(identifiers, sizes), strict=True
+            )
+        ]
+        pmids: dict[str, int] = {}
+        for number, document in enumerate(documents):
+            if document.pmid is not None:
+                pmids.setdefault(document.pmid, number)
+        known = dict(zip(texts.tolist(), numbers.tolist(), strict=True))
+        return cls(documents, known, pmids, hashes, owners, sizes)
+
+
+def _lines(packed: npt.NDArray[Any], sizes: npt.NDArray[Any]) -> list[str]:
+    return packed.tobytes().decode().split("\n") if len(sizes) else []

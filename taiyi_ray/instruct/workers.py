@@ -1,0 +1,184 @@
+"""The work on the cluster: one Ray task reads documents, another makes and commits instructions."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from taiyi_ray import catalogue, storage
+from taiyi_ray.corpus.units import Unit, Units
+from taiyi_ray.errors import StorageGone, TaiyiError
+from taiyi_ray.instruct.draws import Draws
+from taiyi_ray.instruct.instruction import SCHEMA, Tally, rows
+from taiyi_ray.instruct.overlap import Index, text_hash
+from taiyi_ray.instruct.plan import HELD_OUT, Part, assignments_of
+from taiyi_ray.records import Document
+
+FOOTER = b"taiyi_ray"
+"""The key of a unit's footer in the metadata of its Parquet file."""
+
+ENDING = ".parquet"
+
+
+def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Read units of one part in one pass over its split; yield a row for each unit, in their order.
+
+    A row holds the documents of its unit, pickled, and the positions of those whose text and gold
+    stood in the split before. If the split cannot be read, it has the reason as `error`.
+
+    Args:
+        row: `part` is a Part; `units` are the pending units of it, in order.
+    """
+    part = Part.model_validate_json(row["part"])
+    units = [Unit.model_validate_json(one) for one in row["units"]]
+    seen: set[int] = set()
+    documents = enumerate(catalogue.load(part.dataset, part.split, data_root=part.data_root))
+    error, gone = "", False
+    for unit in units:
+        mine: list[Document] = []
+        again: list[int] = []
+        try:
+            while not error and (not mine or mine[-1].position < unit.last):
+                position, document = next(documents)
+                repeated = _is_known(document, seen)
+                if position >= unit.first:
+                    document.position = position
+                    mine.append(document)
+                    if repeated:
+                        again.append(position)
+        except StopIteration:
+            error = f"{part.dataset}: has fewer documents in {part.split} than when it was planned"
+        except (TaiyiError, OSError) as fault:
+            error, gone = str(fault), isinstance(fault, StorageGone)
+        yield {
+            "part": row["part"],
+            "unit": unit.model_dump_json(),
+            "documents": b"" if error else pickle.dumps((mine, again)),
+            "error": error,
+            "gone": gone,
+        }
+
+
+def _is_known(document: Document, seen: set[int]) -> bool:
+    """Whether the same text with the same gold was seen; the document counts as seen from now."""
+    this = hash((text_hash(document), repr(document.gold)))
+    known = this in seen
+    seen.add(this)
+    return known
+
+
+def make_unit(
+    batch: dict[str, Any], *, output: str, seed: int, overlap: float
+) -> dict[str, list[Any]]:
+    """Make the instructions of one unit, and commit it whole.
+
+    Args:
+        batch: one row of `read_units`, each column a list of one value.
+        output: the address of the output.
+        seed: the seed of all draws.
+        overlap: the share of a test document's n-grams that takes a training document out.
+
+    Returns:
+        Its receipt: `documents`, `error` (empty if the unit is committed) and `gone` (a storage did
+        not answer).
+    """
+    row = {name: column[0] for name, column in batch.items()}
+    unit = Unit.model_validate_json(row["unit"])
+    error, gone, tally = str(row["error"]), bool(row["gone"]), Tally()
+    if not error:
+        part = Part.model_validate_json(row["part"])
+        try:
+            documents, again = pickle.loads(row["documents"])
+            chosen = _chosen(part, documents, set(again), seed, overlap, _index(output), tally)
+            made = list(_rows(part, chosen, seed, tally))
+            Units(output, ENDING).commit(unit, _file(unit, made, tally))
+        except (TaiyiError, OSError) as fault:
+            error, gone = str(fault), isinstance(fault, StorageGone)
+    return {"documents": [unit.records], "error": [error], "gone": [gone]}
+
+
+def _file(unit: Unit, made: list[dict[str, Any]], tally: Tally) -> bytes:
+    footer = {"unit": unit.name, "tally": tally.as_dict()}
+    table = pa.Table.from_pylist(made, SCHEMA).replace_schema_metadata(
+        {FOOTER: json.dumps(footer, ensure_ascii=False)}
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _chosen(
+    part: Part,
+    documents: Iterable[Document],
+    again: Collection[int],
+    seed: int,
+    overlap: float,
+    index: Index,
+    tally: Tally,
+) -> Iterator[Document]:
+    """Yield the documents of a part that may train; count why others may not."""
+    pmids = catalogue.entry(part.dataset).pmids
+    for document in documents:
+        if part.holds != "all":
+            draws = Draws(seed, (part.dataset, part.split, document.position))
+            if (draws.uniform("dev") < part.dev_share) != (part.holds == "dev"):
+                continue
+        tally.documents += 1
+        reason = "duplicate" if document.position in again else _fault(document)
+        if reason is None:
+            pmid = document.document_id if pmids else None
+            found = index.overlap(document, pmid, overlap)
+            if found is None:
+                yield document
+                continue
+            tally.overlaps[f"{found.kind} in {found.dataset}"] += 1
+            reason = "in a test set"
+        tally.rejected[reason] += 1
+
+
+def _fault(document: Document) -> str | None:
+    """Why nothing can be learnt from a document; None for a good one."""
+    if document.status != "ok":
+        kinds = [failure.kind for failure in document.errors]
+        return f"broken record: {kinds[0]}" if kinds else document.status
+    text = document.text
+    if not text.strip():
+        return "empty"
+    for mention in document.gold.mentions:
+        exact = mention.grounded == "exact" and not mention.spans and mention.start is not None
+        if exact and text[mention.start : mention.end] != mention.text:
+            return "a mention is not at its offsets"
+    return None
+
+
+def _rows(
+    part: Part, documents: Iterable[Document], seed: int, tally: Tally
+) -> Iterator[dict[str, Any]]:
+    assignments = assignments_of(catalogue.entry(part.dataset), tuple(part.mixes), part.options)
+    for document in documents:
+        before = tally.instructions.total()
+        for assignment in assignments:
+            yield from rows(
+                document,
+                assignment,
+                part.mixes[assignment.task.name],
+                dataset=part.dataset,
+                split=part.split,
+                seed=seed,
+                tally=tally,
+            )
+        tally.used += tally.instructions.total() > before
+
+
+@lru_cache(1)
+def _index(output: str) -> Index:
+    data = storage.read(storage.join(output, HELD_OUT))
+    assert data is not None, "the driver puts the index before it starts the work"
+    return Index.from_bytes(data)

@@ -1,0 +1,90 @@
+"""Every row of the catalogue: what all must hold, and what real files hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from taiyi_ray import catalogue
+from taiyi_ray.catalogue.loading import format_of
+from taiyi_ray.tasks import TASKS, assign
+
+EVERY = catalogue.entries()
+LAID = [one for one in EVERY if one.layouts]
+
+PLANNED = {"nen", "coref", "causal", "act", "text2dt", "chat"}
+"""Tasks of entries that TASKS may not have yet."""
+
+MOST = 1000
+"""The most documents of a dataset that the fast test reads."""
+
+
+def test_the_140_datasets_of_taiyi_have_a_row_each() -> None:
+    rows = [one.row for one in EVERY if one.group == "taiyi"]
+    assert rows == [f"en-{n}" for n in range(1, 103)] + [f"zh-{n}" for n in range(1, 39)]
+    assert catalogue.entry("KUAKE-IR").row == "zh-36"
+    assert Counter(one.group for one in EVERY)["mix"] == 6
+
+
+def test_names_differ_even_without_case() -> None:
+    assert len({one.name.casefold() for one in EVERY}) == len(EVERY)
+
+
+@pytest.mark.parametrize("one", EVERY, ids=lambda one: one.name)
+def test_an_entry_has_known_tasks_and_says_what_it_is(one: catalogue.Entry) -> None:
+    assert set(one.tasks) <= TASKS.keys() | PLANNED
+    assert one.description.endswith((".", "?", ")"))
+    assert not one.verified or one.layouts
+    assert one.verified or one.may_train == "unknown"
+
+
+@pytest.mark.parametrize("one", LAID, ids=lambda one: one.name)
+def test_an_entry_that_is_read_binds_its_format_and_asks_its_tasks(one: catalogue.Entry) -> None:
+    for layout in one.layouts:
+        for files in layout.splits.values():
+            format_of(one, layout, files)
+    for task in one.tasks:
+        if task in TASKS:
+            assign([task], {task: one.options_of(task)})
+    roles = {term.name for term in one.roles.values() if term}
+    for event in one.events.values():
+        assert event is None or {role.name for role in event.roles} <= roles
+
+
+@pytest.mark.parametrize("one", LAID, ids=lambda one: one.name)
+def test_labels_of_an_entry_differ_in_both_languages(one: catalogue.Entry) -> None:
+    for task in one.tasks:
+        options = one.options_of(task)
+        for terms in (options.get(key, ()) for key in ("types", "relations", "labels")):
+            for language in ("en", "zh"):
+                labels = Counter(term.label(language) for term in terms)
+                assert not +(labels - Counter(set(labels))), labels.most_common(2)
+
+
+def _records(one: catalogue.Entry) -> int:
+    every = [files.counts for layout in one.layouts for files in layout.splits.values()]
+    return sum(counts.documents for counts in every if counts)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        pytest.param(one, id=one.name, marks=[pytest.mark.slow] if _records(one) > MOST else [])
+        for one in LAID
+    ],
+)
+def test_real_files_hold_what_their_entry_expects(
+    one: catalogue.Entry, shared_root: catalogue.DataRoot
+) -> None:
+    if not shared_root.splits(one):
+        pytest.skip(f"{one.name} is not here")
+    for checked in catalogue.check(one, shared_root):
+        assert checked.expected is not None
+        assert checked.faults == []
+
+
+@pytest.fixture(scope="module")
+def shared_root(shared_data: Path) -> catalogue.DataRoot:
+    return catalogue.DataRoot(shared_data)

@@ -1,0 +1,139 @@
+"""The build on a real Ray: what is written, what is kept out, and that a build is repeatable."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from taiyi_ray.instruct.instruction import SCHEMA
+from tests.instruct.corpora import Record, bc5cdr, ncbi_disease, numbered
+
+LEAKED: Record = (
+    "5000",
+    "A long title of a document that another corpus has as well.",
+    "It says a lot about drug77 and about illness77, and nobody would write the same by chance.",
+    [("drug77", "Chemical"), ("illness77", "Disease")],
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("corpora")
+    again = numbered(3, 1)[0]
+    bc5cdr(
+        root,
+        train=[*numbered(0, 40), ("1999", *again[1:]), LEAKED],
+        dev=numbered(100, 10),
+        test=numbered(200, 10),
+    )
+    ncbi_disease(
+        root,
+        train=[*numbered(300, 10), ("1205", "Another title.", "Another text.", [])],
+        test=[("9999", *LEAKED[1:]), *numbered(400, 5)],
+    )
+    return root
+
+
+def build(data: Path, output: Path, **settings: Any) -> Path:
+    ended = command(data, output, **settings)
+    assert ended.returncode == 0, ended.stderr
+    return output
+
+
+def command(data: Path, output: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """`taiyi-ray build-instructions`, as a user starts it."""
+    chosen = {"datasets": "bc5cdr,ncbi_disease", "tasks": "ner,re", "workers": 1} | settings
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
+    main = "from taiyi_ray.cli import main; main()"
+    arguments = ["build-instructions", f"--data-root={data}", f"--output={output}", *options]
+    return subprocess.run(
+        [sys.executable, "-c", main, *arguments], capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def built(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(data, tmp_path_factory.mktemp("built"))
+
+
+def instructions(output: Path, folder: str) -> list[dict[str, Any]]:
+    files = sorted((output / folder).rglob("*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+def files_of(output: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(output)): f.read_bytes() for f in output.rglob("*.parquet")}
+
+
+def test_instructions_are_by_stage_dataset_and_split(built: Path) -> None:
+    assert {str(Path(name).parent) for name in files_of(built)} == {
+        *("stage1/bc5cdr/train", "stage1/ncbi_disease/train"),
+        *("dev/bc5cdr/dev", "dev/ncbi_disease/train"),
+    }
+    file = next((built / "stage1").rglob("*.parquet"))
+    assert pq.read_schema(file).equals(SCHEMA)
+
+
+def test_rates_are_the_papers(built: Path) -> None:
+    made = json.loads((built / "_manifest.json").read_text())
+    (train,) = [one for one in made["datasets"] if one["folder"] == "stage1"][:1]
+    # 42 documents at 1.3 records a document, less those of the two that are left out.
+    assert train["paper"] == {"ner": 650, "re": 500}
+    ner, re = train["instructions"]
+    assert (ner["task"], re["task"], re["made"]) == ("ner", "re", 40)
+    assert 50 <= ner["made"] <= 54
+
+
+def test_what_stands_in_a_test_set_or_twice_does_not_train(built: Path) -> None:
+    trained = {row["document_id"] for row in instructions(built, "stage1")}
+    assert not trained & {"5000", "1999", "1205"}
+    made = json.loads((built / "_manifest.json").read_text())
+    by_name = {one["dataset"]: one for one in made["datasets"] if one["folder"] == "stage1"}
+    assert by_name["bc5cdr"]["rejected"] == {"duplicate": 1, "in a test set": 1}
+    assert by_name["bc5cdr"]["overlaps"] == {"text in ncbi_disease": 1}
+    assert by_name["ncbi_disease"]["overlaps"] == {"pmid in bc5cdr": 1}
+    assert "cmeee" in " ".join(made["unchecked"]) or made["unchecked"] == []
+
+
+def test_questions_on_one_document_share_a_group(built: Path) -> None:
+    groups = {row["group"]: row["document_id"] for row in instructions(built, "stage1")}
+    assert len(groups) == len(set(groups.values()))
+
+
+def test_the_same_seed_gives_the_same_bytes_on_any_number_of_workers(
+    data: Path, built: Path, tmp_path: Path
+) -> None:
+    assert files_of(build(data, tmp_path, workers=4)) == files_of(built)
+
+
+def test_a_build_goes_on_where_one_ended_and_refuses_other_settings(
+    data: Path, built: Path
+) -> None:
+    before = files_of(built)
+    lost = next((built / "stage1").rglob("*.parquet"))
+    lost.unlink()
+    refused = command(data, built, seed=1)
+    assert refused.returncode == 2
+    assert "belongs to a build with other seed; use the same settings" in refused.stderr
+    build(data, built)
+    assert files_of(built) == before
+
+
+def test_the_report_shows_every_dataset(built: Path) -> None:
+    page = (built / "report.html").read_text()
+    assert "ncbi_disease" in page and "text in ncbi_disease" in page
+
+
+def test_a_dataset_that_is_not_there_is_named_with_its_address(tmp_path: Path) -> None:
+    ended = command(tmp_path, tmp_path / "out")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "bc5cdr: the files of its train split are not below" in line
+    assert "get it at http" in line
+    assert not (tmp_path / "out").exists()

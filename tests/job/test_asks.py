@@ -1,0 +1,138 @@
+"""Sources of another kind than files, and what is asked about each source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus.plan import Plan
+from taiyi_ray.corpus.source import Source
+from taiyi_ray.corpus.sources import SOURCE_KINDS, find
+from taiyi_ray.engine import ENGINES
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.job.asks import Asks
+from taiyi_ray.job.job import run_sources
+from taiyi_ray.job.output import JobOutput
+from taiyi_ray.job.planning import planned
+from tests.job.jobs import corpus, table, unit_files
+from tests.job.made import MADE, Made
+from tests.samples import asked
+
+OF_RUN = (asked("ner", "gene"),)
+DISEASES = (asked("ner", "disease"),)
+CHEMICALS = (asked("ner", "chemical"), asked("tc", labels=["Treatment", "Risk"]))
+
+
+def settings(output: Path, *, limit: int | None = None) -> AnnotateConfig:
+    return AnnotateConfig(
+        inputs=["made"], output=str(output), engine="fake", context_length=4096, limit=limit
+    )
+
+
+def run(output: Path, *sources: Source, limit: int | None = None) -> None:
+    config = settings(output, limit=limit)
+    assert run_sources(config, sources, OF_RUN, Console(quiet=True)) == 0
+
+
+# Ray's own settings warn of themselves when a process that shows warnings imports it.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_one_output_grows_by_sources_of_any_kind_that_are_asked_different_things(
+    joined, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(SOURCE_KINDS, MADE, Made.of)
+    output = tmp_path / "out"
+    (file,) = find([str(corpus(tmp_path / "docs.jsonl", 3))]).files
+    aspirin, insulin = Made("aspirin", 20, DISEASES), Made("insulin", 5, CHEMICALS)
+    run(output, aspirin, limit=12)
+    first = {path: path.read_bytes() for path in unit_files(output)}
+    assert [row["position"] for row in table(output)] == list(range(12))
+
+    run(output, file, aspirin, insulin)
+    assert {path: path.read_bytes() for path in first} == first
+    rows = table(output)
+    assert [(row["source"], row["position"]) for row in rows] == [
+        *(("aspirin/20", n) for n in range(20)),
+        *((file.name, n) for n in range(3)),
+        *(("insulin/5", n) for n in range(5)),
+    ]
+    job = json.loads((output / "job.json").read_text())
+    part = json.loads((output / "plan/1.json").read_text())
+    expected = {
+        "aspirin/20": (["ner"], ["disease"], job["part"]["identities"]),
+        file.name: (["ner"], ["gene"], {job["fingerprint"]: job["identity"]}),
+        "insulin/5": (["ner", "tc"], ["chemical"], part["identities"]),
+    }
+    for row in rows:
+        tasks, types, identities = expected[row["source"]]
+        assert row["status"] == "ok"
+        assert [answer["task"] for answer in row["answers"]] == tasks
+        assert row["answers"][0]["types"] == types
+        assert [one["name"] for one in identities[row["fingerprint"]]["ner.types"]] == types
+
+
+def test_the_plan_of_a_file_says_nothing_of_kinds_and_identities(tmp_path):
+    (file,) = find([str(corpus(tmp_path / "docs.jsonl", 3))]).files
+    written = plan_of(tmp_path, file).parts[0].model_dump()
+    assert list(written) == ["sources"]
+    assert list(written["sources"][0]) == [
+        *("path", "size", "tag", "sha256", "beside"),
+        *("name", "format", "format_version", "complete", "units"),
+    ]
+
+
+# --------------------------------------------------------------------------- what a run may not do
+
+
+def asks_of(tmp_path: Path, *sources: Source) -> Asks:
+    config = settings(tmp_path / "out")
+    return Asks(config, ENGINES["fake"].probe(config), OF_RUN, sources)
+
+
+def plan_of(tmp_path: Path, *sources: Source) -> Plan:
+    output = JobOutput(str(tmp_path / "out"))
+    asks = asks_of(tmp_path, *sources)
+    return planned(settings(tmp_path / "out"), output, asks, sources, write=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [(DISEASES, CHEMICALS), (DISEASES, ()), ((), CHEMICALS)]
+)
+def test_a_source_that_is_asked_otherwise_than_planned_is_refused(tmp_path, before, now):
+    plan_of(tmp_path, Made("aspirin", 4, before), Made("insulin", 4, DISEASES))
+    with pytest.raises(ConfigError, match=r"^made://aspirin/4: belongs to .*ner\.types: "):
+        plan_of(tmp_path, Made("insulin", 4, DISEASES), Made("aspirin", 4, now))
+
+
+def test_two_sources_that_are_asked_the_same_share_an_identity_of_the_plan(tmp_path):
+    first = plan_of(tmp_path, Made("aspirin", 4, DISEASES), Made("insulin", 4, DISEASES))
+    assert len(first.identities) == 1
+    plan = plan_of(tmp_path, Made("naloxone", 4, DISEASES), Made("insulin", 4, DISEASES))
+    assert (plan.identities, len(plan.sources)) == (first.identities, 3)
+    assert plan.parts[1].identities == {}
+
+
+def test_a_source_of_another_kind_that_changed_is_refused(tmp_path):
+    plan_of(tmp_path, Made("aspirin", 4, DISEASES))
+    with pytest.raises(ConfigError, match=r"^made://aspirin/4: changed since its units"):
+        plan_of(tmp_path, Made("aspirin", 4, DISEASES, version=2))
+
+
+def test_units_that_are_left_of_a_source_want_to_know_what_to_ask(tmp_path):
+    sources: Sequence[Source] = (Made("aspirin", 4, DISEASES), Made("insulin", 4))
+    plan = plan_of(tmp_path, *sources)
+    units = list(plan.units())
+    for given in (sources, sources[:1]):
+        asks = asks_of(tmp_path, *given).by_fingerprint(plan, units)
+        assert [asks[plan.sources[unit.source].fingerprint].assignments for unit in units] == [
+            *[DISEASES] * 4,
+            *[OF_RUN] * 4,
+        ]
+    with pytest.raises(ConfigError, match=r"^made://aspirin/4: some of its units are left"):
+        asks_of(tmp_path, sources[1]).by_fingerprint(plan, units)
+    of_insulin = [unit for unit in units if unit.source == "insulin/4"]
+    assert asks_of(tmp_path, sources[1]).by_fingerprint(plan, of_insulin)
