@@ -199,8 +199,8 @@ class Label:
     """A class that a task gave to the document.
 
     Attributes:
-        task: the task: `tc`, `similarity`, `entailment`, `qa`, or `qa:NAME` where questions have
-            names.
+        task: the task: `tc`, `similarity`, `entailment`, `qa`, `qa:NAME` where questions have
+            names, or `act:NUMBER` of a turn.
         label: the class.
         score: the confidence of the annotator, if known.
     """
@@ -474,15 +474,15 @@ SCHEMA = pa.schema(
         _field(
             "labels",
             _structs(task=_STRING, label=_STRING, score=_FLOAT),
-            "Labels that the document got. `task` is `tc`, `similarity`, `entailment`, `qa`, or "
-            "`qa:NAME` where questions have names.",
+            "Labels that the document got. `task` is `tc`, `similarity`, `entailment`, `qa`, "
+            "`qa:NAME` where questions have names, or `act:NUMBER` of a turn of a dialogue.",
         ),
         _field(
             "texts",
             _structs(task=_STRING, text=_STRING),
             "Texts that were written about the document. `task` is `mt:zh`, `mt:en`, `title`, "
-            "`summary`, `dialogue`, `report:SECTION`, `qa` or `qa:NAME`. The texts about all "
-            "windows of a long document are joined by line feeds.",
+            "`summary`, `dialogue`, `text2dt`, `report:SECTION`, `qa` or `qa:NAME`. The texts "
+            "about all windows of a long document are joined by line feeds.",
         ),
         _field(
             "answers",

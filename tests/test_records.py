@@ -15,6 +15,7 @@ from taiyi_ray.records import (
     Concept,
     Document,
     Failure,
+    Label,
     Mention,
     Passage,
     Relation,
@@ -25,6 +26,7 @@ from taiyi_ray.records import (
     document_from_row,
     document_row,
     passages,
+    passed_row,
     rows_of,
     storable_text,
 )
@@ -89,6 +91,15 @@ def test_a_document_comes_through_arrow_as_it_was(document):
     table = pa.Table.from_pylist([document_row(document)], DOCUMENT_SCHEMA)
     (row,) = table.to_pylist()
     assert document_from_row(row) == document
+
+
+def test_an_engine_gets_the_mentions_of_the_input_and_a_row_does_not():
+    document = Document(None, passages([("text", "en", "ASA")]))
+    mentions = [Mention(0, "chemical", "ASA", 0, 3, [], 0, concept=Concept("MESH", "D001241"))]
+    document.gold = Annotations(mentions, labels=[Label("tc", "a")])
+    (row,) = pa.Table.from_pylist([passed_row(document)], DOCUMENT_SCHEMA).to_pylist()
+    assert document_from_row(row).gold == Annotations(mentions)
+    assert "given_mentions" not in document_row(document)
 
 
 def test_the_columns_are_these_and_in_this_order():

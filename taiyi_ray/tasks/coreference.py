@@ -14,7 +14,6 @@ before it that no other mention of an answer is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from itertools import pairwise
 
 from taiyi_ray import nothing
@@ -152,7 +151,7 @@ def _read(
             chain.append((word, span, how))
         if len(chain) > 1:
             chains.append(chain)
-        elif line.end != end and not lines.says_nothing(line.text, ()):
+        elif len(words) < 2 and line.end != end and not lines.says_nothing(line.text, ()):
             problem = "invalid"
     return chains, problem
 
@@ -184,22 +183,24 @@ def lost(question: Question, gold: Annotations) -> Counter[str]:
     """Count the links between gold mentions that follow each other and that do not come back."""
     read, _ = _read(target(question, gold), question)
     back = set()
-    for chain in read:
-        spans = [(span.start, span.end) if span else None for _, span, _ in chain]
+    for places in read:
+        spans = [(span.start, span.end) if span else None for _, span, _ in places]
         back |= set(pairwise(spans))
     named = {m.id for chain in _written(question, gold) for m in chain}
     stated = []
-    for head, tail in _links(gold):
-        key = ((head.start, head.end), (tail.start, tail.end))
-        if not losses.belongs(question.window, head.start):
-            continue
-        reason = _unstated(head, question) or _unstated(tail, question)
-        if reason is None and not {head.id, tail.id} <= named:
-            over = sum(not _unstated(m, question) for m in _chain_of(head, gold)) > 1
-            reason = losses.BOUND if over else losses.ALONE
-        if reason is None and key not in back:
-            reason = losses.ELSEWHERE
-        stated.append(losses.Stated(key, "", reason))
+    for chain in _chains(gold):
+        faults = {m.id: _unstated(m, question) for m in chain}
+        alone = sum(fault is None for fault in faults.values()) < 2
+        for head, tail in pairwise(chain):
+            if not losses.belongs(question.window, head.start):
+                continue
+            key = ((head.start, head.end), (tail.start, tail.end))
+            reason = faults[head.id] or faults[tail.id]
+            if reason is None and not {head.id, tail.id} <= named:
+                reason = losses.ALONE if alone else losses.BOUND
+            if reason is None and key not in back:
+                reason = losses.ELSEWHERE
+            stated.append(losses.Stated(key, "", reason))
     return losses.count(stated)
 
 
@@ -237,10 +238,6 @@ def _chains(gold: Annotations) -> list[list[Mention]]:
 
 def _order(mention: Mention) -> tuple[bool, int, int, int]:
     return mention.start is None, mention.start or 0, -(mention.end or 0), mention.id
-
-
-def _chain_of(mention: Mention, gold: Annotations) -> Sequence[Mention]:
-    return next(chain for chain in _chains(gold) if any(m.id == mention.id for m in chain))
 
 
 def _links(annotations: Annotations) -> list[tuple[Mention, Mention]]:

@@ -150,14 +150,15 @@ def parse(
 
 
 def target(question: Question, gold: Annotations) -> str:
-    """The lines of the gold tree; empty when there is none."""
-    return texts.target(question, gold)
+    """The lines of the gold tree, or a decision for nothing when there is no whole tree."""
+    written = texts.target(question, gold)
+    empty = write([Node(True, ())], question.language)
+    return written if is_tree(read(written)) else empty
 
 
 def lost(question: Question, gold: Annotations) -> Counter[str]:
     """Count the gold trees that do not come back, by reason."""
-    nodes = list(read(target(question, gold)))
-    back = write([node for node in nodes if node], question.language) if is_tree(nodes) else None
+    back = write(filter(None, read(target(question, gold))), question.language)
 
     def not_back(item: losses.Stated) -> str | None:
         return None if item.key == back else losses.OTHERWISE

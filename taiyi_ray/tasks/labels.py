@@ -153,18 +153,17 @@ def lost(question: Question, gold: Annotations) -> Counter[str]:
     """Count the gold labels that the answer does not name, by reason."""
     named = {term.name for term in _named(question, gold)}
     known = {term.name for term in question.types}
-    stated = (
-        losses.Stated(
-            label.label,
-            "",
-            None
-            if label.label in named
-            else (losses.SECOND if label.label in known else losses.NOT_ASKED),
-        )
+
+    def reason(label: str) -> str | None:
+        if label not in known:
+            return losses.NOT_ASKED
+        return None if label in named else losses.SECOND
+
+    return losses.count(
+        losses.Stated(label.label, label.label, reason(label.label))
         for label in gold.labels
         if label.task == question.key
     )
-    return losses.count(stated)
 
 
 def _named(question: Question, gold: Annotations) -> list[Term]:

@@ -1,8 +1,10 @@
 """Why an answer cannot state a gold annotation: the reasons that the `lost` of a task counts by.
 
-Every gold annotation belongs to one question of its task, so that the losses of all questions on a
-document can be added up. One with offsets belongs to the window that it begins in; one without to
-the window that the document begins with.
+Every gold annotation with offsets belongs to the window that it begins in, and one without to the
+window that the document begins with. So the losses of all questions on a document in one window for
+each language can be added up. When a document is cut into windows, a pair or an event that does not
+lie in one of them may be stated in another one that holds its words; it counts as lost where it
+belongs.
 """
 
 from __future__ import annotations

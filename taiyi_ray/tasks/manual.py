@@ -335,8 +335,14 @@ were trained on these wordings.
   in the next. In an answer, a blank stands for that line end, or nothing between Chinese
   characters; the row has the text of the document. No mention crosses an empty line or the end of a
   passage.
+- **Known mentions.** `nen` asks about the mentions that the input has, one question for each
+  different wording: annotate with `ner`, `taiyi-ray export` the mentions, and annotate what was
+  exported with `nen`. With `mentions: names` it looks for the names of the terminology itself. A
+  mention that means none of the entries is not in the row.
+- **Chains.** `coref` finds chains within a window. Of the occurrences of the words of a mention, it
+  takes the first one behind the mention before it in its chain.
 - **Parts.** When a task has more than one result for a document, the name of the part follows the
-  name of the task: `mt:zh`, `qa:safe`, `report:diagnosis`.
+  name of the task: `mt:zh`, `qa:safe`, `report:diagnosis`, `act:3`.
 - **Answer forms.** [Taiyi](https://github.com/DUTIR-BioNLP/Taiyi-LLM) publishes the forms of `ner`,
   `re`, `ee`, `tc`, `similarity`, `mt`, `title`, `dialogue`, free `qa` and the Chinese `report`. It
   publishes none for the other tasks, nor for an answer that finds nothing: those forms are ours.

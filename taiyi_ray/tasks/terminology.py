@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from rapidfuzz import fuzz, process
+from rapidfuzz import fuzz, process, utils
 
 from taiyi_ray import storage
 from taiyi_ray.forms import Folded, Running, is_han
@@ -43,6 +43,9 @@ class Terminology:
 
     entries: tuple[Entry, ...]
 
+    def __hash__(self) -> int:
+        return hash(self.digest)  # the hash of all entries would be computed again each time
+
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits of the SHA-256 of all entries."""
@@ -61,18 +64,28 @@ class Terminology:
         return by_form
 
     @cached_property
-    def _forms(self) -> list[str]:
-        return list(self._by_form)
+    def _by_words(self) -> dict[str, list[Entry]]:
+        """The entries of each name, as its words without punctuation."""
+        by_words: dict[str, list[Entry]] = {}
+        for form, entries in self._by_form.items():
+            by_words.setdefault(utils.default_process(form), []).extend(entries)
+        return by_words
+
+    @cached_property
+    def _words(self) -> list[str]:
+        return list(self._by_words)
 
     @cached_property
     def _longest(self) -> int:
-        return max(map(len, self._forms), default=0)
+        return max(map(len, self._by_form), default=0)
 
     def candidates(self, words: str, most: int) -> list[Entry]:
         """The entries that words may mean, the likeliest first, in any language.
 
         Entries that have the words as a name come first, then those that have them when case,
-        width and the like are ignored, then those with the most similar names (rapidfuzz's WRatio).
+        width and the like are ignored, then those with the most similar names (rapidfuzz's
+        token_sort_ratio: the share of characters in common, whatever the order of the words). Of
+        rapidfuzz's scorers it finds most terms of Chinese operations.
 
         Args:
             words: the words of a mention.
@@ -120,11 +133,12 @@ def _candidates(terminology: Terminology, words: str, most: int) -> tuple[Entry,
     for form in (words, _folded(words)):
         found |= dict.fromkeys(by_form.get(form, ()))
     if len(found) < most:
-        similar = process.extract(
-            _folded(words), terminology._forms, scorer=fuzz.WRatio, limit=most * _NAMES_AN_ENTRY
-        )
-        for form, _, _ in similar:
-            found |= dict.fromkeys(by_form[form])
+        query = utils.default_process(_folded(words))
+        limit = most * _NAMES_AN_ENTRY
+        for similar, _, _ in process.extract(
+            query, terminology._words, scorer=fuzz.token_sort_ratio, limit=limit
+        ):
+            found |= dict.fromkeys(terminology._by_words[similar])
     return tuple(found)[:most]
 
 

@@ -99,6 +99,24 @@ def test_the_example_of_every_task_works_in_both_languages(service, task):
     )
 
 
+def test_a_request_cannot_read_the_files_of_the_machine(service, tmp_path):
+    path = tmp_path / "terms.tsv"
+    path.write_text("C1\tsecret\n", "utf-8")
+    body = {"text": "secret", "tasks": ["nen"], "options": {"nen": {"terms": str(path)}}}
+    error = refused(service, 422, **body)
+    assert "a file is not read here" in error["message"]
+    assert "secret" not in error["message"]
+
+
+def test_mentions_that_a_request_gives_get_their_concepts(service):
+    mention = {"id": 0, "type": "chemical", "text": "ASA", "start": 0, "end": 3}
+    options = {"nen": {"terms": {"D1": ["Aspirin", "ASA"]}, "db": "MESH"}}
+    documents = [{"text": "ASA helps.", "mentions": [mention]}]
+    (row,) = annotate(service, documents=documents, tasks=["nen"], options=options)
+    assert row["answers"][0]["types"] == ["D1"]
+    assert [m["concept"]["id"] for m in row["mentions"]] == ["D1"]
+
+
 def test_what_is_wrong_with_one_document_is_in_its_row(service):
     rows = annotate(
         service, documents=[{"text": MIGRAINE}, {"title": "no text"}, {"text": 7}, {"text": "ok"}]

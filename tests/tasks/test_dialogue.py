@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from taiyi_ray.records import Annotations, Document, Text, passages
+from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.task import NotApplicable
 from tests.samples import asked, back, corpus
 
@@ -80,3 +81,38 @@ def test_gold_turns_come_back(shared_data: Path) -> None:
             assert back(asked("dialogue"), document, gold).texts == gold.texts
             answers += 1
     assert answers == 287
+
+
+def test_a_dialogue_is_learnt_from_with_all_its_turns() -> None:
+    document = Document(
+        "d",
+        passages(
+            [
+                ("patient", "en", "It hurts."),
+                ("doctor", "en", "Where?"),
+                ("patient", "en", "My head."),
+                ("doctor", "en", "Rest."),
+                ("doctor", "en", "Drink."),
+                ("patient", "en", "Thanks."),
+            ]
+        ),
+    )
+    (assignment,) = assign(["dialogue"], {})
+    task = TASKS["dialogue"]
+    ((question, gold),) = task.lessons(document, assignment)
+    messages = task.conversation(question, gold)
+    assert [message["role"] for message in messages] == ["user", "assistant"] * 2
+    assert messages[0]["content"].endswith("\n\nIt hurts.")
+    assert [message["content"] for message in messages[1:]] == [
+        "Where?",
+        "My head.",
+        "Rest.\nDrink.",
+    ]
+
+
+def test_a_dialogue_whose_gold_has_the_next_turn_is_learnt_from_as_it_is() -> None:
+    document = Document("d", passages([("patient", "en", "It hurts.")]))
+    document.gold = Annotations(texts=[Text("dialogue", "Where?")])
+    (assignment,) = assign(["dialogue"], {})
+    ((question, gold),) = TASKS["dialogue"].lessons(document, assignment)
+    assert TASKS["dialogue"].conversation(question, gold)[-1]["content"] == "Where?"

@@ -245,7 +245,7 @@ def gold_of(draw: st.DrawFn, document: Document, assignment: Assignment) -> Anno
 
 
 @pytest.mark.parametrize("name", TASKS)
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data(), grammar=st.booleans(), language=st.sampled_from(["en", "zh"]))
 def test_gold_of_any_task_comes_back_but_for_what_is_counted_as_lost(
     name: str, data: st.DataObject, grammar: bool, language: str
@@ -301,7 +301,7 @@ def losses_of(task: str, found: list[Document], **options: Any) -> tuple[int, Co
             bioc_xml,
             "biored/Dev.BioC.XML.gz",
             (3_533, {losses.BOUND: 15, losses.IN_A_WORD: 6}),
-            (1_107, {losses.SEPARATOR: 11}),
+            (1_107, {losses.BOUND: 62, losses.SEPARATOR: 11}),
         ),
     ],
     ids=["BC5CDR", "NCBI disease", "BioRED"],
