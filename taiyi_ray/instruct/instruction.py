@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from taiyi_ray.instruct.draws import Draws, times
 from taiyi_ray.records import Annotations, Document
-from taiyi_ray.tasks.task import Assignment, NotApplicable, Question
+from taiyi_ray.tasks.task import Assignment, Message, NotApplicable, Question
 
 STAGE_TWO = frozenset({"qa", "dialogue", "chat"})
 """The tasks that only the second stage trains, which trains all others too."""
@@ -148,12 +148,12 @@ def rows(
         options = asked.options.model_copy(update={"wording": wording})
         worded = replace(asked, options=options, document_first=first)
         try:
-            questions = worded.questions(document, mix.characters)
+            lessons = worded.task.lessons(document, worded, mix.characters)
         except NotApplicable:
             tally.rejected[f"{task}: nothing to ask"] += 1
             return
-        for question in questions:
-            answer = _answer(worded, question, document.gold, tally)
+        for question, gold in lessons:
+            answer = _answer(worded, question, gold, tally)
             if answer is None:
                 continue
             single = task in _TYPES and len(question.types) == 1 and mix.ask != "together"
@@ -161,7 +161,8 @@ def rows(
             if empty and draws.uniform(f"negative/{name}/{question.window.index}") >= mix.negatives:
                 continue
             tally.instructions[f"{task}/{question.language}/{wording}"] += 1
-            yield _row(question, answer, document, dataset, split, wording, first)
+            messages = worded.task.conversation(question, gold)
+            yield _row(question, messages, document, dataset, split, wording, first)
 
 
 def _asked(assignment: Assignment, mix: Mix, uses: int, draws: Draws) -> Iterator[Assignment]:
@@ -210,20 +211,19 @@ def _answer(
 
 def _row(
     question: Question,
-    answer: str,
+    messages: list[Message],
     document: Document,
     dataset: str,
     split: str,
     wording: int,
     first: bool,
 ) -> dict[str, Any]:
-    completion = [{"role": "assistant", "content": answer}]
     of_document = f"{dataset}/{split}/{document.position}"
-    single = len(question.messages) == 1
+    single = len(messages) == 2
     return {
-        "messages": [*question.messages, *completion],
-        "prompt": question.messages if single else None,
-        "completion": completion if single else None,
+        "messages": messages,
+        "prompt": messages[:1] if single else None,
+        "completion": messages[1:] if single else None,
         "dataset": dataset,
         "task": question.task,
         "language": question.language,

@@ -11,7 +11,8 @@ from __future__ import annotations
 from taiyi_ray.catalogue import Entry
 from taiyi_ray.config import InstructConfig
 from taiyi_ray.instruct.instruction import Mix
-from taiyi_ray.tasks import TASKS, template
+from taiyi_ray.tasks import select, template
+from taiyi_ray.tasks.task import Task
 
 RATES = {"ner": 1.3, "re": 1.6, "ee": 1.9}
 """Records a document where a question may name more than one type; elsewhere it is 1."""
@@ -66,12 +67,18 @@ def mix_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> M
         documents: the number of documents of the split.
         config: the settings.
     """
-    wordings = TASKS[task].wordings
+    (known,) = select([task], training=True)
     return Mix(
         rate=min(rate_of(entry, task, documents, config), config.most / documents),
         ask=config.ask,
         negatives=config.negatives,
-        wordings=(template.SHORT,) if config.wordings == "short" else tuple(range(1, wordings + 1)),
+        wordings=_wordings(known, config),
         first=config.document_first,
         characters=config.characters,
     )
+
+
+def _wordings(task: Task, config: InstructConfig) -> tuple[int, ...]:
+    if config.wordings == "short" and task.wordings >= template.SHORT:
+        return (template.SHORT,)
+    return tuple(range(1, task.wordings + 1))

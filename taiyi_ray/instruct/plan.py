@@ -16,7 +16,7 @@ from taiyi_ray.corpus.units import Unit, cut
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
 from taiyi_ray.instruct.mixture import mix_of
-from taiyi_ray.tasks import TASKS, assign
+from taiyi_ray.tasks import assign
 from taiyi_ray.tasks.task import Assignment
 
 Holds = Literal["all", "train", "dev"]
@@ -109,7 +109,7 @@ def assignments_of(
         ConfigError: a task lacks an option, or has a wrong one.
     """
     of_entry = {task: {**entry.options_of(task), **options.get(task, {})} for task in tasks}
-    return assign(tasks, of_entry, grammar=False, origin=entry.file)
+    return assign(tasks, of_entry, grammar=False, origin=entry.file, files=True, training=True)
 
 
 def _askable(
@@ -150,9 +150,7 @@ def choose(
     notes: list[str] = []
     without_consent: list[str] = []
     for entry in wanted:
-        tasks = tuple(
-            t for t in entry.tasks if t in (TASKS if config.tasks is None else config.tasks)
-        )
+        tasks = tuple(t for t in entry.tasks if config.tasks is None or t in config.tasks)
         here = catalogue.present(entry, root)
         if "train" not in here or not tasks:
             if named:
