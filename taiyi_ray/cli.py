@@ -289,7 +289,7 @@ def export(
     format_: Annotated[
         str,
         typer.Option(
-            "--format", metavar="NAME", help="bioc-xml, bioc-json, pubtator, brat or jsonl"
+            "--format", metavar="NAME", help="bioc-xml, bioc-json, pubtator, brat, jsonl or conll"
         ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="folder of the files")],
@@ -298,7 +298,7 @@ def export(
         typer.Option(min=1, help="documents a file (default: all of a source)"),
     ] = None,
 ) -> None:
-    """Write the rows of an output as BioC, PubTator, brat or JSON lines: a file a source.
+    """Write the rows of an output as BioC, PubTator, brat, JSON lines or CoNLL: a file a source.
 
     Example: taiyi-ray export out --format bioc-json --to exported
 

@@ -63,7 +63,7 @@ _HYPHENS: Final = frozenset("-/–")
 _NOT_READ: Final = {0xFEFF: "\ufffd"}
 
 
-class Options(FormatOptions):
+class ConllOptions(FormatOptions):
     """What the columns hold, and how text and documents come out of them."""
 
     columns: list[Literal["token", "tag", "start", "end", "-"]] = Field(
@@ -94,7 +94,7 @@ class Options(FormatOptions):
         return self
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: ConllOptions) -> Iterator[RawRecord]:
     """Yield the documents or the sentences; a document without any line is none."""
     mark = options.mark.encode()
     record = LineRecord(options.record)
@@ -129,7 +129,7 @@ class _Token(NamedTuple):
     place: tuple[int, int] | None
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: ConllOptions) -> Document:
     """Join the tokens of one record to a text, with the mentions that their tags mark as gold."""
     document_id, sentences = None, []
     rows: list[_Token] = []
@@ -163,7 +163,7 @@ def parse(raw: RawRecord, options: Options) -> Document:
     return document
 
 
-def _token(line: str, number: int, options: Options) -> _Token:
+def _token(line: str, number: int, options: ConllOptions) -> _Token:
     """Read a line; columns are divided by tabs, in a line without tabs by white space."""
     row = line.split("\t") if "\t" in line else line.split()
     if len(row) != len(options.columns):
@@ -190,7 +190,7 @@ def _token(line: str, number: int, options: Options) -> _Token:
 
 
 def _joined(
-    sentences: Sequence[Sequence[_Token]], options: Options, size: int
+    sentences: Sequence[Sequence[_Token]], options: ConllOptions, size: int
 ) -> tuple[str, list[tuple[int, int]]]:
     """Return the text of the sentences, one a line, and the place of each token in it.
 
@@ -345,7 +345,7 @@ class _Kinds:
 
 FORMAT = NamedFormat(
     "conll",
-    Options,
+    ConllOptions,
     scan,
     parse,
     "a document or a sentence: tokens, mentions",

@@ -46,7 +46,7 @@ def scan(stream: BinaryIO, options: JsonOptions) -> Iterator[RawRecord]:
     if options.layout == "lines":
         yield from json_lines.scan(stream)
         return
-    walk = _Walk(unmarked(stream))
+    walk = _JsonWalk(unmarked(stream))
     try:
         if walk.next_byte() == b"":
             raise FormatError("empty", "the file is empty")
@@ -105,7 +105,7 @@ def metadata_of(record: Mapping[str, Any], *read: str) -> dict[str, str]:
     return {key: flat(value) for key, value in left.items()}
 
 
-class _Walk:
+class _JsonWalk:
     """A walk over the values of a stream, of which only the record that is being read is kept."""
 
     def __init__(self, stream: BinaryIO) -> None:

@@ -36,13 +36,13 @@ _PLAIN: Final = re.compile(
 )
 
 
-class Options(FieldMap):
+class PythonLiteralsOptions(FieldMap):
     """Which lines are read, and which key is what."""
 
     prefix: str = Field("", description="what the lines that are read begin with: `train@`")
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: PythonLiteralsOptions) -> Iterator[RawRecord]:
     """Yield each dictionary of the lines that begin with the prefix."""
     prefix = options.prefix.encode()
     nothing = True
@@ -80,7 +80,7 @@ def _items(line: bytes) -> Iterator[RawRecord]:
         yield RawRecord.broken("truncated", "the list has no end, or there is text behind it")
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: PythonLiteralsOptions) -> Document:
     """Turn a dictionary into a Document; raises FormatError."""
     record = _literal(decoded(raw.data, "line"))
     if not isinstance(record, dict):
@@ -118,7 +118,7 @@ def _with_lists(value: Any) -> Any:
 
 FORMAT = NamedFormat(
     "python-literals",
-    Options,
+    PythonLiteralsOptions,
     scan,
     parse,
     "a dictionary in a line of Python literals: what its field map says",

@@ -23,6 +23,7 @@ from taiyi_ray.formats import (
     documents,
     format_of,
     markdown,
+    markdown_of_named,
     named,
     raw_records,
     recognised,
@@ -411,3 +412,4 @@ def test_mentions_that_say_no_text_are_not_the_whole_text_each():
 def test_the_documentation_has_the_table_of_formats():
     text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
     assert markdown() in text, "run `make docs`"
+    assert markdown_of_named() in text, "run `make docs`"
