@@ -157,9 +157,7 @@ def parse(raw: RawRecord, options: ConllOptions) -> Document:
                 gold.mention(f"{layer}-{start}", type_, text[start:end], [(start, end)])
             at += len(sentence)
     gold.settle()
-    if odd:
-        message = f"{len(odd)} tags go on with no mention in {options.scheme}, as {odd[0]}"
-        document.errors.append(Failure("gold_tags", document_id or "", message))
+    tell_odd(document, odd, options.scheme)
     return document
 
 
@@ -206,7 +204,7 @@ def _joined(
             gap = "\n" if number and not at else ""
             if token.place is not None:
                 room = token.place[0] - base - length
-                if not 0 <= room <= size:
+                if room < 0 or token.place[0] - base > size:
                     message = f"{token.text!r:.80} at {token.place[0]}: no text comes to this place"
                     raise FormatError("malformed", message)
                 gap = (gap + " " * room)[:room]
@@ -253,6 +251,19 @@ def tagged(
         if part in "ES" and scheme == "iobes" and begun is not None:
             yield *begun, number
             begun = None
+
+
+def tell_odd(document: Document, odd: Sequence[str], scheme: str) -> None:
+    """Record the tags that go on with no mention in the document's errors.
+
+    Args:
+        document: the document, whose id the error names.
+        odd: the tags that `tagged` noted.
+        scheme: what the tags mean.
+    """
+    if odd:
+        message = f"{len(odd)} tags go on with no mention in {scheme}, as {odd[0]}"
+        document.errors.append(Failure("gold_tags", document.document_id or "", message))
 
 
 # --------------------------------------------------------------------------------------- writing

@@ -36,6 +36,9 @@ _PLAIN: Final = re.compile(
 )
 
 
+_SUM: Final = re.compile(r"(?:[0-9.)\]}]|True|False|None)\s*-")
+
+
 class PythonLiteralsOptions(FieldMap):
     """Which lines are read, and which key is what."""
 
@@ -98,7 +101,7 @@ def _literal(text: str) -> Any:
     for character in outside:
         depth += (character in "[({") - (character in "])}")
         deepest = max(deepest, depth)
-    if deepest > json_value.DEEPEST or not _PLAIN.fullmatch(outside):
+    if deepest > json_value.DEEPEST or not _PLAIN.fullmatch(outside) or _SUM.search(outside):
         raise FormatError("not_a_literal", "not a plain Python literal, or nested too deep")
     try:
         value = _with_lists(ast.literal_eval(text))

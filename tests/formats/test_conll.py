@@ -130,7 +130,7 @@ def test_a_sentence_may_be_the_record() -> None:
             "'b' at 5: no text comes to this place",
         ),
         (
-            "a\tO\t0\t1\nb\tO\t99999999\t6\n",
+            "a\tO\t0\t1\nb\tO\t15\t16\nc\tO\t30\t31\nd\tO\t99\t1\n",
             {"columns": ["token", "tag", "start", "end"]},
             "malformed",
             "no text comes to this place",

@@ -59,6 +59,16 @@ def test_choices_of_an_object_are_in_the_order_of_their_letters():
     assert parts(document)[1:] == [("choice", "x"), ("choice", "y")]
 
 
+def test_choices_behind_an_empty_one_move_up_by_a_letter():
+    record = {"q": "?", "o": {"A": "x", "B": " ", "C": "y", "D": None}, "k": "C"}
+    fields = {"question": "q", "choices": "o"}
+    document = one(record, fields, labels={"qa": "k"})
+    assert parts(document)[1:] == [("choice", "x"), ("choice", "y")]
+    assert document.gold.labels == [Label("qa", "B")]
+    document = one({**record, "k": "B"}, fields, labels={"qa": "k"})
+    assert "the answer 'B' is none of the 2 choices" in document.errors[0].message
+
+
 def test_several_questions_have_numbered_answers():
     record = {"t": "case", "qa": [{"q": "1?", "a": "x"}, {"q": "2?", "a": "y"}]}
     document = one(record, {"text": "t", "question": "qa.q"}, texts={"qa": "qa.a"})
@@ -190,6 +200,20 @@ def test_a_term_is_the_whole_text_and_has_its_concepts():
     document = one(record, {"term": "t", "concept": "c", "concept_name": "n"}, separator="##")
     found = [(m.start, m.end, m.text, m.concept) for m in document.gold.mentions]
     assert found == [(1, 5, "阑尾切除", Concept("", c, c)) for c in ("47.0", "47.1")]
+
+
+def test_the_concept_of_a_mention_is_its_own_whatever_stands_in_those_before():
+    record = {"t": "a b", "m": [{"x": "a", "c": "1;2"}, {"x": "b", "c": "3"}]}
+    fields = {"text": "t", "mention": "m.x", "concept": "m.c"}
+    document = one(record, fields, separator=";")
+    found = [m.concept.id for m in document.gold.mentions if m.concept]
+    assert found == ["1;2", "3"]
+
+
+def test_a_name_of_a_concept_stands_beside_its_id():
+    record = {"t": "阑尾切除", "c": "47.0", "n": "阑尾切除术"}
+    document = one(record, {"term": "t", "concept": "c", "concept_name": "n"}, separator="##")
+    assert document.gold.mentions[0].concept == Concept("", "47.0", "阑尾切除术")
 
 
 def test_marks_are_taken_out_of_the_text_and_are_a_relation():

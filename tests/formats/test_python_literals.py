@@ -26,10 +26,10 @@ def test_the_items_of_the_lists_in_lines_with_the_prefix():
 
 
 def test_a_line_may_be_a_dictionary():
-    data = "{'t': 'a', 'n': (1, -2.5e3, None), 'b': True, 'd': {'x': []}}\n\n{'t': 'b'}\n"
+    data = "{'t': 'a', 'n': (1, -2.5e-3, None), 'b': True, 'd': {'x': []}}\n\n{'t': 'b'}\n"
     first, second = lines(data)
     assert (first.text, second.text) == ("a", "b")
-    assert first.metadata == {"n": "1; -2500.0; null", "b": "true", "d": '{"x": []}'}
+    assert first.metadata == {"n": "1; -0.0025; null", "b": "true", "d": '{"x": []}'}
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ def test_a_line_may_be_a_dictionary():
         "{'t': __import__('os').getcwd()}",
         "{'t': 'a' + 'b'}",
         "{'t': 1 + 2}",
+        "{'t': " + "1 -1 " * 5000 + "}",
         "{'t': 'a' * 9}",
         "{'t': [x for x in ()]}",
         "{'t': f'a'}",

@@ -387,7 +387,7 @@ def test_real_turns_of_dialogues(shared_data):
         },
     )
     assert sum(len(d.passages) for d in found) == 5964 - 38  # without the empty ones
-    assert (mentions(found), kinds(found)) == (2051, {})
+    assert (mentions(found), kinds(found)) == (2051, {"gold_tags": 2})
     assert all(m.concept for d in found for m in d.gold.mentions)
 
 
