@@ -42,8 +42,7 @@ from taiyi_ray.formats.format import (
 from taiyi_ray.formats.gold import Gold, whole
 from taiyi_ray.formats.json_lines import lines
 from taiyi_ray.formats.line_record import LineRecord
-from taiyi_ray.forms import is_mark
-from taiyi_ray.grounding import is_han
+from taiyi_ray.forms import is_han, is_mark
 from taiyi_ray.records import Annotations, Document, Failure, Mention, passages
 
 MARK: Final = "-DOCSTART-"
