@@ -48,9 +48,7 @@ def parse(raw: RawRecord, options: BioasqOptions) -> Document:
     document = Document(
         id_of(record, "id"),
         passages((type_, language.of_text(text), text) for type_, text in parts),
-        metadata=metadata_of(
-            record, "id", "body", "snippets", "exact_answer", "ideal_answer", "concepts", "triples"
-        ),
+        metadata=metadata_of(record, "id", "body", "snippets", "exact_answer", "ideal_answer"),
     )
     exact, ideal = record.get("exact_answer"), record.get("ideal_answer")
     if record.get("type") == "yesno" and exact is not None:

@@ -15,8 +15,8 @@ its tags say where mentions begin and go on (Ramshaw and Marcus 1995, aclantholo
 
 A tag that goes on with nothing begins a mention, as conlleval counts it; the document's `errors`
 count such tags (`gold_tags`). Nested mentions have a column of tags for each layer. Where the
-blanks of the text were is lost, unless columns say the offsets of each token: `blanks` says how
-the tokens are joined.
+blanks of the text were is lost, unless a column says where each token starts: `blanks` says how the
+tokens are joined.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MARK: Final = "-DOCSTART-"
 _IOBES: Final = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 _PARTS: Final = {"iob1": {"B": "B", "I": "I"}, "iob2": {"B": "B", "I": "I"}, "iobes": _IOBES}
 _TAG: Final = re.compile(r"([A-Z])(?:-(\S+))?")
-_ID: Final = re.compile(r"\s*\(([^)\t]*)\)|:\s*(\S+)")
+_ID: Final = re.compile(r"\s*\(([^\t]*)\)|:\s*(\S+)")
 
 _CLOSING: Final = frozenset(".,;:!?)]}%’”»、，。；：！？）】》")
 _OPENING: Final = frozenset("([{“‘«（【《")
@@ -65,10 +65,10 @@ _NOT_READ: Final = {0xFEFF: "\ufffd"}
 class ConllOptions(FormatOptions):
     """What the columns hold, and how text and documents come out of them."""
 
-    columns: list[Literal["token", "tag", "start", "end", "-"]] = Field(
+    columns: list[Literal["token", "tag", "start", "-"]] = Field(
         ["token", "tag"],
         description="what each column holds; several `tag` are layers of nested mentions, `start` "
-        "and `end` the offsets of the token in its document, `-` is not read",
+        "is the offset of the token in its document, `-` is not read",
     )
     scheme: Literal["iob2", "iob1", "iobes"] = Field("iob2", description="what the tags mean")
     record: Literal["document", "sentence"] = Field(
@@ -88,8 +88,8 @@ class ConllOptions(FormatOptions):
         columns = Counter(self.columns)
         if columns["token"] != 1 or not columns["tag"]:
             raise ValueError("columns: expected one token and one tag at least")
-        if columns["start"] > 1 or columns["start"] != columns["end"]:
-            raise ValueError("columns: start and end stand together, once")
+        if columns["start"] > 1:
+            raise ValueError("columns: start stands once at most")
         return self
 
 
@@ -120,12 +120,12 @@ class _Token(NamedTuple):
     Attributes:
         text: the token.
         tags: its tag in each layer.
-        place: its offsets in its document, where the file states them.
+        start: its offset in its document, where the file states it.
     """
 
     text: str
     tags: Sequence[str]
-    place: tuple[int, int] | None
+    start: int | None
 
 
 def parse(raw: RawRecord, options: ConllOptions) -> Document:
@@ -180,10 +180,10 @@ def _token(line: str, number: int, options: ConllOptions) -> _Token:
             )
     if "start" not in cells:
         return _Token(token, tags, None)
-    start, end = whole(cells["start"][0]), whole(cells["end"][0])
-    if start is None or end is None:
-        raise FormatError("malformed", f"line {number}: offsets that are no whole numbers")
-    return _Token(token, tags, (start, end))
+    start = whole(cells["start"][0])
+    if start is None:
+        raise FormatError("malformed", f"line {number}: the start is no whole number")
+    return _Token(token, tags, start)
 
 
 def _joined(
@@ -198,13 +198,13 @@ def _joined(
     length, base = 0, 0
     for number, sentence in enumerate(sentences):
         for at, token in enumerate(sentence):
-            if token.place is not None and not places:
-                base = token.place[0]
+            if token.start is not None and not places:
+                base = token.start
             gap = "\n" if number and not at else ""
-            if token.place is not None:
-                room = token.place[0] - base - length
-                if room < 0 or token.place[0] - base > size:
-                    message = f"{token.text!r:.80} at {token.place[0]}: no text comes to this place"
+            if token.start is not None:
+                room = token.start - base - length
+                if room < 0 or token.start - base > size:
+                    message = f"{token.text!r:.80} at {token.start}: no text comes to this place"
                     raise FormatError("malformed", message)
                 gap = (gap + " " * room)[:room]
             elif at and _apart(sentence[at - 1].text, token.text, options.blanks):
@@ -282,6 +282,7 @@ def write(document: Document, annotations: Annotations) -> Written:
     edges = {edge for start, end, _ in kept for edge in (start, end)}
     tokens = list(_tokens(text, edges))
     rows: list[str] = []
+    read: list[str] = []  # the text as the reader will put it together
     left = kept[::-1]
     inside = (0, 0, "")
     last = 0
@@ -290,13 +291,13 @@ def write(document: Document, annotations: Annotations) -> Written:
         while left and left[-1][0] <= start:
             inside = left.pop()
         within = start < inside[1]
-        if rows and "\n" in text[last:start] and (begins or not within):
-            rows.append("")
+        ends = bool(rows) and "\n" in text[last:start] and (begins or not within)
+        read += ["\n" if ends else " " if rows else "", text[start:end]]
+        rows += [""] * ends
         tag = f"{'B' if begins else 'I'}-{inside[2]}" if within else "O"
         rows.append(f"{text[start:end]}\t{tag}")
         last = end
-    joined = " ".join(text[start:end] for start, end in tokens)
-    lost["documents: other blanks between tokens, passages joined"] += joined != text
+    lost["documents: other blanks between tokens"] += "".join(read) != text
     lost["relations and events: left out"] += len(annotations.relations) + len(annotations.events)
     lost["labels and texts: left out"] += len(annotations.labels) + len(annotations.texts)
     id_ = " ".join((document.document_id or "").split())

@@ -23,6 +23,7 @@ def test_a_yes_or_no_question_has_a_label_and_its_ideal_answer():
     question = {
         "id": "5be", "type": "yesno", "body": "Is it?", "documents": ["http://x/1", "http://x/2"],
         "snippets": snippets, "exact_answer": "Yes", "ideal_answer": ["", "Yes, it is."],
+        "concepts": [], "triples": [],
     }  # fmt: skip
     document = one(question)
     assert document.document_id == "5be"

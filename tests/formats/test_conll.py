@@ -89,7 +89,7 @@ def test_several_columns_of_tags_are_layers_of_nested_mentions() -> None:
 
 def test_columns_of_offsets_tell_where_the_blanks_were() -> None:
     rows = "B-X\t10\t13\tTNF\nI-X\t13\t14\t-\nI-X\t14\t15\ta\n\nO\t17\t19\tin\n"
-    document = one(rows, columns=["tag", "start", "end", "token"])
+    document = one(rows, columns=["tag", "start", "-", "token"])
     assert document.text == "TNF-a\n in"
     assert found(document) == [("X", "TNF-a", 0)]
 
@@ -122,16 +122,21 @@ def test_a_sentence_may_be_the_record() -> None:
         ("a\tE-X\n", {}, "malformed", "line 1: 'E-X' is no tag of iob2"),
         (" \tO\n", {}, "malformed", "line 1: no token"),
         (b"\xff\tO\n", {}, "encoding", "not valid UTF-8"),
-        ("a\tO\t0\tx\n", {"columns": ["token", "tag", "start", "end"]}, "malformed", "offsets"),
+        (
+            "a\tO\tx\t0\n",
+            {"columns": ["token", "tag", "start", "-"]},
+            "malformed",
+            "the start is no whole",
+        ),
         (
             "a\tO\t5\t6\nb\tO\t5\t6\n",
-            {"columns": ["token", "tag", "start", "end"]},
+            {"columns": ["token", "tag", "start", "-"]},
             "malformed",
             "'b' at 5: no text comes to this place",
         ),
         (
             "a\tO\t0\t1\nb\tO\t15\t16\nc\tO\t30\t31\nd\tO\t99\t1\n",
-            {"columns": ["token", "tag", "start", "end"]},
+            {"columns": ["token", "tag", "start", "-"]},
             "malformed",
             "no text comes to this place",
         ),
@@ -184,7 +189,7 @@ def test_writing() -> None:
         "It\tO\né\tO\n.\tO\n\n"
     )
     assert lost == {
-        "documents: other blanks between tokens, passages joined": 1,
+        "documents: other blanks between tokens": 1,
         "types: another spelling": 1,
     }
 
@@ -195,6 +200,16 @@ def test_a_mention_divides_words_and_joins_lines() -> None:
     assert files[".conll"].decode().split("\n")[2:-2] == [
         "un\tO", "happy\tB-x", "and\tB-y", "sad\tI-y",
     ]  # fmt: skip
+
+
+def test_a_document_whose_tokens_have_blanks_between_them_loses_nothing() -> None:
+    document, annotations = document_with("Patients with TNF .\n头 疼", (14, 17, "gene"))
+    document.document_id = "PMC (1) x"
+    _, lost = written(CONLL, [(document, annotations)])
+    assert lost == {}
+    back = read_back(CONLL, document, annotations)
+    assert (back.document_id, back.text) == (document.document_id, document.text)
+    assert found(back) == [("gene", "TNF", 14)]
 
 
 def test_what_one_column_of_tags_cannot_hold_is_counted() -> None:
