@@ -513,7 +513,13 @@ def datasets(
 
     Exit codes: 0 listed, 2 something to change, 4 the store does not answer: run it again.
     """
-    if context.invoked_subcommand is not None:
+    if (command := context.invoked_subcommand) is not None:
+        if given := [name for name, value in context.params.items() if value not in (None, False)]:
+            option = given[0].replace("as_json", "json").replace("_", "-")
+            raise ConfigError(
+                f"--{option}: options of `{command}` stand behind it, as in "
+                f"`taiyi-ray datasets {command} NAME --data-root DIR`"
+            )
         return
     import json
 
