@@ -12,6 +12,7 @@ import yaml
 from taiyi_ray import __version__
 from taiyi_ray.config import AnnotateConfig, Config, EngineConfig, ServeConfig, load
 from taiyi_ray.errors import ConfigError, TaiyiError
+from taiyi_ray.lake.commands import app as lake_app
 
 EXIT_INTERRUPTED = 130
 
@@ -375,6 +376,9 @@ def serve(
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     raise typer.Exit(code)
+
+
+app.add_typer(lake_app, name="lake")
 
 
 def main() -> None:

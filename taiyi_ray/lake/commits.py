@@ -153,8 +153,12 @@ def opened(lake: str, when: str | None = None) -> Commit:
     raise ConfigError(f"{when}: the lake is younger; its first commit is {commit.committed_at}")
 
 
-def moment(when: str) -> str:
-    """The time that a user names, as commits have it; a date means its end.
+def moment(when: str, *, end: bool = True) -> str:
+    """The time that a user names, as commits have it.
+
+    Args:
+        when: a date or a time (ISO 8601); UTC unless it says otherwise.
+        end: whether a date means its end; else it means its beginning.
 
     Raises:
         ConfigError: it is neither a date nor a time.
@@ -165,7 +169,7 @@ def moment(when: str) -> str:
         raise ConfigError(
             f"{when}: is neither the number of a commit nor a date such as 2026-11-23"
         ) from error
-    if len(when) == len("2026-11-23"):
+    if len(when) == len("2026-11-23") and end:
         parsed = parsed.replace(hour=23, minute=59, second=59, microsecond=999_999)
     if parsed.tzinfo is None:
         parsed = parsed.replace(tzinfo=UTC)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,9 +69,8 @@ def follow(lake: str, upto: Commit) -> None:
     Raises:
         ConfigError: another program wrote to a table.
     """
-    earlier = {upto.number: upto}
-    for table in TABLES.values():
-        _follow(lake, table, upto, earlier)
+    known = {upto.number: upto}
+    _each(lambda table: _follow(lake, table, upto, known))
 
 
 def check(lake: str, newest: Commit) -> None:
@@ -78,10 +79,20 @@ def check(lake: str, newest: Commit) -> None:
     Raises:
         ConfigError: one did.
     """
-    for table in TABLES.values():
+    known = {newest.number: newest}
+
+    def one(table: Table) -> None:
         handle = _opened(lake, table)
         if handle is not None:
-            _check(lake, table, handle, newest.number, {newest.number: newest})
+            _check(lake, table, handle, newest.number, known)
+
+    _each(one)
+
+
+def _each(act: Callable[[Table], None]) -> None:
+    """Do the same for all tables at once: most of the time goes by waiting for the store."""
+    with ThreadPoolExecutor(len(TABLES)) as pool:
+        list(pool.map(act, TABLES.values()))
 
 
 def _address(lake: str, table: Table) -> str:
