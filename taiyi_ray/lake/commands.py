@@ -20,7 +20,10 @@ app = typer.Typer(
 )
 
 _Lake = Annotated[str, typer.Argument(metavar="DIR", help="folder of the lake, local or s3://")]
-_Format = Annotated[str, typer.Option("--format", metavar="table|csv|parquet")]
+_Format = Annotated[
+    str,
+    typer.Option("--format", metavar="table|csv|parquet", help="how the answer is written"),
+]
 _Output = Annotated[
     str | None, typer.Option("--output", "-o", metavar="FILE", help="where the answer goes")
 ]
@@ -132,7 +135,7 @@ def changes(
 def show(
     lake: _Lake,
     document: Annotated[
-        str | None, typer.Argument(metavar="[PMID]", help="a document: its history")
+        str | None, typer.Argument(metavar="PMID", help="a document: its history")
     ] = None,
 ) -> None:
     """Show the tables, sizes and runs of a lake, or the history of one document.
@@ -209,7 +212,8 @@ def rebuild(lake: _Lake) -> None:
 def sql(
     lake: _Lake,
     dialect: Annotated[
-        str, typer.Option("--dialect", metavar="duckdb|spark|trino|athena|dbt")
+        str,
+        typer.Option("--dialect", metavar="duckdb|spark|trino|athena|dbt", help="of which program"),
     ] = "duckdb",
 ) -> None:
     """Print the statements that register the tables in another program.

@@ -15,6 +15,23 @@ from taiyi_ray.lake.commits import Commit
 from taiyi_ray.lake.tables import TABLES, Table
 
 
+def duck(**settings: str) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB that fetches nothing, prints nothing and does not look at Python's variables.
+
+    Args:
+        settings: further settings of DuckDB.
+    """
+    connection = duckdb.connect(
+        config={
+            "autoinstall_known_extensions": "false",
+            "python_enable_replacements": "false",
+            **settings,
+        }
+    )
+    connection.execute("SET enable_progress_bar = false")  # it goes to standard output
+    return connection
+
+
 def connect(lake: str, commit: Commit) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB in which each table of the lake is a view of its name.
 
@@ -22,9 +39,7 @@ def connect(lake: str, commit: Commit) -> duckdb.DuckDBPyConnection:
         lake: address of the lake.
         commit: the state to show.
     """
-    connection = duckdb.connect(
-        config={"autoinstall_known_extensions": "false", "python_enable_replacements": "false"}
-    )
+    connection = duck()
     if not storage.is_local(lake):
         connection.register_filesystem(storage.filesystem(lake))
     for table in TABLES.values():

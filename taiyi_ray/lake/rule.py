@@ -27,8 +27,8 @@ Key = Literal["record", "document_id"]
 NUMBERED: Final = r"(^|%2F)pubmed(\d\d)n(\d+)\.xml"
 """The year and the number of a PubMed file, in the name of its source."""
 
-PMIDS_A_RANGE: Final = 131_072
-POSITIONS_A_RANGE: Final = 131_072
+PMIDS_A_RANGE: Final = 65_536
+POSITIONS_A_RANGE: Final = 65_536
 """Documents of a range at most. A range is one file of each table, and fits into the memory."""
 
 
@@ -47,14 +47,14 @@ def keyed(rows: str, *, pubmed: str, key: Key, pmids: int) -> str:
     """SQL for rows of outputs with the columns that the ledger adds.
 
     Args:
-        rows: a relation with columns of `records.SCHEMA` and `output`.
+        rows: a relation with columns of `records.SCHEMA`, and `texts`: the number of passages.
         pubmed: an SQL condition that holds for rows of PubMed's files.
         key: what the key of other documents is.
         pmids: number of PMIDs in a range.
 
     Returns:
-        A query that adds `pmid`, `key`, `year`, `number`, `fault`, `metadata_hash` and `range`, and
-        gives each row a version.
+        A query for `version`, `pmid`, `key`, `year`, `number`, `fault`, `metadata_hash` and `range`
+        of each row, in their order.
     """
     other = "source || '#' || position"
     if key == "document_id":
@@ -73,11 +73,11 @@ def keyed(rows: str, *, pubmed: str, key: Key, pmids: int) -> str:
                     THEN nullif(regexp_extract(source, '{NUMBERED}', 3), '')::BIGINT END AS digits
             FROM {rows}
         )
-        SELECT * EXCLUDE (yy, digits),
+        SELECT version, pmid,
             coalesce(pmid::VARCHAR, {other}) AS key,
             coalesce(yy, -1)::INTEGER AS year,
             coalesce(digits, -1)::BIGINT AS number,
-            (status = 'failed' AND document_id IS NULL AND len(passages) = 0)
+            (status = 'failed' AND document_id IS NULL AND texts = 0)
                 OR (status = 'deleted' AND pmid IS NULL AND document_id IS NULL) AS fault,
             md5(concat_ws(chr(31), coalesce(language, ''), coalesce(title, ''), array_to_string(
                 list_sort(list_transform(map_entries(metadata), lambda e: e.key || '=' || e.value)),

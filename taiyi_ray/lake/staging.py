@@ -14,6 +14,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.feather
 import pyarrow.parquet as pq
 
@@ -25,6 +26,10 @@ from taiyi_ray.lake import rule
 from taiyi_ray.lake.rule import Key
 from taiyi_ray.records import SCHEMA, rows_of
 
+_KEYED_BY = [
+    *("document_id", "version", "language", "title", "metadata", "status", "source", "position"),
+    "of_pubmed",
+]
 _BATCH_BYTES = 192 << 20
 _READERS = 4
 
@@ -113,8 +118,10 @@ class Staged:
 
     def add(self, rows: pa.Table) -> None:
         """Add rows that `rule.keyed` made."""
-        rows = rows.sort_by("range")
         names = rows["range"].to_pylist()
+        if names != sorted(names):
+            rows = rows.sort_by("range")
+            names.sort()
         first = 0
         while first < len(names):
             name, last = names[first], first
@@ -206,9 +213,14 @@ def keyed(
         key: the key of documents that are not of PubMed's files.
         pmids: number of PMIDs in a range.
     """
-    connection.register("new_rows", rows)
+    slim = rows.select(_KEYED_BY).append_column("texts", pc.list_value_length(rows["passages"]))
+    connection.register("new_rows", slim)
     try:
         query = rule.keyed("new_rows", pubmed="of_pubmed", key=key, pmids=pmids)
-        return connection.sql(query).to_arrow_table().drop_columns("of_pubmed")
+        found = connection.sql(query).to_arrow_table()
     finally:
         connection.unregister("new_rows")
+    rows = rows.drop_columns(["of_pubmed", "version"])
+    for name in found.column_names:
+        rows = rows.append_column(name, found[name])
+    return rows

@@ -40,6 +40,7 @@ from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, StorageError
 from taiyi_ray.lake import commits, delta, rule
 from taiyi_ray.lake.commits import Commit, DataFile
+from taiyi_ray.lake.pinned import duck
 from taiyi_ray.lake.rule import NUMBERED, PMIDS_A_RANGE, Key
 from taiyi_ray.lake.staging import Given, Staged, TakenUnit, columns, keyed, stage, unit_rows
 from taiyi_ray.lake.tables import (
@@ -357,14 +358,9 @@ class _Work:
     @cached_property
     def _duck(self) -> duckdb.DuckDBPyConnection:
         self._spill.mkdir()
-        return duckdb.connect(
-            config={
-                "memory_limit": _MEMORY,
-                "temp_directory": str(self._spill),
-                "preserve_insertion_order": "false",
-                "autoinstall_known_extensions": "false",
-                "python_enable_replacements": "false",
-            }
+        return duck(
+            memory_limit=_MEMORY,
+            temp_directory=str(self._spill),
         )
 
     @cached_property
@@ -418,8 +414,9 @@ class _Work:
             faults = self._faults(new)
             if not changed and not len(faults):
                 return
-            rows = self._rows(moved, new)
-            with self._named(needed=rows, faults=faults, old=old):
+            newest = self._rows("w", "other_record OR other_metadata", new)
+            annotated = self._rows("a", "other_annotations", new)
+            with self._named(newest=newest, annotated=annotated, faults=faults, old=old):
                 if changed:
                     found = self._ask(_DOCUMENTS)
                     self._write(DOCUMENTS, found.cast(DOCUMENTS.schema), range_)
@@ -443,18 +440,24 @@ class _Work:
         """The new rows that no document could be read of."""
         return self._nothing if new is None else new.filter(new["fault"])
 
-    def _rows(self, moved: pa.Table, new: pa.Table | None) -> pa.Table:
-        """The rows that documents need: of the new ones, else of their outputs."""
-        with self._named(new=new if new is not None else self._nothing):
-            found = self._ask(f"SELECT new.* FROM new JOIN ({_NEEDED}) USING {_RECORD}")
-            missing = self._ask(
-                f"SELECT * FROM ({_NEEDED}) AS needed ANTI JOIN new USING {_RECORD}"
-            )
-        if not len(missing):
-            return found
-        parts = [found]
+    def _rows(self, side: str, which: str, new: pa.Table | None) -> pa.Table:
+        """The rows of the records that count now: of the new rows, else of their outputs.
+
+        Args:
+            side: `w` for the newest records, `a` for those whose annotations count.
+            which: the documents whose rows are wanted, as a condition on `moved`.
+            new: the new rows of the range.
+        """
+        new = self._nothing if new is None else new
+        records = new.select(["source", "position", "run_id", "output"])
+        records = records.append_column("row", pa.array(range(len(new)), pa.int64()))
+        with self._named(records=records):
+            found = self._ask(_NEEDED.format(side=side, which=which))
+        places = found["row"].drop_null()
+        # The first time a range is filled all new rows count, and a copy would cost its memory.
+        parts = [new if len(places) == len(new) else new.take(places)]
         by_unit: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in missing.to_pylist():
+        for row in found.filter(pc.is_null(found["row"])).to_pylist():
             by_unit.setdefault((row["output"], row["unit"]), []).append(row)
         for (output, unit), wanted in by_unit.items():
             parts.append(self._again(output, unit, wanted))
@@ -495,16 +498,19 @@ class _Work:
 
     def _rewrite_entries(self, table: Table, range_: str) -> None:
         """Take the entries of documents that changed out of a table, and put theirs into it."""
-        new = self._ask(_entries_of(table)).cast(table.schema)
-        kept = old = _read(self.lake, self.before, table, range_)
-        if len(old):
-            with self._named(old=old):
-                fault = _FAULT if table is FAILURES else ""
-                kept = self._ask(_KEPT.format(fault=fault)).cast(table.schema)
+        entries, order = _entries_of(table), f"ORDER BY {_order(table)}"
+        old = _read(self.lake, self.before, table, range_)
+        if not len(old):
+            self._write(table, self._ask(f"{entries} {order}").cast(table.schema), range_)
+            return
+        new = self._ask(entries).cast(table.schema)
+        with self._named(old=old):
+            fault = _FAULT if table is FAILURES else ""
+            kept = self._ask(_KEPT.format(fault=fault)).cast(table.schema)
         if len(kept) == len(old) and not len(new):
             return
         with self._named(joined=pa.concat_tables([kept, new])):
-            found = self._ask(f"SELECT * FROM joined ORDER BY {_order(table)}")
+            found = self._ask(f"SELECT * FROM joined {order}")
         self._write(table, found.cast(table.schema), range_)
 
     # ------------------------------------------------------------------------------ the files
@@ -567,8 +573,6 @@ def _order(table: Table) -> str:
     return ", ".join(f'"{column}"' for column in table.order)
 
 
-_RECORD = "(source, position, run_id, output)"
-
 _MOVED = """
     SELECT coalesce(now.key, old.key) AS key,
         coalesce(now.pmid, old.pmid) AS pmid,
@@ -603,20 +607,20 @@ _CHANGES = """
 """
 
 _NEEDED = """
-    SELECT w_source AS source, w_position AS position, w_run_id AS run_id, w_output AS output,
-        w_unit AS unit, pmid
-    FROM moved WHERE NOT gone AND (other_record OR other_metadata)
-    UNION
-    SELECT a_source, a_position, a_run_id, a_output, a_unit, pmid
-    FROM moved WHERE NOT gone AND other_annotations
+    SELECT records.row, needed.* FROM (
+        SELECT {side}_source AS source, {side}_position AS position, {side}_run_id AS run_id,
+            {side}_output AS output, {side}_unit AS unit, pmid
+        FROM moved WHERE NOT gone AND ({which})
+    ) AS needed LEFT JOIN records USING (source, position, run_id, output)
+    ORDER BY row
 """
-"""The records whose rows are wanted."""
+"""The records whose rows are wanted, and where they are among the new rows."""
 
 _DOCUMENTS = """
     SELECT moved.document_id, moved.pmid, moved.a_source AS source, moved.a_position AS position,
         moved.version,
-        coalesce(w.language, CASE WHEN w.key IS NULL THEN old.language END) AS language,
-        coalesce(w.title, CASE WHEN w.key IS NULL THEN old.title END) AS title,
+        CASE WHEN w.key IS NULL THEN old.language ELSE w.language END AS language,
+        CASE WHEN w.key IS NULL THEN old.title ELSE w.title END AS title,
         CASE WHEN w.key IS NULL THEN old.metadata ELSE w.metadata END AS metadata,
         coalesce(a.status, old.status) AS status,
         moved.a_run_id AS run_id,
@@ -625,13 +629,9 @@ _DOCUMENTS = """
         moved.w_source AS revised_source, moved.w_position AS revised_position,
         moved.w_run_id AS revised_run_id, moved.key
     FROM moved
-    LEFT JOIN needed AS w
-        ON (w.source, w.position) = (moved.w_source, moved.w_position) AND w.key = moved.key
-        AND (moved.other_record OR moved.other_metadata)
-    LEFT JOIN needed AS a
-        ON (a.source, a.position) = (moved.a_source, moved.a_position) AND a.key = moved.key
-        AND moved.other_annotations
-    LEFT JOIN old ON old.key = moved.key
+    LEFT JOIN newest AS w USING (key)
+    LEFT JOIN annotated AS a USING (key)
+    LEFT JOIN old USING (key)
     WHERE NOT moved.gone
     UNION ALL BY NAME
     SELECT old.* FROM old ANTI JOIN moved USING (key)
@@ -659,18 +659,14 @@ def _entries_of(table: Table) -> str:
         ", unnest(range(len(passages)))::INTEGER AS number" if table.entries == "passages" else ""
     )
     document = "document_id, pmid, source, position"
-    chosen = (
-        "SELECT needed.* FROM needed JOIN moved ON needed.key = moved.key AND "
-        "(needed.source, needed.position) = (moved.a_source, moved.a_position) "
-        "WHERE moved.other_annotations"
-    )
+    chosen = "annotated"
     if table is FAILURES:
-        chosen += " UNION ALL SELECT * FROM faults"
+        chosen = "(SELECT * FROM annotated UNION ALL SELECT * FROM faults)"
     names = ", ".join(f'"{name}"' for name in table.schema.names)
     return f"""
         SELECT {names} FROM (
             SELECT {document}{", number" if number else ""}, unnest(entry) FROM (
-                SELECT {document}, unnest("{table.entries}") AS entry{number} FROM ({chosen})
+                SELECT {document}, unnest("{table.entries}") AS entry{number} FROM {chosen}
             )
         )
     """
