@@ -84,7 +84,7 @@ def check(lake: str, newest: Commit) -> None:
     def one(table: Table) -> None:
         handle = _opened(lake, table)
         if handle is not None:
-            _check(lake, table, handle, newest.number, known)
+            _check(lake, table, handle, known)
 
     _each(one)
 
@@ -116,22 +116,16 @@ def _foreign(lake: str, address: str, what: str) -> str:
     )
 
 
-def _check(
-    lake: str, table: Table, handle: DeltaTable, newest: int, known: dict[int, Commit]
-) -> None:
+def _check(lake: str, table: Table, handle: DeltaTable, known: dict[int, Commit]) -> None:
     """See that a table's newest version is one of ours, with the files of its commit."""
     address, version = _address(lake, table), handle.version()
-    ours = handle.transaction_version(_APPLICATION)
-    if version > newest or version != (ours or 0):
+    if version != (handle.transaction_version(_APPLICATION) or 0):
         (last, *_) = handle.history(1)
+        what = last.get("operation", "unknown")
         raise ConfigError(
-            _foreign(
-                lake, address,
-                f"another program wrote version {version} ({last.get('operation', 'unknown')})",
-            )
-        )  # fmt: skip
-    there = set(_paths(handle))
-    if there != set(_commit(lake, version, known).files.get(table.name, {})):
+            _foreign(lake, address, f"another program wrote version {version} ({what})")
+        )
+    if set(_paths(handle)) != set(_commit(lake, version, known).files.get(table.name, {})):
         raise ConfigError(_foreign(lake, address, f"version {version} has other files than ours"))
 
 
@@ -149,7 +143,7 @@ def _follow(lake: str, table: Table, upto: Commit, known: dict[int, Commit]) -> 
     handle = _opened(lake, table) or _made(lake, table)
     while handle.version() < upto.number:
         version = handle.version()
-        _check(lake, table, handle, upto.number, known)
+        _check(lake, table, handle, known)
         before = _commit(lake, version, known).files.get(table.name, {})
         after = _commit(lake, version + 1, known).files.get(table.name, {})
         at = int(time.time() * 1000)
@@ -187,9 +181,7 @@ def _follow(lake: str, table: Table, upto: Commit, known: dict[int, Commit]) -> 
             continue
         handle.update_incremental()
         assert handle.version() > version
-    if handle.version() == upto.number:
-        return
-    _check(lake, table, handle, commits.numbers(lake)[-1], known)
+    _check(lake, table, handle, known)
 
 
 def _made(lake: str, table: Table) -> DeltaTable:

@@ -54,7 +54,7 @@ from taiyi_ray.lake.tables import (
     UNITS,
     Table,
 )
-from taiyi_ray.records import SCHEMA
+from taiyi_ray.records import NOT_APPLICABLE, SCHEMA
 
 _log = logging.getLogger(__name__)
 
@@ -172,17 +172,17 @@ def _check_settings(lake: Commit, settings: Settings) -> None:
 def _check_fingerprints(
     known: dict[str, str], given: Sequence[Given], settings: Settings
 ) -> dict[str, str]:
-    """Return the fingerprints of all outputs; refuse others than the lake's without --mixed."""
-    found = known | {one.address: one.job.fingerprint for one in given}
+    """Return the fingerprints of all outputs; refuse one that is new to a lake without --mixed."""
+    prints = set(known.values())
     for one in given:
-        others = {print_ for print_ in found.values() if print_ != one.job.fingerprint}
-        if others and not settings.mixed:
+        if prints and one.job.fingerprint not in prints and not settings.mixed:
             raise ConfigError(
-                f"{one.address}: has the fingerprint {one.job.fingerprint}, the lake has rows of "
-                f"{', '.join(sorted(others))}; with --mixed it is taken, and the column "
+                f"{one.address}: has the fingerprint {one.job.fingerprint}, other rows have "
+                f"{', '.join(sorted(prints))}; with --mixed it is taken, and the column "
                 "fingerprint tells them apart"
             )
-    return found
+        prints.add(one.job.fingerprint)
+    return known | {one.address: one.job.fingerprint for one in given}
 
 
 # --------------------------------------------------------------------------------------- one try
@@ -655,18 +655,19 @@ _FAULT = """
 
 def _entries_of(table: Table) -> str:
     """SQL for the entries of documents whose annotations are others now."""
-    number = (
-        ", unnest(range(len(passages)))::INTEGER AS number" if table.entries == "passages" else ""
-    )
-    document = "document_id, pmid, source, position"
-    chosen = "annotated"
+    document = number = "document_id, pmid, source, position"
+    rows, which = "annotated", ""
+    if table.entries == "passages":
+        number += ", unnest(range(len(passages)))::INTEGER AS number"
+        document += ", number"
     if table is FAILURES:
-        chosen = "(SELECT * FROM annotated UNION ALL SELECT * FROM faults)"
+        rows = "(SELECT * FROM annotated UNION ALL SELECT * FROM faults)"
+        which = f"WHERE entry.kind <> '{NOT_APPLICABLE}'"
     names = ", ".join(f'"{name}"' for name in table.schema.names)
     return f"""
         SELECT {names} FROM (
-            SELECT {document}{", number" if number else ""}, unnest(entry) FROM (
-                SELECT {document}, unnest("{table.entries}") AS entry{number} FROM {chosen}
-            )
+            SELECT {document}, unnest(entry) FROM (
+                SELECT {number}, unnest("{table.entries}") AS entry FROM {rows}
+            ) {which}
         )
     """

@@ -267,7 +267,7 @@ def test_statements_of_a_dialect_name_every_table_at_its_address(lake, dialect):
 def test_an_output_of_another_fingerprint_needs_mixed(out, lake, tmp_path):
     other = Out(str(tmp_path / "other"), fingerprint="e" * 16)
     other.add("pubmed26n0002.xml.gz", [Record("7", "Metformin helps")], "2")
-    with pytest.raises(ConfigError, match=r"the lake has rows of ffff.*--mixed"):
+    with pytest.raises(ConfigError, match=r"other rows have ffff.*--mixed"):
         update(lake, [other.address])
     with pytest.raises(ConfigError, match="--mixed"):
         update(str(tmp_path / "new"), [out.address, other.address])
@@ -275,6 +275,7 @@ def test_an_output_of_another_fingerprint_needs_mixed(out, lake, tmp_path):
     update(lake, [other.address], Settings(mixed=True))
     assert asked(lake, "SELECT pmid FROM documents WHERE fingerprint = repeat('e', 16)") == [(7,)]
     assert not list(check(lake))
+    assert update(lake, [out.address, other.address]).units == 0  # both are known by now
 
 
 def test_what_is_no_output_or_no_lake_is_one_line(out, tmp_path, capsys, monkeypatch):

@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = re.compile(r"\b[A-Z][a-z]{6,}\b|\b[A-Z]{2,5}\d?\b")
 
 
-def annotated(output: JobOutput, files: list[tuple[str, Path]], run_id: str, part: int) -> None:
+def annotated(address: str, files: list[tuple[str, Path]], run_id: str, part: int) -> None:
     """Commit rows of real files, their capital words the mentions, as a job would."""
-    sources = []
+    output, sources = JobOutput(address), []
     for name, path in files:
         source = f"{name}-01234567"
         with path.open("rb") as stream:
@@ -52,11 +52,11 @@ def annotated(output: JobOutput, files: list[tuple[str, Path]], run_id: str, par
         )  # fmt: skip
     added = Part(sources=sources)
     if part:
-        add_part(output.place, part, added)
+        add_part(address, part, added)
     else:
         identity = {"model": "0123", "ner.templates": "4567"}
         job = Job(fingerprint="f" * 16, identity=identity, config={}, versions={}, part=added)
-        put_job(output.place, job)
+        put_job(address, job)
     run = {"run_id": run_id, "state": "complete", "model": "embedded", "fingerprint": "f" * 16}
     output.write_run(run, complete=True)
 
@@ -64,12 +64,12 @@ def annotated(output: JobOutput, files: list[tuple[str, Path]], run_id: str, par
 @pytest.fixture
 def lake(shared_data: Path, tmp_path: Path) -> str:
     """A lake of real files, each under the name that its delivery would have."""
-    folder, output = shared_data / "pubmed-xml", JobOutput(str(tmp_path / "out"))
+    folder, output = shared_data / "pubmed-xml", str(tmp_path / "out")
     address = str(tmp_path / "lake")
     size = 100_000_000  # all PMIDs in one range: these few lie far apart
     first = [("pubmed14n0001.xml.gz", folder / "medsamp2014.xml.gz")]
     annotated(output, first, "20260101T000001-aaaaaa", 0)
-    update(address, [output.place], Settings(pmids=size))
+    update(address, [output], Settings(pmids=size))
     second = [
         ("pubmed18n0001.xml.gz", folder / "pubmedsample18n0001.xml.gz"),
         ("pubmed18n0002.xml", folder / "odd" / "pubmed20n1203_with_deletecitation.xml"),
@@ -78,7 +78,7 @@ def lake(shared_data: Path, tmp_path: Path) -> str:
         ("pubmed18n0005.xml", folder / "odd" / "medline_text_1.txt"),  # is no XML
     ]
     annotated(output, second, "20260101T000002-aaaaaa", 1)
-    update(address, [output.place], Settings(baseline=18))
+    update(address, [output], Settings(baseline=18))
     return address
 
 
