@@ -503,14 +503,14 @@ class _Work:
         if not len(old):
             self._write(table, self._ask(f"{entries} {order}").cast(table.schema), range_)
             return
-        new = self._ask(entries).cast(table.schema)
+        fault = _FAULT if table is FAILURES else ""
         with self._named(old=old):
-            fault = _FAULT if table is FAILURES else ""
-            kept = self._ask(_KEPT.format(fault=fault)).cast(table.schema)
-        if len(kept) == len(old) and not len(new):
-            return
-        with self._named(joined=pa.concat_tables([kept, new])):
-            found = self._ask(f"SELECT * FROM joined {order}")
+            kept = _KEPT.format(fault=fault)
+            counts = f"SELECT (SELECT count(*) FROM ({kept})), (SELECT count(*) FROM ({entries}))"
+            ((left, new),) = self._duck.sql(counts).fetchall()
+            if left == len(old) and not new:
+                return
+            found = self._ask(f"SELECT * FROM ({kept} UNION ALL {entries}) {order}")
         self._write(table, found.cast(table.schema), range_)
 
     # ------------------------------------------------------------------------------ the files

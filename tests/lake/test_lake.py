@@ -482,7 +482,7 @@ print("ready", flush=True)
 
 
 def test_an_update_that_is_killed_at_any_moment_loses_nothing(tmp_path):
-    _killed(str(tmp_path / "lake"), Out(str(tmp_path / "out")), seed=1, kills=3)
+    _killed(str(tmp_path / "lake"), Out(str(tmp_path / "out")), seed=1, kills=2)
 
 
 @pytest.mark.slow
