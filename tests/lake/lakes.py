@@ -13,6 +13,7 @@ from taiyi_ray.annotation import Annotated
 from taiyi_ray.corpus.plan import Job, Part, PlannedSource, add_part, load_job, load_plan, put_job
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.job.output import JobOutput
+from taiyi_ray.lake import ask, commits
 from taiyi_ray.lake.commits import Commit, opened
 from taiyi_ray.lake.tables import TABLES
 from taiyi_ray.lake.update import _read
@@ -247,3 +248,22 @@ def compare(lake: str, naive: Naive) -> None:
 
 
 _KEYS = ("document_id", "pmid", "source", "position")
+
+
+FIRST = [
+    Record("7", "Metformin helps"),
+    Record("300000", "Insulin and Stroke"),
+    Record("12", "mice"),
+]
+"""The records of the first file of `conftest.out`."""
+
+
+def asked(lake: str, sql: str, at: str | None = None) -> list[tuple[object, ...]]:
+    """The rows of an answer."""
+    with ask.query(lake, sql, at) as found:
+        return [tuple(row.values()) for row in found.read_all().to_pylist()]
+
+
+def paths(lake: str, table: str) -> dict[str, str]:
+    """The files of a table now, by range."""
+    return commits.opened(lake).by_range(table)

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from taiyi_ray import storage
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.lake import commits
+from taiyi_ray.lake.check import check
+from taiyi_ray.lake.tables import TABLES
 from taiyi_ray.lake.update import Settings, update
-from tests.lake.lakes import Naive, Out, Record, compare, read
+from tests.lake.lakes import Naive, Out, Record, asked, compare, paths, read
 
 WORDS = ["Metformin", "insulin", "Stroke", "mice", "TP53", "糖尿病", "😀", "cells"]
 
@@ -147,3 +152,58 @@ SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] * (seed > 0)) for seed in r
 @pytest.mark.parametrize("seed", SEEDS)
 def test_after_each_update_the_tables_are_what_a_naive_recomputation_gives(tmp_path, seed):
     sequence(str(tmp_path / "lake"), str(tmp_path), seed, 7 if seed == 0 else 12)
+
+
+def test_a_revision_of_metadata_alone_writes_only_documents_anew(out, lake):
+    before = {table: paths(lake, table) for table in TABLES}
+    out.add("pubmed26n0002.xml.gz", [Record("7", "Metformin helps", journal="New")], "2")
+    done = update(lake, [out.address])
+    assert done.counts == {"metadata": 1}
+    after = {table: paths(lake, table) for table in TABLES}
+    assert {table for table in TABLES if before[table] != after[table]} == {
+        "documents", "revisions", "changes", "runs", "units",
+    }  # fmt: skip
+    # The range of PMID 300000 had no new record: its files are the same.
+    assert before["documents"]["p000004"] == after["documents"]["p000004"]
+    assert asked(lake, "SELECT metadata['journal'], source FROM documents WHERE pmid = 7") == [
+        ("New", "pubmed26n0001.xml.gz-01234567")
+    ]
+
+
+def test_answers_are_kept_when_they_are_wanted(out, tmp_path):
+    lake = str(tmp_path / "answers")
+    update(lake, [out.address], Settings(answers=True))
+    assert asked(lake, "SELECT DISTINCT raw FROM answers") == [("x",)]
+    with pytest.raises(ConfigError, match="--answers: the lake was made without"):
+        update(lake + "2", [out.address])
+        update(lake + "2", [out.address], Settings(answers=True))
+
+
+def test_an_output_of_another_fingerprint_needs_mixed(out, lake, tmp_path):
+    other = Out(str(tmp_path / "other"), fingerprint="e" * 16)
+    other.add("pubmed26n0002.xml.gz", [Record("7", "Metformin helps")], "2")
+    with pytest.raises(ConfigError, match=r"other rows have ffff.*--mixed"):
+        update(lake, [other.address])
+    with pytest.raises(ConfigError, match="--mixed"):
+        update(str(tmp_path / "new"), [out.address, other.address])
+    assert not Path(tmp_path / "new").exists()
+    update(lake, [other.address], Settings(mixed=True))
+    assert asked(lake, "SELECT pmid FROM documents WHERE fingerprint = repeat('e', 16)") == [(7,)]
+    assert not list(check(lake))
+    assert update(lake, [out.address, other.address]).units == 0  # both are known by now
+
+
+def test_a_version_that_counts_again_is_read_from_its_output_or_refused(out, lake, tmp_path):
+    later = Out(str(tmp_path / "later"))
+    later.add("pubmed26n0002.xml.gz", [Record("7", "Aspirin helps", 2)], "2")
+    update(lake, [later.address])
+    later.add("pubmed26n0003.xml.gz", [Record("7", version=2, status="deleted")], "3")
+    away = Path(out.address).rename(tmp_path / "away")
+    with pytest.raises(
+        storage.StorageError, match="counts again, and its annotations must be read"
+    ):
+        update(lake, [later.address])
+    assert commits.opened(lake).number == 2
+    away.rename(out.address)
+    update(lake, [later.address])
+    assert asked(lake, "SELECT title FROM documents WHERE pmid = 7") == [("Metformin helps",)]
