@@ -126,10 +126,7 @@ def update(lake: str, outputs: Sequence[str], settings: Settings | None = None) 
     given = [_given(output, lake) for output in outputs]
     storage.probe(lake)
     while True:
-        before = commits.newest(lake)
-        if before is None:
-            commits.put(lake, _first(given, settings))
-            continue
+        before = commits.newest(lake) or _first(settings)
         _check_settings(before, settings)
         delta.check(lake, before)
         done = _attempt(lake, before, given, settings)
@@ -150,8 +147,8 @@ def _given(output: str, lake: str) -> Given:
     return Given(address, reading, job, load_plan(address, job), reading.committed())
 
 
-def _first(given: Sequence[Given], settings: Settings) -> Commit:
-    _check_fingerprints({}, given, settings)
+def _first(settings: Settings) -> Commit:
+    """The commit of an empty lake; it is put when nothing speaks against the first update."""
     return Commit(
         number=0,
         attempt=secrets.token_hex(8),
@@ -204,6 +201,8 @@ def _attempt(
     if settings.baseline is not None:
         _check_series(settings.baseline, given, [*taken, *((u.address, u.unit.name) for u in new)])
         floor = max(floor, settings.baseline)
+    if before.number == 0 and not commits.put(lake, before):
+        return None
     if not new and floor == before.floor:
         return Updated(before)
     with tempfile.TemporaryDirectory(prefix="taiyi-ray-lake-") as folder:
