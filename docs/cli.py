@@ -7,19 +7,34 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Any
 
 import typer
 from typer.cli import get_docs_for_click
 
 from taiyi_ray.cli import app
 
+
+def _commands(group: Any, before: str = "") -> dict[str, Any]:
+    """The commands by their names behind `taiyi-ray`.
+
+    Those of a group follow its name, unless the group is a command itself: its section has them.
+    """
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        inner = hasattr(command, "commands") and not command.invoke_without_command
+        found |= _commands(command, f"{before}{name} ") if inner else {before + name: command}
+    return found
+
+
 GROUP = typer.main.get_command(app)
+COMMANDS = _commands(GROUP)
 
 HEAD = """# Commands
 
-Made from `taiyi_ray/cli.py` by `make docs`; a test fails when this page is stale. The same text is
-shown by `taiyi-ray COMMAND --help`. [annotate.md](annotate.md) and [service.md](service.md) explain
-how the options are used.
+Made from the commands themselves by `make docs`; a test fails when this page is stale. The same
+text is shown by `taiyi-ray COMMAND --help`. [annotate.md](annotate.md), [service.md](service.md)
+and [lake.md](lake.md) explain how the options are used.
 
 {commands}
 
@@ -42,12 +57,13 @@ def markdown() -> str:
     """The page: how commands are written, then each command with its options and defaults."""
     context = typer.Context(GROUP, info_name="taiyi-ray", help_option_names=["-h", "--help"])
     summaries, sections = [], []
-    for name, command in GROUP.commands.items():
+    for name, command in COMMANDS.items():
         summary = command.help.partition("\n")[0]
-        summaries.append(f"- [`taiyi-ray {name}`](#taiyi-ray-{name}): {summary}")
-        sections.append(
-            get_docs_for_click(obj=command, ctx=context, indent=1, call_prefix="taiyi-ray").strip()
-        )
+        anchor = name.replace(" ", "-")
+        summaries.append(f"- [`taiyi-ray {name}`](#taiyi-ray-{anchor}): {summary}")
+        prefix = f"taiyi-ray {name}".rpartition(" ")[0]
+        section = get_docs_for_click(obj=command, ctx=context, indent=1, call_prefix=prefix)
+        sections.append(section.strip())
     text = "\n\n".join([HEAD.format(commands="\n".join(summaries)), *sections])
     return _EXAMPLE.sub(r"Example:\n\n```\n\1\n```", text) + "\n"
 

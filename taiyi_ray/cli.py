@@ -22,6 +22,7 @@ from taiyi_ray.config import (
     load,
 )
 from taiyi_ray.errors import ConfigError, TaiyiError
+from taiyi_ray.lake.commands import app as lake_app
 
 EXIT_INTERRUPTED = 130
 
@@ -586,6 +587,9 @@ def check(
     console.print(views.types_table(checked))
     if faults := [fault for one in checked for fault in one.faults]:
         raise ConfigError(f"{name}: {'; '.join(faults)}")
+
+
+app.add_typer(lake_app, name="lake")
 
 
 def main() -> None:

@@ -296,6 +296,11 @@ def read(path: str, most: int = -1) -> bytes | None:
         raise
 
 
+def filesystem(path: str) -> fsspec.AbstractFileSystem:
+    """Return the file system of an address, for a library that reads through fsspec by itself."""
+    return _open_place(path)[0]
+
+
 def read_part(path: str, start: int, size: int) -> bytes:
     """Return `size` bytes of an object from `start` on, by one request.
 

@@ -47,8 +47,10 @@ def _commands(group: Any = COMMANDS["GROUP"], before: str = "") -> dict[str, Any
     """The commands by the words that call them, those of groups too."""
     found = {}
     for name, command in group.commands.items():
-        found[f"{before}{name}"] = command
-        if hasattr(command, "commands"):
+        group_of_commands = hasattr(command, "commands")
+        if not group_of_commands or command.invoke_without_command:
+            found[f"{before}{name}"] = command
+        if group_of_commands:
             found |= _commands(command, f"{before}{name} ")
     return found
 

@@ -1,0 +1,35 @@
+"""A lake can be asked as it was."""
+
+from __future__ import annotations
+
+import pytest
+from deltalake import DeltaTable
+
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.lake import ask, commits
+from taiyi_ray.lake.update import update
+from tests.lake.lakes import Record, asked
+
+
+def test_a_lake_can_be_asked_as_it_was(out, lake):
+    out.add("pubmed26n0002.xml.gz", [Record("7", "Aspirin helps"), Record("9", "Nine")], "2")
+    update(lake, [out.address])
+    count = "SELECT count(*) FROM documents"
+    assert asked(lake, count) == [(4,)]
+    assert asked(lake, count, "1") == [(3,)]
+    assert asked(lake, count, "0") == [(0,)]
+    assert asked(lake, count, commits.read(lake, 1).committed_at) == [(3,)]
+    assert asked(lake, count, "2999-01-01") == [(4,)]
+    with pytest.raises(ConfigError, match="the lake is younger"):
+        asked(lake, count, "2020-01-01")
+    with pytest.raises(ConfigError, match="neither the number of a commit nor a date"):
+        asked(lake, count, "Monday")
+    with pytest.raises(ConfigError, match="has no commit 99"):
+        asked(lake, count, "99")
+    # Delta's own versions are the same numbers.
+    assert len(DeltaTable(f"{lake}/documents", version=1).to_pyarrow_table()) == 3
+    sql, values = ask.changed(lake, "1")
+    with ask.query(lake, sql, values=values) as found:
+        assert [(r["change"], r["pmid"]) for r in found.read_all().to_pylist()] == [
+            ("text", 7), ("insert", 9),
+        ]  # fmt: skip

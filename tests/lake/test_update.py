@@ -1,0 +1,209 @@
+"""Updates of a lake: its tables are what a person would compute from all rows there ever were."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from taiyi_ray import storage
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.lake import commits
+from taiyi_ray.lake.check import check
+from taiyi_ray.lake.tables import TABLES
+from taiyi_ray.lake.update import Settings, update
+from tests.lake.lakes import Naive, Out, Record, asked, compare, paths, read
+
+WORDS = ["Metformin", "insulin", "Stroke", "mice", "TP53", "糖尿病", "😀", "cells"]
+
+
+class Corpus:
+    """A seeded series of PubMed files: revisions, deletions, re-adds, versions, repeats.
+
+    Args:
+        seed: decides everything.
+        folder: of the outputs.
+    """
+
+    def __init__(self, seed: int, folder: str) -> None:
+        self._draw = random.Random(seed)
+        self._folder = folder
+        self.year, self._number = 25, 0
+        self._known: dict[tuple[int, int], Record] = {}
+        self.out = Out(f"{folder}/out-{self.year}")
+        self._runs = 0
+        self._failed: dict[str, list[Record]] = {}
+
+    def _run(self) -> str:
+        self._runs += 1
+        return f"20260101T{self._runs:06d}-aaaaaa"
+
+    def _text(self) -> str:
+        return " ".join(self._draw.choices(WORDS, k=self._draw.randint(1, 5)))
+
+    def _status(self) -> str:
+        return self._draw.choices(["ok", "partial", "failed"], [8, 1, 1])[0]
+
+    def _record(self) -> Record:
+        draw = self._draw
+        if self._known and draw.random() < 0.6:
+            (pmid, version), old = draw.choice(sorted(self._known.items(), key=lambda i: i[0]))
+            what = draw.choice(["metadata", "text", "same", "version", "delete"])
+            if what == "delete":
+                return Record(str(pmid), version=version, status="deleted")
+            if what == "version":
+                version = draw.randint(1, 3)
+            text = self._text() if what in ("text", "version") else old.text
+            journal = f"J{draw.randint(0, 9)}" if what == "metadata" else old.journal
+            return Record(str(pmid), text, version, journal, self._status())
+        pmid = draw.choice([draw.randint(1, 40), draw.randint(900, 1200), 99_999])
+        return Record(str(pmid), self._text(), 1, "J", self._status())
+
+    def file(self) -> None:
+        """The next file of the series."""
+        self._number += 1
+        records = [self._record() for _ in range(self._draw.randint(1, 12))]
+        records.sort(key=lambda record: record.status == "deleted")
+        if self._draw.random() < 0.2:
+            records.append(Record(None, version=None, status="failed"))
+        for record in records:
+            if record.pmid and record.status != "deleted":
+                self._known[int(record.pmid), record.version or 1] = record
+        name = f"pubmed{self.year}n{self._number:04d}.xml.gz"
+        if self._draw.random() < 0.1:
+            name = f"sample-{self._number}.xml"
+        self.out.add(name, records, self._run())
+        self._failed[name] = records
+
+    def retry(self) -> None:
+        """Replace a unit of this output, its failures gone."""
+        if self._failed:
+            name = self._draw.choice(sorted(self._failed))
+            records = [
+                Record(r.pmid, r.text, r.version, r.journal, "ok")
+                if r.pmid and r.status in ("failed", "partial")
+                else r
+                for r in self._failed[name]
+            ]
+            self.out.replace(name, records, self._run())
+            self._failed[name] = records
+
+    def baseline(self) -> None:
+        """A new year: some documents are in it, unchanged or not, and others are not."""
+        self.year += 1
+        self._number = 1
+        self._failed = {}
+        self.out = Out(f"{self._folder}/out-{self.year}")
+        kept = [record for record in self._known.values() if self._draw.random() < 0.7]
+        if not kept:
+            kept = [Record("1", "Metformin")]
+        self.out.add(f"pubmed{self.year}n0001.xml.gz", kept, self._run())
+
+
+def sequence(lake: str, folder: str, seed: int, steps: int) -> Naive:
+    """Some updates, the lake compared with the naive one after each."""
+    corpus, naive = Corpus(seed, folder), Naive()
+    draw = random.Random(seed + 1)
+    for _ in range(steps):
+        what = draw.choices(["file", "files", "retry", "baseline"], [4, 3, 1, 1])[0]
+        baseline = None
+        if what == "baseline":
+            corpus.baseline()
+            naive.floor = baseline = corpus.year
+        elif what == "retry":
+            corpus.retry()
+        else:
+            for _ in range(1 if what == "file" else 3):
+                corpus.file()
+        if not Path(corpus.out.address).exists():
+            continue
+        naive.take(corpus.out.rows())
+        before = {row["pmid"]: row for row in read(lake, "documents")} if _there(lake) else {}
+        done = update(lake, [corpus.out.address], Settings(baseline=baseline, pmids=1000))
+        compare(lake, naive)
+        after = {row["pmid"]: row for row in read(lake, "documents")}
+        changes = {
+            row["pmid"]: row["change"]
+            for row in read(lake, "changes")
+            if done.units and row["committed_in"] == done.commit.number
+        }
+        for pmid in before.keys() | after.keys():
+            assert (changes.get(pmid) == "insert") == (pmid not in before)
+            assert (changes.get(pmid) == "delete") == (pmid not in after)
+            if pmid in before and pmid in after:
+                old, new = before[pmid], after[pmid]
+                if (old["content_hash"], old["version"]) != (new["content_hash"], new["version"]):
+                    assert changes[pmid] == "text"
+                elif old["metadata"] != new["metadata"]:
+                    assert changes[pmid] == "metadata"
+        again = update(lake, [corpus.out.address])
+        assert again.commit.number == done.commit.number and again.units == 0
+    return naive
+
+
+def _there(lake: str) -> bool:
+    return Path(lake, "_lake").exists()
+
+
+SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] * (seed > 0)) for seed in range(30)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_after_each_update_the_tables_are_what_a_naive_recomputation_gives(tmp_path, seed):
+    sequence(str(tmp_path / "lake"), str(tmp_path), seed, 7 if seed == 0 else 12)
+
+
+def test_a_revision_of_metadata_alone_writes_only_documents_anew(out, lake):
+    before = {table: paths(lake, table) for table in TABLES}
+    out.add("pubmed26n0002.xml.gz", [Record("7", "Metformin helps", journal="New")], "2")
+    done = update(lake, [out.address])
+    assert done.counts == {"metadata": 1}
+    after = {table: paths(lake, table) for table in TABLES}
+    assert {table for table in TABLES if before[table] != after[table]} == {
+        "documents", "revisions", "changes", "runs", "units",
+    }  # fmt: skip
+    # The range of PMID 300000 had no new record: its files are the same.
+    assert before["documents"]["p000004"] == after["documents"]["p000004"]
+    assert asked(lake, "SELECT metadata['journal'], source FROM documents WHERE pmid = 7") == [
+        ("New", "pubmed26n0001.xml.gz-01234567")
+    ]
+
+
+def test_answers_are_kept_when_they_are_wanted(out, tmp_path):
+    lake = str(tmp_path / "answers")
+    update(lake, [out.address], Settings(answers=True))
+    assert asked(lake, "SELECT DISTINCT raw FROM answers") == [("x",)]
+    with pytest.raises(ConfigError, match="--answers: the lake was made without"):
+        update(lake + "2", [out.address])
+        update(lake + "2", [out.address], Settings(answers=True))
+
+
+def test_an_output_of_another_fingerprint_needs_mixed(out, lake, tmp_path):
+    other = Out(str(tmp_path / "other"), fingerprint="e" * 16)
+    other.add("pubmed26n0002.xml.gz", [Record("7", "Metformin helps")], "2")
+    with pytest.raises(ConfigError, match=r"other rows have ffff.*--mixed"):
+        update(lake, [other.address])
+    with pytest.raises(ConfigError, match="--mixed"):
+        update(str(tmp_path / "new"), [out.address, other.address])
+    assert not Path(tmp_path / "new").exists()
+    update(lake, [other.address], Settings(mixed=True))
+    assert asked(lake, "SELECT pmid FROM documents WHERE fingerprint = repeat('e', 16)") == [(7,)]
+    assert not list(check(lake))
+    assert update(lake, [out.address, other.address]).units == 0  # both are known by now
+
+
+def test_a_version_that_counts_again_is_read_from_its_output_or_refused(out, lake, tmp_path):
+    later = Out(str(tmp_path / "later"))
+    later.add("pubmed26n0002.xml.gz", [Record("7", "Aspirin helps", 2)], "2")
+    update(lake, [later.address])
+    later.add("pubmed26n0003.xml.gz", [Record("7", version=2, status="deleted")], "3")
+    away = Path(out.address).rename(tmp_path / "away")
+    with pytest.raises(
+        storage.StorageError, match="counts again, and its annotations must be read"
+    ):
+        update(lake, [later.address])
+    assert commits.opened(lake).number == 2
+    away.rename(out.address)
+    update(lake, [later.address])
+    assert asked(lake, "SELECT title FROM documents WHERE pmid = 7") == [("Metformin helps",)]
