@@ -298,7 +298,7 @@ def read(path: str, most: int = -1) -> bytes | None:
 
 def filesystem(path: str) -> fsspec.AbstractFileSystem:
     """Return the file system of an address, for a library that reads through fsspec by itself."""
-    return _open_place(path)[0]
+    return _file_system(path)[0]
 
 
 def read_part(path: str, start: int, size: int) -> bytes:
