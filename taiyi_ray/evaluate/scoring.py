@@ -30,7 +30,7 @@ from taiyi_ray.records import (
     annotations_from_row,
     rows_of,
 )
-from taiyi_ray.tasks.task import Assignment, NotApplicable
+from taiyi_ray.tasks.task import Assignment, NotApplicable, Question
 
 ByType = Mapping[str, Sums]
 Thresholds = Mapping[str, float]
@@ -75,13 +75,13 @@ class Shown:
         row: its row.
         predicted: what the model found, of what was asked.
         gold: the gold, of what was asked.
-        prompts: the questions as they were put, the first few.
+        prompts: the questions as they were put, each with what its answers are known by.
     """
 
     row: Mapping[str, Any]
     predicted: Annotations
     gold: Annotations
-    prompts: Sequence[str]
+    prompts: Sequence[Mapping[str, Any]]
 
 
 @dataclass(slots=True)
@@ -242,10 +242,8 @@ def score(
         scores.kinds.update(judged)
         wrong = any(kind != "right" for kind, _, _ in judged) or bool(gold.texts)
         if wrong and len(scores.shown) < MOST_SHOWN:
-            prompts = [
-                question.messages[-1]["content"] for question in _questions(source, document)
-            ]
-            scores.shown.append(Shown(row, predicted, gold, prompts))
+            asked = [_prompt(question) for question in assignment.questions(document)]
+            scores.shown.append(Shown(row, predicted, gold, asked))
     return scores
 
 
@@ -257,8 +255,15 @@ def _rows(source: BenchmarkSource, output: str) -> Iterator[dict[str, Any]]:
         )
 
 
-def _questions(source: BenchmarkSource, document: Document) -> list[Any]:
-    return source.assignments[0].questions(document)[:2]
+def _prompt(question: Question) -> dict[str, Any]:
+    """The messages of a question, and what its answers in a row are known by."""
+    return {
+        "task": question.key,
+        "types": [term.name for term in question.types],
+        "language": question.language,
+        "window": question.window.index,
+        "messages": question.messages,
+    }
 
 
 def _ceiling(assignment: Assignment, document: Document) -> Annotations | None:

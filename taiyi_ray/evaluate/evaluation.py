@@ -1,0 +1,202 @@
+"""A run of an evaluation: benchmarks are answered by a corpus job, then scored. It writes:
+
+OUT/annotations/<benchmark>/<split>/...   the rows, as every corpus job does
+OUT/scores.json                           a list of objects, one a benchmark and metric
+OUT/counts.parquet                        what each document adds to each metric, by type
+OUT/thresholds.json                       with --scores: the best thresholds, by type
+OUT/test_readings.json                    each time that a test split was scored
+OUT/report.html                           scores, errors, examples
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Column, Table
+
+from taiyi_ray import catalogue, storage
+from taiyi_ray.catalogue import DataRoot
+from taiyi_ray.catalogue.entry import Split
+from taiyi_ray.config import EvaluateConfig
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.evaluate.benchmark import Benchmark, chosen
+from taiyi_ray.evaluate.report import write_report
+from taiyi_ray.evaluate.scoring import BenchmarkScores, Thresholds, counts_table, score
+from taiyi_ray.evaluate.source import BenchmarkSource, register
+from taiyi_ray.job.job import run_sources
+from taiyi_ray.metrics import METRICS, best_threshold
+
+SCORES, COUNTS, THRESHOLDS = "scores.json", "counts.parquet", "thresholds.json"
+READINGS, REPORT = "test_readings.json", "report.html"
+
+
+def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
+    """Answer benchmarks, score them, and print the table; return the exit code of the job.
+
+    Args:
+        config: the settings of the command.
+        dry_run: only print the settings and the plan of the job; nothing is written.
+
+    Raises:
+        ConfigError, ModelError, StorageError: the user must change something.
+        ServerGone, Unfinished: the job ended before all was done; the same command continues it.
+    """
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    sources = _sources(config, console)
+    # Read first: what is wrong with it should be said before hours of work.
+    thresholds = _thresholds(config.thresholds) if config.thresholds else {}
+    register(config.data_root)
+    job = config.as_job([source.address for source in sources])
+    code = run_sources(job, sources, [], console, dry_run=dry_run)
+    if dry_run:
+        return code
+    scores = [score(one, config.output, thresholds.get(one.benchmark.name)) for one in sources]
+    _write(config, scores)
+    console.print(table(scores, config.seed))
+    console.print(f"{config.output}/{SCORES}, {config.output}/{COUNTS}, {config.output}/{REPORT}")
+    return code
+
+
+def _sources(config: EvaluateConfig, console: Console) -> list[BenchmarkSource]:
+    """The benchmarks whose files are there, with what is asked; a note for each of the others."""
+    root = DataRoot(config.data_root)
+    grammar = config.grounding == "grammar"
+    more = {name: value for name in ("ask", "wording") if (value := getattr(config, name))}
+    sources, missing = [], []
+    for benchmark in chosen(config.benchmarks):
+        split = config.split or benchmark.split
+        if split not in root.splits(benchmark.entry):
+            missing.append(f"{benchmark.name}: absent: {_absent(benchmark, split, root)}")
+            continue
+        asked = benchmark.assignment(more, grammar=grammar)
+        sources.append(BenchmarkSource(benchmark, split, root.address, (asked,), config.limit))
+    if not sources:
+        raise ConfigError("; ".join(missing))
+    for note in missing:
+        console.print(f"note: {note}")
+    return sources
+
+
+def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:
+    entry = benchmark.entry
+    if entry.layouts and split not in entry.splits:
+        return f"{entry.name} has no split {split!r} (splits: {', '.join(entry.splits)})"
+    if not entry.layouts:
+        return catalogue.unseen(entry)
+    return catalogue.absent(entry, split, root)
+
+
+# ------------------------------------------------------------------------------ what is written
+
+
+def _write(config: EvaluateConfig, scores: Sequence[BenchmarkScores]) -> None:
+    def put(name: str, data: bytes) -> None:
+        storage.replace(storage.join(storage.absolute(config.output), name), data)
+
+    records = [record for one in scores for record in one.as_records(config.seed)]
+    put(SCORES, _json(records))
+    buffer = io.BytesIO()
+    pq.write_table(counts_table(scores), buffer, compression="zstd")
+    put(COUNTS, buffer.getvalue())
+    if config.scores and config.thresholds is None:
+        put(THRESHOLDS, _json(_best_thresholds(scores)))
+    readings = _readings(config, scores)
+    put(READINGS, _json(readings))
+    put(REPORT, write_report(scores, records, readings, config).encode())
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1).encode()
+
+
+def _readings(config: EvaluateConfig, scores: Iterable[BenchmarkScores]) -> list[dict[str, Any]]:
+    """The readings of test splits so far, and those of this run.
+
+    A reading of the same rows in the same way is no new one.
+    """
+    path = storage.join(storage.absolute(config.output), READINGS)
+    readings: list[dict[str, Any]] = json.loads(storage.read(path) or b"[]")
+    known = [{k: v for k, v in reading.items() if k != "time"} for reading in readings]
+    for one in scores:
+        if one.split != "test":
+            continue
+        reading = {
+            "benchmark": one.benchmark.name,
+            "fingerprint": one.tag,
+            "documents": len(one.documents),
+            "thresholds": config.thresholds,
+        }
+        if reading not in known:
+            readings.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), **reading})
+    return readings
+
+
+def _best_thresholds(scores: Iterable[BenchmarkScores]) -> dict[str, Any]:
+    """For each benchmark the split, and the threshold of each type with the best F1 there."""
+    found = {}
+    for one in scores:
+        by_type: dict[str, list[tuple[float, bool]]] = {}
+        for type_, value, right in one.scored:
+            by_type.setdefault(type_, []).append((value, right))
+        metric = METRICS[one.benchmark.metrics[0]]
+        found[one.benchmark.name] = {
+            "split": one.split,
+            "thresholds": {
+                type_: best_threshold(scored, int(sums[0] + sums[2]))
+                for type_, scored in sorted(by_type.items())
+                for sums in [one.sums(metric, type_).sum(axis=0)]
+            },
+        }
+    return found
+
+
+def _thresholds(output: str) -> dict[str, Thresholds]:
+    """The thresholds that an evaluation of dev or train found.
+
+    Raises:
+        ConfigError: there are none, or they come from a test split.
+    """
+    data = storage.read(storage.join(storage.absolute(output), THRESHOLDS))
+    if data is None:
+        raise ConfigError(
+            f"--thresholds {output}: has no {THRESHOLDS}; evaluate --split dev with --scores first"
+        )
+    known = json.loads(data)
+    if test := [name for name, of in known.items() if of["split"] == "test"]:
+        raise ConfigError(
+            f"--thresholds {output}: those of {test[0]} come from its test split; choose them on "
+            "--split dev"
+        )
+    return {name: of["thresholds"] for name, of in known.items()}
+
+
+def table(scores: Sequence[BenchmarkScores], seed: int) -> Table:
+    """The scores with their intervals, ceilings and published numbers, a line each.
+
+    Args:
+        scores: the scores.
+        seed: of the draws of the intervals.
+    """
+    shown = Table(
+        Column("benchmark", no_wrap=True), "metric", "score", "95 %", "ceiling", "documents",
+        "published", box=None,
+    )  # fmt: skip
+    for one in scores:
+        for record in one.as_records(seed):
+            published = record["published"] or {}
+            shown.add_row(
+                record["benchmark"],
+                record["metric"],
+                f"{record['value']:.1f}",
+                f"{record['low']:.1f}-{record['high']:.1f}",
+                f"{record['ceiling']:.1f}",
+                f"{record['documents']:,}",
+                ", ".join(f"{name} {value:.1f}" for name, value in published.items()),
+            )
+    return shown
