@@ -28,7 +28,7 @@ from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import Benchmark, chosen
 from taiyi_ray.evaluate.report import write_report
 from taiyi_ray.evaluate.scoring import BenchmarkScores, Thresholds, counts_table, score
-from taiyi_ray.evaluate.source import BenchmarkSource, register
+from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
 from taiyi_ray.job.job import run_sources
 from taiyi_ray.metrics import METRICS, best_threshold
 
@@ -64,13 +64,17 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
 
 
 def _sources(config: EvaluateConfig, console: Console) -> list[BenchmarkSource]:
-    """The benchmarks whose files are there, with what is asked; a note for each of the others."""
+    """The benchmarks whose files are there, with what is asked; a note for each of the others.
+
+    Those that the output has already belong to it, too: its scores are always of all that it holds.
+    """
     root = DataRoot(config.data_root)
     grammar = config.grounding == "grammar"
     more = {name: value for name in ("ask", "wording") if (value := getattr(config, name))}
     sources, missing = [], []
-    for benchmark in chosen(config.benchmarks):
-        split = config.split or benchmark.split
+    wanted = [(one, config.split or one.split) for one in chosen(config.benchmarks)]
+    every = {(one.name, split): one for one, split in [*planned(config.output), *wanted]}
+    for (_, split), benchmark in every.items():
         if split not in root.splits(benchmark.entry):
             missing.append(f"{benchmark.name}: absent: {_absent(benchmark, split, root)}")
             continue

@@ -13,6 +13,7 @@ from taiyi_ray import catalogue, storage
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.catalogue.entry import Archived, Split
 from taiyi_ray.catalogue.loading import format_of
+from taiyi_ray.corpus.plan import load_job, load_plan
 from taiyi_ray.corpus.source import PlannedSource, Scanned, SourceState
 from taiyi_ray.corpus.sources import SOURCE_KINDS, digest
 from taiyi_ray.errors import ConfigError
@@ -115,6 +116,27 @@ class BenchmarkSource:
             yield document
 
 
+def _named(address: str) -> tuple[Benchmark, Split]:
+    """The benchmark and the split of an address."""
+    name, _, split = address.removeprefix(f"{BENCHMARK}://").partition("/")
+    (benchmark,) = chosen([name])
+    return benchmark, next(known for known in catalogue.SPLITS if known == split)
+
+
+def planned(output: str) -> list[tuple[Benchmark, Split]]:
+    """The benchmarks, with their splits, that an output has planned already.
+
+    Raises:
+        ConfigError: the folder is an output of something else.
+    """
+    address = storage.absolute(output)
+    job = load_job(address)
+    sources = load_plan(address, job).sources.values() if job else ()
+    if other := [source.path for source in sources if source.kind != BENCHMARK]:
+        raise ConfigError(f"--output {output}: holds rows of {other[0]}; choose another folder")
+    return [_named(source.path) for source in sources]
+
+
 @dataclass(frozen=True)
 class _LookedUp:
     """Looks planned benchmarks up again; it can be pickled, because Ray tasks do so.
@@ -126,10 +148,8 @@ class _LookedUp:
     data_root: str
 
     def __call__(self, planned: PlannedSource) -> BenchmarkSource:
-        name, _, split = planned.path.removeprefix(f"{BENCHMARK}://").partition("/")
-        (benchmark,) = chosen([name])
-        found = next(known for known in catalogue.SPLITS if known == split)
-        return BenchmarkSource(benchmark, found, self.data_root)
+        benchmark, split = _named(planned.path)
+        return BenchmarkSource(benchmark, split, self.data_root)
 
 
 def register(data_root: str) -> None:
