@@ -1,0 +1,89 @@
+"""An evaluation is a corpus job: it goes on, grows, and writes its scores by the contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.evaluate import evaluation, run
+from taiyi_ray.evaluate.evaluation import _thresholds
+from tests.evaluate.made import corpora, settings
+from tests.job.jobs import table, unit_files
+
+# Ray's own settings warn of themselves when a process that shows warnings imports it.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+CONTRACT = ("benchmark", "metric", "value", "low", "high", "documents", "ceiling", "published")
+
+
+@pytest.fixture
+def root(tmp_path):
+    return corpora(tmp_path / "corpora")
+
+
+def scores(output: Path) -> dict[tuple[str, str], dict]:
+    found = json.loads((output / "scores.json").read_text())
+    assert all(list(record)[: len(CONTRACT)] == list(CONTRACT) for record in found)
+    return {(record["benchmark"], record["metric"]): record for record in found}
+
+
+def test_an_evaluation_grows_by_a_benchmark_and_asks_nothing_twice(joined, root, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert run(settings(root, output, "bc5cdr-chemical", limit=2, scores=True)) == 0
+    first = {path: path.read_bytes() for path in unit_files(output)}
+    before = scores(output)
+    assert {key: record["documents"] for key, record in before.items()} == {
+        ("bc5cdr-chemical", "strict_f1"): 2,
+        ("bc5cdr-chemical", "string_f1"): 2,
+    }
+    report = (output / "report.html").read_text()
+    assert "taiyi_ray evaluation report" in report
+    assert [row["document_id"] for row in table(output)] == ["100", "101"]
+
+    # The same records are asked something else; the earlier benchmark is scored again, not asked.
+    assert run(settings(root, output, "bc5cdr-cid", "kuake-qic", limit=2, scores=True)) == 0
+    assert {path: path.read_bytes() for path in first} == first
+    after = scores(output)
+    assert {name for name, _ in after} == {"bc5cdr-chemical", "bc5cdr-cid", "kuake-qic"}
+    assert {key: after[key] for key in before} == before
+    assert len(table(output)) == 6
+    counts = pq.read_table(output / "counts.parquet").to_pylist()
+    assert {row["benchmark"] for row in counts} == {name for name, _ in after}
+    readings = json.loads((output / "test_readings.json").read_text())
+    assert [reading["benchmark"] for reading in readings] == ["bc5cdr-chemical", "bc5cdr-cid"]
+
+    capsys.readouterr()
+    assert run(settings(root, output, "ncbi-disease", "kuake-qic", limit=2, scores=True)) == 0
+    printed = capsys.readouterr().err
+    assert "nothing to do: all 6 documents are in" in printed
+    assert "note: ncbi-disease: absent: ncbi_disease: the files of its test split" in printed
+    assert json.loads((output / "test_readings.json").read_text()) == readings
+
+    with pytest.raises(ConfigError, match="belongs to a run with other settings"):
+        run(settings(root, output, "kuake-qic", limit=2, scores=True, wording=2))
+
+
+def test_benchmarks_that_are_all_absent_end_the_command_with_where_to_get_them(tmp_path):
+    (tmp_path / "empty").mkdir()
+    config = settings(tmp_path / "empty", tmp_path / "out", "ncbi-disease")
+    with pytest.raises(ConfigError, match=r"^ncbi-disease: absent: .*get it at https://"):
+        run(config)
+    config = settings(tmp_path / "empty", tmp_path / "out", "kuake-qic", split="test")
+    with pytest.raises(ConfigError, match=r"has no split 'test' \(splits: dev\)"):
+        run(config)
+
+
+def test_thresholds_come_from_dev_and_never_from_a_test_split(tmp_path):
+    with pytest.raises(ConfigError, match=r"has no thresholds\.json; evaluate --split dev with"):
+        _thresholds(str(tmp_path))
+    known = {"bc5cdr-chemical": {"split": "dev", "thresholds": {"chemical": 0.5}}}
+    (tmp_path / evaluation.THRESHOLDS).write_text(json.dumps(known))
+    assert _thresholds(str(tmp_path)) == {"bc5cdr-chemical": {"chemical": 0.5}}
+    known["bc5cdr-chemical"]["split"] = "test"
+    (tmp_path / evaluation.THRESHOLDS).write_text(json.dumps(known))
+    with pytest.raises(ConfigError, match="come from its test split; choose them on --split dev"):
+        _thresholds(str(tmp_path))
