@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +32,7 @@ from taiyi_ray.evaluate.scoring import BenchmarkScores, Thresholds, counts_table
 from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
 from taiyi_ray.job.job import run_sources
 from taiyi_ray.metrics import METRICS, best_threshold
+from taiyi_ray.records import Document
 
 SCORES, COUNTS, THRESHOLDS = "scores.json", "counts.parquet", "thresholds.json"
 READINGS, REPORT = "test_readings.json", "report.html"
@@ -79,12 +81,27 @@ def _sources(config: EvaluateConfig, console: Console) -> list[BenchmarkSource]:
             missing.append(f"{benchmark.name}: absent: {_absent(benchmark, split, root)}")
             continue
         asked = benchmark.assignment(more, grammar=grammar)
+        if config.shots:
+            asked = asked.with_shots(_examples(benchmark, config, root))
         sources.append(BenchmarkSource(benchmark, split, root.address, (asked,), config.limit))
     if not sources:
         raise ConfigError("; ".join(missing))
     for note in missing:
         console.print(f"note: {note}")
     return sources
+
+
+def _examples(benchmark: Benchmark, config: EvaluateConfig, root: DataRoot) -> list[Document]:
+    """Draw the examples that stand before each question, from the training split."""
+    if "train" not in root.splits(benchmark.entry):
+        raise ConfigError(
+            f"--shots {config.shots}: examples for {benchmark.name} come from its training split: "
+            f"{_absent(benchmark, 'train', root)}"
+        )
+    read = catalogue.load(benchmark.entry, "train", data_root=root)
+    usable = [document for document in read if document.status == "ok"]
+    draw = random.Random(config.seed)
+    return draw.sample(usable, min(config.shots, len(usable)))
 
 
 def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:

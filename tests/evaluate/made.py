@@ -31,7 +31,7 @@ _CDR = """\
 
 
 def corpora(root: Path) -> Path:
-    """Write six documents in the layout of BC5CDR, in dev and in test, and queries of KUAKE-QIC."""
+    """Write six documents in the layout of BC5CDR, in each split, and queries of KUAKE-QIC."""
     queries = [
         {"id": f"s{n}", "query": query, "label": label}
         for n, (query, label) in enumerate(
@@ -41,6 +41,7 @@ def corpora(root: Path) -> Path:
     return corpus(
         root,
         {
+            "CDR_TrainingSet.PubTator.txt": "".join(_CDR.format(id=300 + n) for n in range(6)),
             "CDR_TestSet.PubTator.txt": "".join(_CDR.format(id=100 + n) for n in range(6)),
             "CDR_DevelopmentSet.PubTator.txt": "".join(_CDR.format(id=200 + n) for n in range(6)),
             "KUAKE-QIC_dev.json": json.dumps(queries, ensure_ascii=False),
