@@ -276,9 +276,8 @@ class AskConfig(TaskSettings, EngineSettings):
 
 
 class JobSettings(Settings):
-    """The output of a job, and how it ends."""
+    """How a job over documents ends, and whether it asks again."""
 
-    output: str = Field(min_length=1, description="folder of the output, local or s3://")
     max_failed: float = Field(
         0.05,
         ge=0,
@@ -297,6 +296,7 @@ class AnnotateConfig(JobSettings, AskConfig):
     inputs: list[str] = Field(
         min_length=1, description="files, folders (with all folders in them) or globs"
     )
+    output: str = Field(min_length=1, description="folder of the output, local or s3://")
     columns: dict[Key, str] = Field(
         {},
         description="name that JSON lines or Parquet files have for a key of a document, as in "
@@ -323,6 +323,7 @@ class EvaluateConfig(JobSettings, EngineSettings):
     data_root: str = Field(
         min_length=1, description="folder below which your corpora lie, or s3://bucket/prefix"
     )
+    output: str = Field(min_length=1, description="folder of the output, local or s3://")
     limit: int | None = Field(None, ge=1, description="most documents of each benchmark")
     ask: Ask | None = Field(
         None, description="ask about all mention types in one question, or about each type apart"
@@ -351,7 +352,7 @@ class EvaluateConfig(JobSettings, EngineSettings):
         """The settings of the corpus job that asks about these inputs."""
         shared = (EngineSettings.model_fields | JobSettings.model_fields).keys()
         values = {name: getattr(self, name) for name in shared}
-        return AnnotateConfig(inputs=inputs, **values)
+        return AnnotateConfig(inputs=inputs, output=self.output, **values)
 
 
 class NotebookConfig(AskConfig):

@@ -131,3 +131,27 @@ def chosen(names: Sequence[str] | None) -> list[Benchmark]:
                 f"known: {', '.join(known)}"
             )
     return [known[name] for name in dict.fromkeys(names)]
+
+
+def markdown() -> str:
+    """The benchmarks with their published numbers as a table, for docs/evaluation.md."""
+    lines = [
+        "| benchmark | dataset, split | task | metrics | published numbers | of documents |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in benchmarks().values():
+        known = one.published
+        values = ", ".join(f"{n} {v}" for n, v in known.values.items()) if known else ""
+        sizes = " or ".join(f"{number:,}" for number in known.documents) if known else ""
+        cells = (one.name, f"{one.dataset}, {one.split}", one.task, ", ".join(one.metrics))
+        lines.append(f"| {' | '.join([*cells, values, sizes])} |")
+    notes = [
+        f"- **{one.name}**: {' '.join((*known.warnings, *_why(known)))}"
+        for one in benchmarks().values()
+        if (known := one.published)
+    ]
+    return "\n".join([*lines, "", *notes, ""])
+
+
+def _why(known: Published) -> list[str]:
+    return [f"Not comparable: {known.not_comparable}."] if known.not_comparable else []
