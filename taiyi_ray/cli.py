@@ -510,18 +510,24 @@ def compare(
 
     Example: taiyi-ray compare scores/base scores/tuned --by-type --to scores.md
 
-    Differences are judged by a paired bootstrap over the documents that both runs scored.
+    Differences are judged by a paired bootstrap over the documents that both runs scored. The
+    answers to a case study stand side by side, without a score.
 
     Exit codes: 0 shown, 2 something to change, 4 the store does not answer: run it again.
     """
     from rich.console import Console
 
+    from taiyi_ray.evaluate import cases
     from taiyi_ray.evaluate import compare as compared
 
     lines = compared.compare(runs, by_type=by_type, seed=seed)
     if to is not None:
         compared.write(lines, to)
-    Console(highlight=False, markup=False).print(compared.table(lines))
+    console = Console(highlight=False, markup=False)
+    if lines:
+        console.print(compared.table(lines))
+    if (answered := cases.table(runs)) is not None:
+        console.print(answered)
 
 
 _datasets = typer.Typer(

@@ -72,6 +72,8 @@ def compare(runs: Sequence[str], *, by_type: bool = False, seed: int = 0) -> lis
         StorageError: a folder cannot be read.
     """
     read = [_read(run) for run in runs]
+    if not any(read):
+        return []  # of case studies alone
     shared = [key for key in read[0] if any(key in other for other in read[1:])]
     if len(runs) > 1 and not shared:
         raise ConfigError(f"{runs[0]}: has no benchmark in common with {', '.join(runs[1:])}")

@@ -25,8 +25,12 @@ from taiyi_ray import catalogue, storage
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.config import EvaluateConfig
+from taiyi_ray.corpus.source import Source
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import Benchmark, chosen
+from taiyi_ray.evaluate.cases import CASES, CaseSource
+from taiyi_ray.evaluate.cases import sources as case_sources
+from taiyi_ray.evaluate.cases import table as side_by_side
 from taiyi_ray.evaluate.report import write_report
 from taiyi_ray.evaluate.scoring import BenchmarkScores, Thresholds, counts_table, score
 from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
@@ -50,23 +54,29 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
         ServerGone, Unfinished: the job ended before all was done; the same command continues it.
     """
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    sources = _sources(config, console)
+    sources, cases = _sources(config, console)
     # Read first: what is wrong with it should be said before hours of work.
     thresholds = _thresholds(config.thresholds) if config.thresholds else {}
     register(config.data_root)
-    job = config.as_job([source.address for source in sources])
-    code = run_sources(job, sources, [], console, dry_run=dry_run)
+    every: list[Source] = [*sources, *cases]
+    job = config.as_job([source.address for source in every])
+    code = run_sources(job, every, [], console, dry_run=dry_run)
     if dry_run:
         return code
     scores = [score(one, config.output, thresholds.get(one.benchmark.name)) for one in sources]
     _write(config, scores)
-    console.print(table(scores, config.seed))
+    if scores:
+        console.print(table(scores, config.seed))
+    if (answered := side_by_side([config.output])) is not None:
+        console.print(answered)
     console.print(f"{config.output}/{SCORES}, {config.output}/{COUNTS}, {config.output}/{REPORT}")
     return code
 
 
-def _sources(config: EvaluateConfig, console: Console) -> list[BenchmarkSource]:
-    """The benchmarks whose files are there, with what is asked; a note for each of the others.
+def _sources(
+    config: EvaluateConfig, console: Console
+) -> tuple[list[BenchmarkSource], list[CaseSource]]:
+    """The benchmarks whose files are there, and the cases; a note for each absent benchmark.
 
     Those that the output has already belong to it, too: its scores are always of all that it holds.
     """
@@ -74,8 +84,12 @@ def _sources(config: EvaluateConfig, console: Console) -> list[BenchmarkSource]:
     grammar = config.grounding == "grammar"
     more = {name: value for name in ("ask", "wording") if (value := getattr(config, name))}
     sources, missing = [], []
-    wanted = [(one, config.split or one.split) for one in chosen(config.benchmarks)]
-    every = {(one.name, split): one for one, split in [*planned(config.output), *wanted]}
+    known, with_cases = planned(config.output)
+    names = config.benchmarks
+    if names is not None and CASES in names:
+        names, with_cases = [name for name in names if name != CASES], True
+    wanted = [(one, config.split or one.split) for one in chosen(names)]
+    every = {(one.name, split): one for one, split in [*known, *wanted]}
     for (_, split), benchmark in every.items():
         if split not in root.splits(benchmark.entry):
             missing.append(f"{benchmark.name}: absent: {_absent(benchmark, split, root)}")
@@ -84,11 +98,12 @@ def _sources(config: EvaluateConfig, console: Console) -> list[BenchmarkSource]:
         if config.shots:
             asked = asked.with_shots(_examples(benchmark, config, root))
         sources.append(BenchmarkSource(benchmark, split, root.address, (asked,), config.limit))
-    if not sources:
+    cases = case_sources(root.address, grammar=grammar) if with_cases else []
+    if not (sources or cases):
         raise ConfigError("; ".join(missing))
     for note in missing:
         console.print(f"note: {note}")
-    return sources
+    return sources, cases
 
 
 def _examples(benchmark: Benchmark, config: EvaluateConfig, root: DataRoot) -> list[Document]:

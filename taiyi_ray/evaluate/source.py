@@ -18,6 +18,7 @@ from taiyi_ray.corpus.source import PlannedSource, Scanned, SourceState
 from taiyi_ray.corpus.sources import SOURCE_KINDS, digest
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import Benchmark, chosen
+from taiyi_ray.evaluate.cases import CASES, CasesLookedUp
 from taiyi_ray.records import Document
 from taiyi_ray.tasks.task import Assignment
 
@@ -123,8 +124,8 @@ def _named(address: str) -> tuple[Benchmark, Split]:
     return benchmark, next(known for known in catalogue.SPLITS if known == split)
 
 
-def planned(output: str) -> list[tuple[Benchmark, Split]]:
-    """The benchmarks, with their splits, that an output has planned already.
+def planned(output: str) -> tuple[list[tuple[Benchmark, Split]], bool]:
+    """The benchmarks, with their splits, that an output has planned, and whether it has cases.
 
     Raises:
         ConfigError: the folder is an output of something else.
@@ -132,9 +133,10 @@ def planned(output: str) -> list[tuple[Benchmark, Split]]:
     address = storage.absolute(output)
     job = load_job(address)
     sources = load_plan(address, job).sources.values() if job else ()
-    if other := [source.path for source in sources if source.kind != BENCHMARK]:
+    if other := [source.path for source in sources if source.kind not in (BENCHMARK, CASES)]:
         raise ConfigError(f"--output {output}: holds rows of {other[0]}; choose another folder")
-    return [_named(source.path) for source in sources]
+    known = [_named(source.path) for source in sources if source.kind == BENCHMARK]
+    return known, any(source.kind == CASES for source in sources)
 
 
 @dataclass(frozen=True)
@@ -153,5 +155,6 @@ class _LookedUp:
 
 
 def register(data_root: str) -> None:
-    """Make benchmarks a kind of source, of which the corpora lie below this folder."""
+    """Make benchmarks and cases kinds of sources, whose files lie below this folder."""
     SOURCE_KINDS[BENCHMARK] = _LookedUp(storage.absolute(data_root))
+    SOURCE_KINDS[CASES] = CasesLookedUp(storage.absolute(data_root))

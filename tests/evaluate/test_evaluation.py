@@ -92,8 +92,9 @@ def test_thresholds_come_from_dev_and_never_from_a_test_split(tmp_path):
 
 def test_examples_of_the_training_split_stand_before_each_question(root, tmp_path):
     config = settings(root, tmp_path / "out", "bc5cdr-chemical", shots=2)
-    (plain,) = _sources(settings(root, tmp_path / "out", "bc5cdr-chemical"), Console(quiet=True))
-    (of,) = _sources(config, Console(quiet=True))
+    plain_settings = settings(root, tmp_path / "out", "bc5cdr-chemical")
+    (plain,), _ = _sources(plain_settings, Console(quiet=True))
+    (of,), _ = _sources(config, Console(quiet=True))
     document = next(of.read())
     (question,), (before,) = (one.assignments[0].questions(document) for one in (of, plain))
     *shots, last = question.messages
@@ -101,9 +102,8 @@ def test_examples_of_the_training_split_stand_before_each_question(root, tmp_pat
     assert [message["role"] for message in shots] == ["user", "assistant"] * 2
     head = "Here are the chemical entities mentioned in the text:"
     assert {message["content"] for message in shots[1::2]} == {f"{head} Naloxone; Clonidine"}
-    assert _sources(config, Console(quiet=True))[0].assignments[0].identity() == (
-        of.assignments[0].identity()
-    )
+    (again,), _ = _sources(config, Console(quiet=True))
+    assert again.assignments[0].identity() == of.assignments[0].identity()
     assert of.assignments[0].identity().keys() - plain.assignments[0].identity() == {"shots"}
     with pytest.raises(ConfigError, match=r"^--shots 2: examples for kuake-qic come from its trai"):
         _sources(settings(root, tmp_path / "out", "kuake-qic", shots=2), Console(quiet=True))

@@ -75,7 +75,7 @@ def test_an_output_of_something_else_is_refused_and_a_new_one_has_planned_nothin
     from tests.job.made import Made
     from tests.job.test_asks import plan_of
 
-    assert planned(str(tmp_path / "new")) == []
+    assert planned(str(tmp_path / "new")) == ([], False)
     plan_of(tmp_path, Made("aspirin", 4))
     with pytest.raises(ConfigError, match="holds rows of made://aspirin/4; choose another folder"):
         planned(str(tmp_path / "out"))
