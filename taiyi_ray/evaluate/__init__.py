@@ -7,6 +7,7 @@ benchmark.py    a benchmark, and the list of them (benchmarks.yaml)
 source.py       a benchmark as a source of the corpus job
 scoring.py      rows and gold -> what each document adds to each metric
 errors.py       kinds of errors
+cases.py        a case study: texts without gold, answered and laid side by side
 evaluation.py   the run, and the files that it writes
 compare.py      runs side by side, by a paired bootstrap
 report.py       OUT/report.html

@@ -83,12 +83,16 @@ def cases(data_root: str) -> list[Case]:
     values = read_yaml("--data-root", address)
     if not isinstance(values, dict):
         raise ConfigError(f"{address}: expected cases by name")
+    return [_case(name, of, address) for name, of in values.items()]
+
+
+def _case(name: object, values: object, address: str) -> Case:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{address}: {name}: expected a task and passages")
     try:
-        return [Case(name=name, **of) for name, of in values.items()]
+        return Case.model_validate({"name": name, **values})
     except ValidationError as error:
-        raise ConfigError(f"{address}: {explain(error, Case)}") from error
-    except TypeError as error:
-        raise ConfigError(f"{address}: expected a task and passages for each case") from error
+        raise ConfigError(f"{address}: {name}: {explain(error, Case)}") from error
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def test_a_missing_or_broken_file_of_cases_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match=r"^--benchmarks case-study: no file case-study\.yaml"):
         cases(str(tmp_path))
     (tmp_path / "case-study.yaml").write_text("one: {task: ner}")
-    with pytest.raises(ConfigError, match=r"case-study\.yaml: passages is missing"):
+    with pytest.raises(ConfigError, match=r"case-study\.yaml: one: passages is missing"):
         cases(str(tmp_path))
 
 
