@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.gold import DATA, held_out
 from benchmarks.measure import ROOT
+from taiyi_ray.catalogue import load
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import documents, format_of, raw_records
@@ -23,7 +23,6 @@ CHINESE_LENGTHS = range(400, 800)
 """The longest of the corpus: about as many tokens as 1,100 characters of English."""
 
 _PUBMED = DATA / "pubmed-xml"
-_CHINESE = DATA / "csl-medical-abstracts" / "csl_medical.jsonl.gz"
 
 
 def read(path: Path) -> list[Document]:
@@ -73,19 +72,18 @@ def _records() -> Iterator[bytes]:
 def chinese(folder: Path, size: int) -> Path:
     """Write JSON lines of `size` Chinese abstracts; of the few samples where there is no more."""
     path = folder / "chinese.jsonl"
-    if not _CHINESE.exists():
+    if not DATA.is_dir():
         path.write_bytes((ROOT / "examples" / "chinese-sample.jsonl").read_bytes())
         return path
-    with gzip.open(_CHINESE, "rt", encoding="utf-8") as lines:
-        found = (record for record in map(json.loads, lines))
-        fitting = (r for r in found if len(r["abstract"]) in CHINESE_LENGTHS)
-        _write(
-            path,
-            [
-                {"document_id": str(n), "title": r["title"], "text": r["abstract"]}
-                for n, r in enumerate(islice(fitting, size))
-            ],
-        )
+    found = (d for split in ("dev", "test") for d in load("csl_medical", split, data_root=DATA))
+    fitting = (document for document in found if len(document.text) in CHINESE_LENGTHS)
+    _write(
+        path,
+        [
+            {"document_id": str(n), "title": document.gold.texts[0].text, "text": document.text}
+            for n, document in enumerate(islice(fitting, size))
+        ],
+    )
     return path
 
 

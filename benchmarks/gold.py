@@ -8,60 +8,50 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from taiyi_ray import catalogue
 from taiyi_ray.records import Annotations, Document
 from taiyi_ray.tasks import ner
 from taiyi_ray.tasks.task import Assignment, Question
-from taiyi_ray.tasks.vocabulary import Term
+from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term, terms
 from tests import samples
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-DISEASE = Term("disease", "disease", "疾病")
-TYPES = {
-    "BC5CDR": (Term("chemical", "chemical", "药物"), DISEASE),
-    "NCBI disease": (DISEASE,),
-    "CMeEE": (
-        Term("dis", "disease", "疾病"),
-        Term("sym", "symptom", "临床表现"),
-        Term("bod", "anatomy", "身体部位"),
-        Term("dru", "chemical", "药物"),
-    ),
+NAMES = {
+    "BC5CDR": "bc5cdr",
+    "NCBI disease": "ncbi_disease",
+    "CMeEE": "CMeEE-V2",
+    "cMedQANER": "cMedQANER",
 }
-"""The asked types; of CMeEE's nine the four most frequent that a drug or disease search needs."""
+"""The names in the catalogue of the corpora that the tables name."""
+
+_CHINESE = terms(["disease", "symptom", "anatomy", "chemical"], MENTION_TYPES)
+TYPES = {
+    "BC5CDR": terms(["chemical", "disease"], MENTION_TYPES),
+    "NCBI disease": terms(["disease"], MENTION_TYPES),
+    "CMeEE": _CHINESE,
+    "cMedQANER": _CHINESE,
+}
+"""The asked types; of the Chinese corpora the four that a drug or disease search needs."""
 
 _IN_ORDER = {"en": ", in the order of the text", "zh": "，按出现的先后排列"}
 
 
 def train(corpus: str) -> Iterator[samples.Gold]:
-    """Documents to fine-tune on; disjoint from `held_out`."""
-    if corpus == "BC5CDR":
-        return _pubtator("bc5cdr/CDR_TrainingSet.PubTator.txt.gz", None)
-    if corpus == "NCBI disease":
-        return _pubtator("ncbi-disease/NCBItrainset_corpus.txt.gz", "disease")
-    return islice(_cmeee(), 500, None)
+    """Documents to fine-tune on; raises ConfigError where the owner does not allow it."""
+    entry = catalogue.entry(NAMES[corpus])
+    catalogue.check_terms([entry], [])
+    return _asked(corpus, "train")
 
 
 def held_out(corpus: str, size: int) -> list[samples.Gold]:
-    """The first documents of the development part, CMeEE's of the only part there is."""
-    if corpus == "BC5CDR":
-        found = _pubtator("bc5cdr/CDR_DevelopmentSet.PubTator.txt.gz", None)
-    elif corpus == "NCBI disease":
-        found = _pubtator("ncbi-disease/NCBIdevelopset_corpus.txt.gz", "disease")
-    else:
-        found = islice(_cmeee(), 500)
-    return list(islice(found, size))
+    """The first documents of the development part."""
+    return list(islice(_asked(corpus, "dev"), size))
 
 
-def _pubtator(name: str, type_: str | None) -> Iterator[samples.Gold]:
-    for document, gold in samples.pubtator(DATA / name):
-        for mention in gold.mentions:
-            mention.type = type_ or mention.type
-        yield document, gold
-
-
-def _cmeee() -> Iterator[samples.Gold]:
-    asked = {term.name for term in TYPES["CMeEE"]}
-    for document, gold in samples.cmeee(DATA / "cmeee-v2" / "CMeEE-V2_dev_first2500.json.gz"):
+def _asked(corpus: str, split: str) -> Iterator[samples.Gold]:
+    asked = {term.name for term in TYPES[corpus]}
+    for document, gold in samples.corpus(DATA, NAMES[corpus], split):
         yield document, Annotations([m for m in gold.mentions if m.type in asked])
 
 

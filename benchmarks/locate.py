@@ -18,6 +18,7 @@ from langextract.core.data import Extraction
 from langextract.core.tokenizer import UnicodeTokenizer
 from langextract.resolver import Resolver
 
+from benchmarks.gold import DATA
 from benchmarks.measure import ROOT, Row, in_turn, seconds, write
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.forms import Running
@@ -28,11 +29,7 @@ from tests import samples
 ROUNDS = 5
 DOCUMENTS = 100
 SEED = 20
-_DATA = ROOT.parent / "shared" / "data"
-_CORPORA = {
-    "en": "bc5cdr/CDR_TestSet.PubTator.txt.gz",
-    "zh": "cmeee-v2/CMeEE-V2_dev_first2500.json.gz",
-}
+_CORPORA = {"en": ("bc5cdr", "test"), "zh": ("CMeEE-V2", "dev")}
 _WIDE = {code: code + 0xFEE0 for code in range(ord("!"), ord("~") + 1)}
 
 Change = Callable[[str, str, random.Random], str]
@@ -82,11 +79,10 @@ class Planted:
 
 def gold(language: str) -> Iterator[tuple[Document, list[tuple[int, int]]]]:
     """Documents and the ranges of their mentions: gold, or runs of words of the samples."""
-    path = _DATA / _CORPORA[language]
-    if not path.exists():
+    if not DATA.is_dir():
         yield from _shipped(language)
         return
-    for document, found in (samples.cmeee if language == "zh" else samples.pubtator)(path):
+    for document, found in samples.corpus(DATA, *_CORPORA[language]):
         yield document, sorted({(m.start or 0, m.end or 0) for m in found.mentions})
 
 
@@ -207,7 +203,7 @@ def main() -> None:
         "rounds": ROUNDS,
         "documents": DOCUMENTS,
         "seed": SEED,
-        "texts": "BC5CDR test, CMeEE-V2" if _DATA.is_dir() else "examples",
+        "texts": "BC5CDR test, CMeEE-V2" if DATA.is_dir() else "examples",
     }
     write("locate", rows, packages=["taiyi_ray", "langextract"], settings=settings)
 

@@ -23,8 +23,8 @@ from taiyi_ray import models
 TUNED = Path(__file__).parent / "tuned"
 """Where the copy lies: made once, not in the repository."""
 
-DOCUMENTS = {"BC5CDR": 260, "NCBI disease": 240, "CMeEE": 440}
-"""Of each corpus; a Chinese document is a sentence or two."""
+DOCUMENTS = {"BC5CDR": 260, "NCBI disease": 240, "cMedQANER": 440}
+"""Of each corpus, whose owners allow to train on it; a Chinese document is a sentence or two."""
 
 MOST_TOKENS = 768
 BATCH_TOKENS = 2048
@@ -47,10 +47,10 @@ def examples(model: models.Model) -> Iterator[Example]:
     """
     tokenizer = models.load_tokenizer(model)
     draw = random.Random(SEED)
-    for corpus, types in TYPES.items():
-        for document, gold in islice(train(corpus), DOCUMENTS[corpus]):
+    for corpus, size in DOCUMENTS.items():
+        for document, gold in islice(train(corpus), size):
             form = Form(*(draw.random() < 0.5 for _ in range(3)))
-            asked = form.questions(document, types)
+            asked = form.questions(document, TYPES[corpus])
             for question in draw.sample(asked, min(2, len(asked))):
                 prompt = models.prompt_tokens(tokenizer, question.messages)
                 answer = tokenizer.encode(form.target(question, gold, draw))

@@ -43,6 +43,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "catalogue": views.summary,
     "datasets": views.markdown,
     "formats": formats.markdown,
+    "named": formats.markdown_of_named,
     "http": _http,
     "questions": _questions,
 }

@@ -338,7 +338,7 @@ def export(
     format_: Annotated[
         str,
         typer.Option(
-            "--format", metavar="NAME", help="bioc-xml, bioc-json, pubtator, brat or jsonl"
+            "--format", metavar="NAME", help="bioc-xml, bioc-json, pubtator, brat, jsonl or conll"
         ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="folder of the files")],
@@ -347,7 +347,7 @@ def export(
         typer.Option(min=1, help="most documents of one file (default: all of a source)"),
     ] = None,
 ) -> None:
-    """Write the rows of an output as BioC, PubTator, brat or JSON lines, one file for each source.
+    """Write the rows of an output as BioC, PubTator, brat, JSON lines or CoNLL: a file a source.
 
     Example: taiyi-ray export out --format bioc-json --to exported
 
@@ -563,7 +563,13 @@ def datasets(
 
     Exit codes: 0 listed, 2 something to change, 4 the store does not answer: run it again.
     """
-    if context.invoked_subcommand is not None:
+    if (command := context.invoked_subcommand) is not None:
+        if given := [name for name, value in context.params.items() if value not in (None, False)]:
+            option = given[0].replace("as_json", "json").replace("_", "-")
+            raise ConfigError(
+                f"--{option}: options of `{command}` stand behind it, as in "
+                f"`taiyi-ray datasets {command} NAME --data-root DIR`"
+            )
         return
     import json
 

@@ -23,7 +23,8 @@ class Checked:
         found: what was counted.
         expected: what the entry expects; None where nobody has counted before.
         types: the gold mentions, relations, events and labels, by kind and term.
-        reasons: the broken records and the notes on gold, by kind.
+        reasons: the broken records and the notes on gold, by kind; and how many texts stand in the
+            dataset before, by the split that they stand in (`text also in train`).
         faults: what is wrong, a line each; empty for a split that is as it should be.
     """
 
@@ -43,14 +44,28 @@ def check(entry: Entry, data_root: Root) -> list[Checked]:
             does not know.
     """
     root = root_of(data_root)
-    layout = root.layout(entry)
-    if layout is None:
+    here = root.layouts(entry)
+    if not here:
         raise ConfigError(absent(entry, entry.splits[0], root) if entry.layouts else unseen(entry))
-    here = root.splits(entry)
-    return [_checked(entry, split, layout.splits[split].counts, root) for split in here]
+    seen: dict[str, Split] = {}
+    return [
+        _checked(entry, split, layout.splits[split].counts, root, seen)
+        for split, layout in here.items()
+    ]
 
 
-def _checked(entry: Entry, split: Split, expected: Expected | None, root: DataRoot) -> Checked:
+def _checked(
+    entry: Entry, split: Split, expected: Expected | None, root: DataRoot, seen: dict[str, Split]
+) -> Checked:
+    """Check a split.
+
+    Args:
+        entry: the entry.
+        split: the split.
+        expected: what is expected in it.
+        root: the data root.
+        seen: the first split of each text, by its digest; the texts of this split are added.
+    """
     counts: Counter[str] = Counter(documents=0)
     checked = Checked(split, Expected(documents=0), expected)
     for document in load(entry, split, data_root=root):
@@ -59,6 +74,10 @@ def _checked(entry: Entry, split: Split, expected: Expected | None, root: DataRo
             counts["failed"] += 1
             continue
         counts["documents"] += 1
+        digest = document.content_hash()
+        if digest in seen:
+            checked.reasons[f"text also in {seen[digest]}"] += 1
+        seen.setdefault(digest, split)
         counts.update(_annotations(document))
         checked.types.update(_types(document))
         checked.reasons[_MISPLACED] += _misplaced(document)

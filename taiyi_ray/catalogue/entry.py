@@ -249,8 +249,8 @@ class Entry(_Strict):
         tasks: the tasks that its gold is for.
         format: the name of its file format; None when nobody here has seen it.
         format_options: the options of the format: which field or column holds what.
-        layouts: the ways in which its files lie below a data root; the one is read of which most
-            splits are there, and of equals the first.
+        layouts: the ways in which its files lie below a data root; the one of which most splits
+            are there is read, and of equals the first.
         types, relations, roles: the terms for the dataset's own names. None as a term leaves the
             type out: the corpus has it, and no task asks for it.
         events: the terms and roles of the dataset's own types of events.

@@ -63,19 +63,23 @@ class DataRoot:
         wanted += [pattern for pattern in (files.ids, files.without_ids) if pattern]
         return [pattern for pattern in wanted if not self.matching(pattern)]
 
-    def layout(self, entry: Entry) -> Layout | None:
-        """The layout of an entry of which most splits are here; None where no split is."""
-        here = {n: self._splits(layout) for n, layout in enumerate(entry.layouts)}
-        best = max(here, key=lambda number: len(here[number]), default=None)
-        return entry.layouts[best] if best is not None and here[best] else None
+    def layouts(self, entry: Entry) -> dict[Split, Layout]:
+        """The layout in which each split of an entry is read, of the splits that are here.
+
+        That is the layout of which most splits are here, and for a split that it lacks the first
+        other one that has it.
+        """
+        here = [
+            (layout, {split for split, files in layout.splits.items() if self.has(files)})
+            for layout in entry.layouts
+        ]
+        ranked = sorted(here, key=lambda item: -len(item[1]))
+        first = {split: layout for layout, splits in reversed(ranked) for split in splits}
+        return {split: first[split] for split in SPLITS if split in first}
 
     def splits(self, entry: Entry) -> tuple[Split, ...]:
         """The splits of an entry that are here."""
-        layout = self.layout(entry)
-        return self._splits(layout) if layout else ()
-
-    def _splits(self, layout: Layout) -> tuple[Split, ...]:
-        return tuple(s for s in SPLITS if s in layout.splits and self.has(layout.splits[s]))
+        return tuple(self.layouts(entry))
 
 
 def _matching(pattern: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -113,14 +117,27 @@ def opened(entry: Entry, files: SplitFiles, root: DataRoot) -> Iterator[Opened]:
     """
     for wanted in files.files:
         if isinstance(wanted, Archived):
-            for name in root.matching(wanted.archive):
+            for name in _each_once(entry, root.matching(wanted.archive)):
                 with _archive(entry, name, root) as archive:
                     yield from archive.opened(entry, wanted.members)
             continue
-        for name in root.matching(wanted):
+        for name in _each_once(entry, root.matching(wanted)):
             address = root.address_of(name)
             with storage.open_read(address) as stream:
                 yield Opened(name, address, stream, read_beside)
+
+
+def _each_once(entry: Entry, names: Sequence[str]) -> Sequence[str]:
+    """Return the names of files, all of which differ; a copy would give each document twice."""
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = name.rpartition("/")[2].removesuffix(".gz")
+        if (other := seen.setdefault(plain, name)) != name:
+            raise ConfigError(
+                f"{entry.name}: {other} and {name} are the same file twice; take one away, or name "
+                "a folder that holds one of them as --data-root"
+            )
+    return names
 
 
 class _Archive:
@@ -136,7 +153,7 @@ class _Archive:
         self, name: str, members: Iterable[str], open_member: Callable[[str], IO[bytes]]
     ) -> None:
         self._name = name
-        self._members = sorted(members)
+        self._members = dict.fromkeys(sorted(members))
         self._open = open_member
 
     def opened(self, entry: Entry, patterns: Sequence[str]) -> Iterator[Opened]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
@@ -11,10 +13,10 @@ from os import PathLike
 from taiyi_ray import formats, storage
 from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Layout, Split, SplitFiles, entry
 from taiyi_ray.catalogue.files import DataRoot, opened
-from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.errors import ConfigError, first_line, nearest
 from taiyi_ray.formats.format import Format
 from taiyi_ray.records import Document, Event, Label
-from taiyi_ray.tasks.vocabulary import Term
+from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
 
 Root = str | PathLike[str] | DataRoot
 
@@ -39,7 +41,8 @@ def load(name: str | Entry, split: str, *, data_root: Root) -> Iterator[Document
 
     A broken record gives a document with the status `failed` and the reason in its `errors`, as in
     a corpus job. The gold has the terms of the entry: `Mention.type` is the name of one, or None
-    where the entry leaves the type out.
+    where the entry leaves the type out. The passages of a dataset in one language are in this
+    language, whatever their letters.
 
     Args:
         name: the name of the dataset, or its entry.
@@ -66,8 +69,8 @@ def load(name: str | Entry, split: str, *, data_root: Root) -> Iterator[Document
             f"{wanted.name}: has no split {split!r} (splits: {', '.join(wanted.splits)})"
         )
     root = root_of(data_root)
-    layout = root.layout(wanted)
-    if layout is None or asked not in root.splits(wanted):
+    layout = root.layouts(wanted).get(asked)
+    if layout is None:
         raise ConfigError(absent(wanted, asked, root))
     return _Reader(wanted, layout, asked, root).documents()
 
@@ -187,8 +190,15 @@ class _Reader:
             return None
         found: set[str] = set()
         for name in self._root.matching(pattern):
-            text = (storage.read(self._root.address_of(name)) or b"").decode("utf-8", "replace")
-            listed = json.loads(text) if text.lstrip()[:1] in ("{", "[") else text.split()
+            data = storage.read(self._root.address_of(name)) or b""
+            try:
+                text = (gzip.decompress(data) if name.endswith(".gz") else data).decode()
+                listed = json.loads(text) if text.lstrip()[:1] in ("{", "[") else text.split()
+            except (OSError, EOFError, zlib.error, ValueError) as error:
+                raise ConfigError(
+                    f"{self._entry.name}: {name} is no list of ids ({first_line(error)}); "
+                    f"put the right file there, or correct {self._entry.file}"
+                ) from error
             found |= {str(id_) for id_ in listed}
         return frozenset(found)
 
@@ -203,6 +213,11 @@ class _Reader:
 
     def _mapped(self, document: Document) -> Document:
         gold, wanted = document.gold, self._entry
+        if len(wanted.language) == 1:
+            # A record in Chinese may hold Latin letters alone: a drug, an abbreviation.
+            for passage in document.passages:
+                if passage.language in LANGUAGES:
+                    passage.language = wanted.language[0]
 
         def term(field: str, known: Mapping[str, Term | None], name: str) -> Term | None:
             return self._term(document, field, known, name)

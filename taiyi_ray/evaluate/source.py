@@ -64,8 +64,8 @@ class BenchmarkSource:
     def state(self) -> SourceState:
         """Return the address, and a digest of the split's files and of how they are read."""
         entry, root = self.benchmark.entry, DataRoot(self.data_root)
-        layout = root.layout(entry)
-        if layout is None or self.split not in root.splits(entry):
+        layout = root.layouts(entry).get(self.split)
+        if layout is None:
             raise ConfigError(catalogue.absent(entry, self.split, root))
         files = layout.splits[self.split]
         wanted = [f.archive if isinstance(f, Archived) else f for f in files.files]
@@ -79,8 +79,7 @@ class BenchmarkSource:
 
     def record_sizes(self, first: int = 0, most: int | None = None) -> Scanned:
         entry = self.benchmark.entry
-        layout = DataRoot(self.data_root).layout(entry)
-        assert layout is not None
+        layout = DataRoot(self.data_root).layouts(entry)[self.split]
         format_ = format_of(entry, layout, layout.splits[self.split]).name
         room = None if self.limit is None else max(0, self.limit - first)
         most = room if most is None else most if room is None else min(most, room)

@@ -18,7 +18,7 @@ from itertools import islice
 from os import PathLike, fspath
 from pathlib import PurePosixPath
 from posixpath import normpath
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, Literal, cast, get_args, get_origin
 
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, FormatError, TaiyiError, nearest
@@ -485,3 +485,39 @@ def markdown() -> str:
         name = f"`{format_.name}`"
         lines.append(f"| {name} | {endings} | {format_.records} | {written} | {losses} |")
     return "\n".join(lines) + "\n"
+
+
+def markdown_of_named() -> str:
+    """The formats that are chosen by name, and their options, as tables for docs/formats.md."""
+    lines = ["| Format | A record | Written | Lost in writing |", "|---|---|---|---|"]
+    for format_ in NAMED:
+        writer = format_.writer
+        written = " and ".join(f"`{ending}`" for ending in writer.endings) if writer else ""
+        losses = writer.losses if writer else ""
+        lines.append(f"| `{format_.name}` | {format_.records} | {written} | {losses} |")
+    lines += ["", "| Format | Option | Default | Meaning |", "|---|---|---|---|"]
+    shown: set[tuple[str, str | None]] = set()
+    for format_ in NAMED:
+        for name, option in format_.options.model_fields.items():
+            default = "required" if option.is_required() else f"`{option.default!r}`"
+            values = [f"`{value}`" for value in _values_of(option.annotation)]
+            meaning = (option.description or "").replace("|", "\\|")
+            meaning += f"; values: {', '.join(values)}" if values else ""
+            if (name, meaning) not in shown:  # an option that several formats have stands once
+                shown.add((name, meaning))
+                having = [f for f in NAMED if _has_option(f, name, option.description)]
+                names = " ".join(f"`{f.name}`" for f in having)
+                lines.append(f"| {names} | `{name}` | {default} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values_of(annotation: Any) -> list[str]:
+    """Return the values that an option may have, or its items or keys, if they are a few names."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for inner in get_args(annotation) for value in _values_of(inner)]
+
+
+def _has_option(format_: NamedFormat, name: str, description: str | None) -> bool:
+    option = format_.options.model_fields.get(name)
+    return option is not None and option.description == description

@@ -26,7 +26,7 @@ from taiyi_ray.records import Document, Label, Text, passages
 _LAYOUT = JsonOptions(layout="list", path=["questions"])
 
 
-class Options(FormatOptions):
+class BioasqOptions(FormatOptions):
     """Which answer of a question is its text."""
 
     answer: Literal["ideal", "exact"] = Field(
@@ -34,12 +34,12 @@ class Options(FormatOptions):
     )
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: BioasqOptions) -> Iterator[RawRecord]:
     """Yield each question."""
     return json_records.scan(stream, _LAYOUT)
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: BioasqOptions) -> Document:
     """Turn a question into a Document with its answers as gold."""
     record = json_object(raw.data)
     question = text_at(record, "body")
@@ -48,9 +48,7 @@ def parse(raw: RawRecord, options: Options) -> Document:
     document = Document(
         id_of(record, "id"),
         passages((type_, language.of_text(text), text) for type_, text in parts),
-        metadata=metadata_of(
-            record, "id", "body", "snippets", "exact_answer", "ideal_answer", "concepts", "triples"
-        ),
+        metadata=metadata_of(record, "id", "body", "snippets", "exact_answer", "ideal_answer"),
     )
     exact, ideal = record.get("exact_answer"), record.get("ideal_answer")
     if record.get("type") == "yesno" and exact is not None:
@@ -85,7 +83,7 @@ def _names(exact: Any) -> list[str]:
 
 FORMAT = NamedFormat(
     "bioasq",
-    Options,
+    BioasqOptions,
     scan,
     parse,
     "a question: its snippets and answers",

@@ -39,7 +39,7 @@ _BETWEEN_TERMS = "##"
 _BLANKS = " \t\r\n\ufeff\u3000"
 
 
-class Options(JsonOptions):
+class CblueOptions(JsonOptions):
     """Which form the records have."""
 
     form: Literal["mentions", "triples", "terms", "class", "pair"] = Field(
@@ -53,7 +53,7 @@ class Options(JsonOptions):
     type: str = Field("term", description="the type of the mentions of `terms`")
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: CblueOptions) -> Document:
     """Turn one record into a Document with its gold annotations."""
     key, record = record_of(raw, options)
     if options.form == "pair":
@@ -140,7 +140,7 @@ def _terms(gold: Gold, text: str, record: dict[str, Any], type_: str) -> None:
 
 FORMAT = NamedFormat(
     "cblue",
-    Options,
+    CblueOptions,
     json_records.scan,
     parse,
     "an object: a text or two; mentions, triples, standard terms or a label",

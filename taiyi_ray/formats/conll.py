@@ -1,6 +1,6 @@
 """CoNLL: a token a line with its tag, blank lines between sentences.
 
-    -DOCSTART- (2234245)<TAB>O      a document begins; its id may stand behind the mark
+    -DOCSTART- (2234245)<TAB>O      a document begins; its id may stand there, or as :2234245
 
     Ocular<TAB>B-Disease
     myasthenia<TAB>I-Disease
@@ -15,8 +15,8 @@ its tags say where mentions begin and go on (Ramshaw and Marcus 1995, aclantholo
 
 A tag that goes on with nothing begins a mention, as conlleval counts it; the document's `errors`
 count such tags (`gold_tags`). Nested mentions have a column of tags for each layer. Where the
-blanks of the text were is lost, unless columns say the offsets of each token: `blanks` says how
-the tokens are joined.
+blanks of the text were is lost, unless a column says where each token starts: `blanks` says how the
+tokens are joined.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MARK: Final = "-DOCSTART-"
 _IOBES: Final = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 _PARTS: Final = {"iob1": {"B": "B", "I": "I"}, "iob2": {"B": "B", "I": "I"}, "iobes": _IOBES}
 _TAG: Final = re.compile(r"([A-Z])(?:-(\S+))?")
-_ID: Final = re.compile(r"[\s:(]*(.*?)[\s)]*")
+_ID: Final = re.compile(r"\s*\(([^\t]*)\)|:\s*(\S+)")
 
 _CLOSING: Final = frozenset(".,;:!?)]}%’”»、，。；：！？）】》")
 _OPENING: Final = frozenset("([{“‘«（【《")
@@ -62,13 +62,13 @@ _HYPHENS: Final = frozenset("-/–")
 _NOT_READ: Final = {0xFEFF: "\ufffd"}
 
 
-class Options(FormatOptions):
+class ConllOptions(FormatOptions):
     """What the columns hold, and how text and documents come out of them."""
 
-    columns: list[Literal["token", "tag", "start", "end", "-"]] = Field(
+    columns: list[Literal["token", "tag", "start", "-"]] = Field(
         ["token", "tag"],
         description="what each column holds; several `tag` are layers of nested mentions, `start` "
-        "and `end` the offsets of the token in its document, `-` is not read",
+        "is the offset of the token in its document, `-` is not read",
     )
     scheme: Literal["iob2", "iob1", "iobes"] = Field("iob2", description="what the tags mean")
     record: Literal["document", "sentence"] = Field(
@@ -88,12 +88,12 @@ class Options(FormatOptions):
         columns = Counter(self.columns)
         if columns["token"] != 1 or not columns["tag"]:
             raise ValueError("columns: expected one token and one tag at least")
-        if columns["start"] > 1 or columns["start"] != columns["end"]:
-            raise ValueError("columns: start and end stand together, once")
+        if columns["start"] > 1:
+            raise ValueError("columns: start stands once at most")
         return self
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: ConllOptions) -> Iterator[RawRecord]:
     """Yield the documents or the sentences; a document without any line is none."""
     mark = options.mark.encode()
     record = LineRecord(options.record)
@@ -120,23 +120,22 @@ class _Token(NamedTuple):
     Attributes:
         text: the token.
         tags: its tag in each layer.
-        place: its offsets in its document, where the file states them.
+        start: its offset in its document, where the file states it.
     """
 
     text: str
     tags: Sequence[str]
-    place: tuple[int, int] | None
+    start: int | None
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: ConllOptions) -> Document:
     """Join the tokens of one record to a text, with the mentions that their tags mark as gold."""
     document_id, sentences = None, []
     rows: list[_Token] = []
     for number, line in enumerate(decoded(raw.data, options.record).split("\n"), 1):
         if line.startswith(options.mark):
-            first = re.split(r"\t|\s(?=[^(]*$)", line[len(options.mark) :], maxsplit=1)[0]
-            match = _ID.fullmatch(first)
-            document_id = (match[1] if match else "") or None
+            match = _ID.match(line, len(options.mark))
+            document_id = (match[1] or match[2] if match else None) or None
         elif line.strip():
             rows.append(_token(line, number, options))
         elif rows:
@@ -157,13 +156,11 @@ def parse(raw: RawRecord, options: Options) -> Document:
                 gold.mention(f"{layer}-{start}", type_, text[start:end], [(start, end)])
             at += len(sentence)
     gold.settle()
-    if odd:
-        message = f"{len(odd)} tags go on with no mention in {options.scheme}, as {odd[0]}"
-        document.errors.append(Failure("gold_tags", document_id or "", message))
+    tell_odd(document, odd, options.scheme)
     return document
 
 
-def _token(line: str, number: int, options: Options) -> _Token:
+def _token(line: str, number: int, options: ConllOptions) -> _Token:
     """Read a line; columns are divided by tabs, in a line without tabs by white space."""
     row = line.split("\t") if "\t" in line else line.split()
     if len(row) != len(options.columns):
@@ -183,14 +180,14 @@ def _token(line: str, number: int, options: Options) -> _Token:
             )
     if "start" not in cells:
         return _Token(token, tags, None)
-    start, end = whole(cells["start"][0]), whole(cells["end"][0])
-    if start is None or end is None:
-        raise FormatError("malformed", f"line {number}: offsets that are no whole numbers")
-    return _Token(token, tags, (start, end))
+    start = whole(cells["start"][0])
+    if start is None:
+        raise FormatError("malformed", f"line {number}: the start is no whole number")
+    return _Token(token, tags, start)
 
 
 def _joined(
-    sentences: Sequence[Sequence[_Token]], options: Options, size: int
+    sentences: Sequence[Sequence[_Token]], options: ConllOptions, size: int
 ) -> tuple[str, list[tuple[int, int]]]:
     """Return the text of the sentences, one a line, and the place of each token in it.
 
@@ -201,13 +198,13 @@ def _joined(
     length, base = 0, 0
     for number, sentence in enumerate(sentences):
         for at, token in enumerate(sentence):
-            if token.place is not None and not places:
-                base = token.place[0]
+            if token.start is not None and not places:
+                base = token.start
             gap = "\n" if number and not at else ""
-            if token.place is not None:
-                room = token.place[0] - base - length
-                if not 0 <= room <= size:
-                    message = f"{token.text!r:.80} at {token.place[0]}: no text comes to this place"
+            if token.start is not None:
+                room = token.start - base - length
+                if room < 0 or token.start - base > size:
+                    message = f"{token.text!r:.80} at {token.start}: no text comes to this place"
                     raise FormatError("malformed", message)
                 gap = (gap + " " * room)[:room]
             elif at and _apart(sentence[at - 1].text, token.text, options.blanks):
@@ -255,6 +252,19 @@ def tagged(
             begun = None
 
 
+def tell_odd(document: Document, odd: Sequence[str], scheme: str) -> None:
+    """Record the tags that go on with no mention in the document's errors.
+
+    Args:
+        document: the document, whose id the error names.
+        odd: the tags that `tagged` noted.
+        scheme: what the tags mean.
+    """
+    if odd:
+        message = f"{len(odd)} tags go on with no mention in {scheme}, as {odd[0]}"
+        document.errors.append(Failure("gold_tags", document.document_id or "", message))
+
+
 # --------------------------------------------------------------------------------------- writing
 
 
@@ -272,6 +282,7 @@ def write(document: Document, annotations: Annotations) -> Written:
     edges = {edge for start, end, _ in kept for edge in (start, end)}
     tokens = list(_tokens(text, edges))
     rows: list[str] = []
+    read: list[str] = []  # the text as the reader will put it together
     left = kept[::-1]
     inside = (0, 0, "")
     last = 0
@@ -280,13 +291,13 @@ def write(document: Document, annotations: Annotations) -> Written:
         while left and left[-1][0] <= start:
             inside = left.pop()
         within = start < inside[1]
-        if rows and "\n" in text[last:start] and (begins or not within):
-            rows.append("")
+        ends = bool(rows) and "\n" in text[last:start] and (begins or not within)
+        read += ["\n" if ends else " " if rows else "", text[start:end]]
+        rows += [""] * ends
         tag = f"{'B' if begins else 'I'}-{inside[2]}" if within else "O"
         rows.append(f"{text[start:end]}\t{tag}")
         last = end
-    joined = " ".join(text[start:end] for start, end in tokens)
-    lost["documents: other blanks between tokens, passages joined"] += joined != text
+    lost["documents: other blanks between tokens"] += "".join(read) != text
     lost["relations and events: left out"] += len(annotations.relations) + len(annotations.events)
     lost["labels and texts: left out"] += len(annotations.labels) + len(annotations.texts)
     id_ = " ".join((document.document_id or "").split())
@@ -345,7 +356,7 @@ class _Kinds:
 
 FORMAT = NamedFormat(
     "conll",
-    Options,
+    ConllOptions,
     scan,
     parse,
     "a document or a sentence: tokens, mentions",

@@ -38,7 +38,7 @@ _MOST_UNPACKED: Final = 256 << 20
 csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
 
 
-class Options(FieldMap):
+class DelimitedOptions(FieldMap):
     """How the rows of a table are written, and which column is what."""
 
     delimiter: str = Field(
@@ -55,7 +55,7 @@ class SheetOptions(FieldMap):
     header: bool = Field(True, description="whether the first row names the columns")
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: DelimitedOptions) -> Iterator[RawRecord]:
     """Yield each row behind the header. A row goes on until its quotes are closed."""
     record = LineRecord("row")
     header: bytes | None = None if options.header else b""
@@ -89,7 +89,7 @@ def _with_header(header: bytes, row: RawRecord) -> RawRecord:
     return RawRecord("row", header + b"\n" + row.data)
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: DelimitedOptions) -> Document:
     """Turn a row into a Document; raises FormatError."""
     rows = _rows(decoded(raw.data, "row"), options.delimiter, quotes=options.quotes)
     return _row_document(rows, options, header=options.header)
@@ -106,7 +106,7 @@ def _rows(text: str, delimiter: str, *, quotes: bool) -> list[list[str]]:
 
 
 def _row_document(
-    rows: Sequence[Sequence[str]], options: Options | SheetOptions, *, header: bool
+    rows: Sequence[Sequence[str]], options: DelimitedOptions | SheetOptions, *, header: bool
 ) -> Document:
     """Make a Document of a row, which the header stands before, if there is one."""
     if len(rows) != 1 + header:
@@ -197,7 +197,7 @@ def parse_sheet(raw: RawRecord, options: SheetOptions) -> Document:
 
 FORMAT = NamedFormat(
     "delimited",
-    Options,
+    DelimitedOptions,
     scan,
     parse,
     "a row of CSV or TSV: what its field map says",

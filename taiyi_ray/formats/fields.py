@@ -13,13 +13,13 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field, model_validator
 
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import language
-from taiyi_ray.formats.conll import tagged
+from taiyi_ray.formats.conll import tagged, tell_odd
 from taiyi_ray.formats.format import FormatOptions
 from taiyi_ray.formats.gold import Gold, placed, whole
 from taiyi_ray.formats.json_lines import flat, invalid
@@ -40,6 +40,8 @@ Get = Callable[[str], list[object]]
 
 _SHOWN: Final = ("title", "text", "text_1", "text_2", "question", "dialogue", "term")
 _OF_MENTIONS: Final = frozenset({"start", "end", "type"})
+_SPEAKERS: Final = frozenset(get_args(Speaker))
+_SCHEME: Final = "iob2"
 _SPEAKER: Final = re.compile(r"\s*([^:：\n]{1,40}?)\s*[:：]\s*")
 _LETTERS: Final = re.compile("[A-Z]+")
 
@@ -58,7 +60,9 @@ class FieldMap(FormatOptions):
         {}, description="the column or key of the text that each task writes (`mt:zh`, `summary`)"
     )
     separator: str | None = Field(
-        None, min_length=1, description="what stands between several labels, or terms, in one value"
+        None,
+        min_length=1,
+        description="what stands between several labels, or concepts of a term, in one value",
     )
     answer: Literal["letter", "text", "from_0", "from_1"] = Field(
         "letter",
@@ -97,6 +101,8 @@ class FieldMap(FormatOptions):
             raise ValueError("fields: start, end and type belong to a mention, which is missing")
         if self.fields.keys() & {"speaker", "tags"} and "dialogue" not in self.fields:
             raise ValueError("fields: speaker and tags belong to a dialogue, which is missing")
+        if "tags" in self.fields and not ("speaker" in self.fields or self.turns):
+            raise ValueError("fields: tags want to know the turns: name a speaker, or `turns`")
         if {"term", "text"} <= self.fields.keys():
             raise ValueError("fields: a term is the whole text: give one of them")
         if ("relation" in self.fields) != bool(self.marks):
@@ -133,10 +139,10 @@ def document_of(get: Get, options: FieldMap) -> Document:
     if options.marks:
         parts, marked = _without_marks(parts, options.marks)
     turns = fields.turns()
-    last = turns.pop().text if options.last_turn and _answers(turns) else None
-    parts += [(turn.speaker, turn.text) for turn in turns]
+    last = turns[-1] if options.last_turn and _answers(turns) else None
+    parts += [(turn.speaker, turn.text) for turn in turns if turn is not last]
     for question, offered in zip(questions, choices, strict=True):
-        parts += [("question", question), *(("choice", text) for text in offered)]
+        parts += [("question", question), *(("choice", text) for text in offered if text)]
     laid = passages(
         (type_, language.normalised(stated or language.of_text(text)), text)
         for type_, text in parts
@@ -149,13 +155,13 @@ def document_of(get: Get, options: FieldMap) -> Document:
     )
     gold = Gold(document, [passage.offset for passage in document.passages])
     fields.give_mentions(gold, document)
-    fields.give_tagged(gold, document, turns)
+    fields.give_tagged(gold, document, turns, last)
     fields.give_relation(gold, document, marked)
     gold.settle()
     document.gold.labels += fields.found_labels(choices)
     document.gold.texts += fields.found_texts(len(questions))
     if last and options.last_turn:
-        document.gold.texts.append(Text(options.last_turn, last))
+        document.gold.texts.append(Text(options.last_turn, last.text))
     return document
 
 
@@ -226,7 +232,7 @@ class _Fields:
         """Return the turns of a dialogue: its values with their speakers, or its lines."""
         said = self.values("dialogue")
         speakers = self._speakers(len(said))
-        if not speakers:
+        if speakers is None:
             texts = (text for text in self.strings("dialogue"))
             return [turn for text in texts for turn in self._turns_in(text)]
         tags = self.values("tags")
@@ -237,12 +243,12 @@ class _Fields:
             found.append(_Turn(speaker, text, "" if tag is None else _text("tags", tag)))
         return found
 
-    def _speakers(self, turns: int) -> list[str]:
-        """Return the speaker of each turn; none where the turns are the lines of a text."""
+    def _speakers(self, turns: int) -> list[str] | None:
+        """Return the speaker of each turn; None where the turns are the lines of a text."""
         names = self.values("speaker")
-        if not names:
+        if "speaker" not in self._options.fields:
             in_turn = self._options.turns
-            return [in_turn[number % len(in_turn)] for number in range(turns if in_turn else 0)]
+            return [in_turn[n % len(in_turn)] for n in range(turns)] if in_turn else None
         if len(names) != turns:
             raise FormatError("invalid_record", f"{len(names)} speakers of {turns} turns")
         known = self._options.speakers
@@ -270,7 +276,7 @@ class _Fields:
     # ------------------------------------------------------------------------------- questions
 
     def choices(self, questions: int) -> list[list[str]]:
-        """Return the choices of each question, without empty ones."""
+        """Return the choices of each question; an empty one has its letter, but is no passage."""
         found = self.values("choices") if questions else []
         if questions == 1:
             found = [found]
@@ -282,7 +288,7 @@ class _Fields:
         for one in found or [[]] * questions:
             texts = one if isinstance(one, list) else [one]
             texts = [text for each in texts for text in (_of_object(each) or [each])]
-            offered.append([_text("choices", text) for text in texts if text not in (None, "")])
+            offered.append(["" if t is None else _text("choices", t).strip() for t in texts])
         return offered
 
     def found_labels(self, choices: Sequence[Sequence[str]]) -> Iterator[Label]:
@@ -309,19 +315,23 @@ class _Fields:
         return [part for part in parts if part]
 
     def _letters(self, label: str, offered: Sequence[str]) -> list[str]:
-        """Return the letters of the right choices, as the label states these."""
+        """Return the letters of the right choices, as the label states these.
+
+        Choices behind an empty one move up by a letter, because the empty one is no passage.
+        """
         how = self._options.answer
         numbers: list[int] = []
         if how == "text":
-            numbers = [n for n, choice in enumerate(offered) if choice.strip() == label.strip()][:1]
+            numbers = [n for n, choice in enumerate(offered) if choice == label.strip()][:1]
         elif how == "letter" and _LETTERS.fullmatch(label.strip()):
             numbers = [string.ascii_uppercase.index(letter) for letter in label.strip()]
         elif how != "letter" and (number := whole(label)) is not None:
             numbers = [number - (how == "from_1")]
-        if not numbers or not all(0 <= n < min(len(offered), 26) for n in numbers):
-            message = f"the answer {label!r:.80} is none of the {len(offered)} choices"
+        there = [n for n, choice in enumerate(offered) if choice][: len(string.ascii_uppercase)]
+        if not numbers or not set(numbers) <= set(there):
+            message = f"the answer {label!r:.80} is none of the {len(there)} choices"
             raise FormatError("invalid_record", message)
-        return [string.ascii_uppercase[n] for n in numbers]
+        return [string.ascii_uppercase[there.index(n)] for n in numbers]
 
     def found_texts(self, questions: int) -> Iterator[Text]:
         """Yield the texts that were written about the document."""
@@ -337,11 +347,12 @@ class _Fields:
     def give_mentions(self, gold: Gold, document: Document) -> None:
         """Add the mentions, or the one mention that a term is, with their concepts."""
         concepts = self._concepts()
+        each = [one for concept in concepts for one in self._each(concept)]
         for term in (term.strip() for term in self.strings("term")):
             at = document.text.find(term)
             place = (at, at + len(term))
-            for number, concept in enumerate(concepts or [None]):
-                gold.mention(str(number), self._options.type, term, [place], concept=concept)
+            for number, one in enumerate(each or [None]):
+                gold.mention(str(number), self._options.type, term, [place], concept=one)
         found = self.values("mention")
         starts, ends, types = (self.values(role) for role in ("start", "end", "type"))
         unplaced = Unplaced(gold, document)
@@ -364,36 +375,42 @@ class _Fields:
             ranges, misplaced = placed([(start, end)])
             gold.mention(str(number), type_, text, ranges, misplaced=misplaced, concept=concept)
 
-    def give_tagged(self, gold: Gold, document: Document, turns: Sequence[_Turn]) -> None:
+    def give_tagged(
+        self, gold: Gold, document: Document, turns: Sequence[_Turn], last: _Turn | None
+    ) -> None:
         """Add the mentions that the tags of the turns mark, with their types and concepts in order.
 
         Where there are more or fewer types or concepts than mentions, nobody knows whose they are.
+        A mention in the last turn is left out if that is no passage.
         """
-        spoken = [turn for turn in turns if turn.text]
-        before = len(document.passages) - len(spoken) - _asked_in(document)
-        places: list[tuple[str | None, int, int]] = []
+        if "tags" not in self._options.fields:
+            return
+        passages_ = iter(p for p in document.passages if p.type in _SPEAKERS)
+        places: list[tuple[str | None, tuple[int, int] | None]] = []
         odd: list[str] = []
-        for number, turn in enumerate(spoken, before):
+        for turn in turns:
+            passage = next(passages_) if turn.text and turn is not last else None
             tags = turn.tags.split() if " " in turn.tags else list(turn.tags)
             if tags and len(tags) != len(turn.text):
                 gold.leave_out("turns with more or fewer tags than characters")
                 continue
-            offset = document.passages[number].offset
-            for type_, first, last in tagged(tags, "iob2", odd):
-                places.append((type_, offset + first, offset + last + 1))
-        if not places:
-            return
+            for type_, first, end in tagged(tags, _SCHEME, odd):
+                at = None if passage is None else passage.offset
+                places.append((type_, None if at is None else (at + first, at + end + 1)))
         types, concepts = self.values("type"), self._concepts()
         for values, what in ((types, "types"), (concepts, "concepts")):
-            if values and len(values) != len(places):
+            if places and values and len(values) != len(places):
                 gold.leave_out(f"lists of {what} that do not fit the tags")
         text = document.text
-        for number, (tag, start, end) in enumerate(places):
+        for number, (tag, place) in enumerate(places):
+            if place is None:
+                gold.leave_out("mentions in the last turn, which is no passage")
+                continue
             listed = _at(types, number) if len(types) == len(places) else None
-            stated = self._options.type if listed is None else _text("a type", listed)
+            type_ = tag or (self._options.type if listed is None else _text("a type", listed))
             concept = concepts[number] if len(concepts) == len(places) else None
-            place = [(start, end)]
-            gold.mention(f"t{number}", tag or stated, text[start:end], place, concept=concept)
+            gold.mention(f"t{number}", type_, text[slice(*place)], [place], concept=concept)
+        tell_odd(document, odd, _SCHEME)
 
     def give_relation(
         self, gold: Gold, document: Document, marked: Sequence[tuple[int, int]]
@@ -406,19 +423,22 @@ class _Fields:
             gold.relation(str(number), type_, ["head"], ["tail"])
 
     def _concepts(self) -> list[Concept | None]:
-        ids, names = self.values("concept"), self.values("concept_name")
+        """Return the concept of each mention, None where it has none."""
+        names = self.values("concept_name")
         found: list[Concept | None] = []
-        for number, value in enumerate(ids):
+        for number, value in enumerate(self.values("concept")):
             name = _at(names, number)
-            stated = [] if value in (None, "") else self._divided([_text("a concept", value)])
-            shown = None if name in (None, "") else _text("a concept's name", name)
-            found += [Concept("", one, shown or one) for one in stated] or [None]
+            stated = "" if value is None else _text("a concept", value)
+            shown = stated if name in (None, "") else _text("a concept's name", name)
+            found.append(Concept("", stated, shown) if stated else None)
         return found
 
-
-def _asked_in(document: Document) -> int:
-    """Return how many passages are questions and choices: they stand behind the turns."""
-    return sum(passage.type in ("question", "choice") for passage in document.passages)
+    def _each(self, concept: Concept | None) -> list[Concept]:
+        """Return the concepts that stand in one value; each of several has its id as its name."""
+        ids = self._divided([concept.id]) if concept else []
+        if concept and len(ids) == 1:
+            return [Concept("", ids[0], concept.name if concept.name != concept.id else ids[0])]
+        return [Concept("", id_, id_) for id_ in ids]
 
 
 def _at(values: Sequence[object], number: int) -> object:

@@ -45,7 +45,7 @@ _SPEAKERS: Final = {
 }
 
 
-class Options(JsonOptions):
+class InstructionsOptions(JsonOptions):
     """The form of the records, and the task whose text is the answer."""
 
     layout: Literal["lines", "list", "keys"] = Field(
@@ -62,7 +62,7 @@ class Options(JsonOptions):
     )
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: InstructionsOptions) -> Document:
     """Turn a record into a Document of its turns, with the last answer as gold."""
     key, record = record_of(raw, options)
     turns = _READERS[options.form](record, options)
@@ -83,7 +83,7 @@ _READ: Final = (
 )
 
 
-def _taiyi(record: dict[str, Any], options: Options) -> Turns:
+def _taiyi(record: dict[str, Any], options: InstructionsOptions) -> Turns:
     turns = []
     for one in _turns(record, "conversation"):
         turns.append(("user", text_at(one, "human")))
@@ -92,11 +92,11 @@ def _taiyi(record: dict[str, Any], options: Options) -> Turns:
     return turns
 
 
-def _promptcblue(record: dict[str, Any], options: Options) -> Turns:
+def _promptcblue(record: dict[str, Any], options: InstructionsOptions) -> Turns:
     return [("user", text_at(record, "input")), ("assistant", text_at(record, "target"))]
 
 
-def _alpaca(record: dict[str, Any], options: Options) -> Turns:
+def _alpaca(record: dict[str, Any], options: InstructionsOptions) -> Turns:
     instruction = text_at(record, "instruction")
     given = "" if record.get("input") is None else text_at(record, "input")
     turns: Turns = [("user", instruction)]
@@ -113,11 +113,11 @@ def _alpaca(record: dict[str, Any], options: Options) -> Turns:
     return [*turns, ("assistant", text_at(record, "output"))]
 
 
-def _sharegpt(record: dict[str, Any], options: Options) -> Turns:
+def _sharegpt(record: dict[str, Any], options: InstructionsOptions) -> Turns:
     return _spoken(record, "conversations", "from", "value")
 
 
-def _messages(record: dict[str, Any], options: Options) -> Turns:
+def _messages(record: dict[str, Any], options: InstructionsOptions) -> Turns:
     return _spoken(record, "messages", "role", "content")
 
 
@@ -137,7 +137,7 @@ def _turns(record: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return turns
 
 
-_READERS: Final[dict[str, Callable[[dict[str, Any], Options], Turns]]] = {
+_READERS: Final[dict[str, Callable[[dict[str, Any], InstructionsOptions], Turns]]] = {
     "taiyi": _taiyi,
     "promptcblue": _promptcblue,
     "alpaca": _alpaca,
@@ -147,7 +147,7 @@ _READERS: Final[dict[str, Callable[[dict[str, Any], Options], Turns]]] = {
 
 FORMAT = NamedFormat(
     "instructions",
-    Options,
+    InstructionsOptions,
     json_records.scan,
     parse,
     "an object: the turns of a conversation, its last answer",

@@ -18,11 +18,11 @@ from taiyi_ray.records import Document
 _KEY: Final = "@key"
 
 
-class Options(JsonOptions, FieldMap):
+class JsonFieldsOptions(JsonOptions, FieldMap):
     """Where the records are, and which key is what."""
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: JsonFieldsOptions) -> Document:
     """Turn a record into a Document; raises FormatError."""
     key, record = record_of(raw, options)
 
@@ -51,7 +51,7 @@ def _at(value: object, keys: list[str]) -> list[object]:
 
 FORMAT = NamedFormat(
     "json",
-    Options,
+    JsonFieldsOptions,
     json_records.scan,
     parse,
     "an object: what its field map says",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import json_lines, json_value
@@ -40,13 +40,19 @@ class JsonOptions(FormatOptions):
         [], description="the keys that lead to the list or object; without any, it is the file"
     )
 
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        if self.path and self.layout == "lines":
+            raise ValueError("path: leads to a list or an object, and lines are neither")
+        return self
+
 
 def scan(stream: BinaryIO, options: JsonOptions) -> Iterator[RawRecord]:
     """Yield the bytes of each record; of the values of an object, `{"KEY": VALUE}`."""
     if options.layout == "lines":
         yield from json_lines.scan(stream)
         return
-    walk = _Walk(unmarked(stream))
+    walk = _JsonWalk(unmarked(stream))
     try:
         if walk.next_byte() == b"":
             raise FormatError("empty", "the file is empty")
@@ -100,12 +106,12 @@ def id_of(record: Mapping[str, Any], *keys: str) -> str | None:
 
 
 def metadata_of(record: Mapping[str, Any], *read: str) -> dict[str, str]:
-    """Return the values of a record as metadata, without the keys that were read."""
-    left = {key: value for key, value in record.items() if key not in read and value is not None}
-    return {key: flat(value) for key, value in left.items()}
+    """Return the values of a record that are not empty as metadata, without the keys read."""
+    left = {key: value for key, value in record.items() if key not in read}
+    return {key: flat(value) for key, value in left.items() if value not in (None, "", [], {})}
 
 
-class _Walk:
+class _JsonWalk:
     """A walk over the values of a stream, of which only the record that is being read is kept."""
 
     def __init__(self, stream: BinaryIO) -> None:

@@ -42,7 +42,7 @@ _OBO: Final = re.compile(r".*[/#]([A-Za-z][A-Za-z0-9]*)_(\w+)")
 _CURIE: Final = re.compile(r"([A-Za-z][A-Za-z0-9]*):(\S+)")
 
 
-class Options(FormatOptions):
+class KnowtatorOptions(FormatOptions):
     """Where the texts are, and what the mentions are called."""
 
     texts: str = Field(
@@ -57,18 +57,18 @@ class Options(FormatOptions):
     )
 
 
-def _beside(options: Options) -> Mapping[str, tuple[str, ...]]:
+def _beside(options: KnowtatorOptions) -> Mapping[str, tuple[str, ...]]:
     folder = options.texts.rstrip("/")
     text = f"{folder}/*.txt" if folder else ".txt"
     return dict.fromkeys(_ENDINGS, (text,))
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: KnowtatorOptions) -> Iterator[RawRecord]:
     """Yield the annotations of one document as one record; a file beside it holds the text."""
     yield whole_file(unmarked(stream), "document")
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: KnowtatorOptions) -> Document:
     """Turn the text beside the annotations into a Document that has these as gold."""
     if ".txt" not in raw.beside:
         raise FormatError("no_text", "there is no .txt file of this name at the place of the texts")
@@ -90,7 +90,7 @@ def parse(raw: RawRecord, options: Options) -> Document:
     return document
 
 
-def _version_1(gold: Gold, root: Element, options: Options) -> None:
+def _version_1(gold: Gold, root: Element, options: KnowtatorOptions) -> None:
     classes = {
         mention.get("id", ""): name
         for mention in root.findall("classMention")
@@ -107,7 +107,7 @@ def _version_1(gold: Gold, root: Element, options: Options) -> None:
         _mention(gold, key, spans, parts, (id_, label), options)
 
 
-def _version_2(gold: Gold, document: Element, options: Options) -> None:
+def _version_2(gold: Gold, document: Element, options: KnowtatorOptions) -> None:
     chains: dict[str, list[str]] = {}
     starts: dict[str, int] = {}
     for annotation in document.findall("annotation"):
@@ -117,7 +117,7 @@ def _version_2(gold: Gold, document: Element, options: Options) -> None:
         if id_ == _CHAIN:
             chains[key] = []
             continue
-        spans = annotation.findall("span")
+        spans = sorted(annotation.findall("span"), key=lambda span: whole(span.get("start")) or 0)
         stated = [(span.get("start"), span.get("end")) for span in spans]
         starts[key] = min((whole(start) or 0 for start, _ in stated), default=0)
         text = " ".join(span.text or "" for span in spans)
@@ -147,7 +147,7 @@ def _mention(
     stated: list[tuple[str | None, str | None]],
     text: str | None,
     class_: tuple[str, str],
-    options: Options,
+    options: KnowtatorOptions,
 ) -> None:
     """Add a mention; `class_` is the id and the label of its class."""
     id_, label = class_
@@ -165,7 +165,7 @@ def _concept(id_: str, label: str) -> Concept | None:
 
 FORMAT = NamedFormat(
     "knowtator",
-    Options,
+    KnowtatorOptions,
     scan,
     parse,
     "a file and its text: mentions, concepts, relations, chains of coreference",

@@ -26,7 +26,7 @@ _ENDING = ".txt"
 _BEFORE, _BETWEEN, _BELOW = "<", " AND", "--"
 
 
-class Options(FormatOptions):
+class LabelledLinesOptions(FormatOptions):
     """Where the labels are, and what task they are for."""
 
     labels: str = Field(
@@ -35,16 +35,16 @@ class Options(FormatOptions):
     task: str = Field("tc", min_length=1, description="the task of the labels")
 
 
-def _beside(options: Options) -> Mapping[str, tuple[str, ...]]:
+def _beside(options: LabelledLinesOptions) -> Mapping[str, tuple[str, ...]]:
     return {_ENDING: (f"{options.labels.rstrip('/')}/*{_ENDING}",)}
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: LabelledLinesOptions) -> Iterator[RawRecord]:
     """Yield the text of one document as one record; a file beside it holds the labels."""
     yield whole(unmarked(stream), "text")
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: LabelledLinesOptions) -> Document:
     """Turn the lines of a text into passages, and the labels beside them into gold."""
     if _ENDING not in raw.beside:
         raise FormatError("no_labels", "there is no file of this name in the folder of the labels")
@@ -67,7 +67,7 @@ def parse(raw: RawRecord, options: Options) -> Document:
 
 FORMAT = NamedFormat(
     "labelled-lines",
-    Options,
+    LabelledLinesOptions,
     scan,
     parse,
     "a text of sentences: the labels of them all, from a file beside it",

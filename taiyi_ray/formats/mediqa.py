@@ -29,7 +29,7 @@ _TASKS: Final = {
 }
 
 
-class Options(FormatOptions):
+class MediqaOptions(FormatOptions):
     """The root of the file."""
 
     root: str | None = Field(
@@ -39,7 +39,7 @@ class Options(FormatOptions):
     )
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: MediqaOptions) -> Iterator[RawRecord]:
     """Yield each pair or question."""
     roots = [f"{task}-{part}" for task, parts in _TASKS.items() for part in parts]
     records = xml_scanner.XmlRecords(
@@ -51,7 +51,7 @@ def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
     return xml_scanner.scan(stream, records)
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: MediqaOptions) -> Document:
     """Turn a pair or a question into a Document with its label or answer as gold."""
     element = xml_elements.parsed(raw.data)
     return _pair(element) if element.tag == "pair" else _question(element)
@@ -89,7 +89,7 @@ def _question(element: Element) -> Document:
 
 FORMAT = NamedFormat(
     "mediqa",
-    Options,
+    MediqaOptions,
     scan,
     parse,
     "a pair with its label, or a question with its best answer",

@@ -27,7 +27,7 @@ from taiyi_ray.formats.unmarked import unmarked_bytes
 from taiyi_ray.records import Document, Text, passages
 
 
-class Options(FormatOptions):
+class ParallelOptions(FormatOptions):
     """The endings of the two files, and the language of the translation."""
 
     ending: str = Field(
@@ -39,11 +39,11 @@ class Options(FormatOptions):
     to: Literal["en", "zh"] = Field(description="the language of the translation")
 
 
-def _beside(options: Options) -> Mapping[str, tuple[str, ...]]:
+def _beside(options: ParallelOptions) -> Mapping[str, tuple[str, ...]]:
     return {options.ending.lower(): (options.other,)}
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: ParallelOptions) -> Iterator[RawRecord]:
     """Yield each line with its number before it, blank lines too: they stand for a line there."""
     nothing = True
     for number, line in enumerate(lines(stream)):
@@ -57,7 +57,7 @@ def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
         yield RawRecord.broken("empty", "the file is empty")
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: ParallelOptions) -> Document:
     """Turn a line into a Document whose gold is the same line of the other file."""
     number, _, line = raw.data.partition(b"\t")
     text = decoded(line, "line").strip()
@@ -85,7 +85,7 @@ def _lines_of(data: bytes) -> list[bytes]:
 
 FORMAT = NamedFormat(
     "parallel",
-    Options,
+    ParallelOptions,
     scan,
     parse,
     "a line: a text and its translation, the same line of a file beside it",

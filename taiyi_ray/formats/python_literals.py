@@ -36,13 +36,16 @@ _PLAIN: Final = re.compile(
 )
 
 
-class Options(FieldMap):
+_SUM: Final = re.compile(r"(?:[0-9.)\]}]|True|False|None)\s*-")
+
+
+class PythonLiteralsOptions(FieldMap):
     """Which lines are read, and which key is what."""
 
     prefix: str = Field("", description="what the lines that are read begin with: `train@`")
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: PythonLiteralsOptions) -> Iterator[RawRecord]:
     """Yield each dictionary of the lines that begin with the prefix."""
     prefix = options.prefix.encode()
     nothing = True
@@ -80,7 +83,7 @@ def _items(line: bytes) -> Iterator[RawRecord]:
         yield RawRecord.broken("truncated", "the list has no end, or there is text behind it")
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: PythonLiteralsOptions) -> Document:
     """Turn a dictionary into a Document; raises FormatError."""
     record = _literal(decoded(raw.data, "line"))
     if not isinstance(record, dict):
@@ -98,7 +101,7 @@ def _literal(text: str) -> Any:
     for character in outside:
         depth += (character in "[({") - (character in "])}")
         deepest = max(deepest, depth)
-    if deepest > json_value.DEEPEST or not _PLAIN.fullmatch(outside):
+    if deepest > json_value.DEEPEST or not _PLAIN.fullmatch(outside) or _SUM.search(outside):
         raise FormatError("not_a_literal", "not a plain Python literal, or nested too deep")
     try:
         value = _with_lists(ast.literal_eval(text))
@@ -118,7 +121,7 @@ def _with_lists(value: Any) -> Any:
 
 FORMAT = NamedFormat(
     "python-literals",
-    Options,
+    PythonLiteralsOptions,
     scan,
     parse,
     "a dictionary in a line of Python literals: what its field map says",

@@ -33,7 +33,7 @@ _RECORDS: Final = xml_scanner.XmlRecords(
 _TRUE: Final = frozenset({"true", "1"})
 
 
-class Options(FormatOptions):
+class RelationsXmlOptions(FormatOptions):
     """What a pair without a type is called."""
 
     type: str = Field(
@@ -41,12 +41,12 @@ class Options(FormatOptions):
     )
 
 
-def scan(stream: BinaryIO, options: Options) -> Iterator[RawRecord]:
+def scan(stream: BinaryIO, options: RelationsXmlOptions) -> Iterator[RawRecord]:
     """Yield each document of a file, which may be of one document or of a whole corpus."""
     return xml_scanner.scan(stream, _RECORDS)
 
 
-def parse(raw: RawRecord, options: Options) -> Document:
+def parse(raw: RawRecord, options: RelationsXmlOptions) -> Document:
     """Turn a document into its sentences, with their entities and pairs as gold."""
     element = xml_elements.parsed(raw.data)
     if local_name(element) == "corpus":  # a record is wrapped if its root has namespaces
@@ -65,7 +65,7 @@ def parse(raw: RawRecord, options: Options) -> Document:
     return document
 
 
-def _sentence(gold: Gold, base: int, sentence: Element, options: Options) -> None:
+def _sentence(gold: Gold, base: int, sentence: Element, options: RelationsXmlOptions) -> None:
     for entity in sentence.iter("entity"):
         stated = []
         for part in entity.get("charOffset", "").replace(",", ";").split(";"):
@@ -91,7 +91,7 @@ def _says_yes(pair: Element) -> bool:
 
 FORMAT = NamedFormat(
     "relations-xml",
-    Options,
+    RelationsXmlOptions,
     scan,
     parse,
     "a document of DDI's or the PPI corpora's XML: sentences, mentions, relations",

@@ -51,9 +51,10 @@ MEDIA_TYPES = {
     "text/x-pubtator": "pubtator",
     "application/x-brat+zip": "brat",
     "application/jsonl": "jsonl",
+    "text/x-conll": "conll",
 }
 """The media types that `Accept` may name besides JSON, and their formats. None is registered; only
-the last is in common use (https://jsonlines.org/)."""
+that of JSON lines is in common use (https://jsonlines.org/)."""
 
 
 class Usage(BaseModel):

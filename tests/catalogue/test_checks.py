@@ -28,6 +28,12 @@ def test_a_check_counts_documents_gold_and_broken_records(tmp_path: Path) -> Non
     ]
 
 
+def test_a_check_counts_texts_that_stand_in_the_dataset_before(tmp_path: Path) -> None:
+    root = corpus(tmp_path, {"made/train.txt": ABSTRACT * 2, "made/test.txt": ABSTRACT})
+    train, test = catalogue.check(entry(), root)
+    assert (train.reasons, test.reasons) == ({"text also in train": 1}, {"text also in train": 1})
+
+
 def test_what_is_as_expected_has_no_faults(tmp_path: Path) -> None:
     counts = {"documents": 1, "mentions": 2, "relations": 1}
     made = entry(layouts=layout(train={"files": ["made/train.txt"], "counts": counts}))

@@ -31,6 +31,19 @@ def test_the_layout_of_which_most_splits_are_there_is_read(tmp_path: Path) -> No
     assert documents(entry(layouts=both), root) == [("made/train.txt", "1")]
     (root / "made/test.txt").unlink()
     assert documents(entry(layouts=both), root) == [("official.txt", "1")]
+    corpus(root, {"made/test.txt": ABSTRACT})
+    (root / "made/train.txt").unlink()
+    assert catalogue.present(entry(layouts=both), root) == ("train", "test")
+
+
+def test_a_copy_of_a_file_is_refused_since_each_document_would_come_twice(tmp_path: Path) -> None:
+    root = corpus(tmp_path, {"made/train.txt": ABSTRACT, "b/made/train.txt.gz": b""})
+    with pytest.raises(ConfigError) as caught:
+        documents(entry(layouts=layout(train=["**/train.txt*"])), root)
+    assert str(caught.value) == (
+        "made: b/made/train.txt.gz and made/train.txt are the same file twice; take one away, or "
+        "name a folder that holds one of them as --data-root"
+    )
 
 
 def test_a_data_root_that_is_no_folder_is_one_line(tmp_path: Path) -> None:

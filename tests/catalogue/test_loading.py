@@ -128,6 +128,20 @@ def test_splits_of_one_file_are_told_by_lists_of_ids(tmp_path: Path, listed: str
     assert [document.document_id for document in outside] == ["2", "4"]
 
 
+def test_a_list_of_ids_that_is_none_is_one_line(tmp_path: Path) -> None:
+    root = corpus(tmp_path, {**TRAIN, "ids.json": '{"1": '})
+    made = layout(train={"files": ["made/train.txt"], "ids": "ids.json"})
+    with pytest.raises(ConfigError, match=r"made: ids\.json is no list of ids \(Expecting value"):
+        loaded(root, layouts=made)
+
+
+def test_a_dataset_in_one_language_is_in_it_whatever_its_letters(tmp_path: Path) -> None:
+    root = corpus(tmp_path, TRAIN)
+    for languages, found in ((["zh"], ["zh", "zh"]), (["en", "zh"], ["en", "en"])):
+        (document,) = loaded(root, language=languages)
+        assert [passage.language for passage in document.passages] == found
+
+
 def test_splits_of_one_file_are_told_by_metadata(tmp_path: Path) -> None:
     lines = [{"id": n, "text": "a", "part": "dev" if n else "train"} for n in range(3)]
     root = corpus(tmp_path, {"all.jsonl": "\n".join(map(json.dumps, lines))})

@@ -83,6 +83,13 @@ def test_a_check_shows_counts_and_ends_with_what_is_wrong(tmp_path: Path) -> Non
     assert called("show", "bc5cdr", "--data-root", tmp_path).exit_code == 0
 
 
+def test_an_option_before_show_or_check_is_refused_rather_than_ignored(tmp_path: Path) -> None:
+    for option in (["--data-root", tmp_path], ["--json"]):
+        done = called(*option, "show", "bc5cdr")
+        assert isinstance(done.exception, ConfigError)
+        assert f"{option[0]}: options of `show` stand behind it" in str(done.exception)
+
+
 def test_the_summary_counts_both_what_was_read_and_what_was_not() -> None:
     every = catalogue.entries()
     read = sum(one.verified for one in every)

@@ -66,7 +66,7 @@ SAMPLES = {
         {
             "record": "sentence",
             "scheme": "iobes",
-            "columns": ["start", "end", "token", "tag", "tag"],
+            "columns": ["start", "-", "token", "tag", "tag"],
         },
     ),
     "csv": Sample(

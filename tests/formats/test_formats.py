@@ -23,6 +23,7 @@ from taiyi_ray.formats import (
     documents,
     format_of,
     markdown,
+    markdown_of_named,
     named,
     raw_records,
     recognised,
@@ -137,7 +138,7 @@ def test_any_bytes_are_documents_or_failed_ones(format_, data):
 
 
 @pytest.mark.parametrize("name", by_name.SAMPLES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.binary(max_size=60))
 @example(data=b"")
 @example(data=b"[")
@@ -191,7 +192,7 @@ def test_any_chunking_finds_the_same_records(name, data, chunk):
 
 
 @pytest.mark.parametrize("name", by_name.SAMPLES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data(), chunk=st.integers(1, 9))
 def test_any_chunking_finds_the_same_records_by_name(name, data, chunk):
     sample = by_name.SAMPLES[name]
@@ -293,6 +294,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         ("delimited", {"fields": {"txt": "a"}}, "format delimited: fields.txt"),
         ("json", {"fields": {"text": "a", "start": "b"}}, "belong to a mention, which is missing"),
         ("json", {"fields": {"text": "a", "relation": "b"}}, "a relation wants marks"),
+        ("cblue", {"form": "pair", "layout": "lines", "path": ["a"]}, "path: leads to a list or"),
         (
             "parallel",
             {"ending": "en", "other": ".zh", "to": "zh"},
@@ -411,3 +413,4 @@ def test_mentions_that_say_no_text_are_not_the_whole_text_each():
 def test_the_documentation_has_the_table_of_formats():
     text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
     assert markdown() in text, "run `make docs`"
+    assert markdown_of_named() in text, "run `make docs`"

@@ -107,12 +107,11 @@ def files(folder: Path) -> list[str]:
 
 def read(path: Path) -> list[Document]:
     with path.open("rb") as stream:
-        format_ = recognised(str(path), stream)
-        assert format_ is not None
+        format_ = recognised(str(path), stream) or named(path.suffix.removeprefix("."))
         return list(documents(stream, str(path), format_, "s", 0, 1 << 40, read=storage.read))
 
 
-@pytest.mark.parametrize("name", [name for name in WRITTEN if name != "brat"])
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name not in ("brat", "conll")])
 def test_a_source_is_a_file(tmp_path, name):
     output, source = an_output(tmp_path, list("abcde"))
     exported = export(output, name, str(tmp_path / "to"))
@@ -126,6 +125,22 @@ def test_a_source_is_a_file(tmp_path, name):
     for document in found:
         assert comparable(document.gold) == comparable(a_document(0, "", "").annotations)
     assert exported.summary() == "4 documents in 1 files\nleft out: 1 failed documents"
+
+
+def test_conll_has_the_tokens_and_their_tags_of_all_documents_of_a_source(tmp_path):
+    output, source = an_output(tmp_path, list("abcde"))
+    exported = export(output, "conll", str(tmp_path / "to"))
+    (path,) = (tmp_path / "to").iterdir()
+    assert path.name == f"{source}.conll"
+    assert path.read_text() == "".join(
+        f"-DOCSTART- ({id_})\tO\n\nAspirin\tB-chemical\n{n}\tO\n😀\tO\nhelps\tO\n\n"
+        for n, id_ in enumerate("abcde")
+        if id_ != "c"
+    )
+    assert [(d.document_id, d.gold.mentions[0].text) for d in read(path)] == [
+        (id_, "Aspirin") for id_ in "abde"
+    ]
+    assert exported.lost == {"concepts: left out": 4}
 
 
 def test_files_of_a_limited_number_of_documents(tmp_path):

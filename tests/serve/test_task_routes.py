@@ -486,13 +486,15 @@ def test_a_format_that_is_asked_for_can_be_read_again(service, media_type, name)
     format_ = WRITTEN[name]
     data = answer.content
     read = None
-    path = f"a{format_.suffixes[0]}"
+    assert format_.writer is not None
+    path = f"a{format_.writer.endings[-1]}"
     if name == "brat":
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             files = {f"a.{n.rpartition('.')[2]}": archive.read(n) for n in archive.namelist()}
         data, read, path = files["a.ann"], files.get, "a.ann"
     (document,) = documents(io.BytesIO(data), path, format_, "s", 0, 99, read=read)
-    assert "Aspirin in migraine" in document.text and MIGRAINE in document.text
+    for text in ("Aspirin in migraine", MIGRAINE):  # CoNLL puts a blank between all tokens
+        assert "".join(text.split()) in "".join(document.text.split())
     assert document.gold.mentions
     for mention in document.gold.mentions:
         assert document.text[mention.start : mention.end] == mention.text

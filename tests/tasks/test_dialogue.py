@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import gzip
 from pathlib import Path
 
 import pytest
 
 from taiyi_ray.records import Annotations, Document, Text, passages
 from taiyi_ray.tasks.task import NotApplicable
-from tests.samples import asked, back
+from tests.samples import asked, back, corpus
 
 SAID = "You are a doctor in a consultation. Answer the patient's last message, and ask what you still need to know."  # noqa: E501
 
@@ -72,12 +70,9 @@ def test_within_a_limit_the_last_turns_count(limit: int | None, text: str) -> No
 
 
 def test_gold_turns_come_back(shared_data: Path) -> None:
-    path = shared_data / "dxy-dialogue" / "dxy_dialog_data_dialog_v2.txt.gz"
-    line = gzip.decompress(path.read_bytes()).decode().split("\n")[1]
-    assert line.startswith("test@")
     answers = 0
-    for record in ast.literal_eval(line.removeprefix("test@")):
-        said = [text.replace("\\n", "").strip() for text in record["dialog"]]
+    for whole, whole_gold in corpus(shared_data, "dxy_dialogue", "test"):
+        said = [p.text.strip() for p in whole.passages] + [t.text for t in whole_gold.texts]
         for n in range(1, len(said), 2):
             types = ("patient", "doctor") * n
             document = turns(*zip(types, said[:n], strict=False), language="zh")
