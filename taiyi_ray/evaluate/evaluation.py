@@ -3,7 +3,7 @@
 OUT/annotations/<benchmark>/<split>/...   the rows, as every corpus job does
 OUT/scores.json                           a list of objects, one a benchmark and metric
 OUT/counts.parquet                        what each document adds to each metric, by type
-OUT/thresholds.json                       with --scores: the best thresholds, by type
+OUT/thresholds.json                       with --scores, of dev: the best thresholds, by type
 OUT/test_readings.json                    each time that a test split was scored
 OUT/report.html                           scores, errors, examples
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,9 +64,10 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
     if dry_run:
         return code
     scores = [score(one, config.output, thresholds.get(one.benchmark.name)) for one in sources]
-    _write(config, scores)
-    if scores:
-        console.print(table(scores, config.seed))
+    records = [record for one in scores for record in one.as_records(config.seed)]
+    _write(config, scores, records)
+    if records:
+        console.print(table(records))
     if (answered := side_by_side([config.output])) is not None:
         console.print(answered)
     console.print(f"{config.output}/{SCORES}, {config.output}/{COUNTS}, {config.output}/{REPORT}")
@@ -131,17 +132,18 @@ def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:
 # ------------------------------------------------------------------------------ what is written
 
 
-def _write(config: EvaluateConfig, scores: Sequence[BenchmarkScores]) -> None:
+def _write(
+    config: EvaluateConfig, scores: Sequence[BenchmarkScores], records: Sequence[dict[str, Any]]
+) -> None:
     def put(name: str, data: bytes) -> None:
         storage.replace(storage.join(storage.absolute(config.output), name), data)
 
-    records = [record for one in scores for record in one.as_records(config.seed)]
     put(SCORES, _json(records))
     buffer = io.BytesIO()
     pq.write_table(counts_table(scores), buffer, compression="zstd")
     put(COUNTS, buffer.getvalue())
-    if config.scores and config.thresholds is None:
-        put(THRESHOLDS, _json(_best_thresholds(scores)))
+    if config.scores and (best := _best_thresholds(scores)):
+        put(THRESHOLDS, _json(best))
     readings = _readings(config, scores)
     put(READINGS, _json(readings))
     put(REPORT, write_report(scores, records, readings, config).encode())
@@ -173,66 +175,51 @@ def _readings(config: EvaluateConfig, scores: Iterable[BenchmarkScores]) -> list
     return readings
 
 
-def _best_thresholds(scores: Iterable[BenchmarkScores]) -> dict[str, Any]:
-    """For each benchmark the split, and the threshold of each type with the best F1 there."""
-    found = {}
+def _best_thresholds(scores: Iterable[BenchmarkScores]) -> dict[str, Thresholds]:
+    """For each benchmark the threshold of each type with the best F1, never on a test split."""
+    found: dict[str, Thresholds] = {}
     for one in scores:
+        if one.split == "test":
+            continue
         by_type: dict[str, list[tuple[float, bool]]] = {}
         for type_, value, right in one.scored:
             by_type.setdefault(type_, []).append((value, right))
         metric = METRICS[one.benchmark.metrics[0]]
         found[one.benchmark.name] = {
-            "split": one.split,
-            "thresholds": {
-                type_: best_threshold(scored, int(sums[0] + sums[2]))
-                for type_, scored in sorted(by_type.items())
-                for sums in [one.sums(metric, type_).sum(axis=0)]
-            },
+            type_: best_threshold(scored, int(sums[0] + sums[2]))
+            for type_, scored in sorted(by_type.items())
+            for sums in [one.sums(metric, type_).sum(axis=0)]
         }
     return found
 
 
 def _thresholds(output: str) -> dict[str, Thresholds]:
-    """The thresholds that an evaluation of dev or train found.
-
-    Raises:
-        ConfigError: there are none, or they come from a test split.
-    """
+    """The thresholds that an evaluation of dev found; raises ConfigError if there are none."""
     data = storage.read(storage.join(storage.absolute(output), THRESHOLDS))
     if data is None:
         raise ConfigError(
-            f"--thresholds {output}: has no {THRESHOLDS}; evaluate --split dev with --scores first"
+            f"--thresholds {output}: has no {THRESHOLDS}, which never come from a test split; "
+            "evaluate --split dev with --scores first"
         )
-    known = json.loads(data)
-    if test := [name for name, of in known.items() if of["split"] == "test"]:
-        raise ConfigError(
-            f"--thresholds {output}: those of {test[0]} come from its test split; choose them on "
-            "--split dev"
-        )
-    return {name: of["thresholds"] for name, of in known.items()}
+    known: dict[str, Thresholds] = json.loads(data)
+    return known
 
 
-def table(scores: Sequence[BenchmarkScores], seed: int) -> Table:
-    """The scores with their intervals, ceilings and published numbers, a line each.
-
-    Args:
-        scores: the scores.
-        seed: of the draws of the intervals.
-    """
+def table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """The entries of scores.json with their intervals, ceilings and published numbers."""
     shown = Table(
         Column("benchmark", no_wrap=True), "metric", "score", "95 %", "ceiling", "documents",
         "published", box=None,
     )  # fmt: skip
-    for one in scores:
-        for record in one.as_records(seed):
-            published = record["published"] or {}
-            shown.add_row(
-                record["benchmark"],
-                record["metric"],
-                f"{record['value']:.1f}",
-                f"{record['low']:.1f}-{record['high']:.1f}",
-                f"{record['ceiling']:.1f}",
-                f"{record['documents']:,}",
-                ", ".join(f"{name} {value:.1f}" for name, value in published.items()),
-            )
+    for record in records:
+        published = record["published"] or {}
+        shown.add_row(
+            record["benchmark"],
+            record["metric"],
+            f"{record['value']:.1f}",
+            f"{record['low']:.1f}-{record['high']:.1f}",
+            f"{record['ceiling']:.1f}",
+            f"{record['documents']:,}",
+            ", ".join(f"{name} {value:.1f}" for name, value in published.items()),
+        )
     return shown

@@ -128,12 +128,8 @@ class BenchmarkScores:
             {type_ for document in self.documents for type_ in document.sums[metric.name]}
         )
 
-    @property
-    def published(self) -> tuple[dict[str, float] | None, str | None]:
-        """The published numbers if they are of the same set, else why they are not."""
-        return self._published(self.benchmark.metrics[0])
-
     def _published(self, metric: str) -> tuple[dict[str, float] | None, str | None]:
+        """The published numbers if they are of the same set and metric, else why they are not."""
         known = self.benchmark.published
         if known is None:
             return None, "nobody published a number that is known here"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,8 +12,10 @@ from rich.console import Console
 
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate import evaluation, run
-from taiyi_ray.evaluate.evaluation import _sources, _thresholds
-from tests.evaluate.made import corpora, settings
+from taiyi_ray.evaluate.evaluation import _best_thresholds, _sources, _thresholds
+from taiyi_ray.evaluate.scoring import score
+from taiyi_ray.records import Annotations, Mention
+from tests.evaluate.made import answered, corpora, settings, source
 from tests.job.jobs import table, unit_files
 
 # Ray's own settings warn of themselves when a process that shows warnings imports it.
@@ -78,16 +81,24 @@ def test_benchmarks_that_are_all_absent_end_the_command_with_where_to_get_them(t
         run(config)
 
 
-def test_thresholds_come_from_dev_and_never_from_a_test_split(tmp_path):
-    with pytest.raises(ConfigError, match=r"has no thresholds\.json; evaluate --split dev with"):
+def test_thresholds_come_from_dev_and_never_from_a_test_split(root, tmp_path):
+    with pytest.raises(ConfigError, match=r"has no thresholds\.json, which never come from a test"):
         _thresholds(str(tmp_path))
-    known = {"bc5cdr-chemical": {"split": "dev", "thresholds": {"chemical": 0.5}}}
-    (tmp_path / evaluation.THRESHOLDS).write_text(json.dumps(known))
-    assert _thresholds(str(tmp_path)) == {"bc5cdr-chemical": {"chemical": 0.5}}
-    known["bc5cdr-chemical"]["split"] = "test"
-    (tmp_path / evaluation.THRESHOLDS).write_text(json.dumps(known))
-    with pytest.raises(ConfigError, match="come from its test split; choose them on --split dev"):
-        _thresholds(str(tmp_path))
+
+    def find(document):
+        wrong = Mention(9, "chemical", "reverses", 9, 17, score=0.25)
+        right = [replace(m, score=0.75) for m in document.gold.mentions]
+        return Annotations([*right, wrong])
+
+    scores = []
+    for split in ("dev", "test"):
+        asked = source(root, "bc5cdr-chemical", split=split)
+        answered(tmp_path / split, asked, find)
+        scores.append(score(asked, str(tmp_path / split)))
+    assert _best_thresholds(scores) == {"bc5cdr-chemical": {"chemical": 0.75}}
+    assert _best_thresholds(scores[1:]) == {}
+    (tmp_path / evaluation.THRESHOLDS).write_text(json.dumps(_best_thresholds(scores)))
+    assert _thresholds(str(tmp_path)) == {"bc5cdr-chemical": {"chemical": 0.75}}
 
 
 def test_examples_of_the_training_split_stand_before_each_question(root, tmp_path):
