@@ -172,7 +172,7 @@ def _cells(line: Compared) -> tuple[str, ...]:
 
 def table(compared: Sequence[Compared]) -> Table:
     """The comparison as a table for the terminal."""
-    shown = Table(*(Column(name) for name in _HEAD), box=None)
+    shown = Table(*(Column(n, no_wrap=n in ("benchmark", "metric")) for n in _HEAD), box=None)
     for line in compared:
         shown.add_row(*_cells(line))
     return shown
