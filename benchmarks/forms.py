@@ -29,6 +29,7 @@ from taiyi_ray.annotation import merge
 from taiyi_ray.engine.engine import REPETITION_DETECTION, Completion
 from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.grounding import MOST
+from taiyi_ray.metrics import Quality
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import lines, ner
 from taiyi_ray.tasks.task import Counts, Question
@@ -113,13 +114,6 @@ class Tally:
         names = [name for name in self.__slots__ if name != "counts"]  # type: ignore[attr-defined]
         sums = {name: getattr(self, name) + getattr(other, name) for name in names}
         return Tally(counts=Counts(*added), **sums)
-
-
-def f1(counts: Counts) -> tuple[float, float, float]:
-    """Precision, recall and F1 of micro counts, in percent."""
-    precision = 100 * counts.tp / max(1, counts.tp + counts.fp)
-    recall = 100 * counts.tp / max(1, counts.tp + counts.fn)
-    return precision, recall, 2 * precision * recall / max(1e-9, precision + recall)
 
 
 class Engines:
@@ -239,7 +233,7 @@ def run(model: str, path: str, sizes: dict[str, int]) -> list[Row]:
             for variant in VARIANTS[4 * turn :] + VARIANTS[: 4 * turn]:
                 work = measured(engines.of[variant.backend], variant, corpus, found)
                 tallies[variant.name, corpus] = runner.run(work)
-                f = f1(tallies[variant.name, corpus].counts)[2]
+                f = Quality.of(tallies[variant.name, corpus].counts).f1
                 say(f"{model}, {corpus}, {variant.name}: F1 {f:.1f}")
         engines.close()
     tokenizer = models.load_tokenizer(models.resolve(path))
@@ -255,11 +249,11 @@ def _row(
 ) -> Row:
     of_corpus = {c: t for (name, c), t in tallies.items() if name == variant.name}
     total = sum(of_corpus.values(), Tally())
-    precision, recall, f = f1(total.counts)
+    precision, recall, f = Quality.of(total.counts)
     return {
         "model": model,
         "form": variant.name,
-        **{f"F1 {corpus}": round(f1(t.counts)[2], 1) for corpus, t in of_corpus.items()},
+        **{f"F1 {corpus}": round(Quality.of(t.counts).f1, 1) for corpus, t in of_corpus.items()},
         "P": round(precision, 1),
         "R": round(recall, 1),
         "F1": round(f, 1),

@@ -9,11 +9,15 @@ from pathlib import Path
 from taiyi_ray import formats
 from taiyi_ray.catalogue import views
 from taiyi_ray.engine import http
+from taiyi_ray.evaluate import benchmark
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("annotate", "datasets", "formats", "sql")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("annotate", "datasets", "evaluation", "formats", "sql")
+    ),
 )
 
 _MARKED = re.compile(r"(<!-- ([a-z]+): begin -->\n).*?(<!-- \2: end -->)", re.DOTALL)
@@ -35,6 +39,7 @@ def _http() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "benchmarks": benchmark.markdown,
     "catalogue": views.summary,
     "datasets": views.markdown,
     "formats": formats.markdown,

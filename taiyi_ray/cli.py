@@ -16,6 +16,7 @@ from taiyi_ray.config import (
     AnnotateConfig,
     AnySettings,
     EngineName,
+    EvaluateConfig,
     InstructConfig,
     ServeConfig,
     Settings,
@@ -26,8 +27,8 @@ from taiyi_ray.lake.commands import app as lake_app
 
 EXIT_INTERRUPTED = 130
 
-_ANNOTATE = "Annotate"
-"""The panel of `taiyi-ray --help` in which these commands stand."""
+_ANNOTATE, _EVALUATE = "Annotate", "Evaluate"
+"""The panels of `taiyi-ray --help` in which commands stand."""
 
 app = typer.Typer(
     name="taiyi-ray",
@@ -92,6 +93,7 @@ def _engine_args(pairs: list[str]) -> dict[str, Any]:
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
+    "benchmarks": _names,
     "tasks": _names,
     "types": _names,
     "relations": _names,
@@ -479,6 +481,104 @@ def serve(
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     raise typer.Exit(code)
+
+
+def _evaluating(name: str, *flags: str, metavar: str | None = None) -> Any:
+    return _option(name, *flags, metavar=metavar, of=EvaluateConfig)
+
+
+@app.command(rich_help_panel=_EVALUATE)
+def evaluate(
+    context: typer.Context,
+    benchmarks: Annotated[str | None, _evaluating("benchmarks", metavar="NAME,...")] = None,
+    data_root: Annotated[str | None, _evaluating("data_root", metavar="DIR")] = None,
+    output: Annotated[str | None, _evaluating("output", "--output", "-o", metavar="DIR")] = None,
+    split: Annotated[str | None, _evaluating("split")] = None,
+    limit: Annotated[int | None, _evaluating("limit")] = None,
+    model: _Model = None,
+    adapter: _Adapter = None,
+    chat: _Chat = None,
+    engine: Annotated[str | None, _evaluating("engine")] = None,
+    url: Annotated[str | None, _evaluating("url")] = None,
+    engines: Annotated[str | None, _evaluating("engines", metavar="N|MIN:MAX")] = None,
+    gpu: _Gpu = None,
+    engine_args: _EngineArg = None,
+    grounding: _Grounding = None,
+    ask: Annotated[str | None, _evaluating("ask")] = None,
+    wording: Annotated[int | None, _evaluating("wording")] = None,
+    shots: Annotated[int | None, _evaluating("shots")] = None,
+    seed: Annotated[int | None, _evaluating("seed")] = None,
+    scores: _Scores = None,
+    thresholds: Annotated[str | None, _evaluating("thresholds", metavar="OUT")] = None,
+    context_length: _ContextLength = None,
+    context_limit: _ContextLimit = None,
+    max_tokens: _MaxTokens = None,
+    max_failed: Annotated[float | None, _evaluating("max_failed")] = None,
+    stall_minutes: Annotated[float | None, _evaluating("stall_minutes")] = None,
+    retry_failed: Annotated[bool | None, _evaluating("retry_failed")] = None,
+    trust_remote_code: _TrustRemoteCode = None,
+    config: _Config = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the settings and the plan, and write nothing")
+    ] = False,
+) -> None:
+    """Measure a model on the benchmarks, beside published numbers.
+
+    Example: taiyi-ray evaluate --benchmarks bc5cdr-chemical --data-root corpora --output scores
+
+    An evaluation is a corpus job: the same command goes on where an earlier one ended, and
+    benchmarks can be added to an output.
+
+    Exit codes: 0 done, 2 something to change, 3 too many failed documents,
+    4 unfinished and 130 interrupted: run it again.
+    """
+    settings = _settings(EvaluateConfig, context)
+    from taiyi_ray.evaluate import run  # slow to import: only when it is needed
+
+    try:
+        code = run(settings, dry_run=dry_run)
+    except KeyboardInterrupt:
+        print("interrupted; what was done is kept, the same command goes on", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    raise typer.Exit(code)
+
+
+@app.command(rich_help_panel=_EVALUATE)
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="outputs of `taiyi-ray evaluate`")
+    ],
+    by_type: Annotated[
+        bool, typer.Option("--by-type", help="compare each type by itself, too")
+    ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="also write it as Markdown, HTML or Parquet, by ending"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the draws of the intervals")] = 0,
+) -> None:
+    """Lay evaluations side by side, and say which differences to the first one are real.
+
+    Example: taiyi-ray compare scores/base scores/tuned --by-type --to scores.md
+
+    Differences are judged by a paired bootstrap over the documents that both runs scored. The
+    answers to a case study stand side by side, without a score.
+
+    Exit codes: 0 shown, 2 something to change, 4 the store does not answer: run it again.
+    """
+    from rich.console import Console
+
+    from taiyi_ray.evaluate import cases
+    from taiyi_ray.evaluate import compare as compared
+
+    lines = compared.compare(runs, by_type=by_type, seed=seed)
+    if to is not None:
+        compared.write(lines, to)
+    console = Console(highlight=False, markup=False)
+    if lines:
+        console.print(compared.table(lines))
+    if (answered := cases.table(runs)) is not None:
+        console.print(answered)
 
 
 _datasets = typer.Typer(

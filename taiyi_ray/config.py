@@ -275,7 +275,22 @@ class AskConfig(TaskSettings, EngineSettings):
     """The settings of every command that asks tasks: what to ask, and what answers."""
 
 
-class AnnotateConfig(AskConfig):
+class JobSettings(Settings):
+    """How a job over documents ends, and whether it asks again."""
+
+    max_failed: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of failed documents above which the job ends with exit code 3",
+    )
+    stall_minutes: float = Field(
+        60, gt=0, description="end the job when it committed nothing for so many minutes"
+    )
+    retry_failed: bool = Field(False, description="annotate failed and partial documents again")
+
+
+class AnnotateConfig(JobSettings, AskConfig):
     """The settings of `taiyi-ray annotate`."""
 
     inputs: list[str] = Field(
@@ -288,19 +303,56 @@ class AnnotateConfig(AskConfig):
         "text=abstract",
     )
     limit: int | None = Field(None, ge=1, description="most documents in the output")
-    max_failed: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="share of failed documents above which the job ends with exit code 3",
-    )
-    stall_minutes: float = Field(
-        60, gt=0, description="end the job when it committed nothing for so many minutes"
-    )
-    retry_failed: bool = Field(False, description="annotate failed and partial documents again")
     price: float | None = Field(
         None, ge=0, description="price of one hour of one engine, for the cost in metrics and plan"
     )
+
+
+class EvaluateConfig(JobSettings, EngineSettings):
+    """The settings of `taiyi-ray evaluate`."""
+
+    benchmarks: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="benchmarks to do, or `all`; the default is all whose files are there",
+    )
+    split: Literal["train", "dev", "test"] | None = Field(
+        None,
+        description="split to score; the default is test, and dev where no test part is public",
+    )
+    data_root: str = Field(
+        min_length=1, description="folder below which your corpora lie, or s3://bucket/prefix"
+    )
+    output: str = Field(min_length=1, description="folder of the output, local or s3://")
+    limit: int | None = Field(None, ge=1, description="most documents of each benchmark")
+    ask: Ask | None = Field(
+        None, description="ask about all mention types in one question, or about each type apart"
+    )
+    wording: int | None = Field(
+        None, ge=1, description="number of the wording of the questions, from 1"
+    )
+    shots: int = Field(
+        0, ge=0, description="examples from the training split that stand before each question"
+    )
+    seed: int = Field(0, ge=0, description="seed of the choice of examples and of the intervals")
+    thresholds: str | None = Field(
+        None,
+        description="output of an evaluation of dev with --scores; mentions, relations and labels "
+        "with lower scores than were best there do not count",
+    )
+
+    @field_validator("thresholds", mode="after")
+    @classmethod
+    def _thresholds_need_scores(cls, thresholds: str | None, info: ValidationInfo) -> str | None:
+        if thresholds is not None and not info.data.get("scores"):
+            raise ValueError("thresholds are compared with the model's scores; give --scores too")
+        return thresholds
+
+    def as_job(self, inputs: list[str]) -> AnnotateConfig:
+        """The settings of the corpus job that asks about these inputs."""
+        shared = (EngineSettings.model_fields | JobSettings.model_fields).keys()
+        values = {name: getattr(self, name) for name in shared}
+        return AnnotateConfig(inputs=inputs, output=self.output, **values)
 
 
 class NotebookConfig(AskConfig):

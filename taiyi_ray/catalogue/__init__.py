@@ -13,17 +13,19 @@ Adding a dataset: one file in `rows/`. A parser is a format (`taiyi_ray/formats/
 from taiyi_ray.catalogue.checks import Checked, check
 from taiyi_ray.catalogue.entry import SPLITS, Entry, entries, entry
 from taiyi_ray.catalogue.files import DataRoot
-from taiyi_ray.catalogue.loading import check_terms, load, present
+from taiyi_ray.catalogue.loading import absent, check_terms, load, present, unseen
 
 __all__ = [
     "SPLITS",
     "Checked",
     "DataRoot",
     "Entry",
+    "absent",
     "check",
     "check_terms",
     "entries",
     "entry",
     "load",
     "present",
+    "unseen",
 ]

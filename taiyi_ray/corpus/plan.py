@@ -16,7 +16,7 @@ from taiyi_ray.corpus.source import PlannedSource, Scanned, Source
 from taiyi_ray.corpus.sources import SourceKinds
 from taiyi_ray.corpus.units import Unit, cut
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.formats import named
+from taiyi_ray.formats import version_of
 from taiyi_ray.records import Document
 
 UNIT_RECORDS = 1000
@@ -210,6 +210,8 @@ def extend(
     total = 0
     room = None if limit is None else limit - plan.records
     for one, result in _scanned(todo, scan, room):
+        if one.first and not result.sizes and not result.complete:
+            continue  # the source itself ends no later than before
         held.append((one, result))
         total += len(result.sizes)
         # The corpus is large enough for units of the usual size, so the scanned sources are cut
@@ -229,7 +231,7 @@ def check_read_alike(source: PlannedSource) -> None:
 
     The texts of the documents, and so all offsets, could be different.
     """
-    if source.format_version != named(source.format).version:
+    if source.format_version != version_of(source.format):
         raise ConfigError(
             f"{source.path}: was planned by another version of this program, which reads "
             f"{source.format} differently; finish the job with that version, or write to another "
@@ -286,7 +288,7 @@ def _planned(one: _ToPlan, scanned: Scanned, records: int) -> PlannedSource:
         **dict(one.source.state()),
         name=one.name,
         format=scanned.format,
-        format_version=named(scanned.format).version,
+        format_version=version_of(scanned.format),
         complete=scanned.complete,
         units=cut(scanned.sizes, one.first, records),
         kind=one.source.kind,

@@ -132,6 +132,16 @@ def named(name: str, options: Mapping[str, Any] | None = None) -> Format:
     raise ConfigError(f"unknown format {name!r}{nearest(name, names)} (known: {', '.join(names)})")
 
 
+def version_of(name: str) -> int:
+    """Return the version of the format of this name, which no option of it changes.
+
+    Raises:
+        ConfigError: no format has this name.
+    """
+    versions = {format_.name: format_.version for format_ in NAMED}
+    return versions[name] if name in versions else named(name).version
+
+
 def _candidates(path: str) -> list[Format]:
     name = _plain_name(path).lower()
     return [format_ for format_ in FORMATS if name.endswith(format_.suffixes)]

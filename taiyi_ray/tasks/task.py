@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, Protocol
 
@@ -248,6 +250,14 @@ class Task:
         return min(len(template.wordings(self.template, language)) for language in LANGUAGES)
 
 
+_Asked = tuple[tuple[Term, ...], str, str | None]
+"""What a question asks besides its text: the types, the language, the part."""
+
+
+def _asked(question: Question) -> _Asked:
+    return question.types, question.language, question.part
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """A task as one run asks it.
@@ -259,20 +269,40 @@ class Assignment:
         document_first: whether the document stands before the instruction. Then all questions
             on one document share it in the prefix cache. When there is one question on a document,
             the instruction stands first, so that all documents share it.
+        shots: what stands before a question as an earlier conversation: examples that ask the same,
+            with their right answers, by what is asked (`with_shots`).
     """
 
     task: Task
     options: Any
     grammar: bool = True
     document_first: bool = False
+    shots: Mapping[_Asked, Sequence[Message]] = field(default_factory=dict, hash=False)
 
     def questions(self, document: Document, limit: int | None = None) -> list[Question]:
         """The task's questions on a document; raises NotApplicable when it has none."""
-        return self.task.questions(document, self, limit)
+        asked = self.task.questions(document, self, limit)
+        if not self.shots:
+            return asked
+        return [replace(q, messages=[*self.shots.get(_asked(q), ()), *q.messages]) for q in asked]
+
+    def with_shots(self, examples: Iterable[Document]) -> Assignment:
+        """Return the same with examples before each question (few-shot).
+
+        Args:
+            examples: documents with gold; of each, the first window is asked and answered.
+        """
+        shots: dict[_Asked, list[Message]] = {}
+        for example in examples:
+            first = {_asked(question): question for question in reversed(self.questions(example))}
+            for asked, question in first.items():
+                answer = {"role": "assistant", "content": self.task.target(question, example.gold)}
+                shots.setdefault(asked, []).extend([*question.messages, answer])
+        return replace(self, shots=shots)
 
     def identity(self) -> dict[str, object]:
         """Everything about this task that can change an answer, for the fingerprint."""
-        return {
+        values = {
             "version": self.task.version,
             "templates": {
                 language: template.digest(self.task.template, language, self.options.wording)
@@ -280,6 +310,10 @@ class Assignment:
             },
             **self.options.identity(),
         }
+        if self.shots:  # outputs on disk know nothing of them
+            told = json.dumps([list(messages) for messages in self.shots.values()])
+            values["shots"] = hashlib.sha256(told.encode()).hexdigest()[:16]
+        return values
 
     def ask(
         self,

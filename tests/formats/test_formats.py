@@ -27,6 +27,7 @@ from taiyi_ray.formats import (
     named,
     raw_records,
     recognised,
+    version_of,
 )
 from taiyi_ray.formats.format import Format
 from taiyi_ray.records import LONGEST_MESSAGE, Annotations, Document, Mention, passages
@@ -408,6 +409,13 @@ def test_mentions_that_say_no_text_are_not_the_whole_text_each():
     (document,) = read(named("jsonl"), json.dumps(line))
     assert len(document.gold.mentions) == (16 << 20) // (1 << 16)
     assert "744 annotations without text" in document.errors[-1].message
+
+
+def test_the_version_of_a_format_is_known_without_its_options():
+    assert {version_of(format_.name) for format_ in (*NAMED, *FORMATS)} <= {1, 2, 3}
+    assert version_of("cblue") == next(f.version for f in NAMED if f.name == "cblue")
+    with pytest.raises(ConfigError, match="unknown format 'cblu'"):
+        version_of("cblu")
 
 
 def test_the_documentation_has_the_table_of_formats():

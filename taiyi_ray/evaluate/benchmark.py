@@ -1,0 +1,157 @@
+"""A benchmark: a split of a dataset, what is asked about it, the metrics, and published numbers.
+
+The entries stand in benchmarks.yaml. What they say of the dataset itself is the catalogue's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from taiyi_ray import catalogue
+from taiyi_ray.catalogue.entry import Entry, Split
+from taiyi_ray.config import explain
+from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.metrics import METRICS
+from taiyi_ray.tasks import TASKS, assign
+from taiyi_ray.tasks.task import Assignment
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Published(_Strict):
+    """Numbers that others published for a benchmark.
+
+    Attributes:
+        metric: the metric of this program that counts as they did, as far as that is known.
+        documents: how many documents they scored; a score on another number stands alone.
+        values: the numbers in percent, by the names of the systems.
+        source: where they were published.
+        warnings: what makes them hard to compare.
+        not_comparable: why the set that is read here is not theirs, if it never is.
+    """
+
+    metric: str
+    documents: tuple[int, ...]
+    values: dict[str, float]
+    source: str
+    warnings: tuple[str, ...] = ()
+    not_comparable: str | None = None
+
+
+class Benchmark(_Strict):
+    """A benchmark.
+
+    Attributes:
+        name: its name.
+        dataset: the name of its dataset in the catalogue.
+        split: the split that is scored unless the user names another.
+        task: the task that is asked.
+        types: those of the dataset's types, relations or labels that are asked for; all without it.
+        options: options of the task, besides those of the dataset.
+        metrics: the metrics, the main one first.
+        published: what others published.
+    """
+
+    name: str
+    dataset: str
+    split: Split = "test"
+    task: str
+    types: tuple[str, ...] = ()
+    options: dict[str, JsonValue] = {}
+    metrics: tuple[str, ...] = Field(min_length=1)
+    published: Published | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """The entry of its dataset."""
+        return catalogue.entry(self.dataset)
+
+    def assignment(self, more: dict[str, Any], *, grammar: bool) -> Assignment:
+        """What is asked about its documents.
+
+        Args:
+            more: options of the task that the run gives; those that the task lacks do not count.
+            grammar: whether answers are constrained to what is in the text.
+
+        Raises:
+            ConfigError: an option has a wrong value.
+        """
+        options = self.entry.options_of(self.task)
+        for name in ("types", "relations", "labels"):
+            if self.types and name in options:
+                options[name] = tuple(t for t in options[name] if t.name in self.types)
+        known = TASKS[self.task].options.model_fields
+        options |= self.options
+        options |= {name: value for name, value in more.items() if name in known}
+        origin = f"benchmark {self.name}"
+        (assignment,) = assign([self.task], {self.task: options}, grammar=grammar, origin=origin)
+        return assignment
+
+
+@cache
+def benchmarks() -> dict[str, Benchmark]:
+    """All benchmarks by name: the 13 of the paper first.
+
+    Raises:
+        ConfigError: benchmarks.yaml is not as it should be.
+    """
+    text = resources.files(__package__).joinpath("benchmarks.yaml").read_text("utf-8")
+    found = {}
+    for name, values in yaml.safe_load(text).items():
+        try:
+            found[name] = Benchmark(name=name, **values)
+        except ValidationError as error:
+            raise ConfigError(f"benchmarks.yaml: {name}: {explain(error, Benchmark)}") from error
+        if unknown := set(found[name].metrics) - METRICS.keys():
+            raise ConfigError(f"benchmarks.yaml: {name}: no metric is called {min(unknown)!r}")
+    return found
+
+
+def chosen(names: Sequence[str] | None) -> list[Benchmark]:
+    """The benchmarks of these names, all of them without names.
+
+    Raises:
+        ConfigError: a name is unknown; the message has the nearest one.
+    """
+    known = benchmarks()
+    if names is None or list(names) == ["all"]:
+        return list(known.values())
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--benchmarks {name}: no benchmark is called so{nearest(name, known)}; "
+                f"known: {', '.join(known)}"
+            )
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def markdown() -> str:
+    """The benchmarks with their published numbers as a table, for docs/evaluation.md."""
+    lines = [
+        "| benchmark | dataset, split | task | metrics | published numbers | of documents |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in benchmarks().values():
+        known = one.published
+        values = ", ".join(f"{n} {v}" for n, v in known.values.items()) if known else ""
+        sizes = " or ".join(f"{number:,}" for number in known.documents) if known else ""
+        cells = (one.name, f"{one.dataset}, {one.split}", one.task, ", ".join(one.metrics))
+        lines.append(f"| {' | '.join([*cells, values, sizes])} |")
+    notes = [
+        f"- **{one.name}**: {' '.join((*known.warnings, *_why(known)))}"
+        for one in benchmarks().values()
+        if (known := one.published)
+    ]
+    return "\n".join([*lines, "", *notes, ""])
+
+
+def _why(known: Published) -> list[str]:
+    return [f"Not comparable: {known.not_comparable}."] if known.not_comparable else []

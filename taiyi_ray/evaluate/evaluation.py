@@ -1,0 +1,227 @@
+"""A run of an evaluation: benchmarks are answered by a corpus job, then scored.
+
+It writes:
+
+OUT/annotations/<benchmark>/<split>/...   the rows, as every corpus job does
+OUT/scores.json                           a list of objects, one a benchmark and metric
+OUT/counts.parquet                        what each document adds to each metric, by type
+OUT/thresholds.json                       with --scores, of dev: the best thresholds, by type
+OUT/test_readings.json                    each time that a test split was scored
+OUT/report.html                           scores, errors, examples
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Column, Table
+
+from taiyi_ray import catalogue, storage
+from taiyi_ray.catalogue import DataRoot
+from taiyi_ray.catalogue.entry import Split
+from taiyi_ray.config import EvaluateConfig
+from taiyi_ray.corpus.source import Source
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.evaluate.benchmark import Benchmark, chosen
+from taiyi_ray.evaluate.cases import CASES, CaseSource
+from taiyi_ray.evaluate.cases import sources as case_sources
+from taiyi_ray.evaluate.cases import table as side_by_side
+from taiyi_ray.evaluate.report import write_report
+from taiyi_ray.evaluate.scoring import BenchmarkScores, Thresholds, counts_table, score
+from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
+from taiyi_ray.job.job import run_sources
+from taiyi_ray.metrics import METRICS, best_threshold
+from taiyi_ray.records import Document
+
+SCORES, COUNTS, THRESHOLDS = "scores.json", "counts.parquet", "thresholds.json"
+READINGS, REPORT = "test_readings.json", "report.html"
+
+
+def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
+    """Answer benchmarks, score them, and print the table; return the exit code of the job.
+
+    Args:
+        config: the settings of the command.
+        dry_run: only print the settings and the plan of the job; nothing is written.
+
+    Raises:
+        ConfigError, ModelError, StorageError: the user must change something.
+        ServerGone, Unfinished: the job ended before all was done; the same command continues it.
+    """
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    sources, cases = _sources(config, console)
+    # Read first: what is wrong with it should be said before hours of work.
+    thresholds = _thresholds(config.thresholds) if config.thresholds else {}
+    register(config.data_root)
+    every: list[Source] = [*sources, *cases]
+    job = config.as_job([source.address for source in every])
+    code = run_sources(job, every, [], console, dry_run=dry_run)
+    if dry_run:
+        return code
+    scores = [score(one, config.output, thresholds.get(one.benchmark.name)) for one in sources]
+    records = [record for one in scores for record in one.as_records(config.seed)]
+    _write(config, scores, records)
+    if records:
+        console.print(table(records))
+    if (answered := side_by_side([config.output])) is not None:
+        console.print(answered)
+    console.print(f"{config.output}/{SCORES}, {config.output}/{COUNTS}, {config.output}/{REPORT}")
+    return code
+
+
+def _sources(
+    config: EvaluateConfig, console: Console
+) -> tuple[list[BenchmarkSource], list[CaseSource]]:
+    """The benchmarks whose files are there, and the cases; a note for each absent benchmark.
+
+    Those that the output has already belong to it, too: its scores are always of all that it holds.
+    """
+    root = DataRoot(config.data_root)
+    grammar = config.grounding == "grammar"
+    more = {name: value for name in ("ask", "wording") if (value := getattr(config, name))}
+    sources, missing = [], []
+    known, with_cases = planned(config.output)
+    names = config.benchmarks
+    if names is not None and CASES in names:
+        names, with_cases = [name for name in names if name != CASES], True
+    wanted = [(one, config.split or one.split) for one in chosen(names)]
+    every = {(one.name, split): one for one, split in [*known, *wanted]}
+    for (_, split), benchmark in every.items():
+        if split not in root.splits(benchmark.entry):
+            missing.append(f"{benchmark.name}: absent: {_absent(benchmark, split, root)}")
+            continue
+        asked = benchmark.assignment(more, grammar=grammar)
+        if config.shots:
+            asked = asked.with_shots(_examples(benchmark, config, root))
+        sources.append(BenchmarkSource(benchmark, split, root.address, (asked,), config.limit))
+    cases = case_sources(root.address, grammar=grammar) if with_cases else []
+    if not (sources or cases):
+        raise ConfigError("; ".join(missing))
+    for note in missing:
+        console.print(f"note: {note}")
+    return sources, cases
+
+
+def _examples(benchmark: Benchmark, config: EvaluateConfig, root: DataRoot) -> list[Document]:
+    """Draw the examples that stand before each question, from the training split."""
+    if "train" not in root.splits(benchmark.entry):
+        raise ConfigError(
+            f"--shots {config.shots}: examples for {benchmark.name} come from its training split: "
+            f"{_absent(benchmark, 'train', root)}"
+        )
+    read = catalogue.load(benchmark.entry, "train", data_root=root)
+    usable = [document for document in read if document.status == "ok"]
+    draw = random.Random(config.seed)
+    return draw.sample(usable, min(config.shots, len(usable)))
+
+
+def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:
+    entry = benchmark.entry
+    if entry.layouts and split not in entry.splits:
+        return f"{entry.name} has no split {split!r} (splits: {', '.join(entry.splits)})"
+    if not entry.layouts:
+        return catalogue.unseen(entry)
+    return catalogue.absent(entry, split, root)
+
+
+# ------------------------------------------------------------------------------ what is written
+
+
+def _write(
+    config: EvaluateConfig, scores: Sequence[BenchmarkScores], records: Sequence[dict[str, Any]]
+) -> None:
+    def put(name: str, data: bytes) -> None:
+        storage.replace(storage.join(storage.absolute(config.output), name), data)
+
+    put(SCORES, _json(records))
+    buffer = io.BytesIO()
+    pq.write_table(counts_table(scores), buffer, compression="zstd")
+    put(COUNTS, buffer.getvalue())
+    if config.scores and (best := _best_thresholds(scores)):
+        put(THRESHOLDS, _json(best))
+    readings = _readings(config, scores)
+    put(READINGS, _json(readings))
+    put(REPORT, write_report(scores, records, readings, config).encode())
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1).encode()
+
+
+def _readings(config: EvaluateConfig, scores: Iterable[BenchmarkScores]) -> list[dict[str, Any]]:
+    """The readings of test splits so far, and those of this run.
+
+    A reading of the same rows in the same way is no new one.
+    """
+    path = storage.join(storage.absolute(config.output), READINGS)
+    readings: list[dict[str, Any]] = json.loads(storage.read(path) or b"[]")
+    known = [{k: v for k, v in reading.items() if k != "time"} for reading in readings]
+    for one in scores:
+        if one.split != "test":
+            continue
+        reading = {
+            "benchmark": one.benchmark.name,
+            "fingerprint": one.tag,
+            "documents": len(one.documents),
+            "thresholds": config.thresholds,
+        }
+        if reading not in known:
+            readings.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), **reading})
+    return readings
+
+
+def _best_thresholds(scores: Iterable[BenchmarkScores]) -> dict[str, Thresholds]:
+    """For each benchmark the threshold of each type with the best F1, never on a test split."""
+    found: dict[str, Thresholds] = {}
+    for one in scores:
+        if one.split == "test":
+            continue
+        by_type: dict[str, list[tuple[float, bool]]] = {}
+        for type_, value, right in one.scored:
+            by_type.setdefault(type_, []).append((value, right))
+        metric = METRICS[one.benchmark.metrics[0]]
+        found[one.benchmark.name] = {
+            type_: best_threshold(scored, int(sums[0] + sums[2]))
+            for type_, scored in sorted(by_type.items())
+            for sums in [one.sums(metric, type_).sum(axis=0)]
+        }
+    return found
+
+
+def _thresholds(output: str) -> dict[str, Thresholds]:
+    """The thresholds that an evaluation of dev found; raises ConfigError if there are none."""
+    data = storage.read(storage.join(storage.absolute(output), THRESHOLDS))
+    if data is None:
+        raise ConfigError(
+            f"--thresholds {output}: has no {THRESHOLDS}, which never come from a test split; "
+            "evaluate --split dev with --scores first"
+        )
+    known: dict[str, Thresholds] = json.loads(data)
+    return known
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """The entries of scores.json with their intervals, ceilings and published numbers."""
+    shown = Table(
+        Column("benchmark", no_wrap=True), "metric", "score", "95 %", "ceiling", "documents",
+        "published", box=None,
+    )  # fmt: skip
+    for record in records:
+        published = record["published"] or {}
+        shown.add_row(
+            record["benchmark"],
+            record["metric"],
+            f"{record['value']:.1f}",
+            f"{record['low']:.1f}-{record['high']:.1f}",
+            f"{record['ceiling']:.1f}",
+            f"{record['documents']:,}",
+            ", ".join(f"{name} {value:.1f}" for name, value in published.items()),
+        )
+    return shown

@@ -1,0 +1,139 @@
+"""The report of an evaluation: scores beside published ones, kinds of errors, examples with marks.
+
+The file loads nothing, as the report of a job does not; `taiyi_ray.highlight` draws its documents.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args
+
+from taiyi_ray import highlight
+from taiyi_ray.config import EvaluateConfig
+from taiyi_ray.evaluate.errors import Kind, Verdict, verdicts
+from taiyi_ray.evaluate.scoring import BenchmarkScores, Shown
+from taiyi_ray.metrics import METRICS, calibration, f1, precision, recall
+from taiyi_ray.records import Mention, as_values
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_COLOURS: dict[str, int | None] = dict(zip(KINDS, (3, 5, 2, 10, 0, 1), strict=True))
+"""The colours of the kinds in the style sheet: right is green, spurious red, missed blue."""
+
+_MOST_CONFUSED = 12
+
+
+def write_report(
+    scores: Sequence[BenchmarkScores],
+    records: Sequence[Mapping[str, Any]],
+    readings: Sequence[Mapping[str, Any]],
+    config: EvaluateConfig,
+) -> str:
+    """Return the report as one self-contained HTML file.
+
+    Args:
+        scores: the scores.
+        records: the entries of scores.json.
+        readings: the readings of test splits.
+        config: the settings of the run.
+    """
+    documents = [_document(one, shown) for one in scores for shown in one.shown]
+    script = highlight.script(__package__, "report")
+    return highlight.template(__package__, "report").render(
+        script=script,
+        script_hash=highlight.csp_hash(script),
+        style=highlight.style(__package__, "report"),
+        config=config,
+        records=records,
+        benchmarks=[_benchmark(one) for one in scores],
+        readings=readings,
+        kinds=KINDS,
+        colours=_COLOURS,
+        data=highlight.as_json({"documents": documents, "colours": _COLOURS}),
+    )
+
+
+def _benchmark(one: BenchmarkScores) -> dict[str, Any]:
+    """What the report says of a benchmark besides its scores."""
+    metric = METRICS[one.benchmark.metrics[0]]
+    kinds: Counter[str] = Counter()
+    confused: Counter[tuple[str, str]] = Counter()
+    for (kind, gold, predicted), number in one.kinds.items():
+        kinds[kind] += number
+        if kind == "wrong type" and gold and predicted:
+            confused[gold, predicted] += number
+    types = []
+    for type_ in one.types(metric):
+        sums = one.sums(metric, type_).sum(axis=0)
+        entry: dict[str, Any] = {"name": type_, "value": float(metric.value(sums))}
+        if metric.width == 3:
+            entry |= {"precision": float(precision(sums)), "recall": float(recall(sums))}
+            entry |= {"f1": float(f1(sums)), "gold": int(sums[0] + sums[2])}
+        types.append(entry)
+    published = one.benchmark.published
+    return {
+        "name": one.benchmark.name,
+        "split": one.split,
+        "metric": metric.name,
+        "types": types,
+        "kinds": {kind: kinds[kind] for kind in KINDS if kinds[kind]},
+        "confused": confused.most_common(_MOST_CONFUSED),
+        "shares": one.shares,
+        "questions": one.questions,
+        "not_asked": one.not_asked,
+        "unreadable": one.unreadable,
+        "warnings": published.warnings if published else (),
+        "source": published.source if published else None,
+        "calibration": calibration((score, right) for _, score, right in one.scored),
+    }
+
+
+def _document(one: BenchmarkScores, shown: Shown) -> dict[str, Any]:
+    """A row as the page draws it: what was found, and what is missing, by the kind of error."""
+    row = dict(shown.row)
+    found = list(verdicts(shown.predicted, shown.gold))
+    texts = [{"task": f"gold: {text.task}", "text": text.text} for text in shown.gold.texts]
+    return {
+        **row,
+        "metadata": dict(row["metadata"]),
+        "benchmark": one.benchmark.name,
+        "mentions": list(_marks(found)),
+        "relations": [
+            _relation(number, verdict) for number, verdict in enumerate(found)
+            if isinstance(verdict.what, tuple)
+        ],
+        "labels": [
+            {"task": verdict.kind, "label": _types(verdict), "score": None}
+            for verdict in found
+            if verdict.what is None
+        ],
+        "texts": [*(as_values(text) for text in shown.predicted.texts), *texts],
+        "prompts": shown.prompts,
+    }  # fmt: skip
+
+
+def _marks(found: Iterable[Verdict]) -> Iterable[dict[str, Any]]:
+    for number, verdict in enumerate(found):
+        if isinstance(verdict.what, Mention):
+            yield {**as_values(verdict.what), "id": number, "type": verdict.kind}
+
+
+def _relation(number: int, verdict: Verdict) -> dict[str, Any]:
+    assert isinstance(verdict.what, tuple)
+    head, tail = verdict.what
+    return {
+        "id": number,
+        "type": f"{verdict.kind}: {_types(verdict)}",
+        "head_text": head,
+        "tail_text": tail,
+        "head": [],
+        "tail": [],
+        "score": None,
+    }
+
+
+def _types(verdict: Verdict) -> str:
+    if verdict.gold and verdict.predicted and verdict.gold != verdict.predicted:
+        return f"{verdict.predicted} (gold: {verdict.gold})"
+    return verdict.predicted or verdict.gold or ""

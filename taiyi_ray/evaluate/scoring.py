@@ -1,0 +1,405 @@
+"""A score is a pure function of the rows of an output and the gold at the same positions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from taiyi_ray import storage
+from taiyi_ray.annotation import merge
+from taiyi_ray.catalogue.entry import Split
+from taiyi_ray.corpus.output import Output
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.evaluate.benchmark import Benchmark
+from taiyi_ray.evaluate.errors import verdicts
+from taiyi_ray.evaluate.source import BenchmarkSource
+from taiyi_ray.metrics import METRICS, Array, Metric, Sums, interval, stretch
+from taiyi_ray.records import (
+    NOT_APPLICABLE,
+    Annotations,
+    Document,
+    Label,
+    Mention,
+    Relation,
+    annotations_from_row,
+    rows_of,
+)
+from taiyi_ray.tasks.task import Assignment, NotApplicable, Question
+
+ByType = Mapping[str, Sums]
+Thresholds = Mapping[str, float]
+"""The lowest score that counts, by type."""
+
+MOST_SHOWN = 25
+"""Of each benchmark, the most documents with errors that are kept to be shown."""
+
+PROBLEMS = {
+    "cut_off": "cut",
+    "repetition": "looping",
+    "invalid": "invalid",
+    "empty": "invalid",
+    "not_in_text": "not in the text",
+    "engine_error": "no answer",
+}
+"""The words for what is wrong with answers, by their errors in the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredDocument:
+    """What one document adds to the metrics of a benchmark.
+
+    Attributes:
+        position: its position in the source.
+        document_id: the corpus's own id.
+        sums: the sums of each metric, by type.
+        ceiling: the same for the answer that states the gold, as far as the answer form can.
+    """
+
+    position: int
+    document_id: str | None
+    sums: Mapping[str, ByType]
+    ceiling: Mapping[str, ByType]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A document with errors, to be looked at.
+
+    Attributes:
+        row: its row.
+        predicted: what the model found, of what was asked.
+        gold: the gold, of what was asked.
+        prompts: the questions as they were put, each with what its answers are known by.
+    """
+
+    row: Mapping[str, Any]
+    predicted: Annotations
+    gold: Annotations
+    prompts: Sequence[Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class BenchmarkScores:
+    """The scores of one benchmark.
+
+    Attributes:
+        benchmark: the benchmark.
+        split: the split that was scored.
+        documents: the documents that were asked about.
+        not_asked: the number of documents that the task had nothing to ask about.
+        unreadable: the number of documents that could not be read.
+        questions: the number of questions.
+        problems: how many answers were cut, looping, invalid or not in the text.
+        kinds: how often each kind of verdict was given, with the types in gold and prediction.
+        scored: type, score and rightness of each annotation that has a score.
+        shown: some documents with errors.
+        tag: what stands for everything that was scored, to tell whether a test was read before.
+    """
+
+    benchmark: Benchmark
+    split: Split
+    documents: list[ScoredDocument] = field(default_factory=list)
+    not_asked: int = 0
+    unreadable: int = 0
+    questions: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[tuple[str, str | None, str | None]] = field(default_factory=Counter)
+    scored: list[tuple[str, float, bool]] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    tag: str = ""
+
+    def sums(self, metric: Metric, type_: str | None = None) -> Array:
+        """The sums of a metric for each document: of one type, or of all together."""
+        return _stacked(metric, (document.sums[metric.name] for document in self.documents), type_)
+
+    def ceilings(self, metric: Metric) -> Array:
+        """The sums of a metric that the ceiling has for each document."""
+        return _stacked(metric, (document.ceiling[metric.name] for document in self.documents))
+
+    def types(self, metric: Metric) -> list[str]:
+        """The types that the metric met in gold or prediction."""
+        return sorted(
+            {type_ for document in self.documents for type_ in document.sums[metric.name]}
+        )
+
+    def _published(self, metric: str) -> tuple[dict[str, float] | None, str | None]:
+        """The published numbers if they are of the same set and metric, else why they are not."""
+        known = self.benchmark.published
+        if known is None:
+            return None, "nobody published a number that is known here"
+        if known.not_comparable:
+            return None, known.not_comparable
+        number = len(self.documents) + self.not_asked + self.unreadable
+        if number not in known.documents or self.split != self.benchmark.split:
+            wanted = " or ".join(f"{n:,}" for n in known.documents)
+            return None, f"the published numbers are of {wanted} documents, these of {number:,}"
+        if metric != known.metric:
+            return None, f"the published numbers count as {known.metric} does"
+        return dict(known.values), None
+
+    def as_records(self, seed: int) -> list[dict[str, Any]]:
+        """The entries of scores.json: one for each metric.
+
+        Args:
+            seed: of the draws of the intervals.
+        """
+        return [self._record(METRICS[name], seed) for name in self.benchmark.metrics]
+
+    def _record(self, metric: Metric, seed: int) -> dict[str, Any]:
+        sums = self.sums(metric)
+        low, high = interval(metric, sums, seed=seed)
+        published, note = self._published(metric.name)
+        return {
+            "benchmark": self.benchmark.name,
+            "metric": metric.name,
+            "value": float(metric.value(sums.sum(axis=0))),
+            "low": low,
+            "high": high,
+            "documents": len(self.documents),
+            "ceiling": float(metric.value(self.ceilings(metric).sum(axis=0))),
+            "published": published,
+            "published_note": note,
+            "split": self.split,
+            "not_asked": self.not_asked,
+            "unreadable": self.unreadable,
+            "questions": self.questions,
+            **{name.replace(" ", "_"): share for name, share in self.shares.items()},
+        }
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The shares of answers with each problem, in percent."""
+        return {
+            name: 100 * self.problems[name] / max(1, self.questions)
+            for name in dict.fromkeys(PROBLEMS.values())
+        }
+
+
+def _stacked(metric: Metric, sums: Iterable[ByType], type_: str | None = None) -> Array:
+    rows = [
+        metric.total(of) if type_ is None else np.array(of.get(type_, (0.0,) * metric.width))
+        for of in sums
+    ]
+    return np.array(rows, float).reshape(len(rows), metric.width)
+
+
+def score(
+    source: BenchmarkSource, output: str, thresholds: Thresholds | None = None
+) -> BenchmarkScores:
+    """Score the rows of one benchmark.
+
+    Args:
+        source: the benchmark, with what was asked about its documents.
+        output: the folder of the output.
+        thresholds: the lowest scores that count, by type.
+
+    Raises:
+        ConfigError: the rows are not those of the documents of the benchmark.
+        StorageError: something cannot be read.
+    """
+    (assignment,) = source.assignments
+    benchmark = source.benchmark
+    scores = BenchmarkScores(benchmark, source.split)
+    metrics = [METRICS[name] for name in benchmark.metrics]
+    for row, document in zip(_rows(source, output), source.read(), strict=False):
+        scores.tag = row["fingerprint"]
+        if (row["position"], row["document_id"]) != (document.position, document.document_id):
+            raise ConfigError(
+                f"{output}: the rows of {source.name} are not those of its documents; write to "
+                "another --output"
+            )
+        if document.status == "failed":
+            scores.unreadable += 1
+            continue
+        best = _ceiling(assignment, document)
+        if best is None or _was_not_asked(row, assignment):
+            scores.not_asked += 1
+            continue
+        _count_answers(scores, row)
+        gold = _asked_of(document.gold, assignment)
+        predicted = _above(_asked_of(annotations_from_row(dict(row)), assignment), thresholds or {})
+        best = _asked_of(best, assignment)
+        scores.documents.append(
+            ScoredDocument(
+                document.position,
+                document.document_id,
+                {metric.name: metric.sums(predicted, gold) for metric in metrics},
+                {metric.name: metric.sums(best, gold) for metric in metrics},
+            )
+        )
+        scores.scored += _scored(predicted, gold)
+        judged = [(v.kind, v.gold, v.predicted) for v in verdicts(predicted, gold)]
+        scores.kinds.update(judged)
+        wrong = any(kind != "right" for kind, _, _ in judged) or bool(gold.texts)
+        if wrong and len(scores.shown) < MOST_SHOWN:
+            asked = [_prompt(question) for question in assignment.questions(document)]
+            scores.shown.append(Shown(row, predicted, gold, asked))
+    return scores
+
+
+def _rows(source: BenchmarkSource, output: str) -> Iterator[dict[str, Any]]:
+    units = Output(output).units
+    for name in sorted(units.committed(source.name)):
+        yield from rows_of(
+            storage.read_with(f"{units.address}/{name}{units.ending}", pq.read_table)
+        )
+
+
+def _prompt(question: Question) -> dict[str, Any]:
+    """The messages of a question, and what its answers in a row are known by."""
+    return {
+        "task": question.key,
+        "types": [term.name for term in question.types],
+        "language": question.language,
+        "window": question.window.index,
+        "messages": question.messages,
+    }
+
+
+def _ceiling(assignment: Assignment, document: Document) -> Annotations | None:
+    """What the answers that state the gold are read as; None if there is nothing to ask."""
+    task = assignment.task
+    try:
+        asked = assignment.questions(document)
+    except NotApplicable:
+        return None
+    answers = [(question, task.target(question, document.gold)) for question in asked]
+    return merge([task.parse(text, q, document).annotations for q, text in answers])
+
+
+def _was_not_asked(row: Mapping[str, Any], assignment: Assignment) -> bool:
+    return any(
+        error["kind"] == NOT_APPLICABLE and error["where"] == assignment.task.name
+        for error in row["errors"]
+    )
+
+
+def _count_answers(scores: BenchmarkScores, row: Mapping[str, Any]) -> None:
+    """Count the last answer to each question of a row."""
+    last = {
+        (answer["task"], tuple(answer["types"]), answer["language"], answer["window"]): answer
+        for answer in row["answers"]
+    }
+    scores.questions += len(last)
+    scores.problems.update(PROBLEMS[a["error"]] for a in last.values() if a["error"] in PROBLEMS)
+
+
+# ------------------------------------------------------------------------------ what is compared
+
+
+def _asked_of(found: Annotations, assignment: Assignment) -> Annotations:
+    """Only what was asked for: what was not is neither right nor missed."""
+    task, options = assignment.task.name, assignment.options
+    terms = next(
+        (
+            getattr(options, name)
+            for name in ("types", "relations", "labels")
+            if hasattr(options, name)
+        ),
+        (),
+    )
+    names = {term.name for term in terms}
+    if task == "ner":
+        return Annotations([m for m in found.mentions if m.type in names])
+    if task in ("re", "ee"):
+        return Annotations(
+            [replace(mention, type=None) for mention in found.mentions],
+            [relation for relation in found.relations if relation.type in names],
+            [event for event in found.events if event.type in names],
+        )
+    return Annotations(
+        labels=[
+            label
+            for label in found.labels
+            if label.task.partition(":")[0] == task and (not names or label.label in names)
+        ],
+        texts=[text for text in found.texts if text.task.partition(":")[0] == task],
+    )
+
+
+def _above(found: Annotations, thresholds: Thresholds) -> Annotations:
+    def kept(name: str | None, score: float | None) -> bool:
+        return score is None or score >= thresholds.get(name or "", 0.0)
+
+    if not thresholds:
+        return found
+    return replace(
+        found,
+        mentions=[m for m in found.mentions if kept(m.type, m.score)],
+        relations=[r for r in found.relations if kept(r.type, r.score)],
+        labels=[label for label in found.labels if kept(label.label, label.score)],
+    )
+
+
+def _scored(predicted: Annotations, gold: Annotations) -> list[tuple[str, float, bool]]:
+    true = {_key(one) for one in _all(gold)}
+    return [
+        (name, one.score, _key(one) in true)
+        for one in _all(predicted)
+        if one.score is not None
+        and (name := one.label if isinstance(one, Label) else one.type) is not None
+    ]
+
+
+def _all(found: Annotations) -> list[Mention | Relation | Label]:
+    return [*found.mentions, *found.relations, *found.labels]
+
+
+def _key(one: Mention | Relation | Label) -> Any:
+    if isinstance(one, Mention):
+        return (one.type, stretch(one))
+    if isinstance(one, Relation):
+        return (one.type, one.head_text, one.tail_text)
+    return (one.task, one.label)
+
+
+# ------------------------------------------------------------------------------------- the table
+
+COUNTS = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("type", pa.string()),
+        ("position", pa.int64()),
+        ("document_id", pa.string()),
+        ("sums", pa.list_(pa.float64())),
+        ("ceiling", pa.list_(pa.float64())),
+    ]
+)
+"""The columns of OUT/counts.parquet: what each document adds to each metric, by type. A document
+that adds nothing has one line without a type."""
+
+
+def counts_table(scores: Sequence[BenchmarkScores]) -> pa.Table:
+    """What documents add to the metrics, as a table that `compare` reads."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "benchmark": one.benchmark.name,
+                "split": one.split,
+                "metric": metric,
+                "type": type_,
+                "position": document.position,
+                "document_id": document.document_id,
+                "sums": of.get(type_ or ""),
+                "ceiling": document.ceiling[metric].get(type_ or ""),
+            }
+            for one in scores
+            for document in one.documents
+            for metric, of in document.sums.items()
+            for type_ in _types(of, document.ceiling[metric])
+        ],
+        COUNTS,
+    )
+
+
+def _types(*sums: ByType) -> list[str | None]:
+    types: set[str | None] = set().union(*sums)
+    return sorted(types, key=str) or [None]

@@ -1,0 +1,61 @@
+"""The list of benchmarks: what it names exists, and published numbers are those of the paper."""
+
+from __future__ import annotations
+
+import pytest
+
+from taiyi_ray.catalogue import DataRoot
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.evaluate.benchmark import benchmarks, chosen
+from taiyi_ray.metrics import METRICS
+from taiyi_ray.tasks import TASKS
+
+THIRTEEN = (
+    "bc5cdr-chemical", "bc5cdr-disease", "chemdner", "ncbi-disease", "cmeee", "bc5cdr-cid", "cmeie",
+    "litcovid", "hoc", "kuake-qic", "pubmedqa", "medqa-usmle", "medqa-mcmle",
+)  # fmt: skip
+
+
+def test_the_thirteen_of_the_paper_come_first_and_have_its_averages():
+    first = list(benchmarks().values())[:13]
+    assert tuple(benchmark.name for benchmark in first) == THIRTEEN
+    for system, average in {
+        "Taiyi 1": 65.11, "Taiyi 2": 74.53, "GPT-3.5": 49.27, "DeepSeek-14B": 40.29
+    }.items():  # fmt: skip
+        values = [one.published.values[system] for one in first if one.published]
+        assert sum(values) / 13 == pytest.approx(average, abs=0.005)
+
+
+@pytest.mark.parametrize("benchmark", benchmarks().values(), ids=lambda benchmark: benchmark.name)
+def test_what_a_benchmark_names_is_known(benchmark):
+    assert benchmark.task in TASKS
+    assert benchmark.task in benchmark.entry.tasks
+    assert set(benchmark.metrics) <= METRICS.keys()
+    if benchmark.published:
+        assert benchmark.published.metric in benchmark.metrics
+    if benchmark.entry.layouts:
+        assert benchmark.assignment({}, grammar=True).task.name == benchmark.task
+
+
+def test_the_options_of_a_run_reach_the_tasks_that_have_them():
+    asked = benchmarks()["cmeee"].assignment({"ask": "together", "wording": 2}, grammar=False)
+    assert (asked.options.ask, asked.options.wording, asked.grammar) == ("together", 2, False)
+    assert benchmarks()["kuake-qic"].assignment({"ask": "together"}, grammar=True).options.labels
+
+
+def test_a_benchmark_asks_for_the_types_that_it_names_only():
+    asked = benchmarks()["bc5cdr-disease"].assignment({}, grammar=True)
+    assert [term.name for term in asked.options.types] == ["disease"]
+
+
+def test_names_are_chosen_once_and_an_unknown_one_is_an_error_with_the_nearest():
+    assert [one.name for one in chosen(["hoc", "cmeee", "hoc"])] == ["hoc", "cmeee"]
+    assert chosen(None) == chosen(["all"]) == list(benchmarks().values())
+    with pytest.raises(ConfigError, match=r"--benchmarks bc5cdr-chem: .*bc5cdr-chemical"):
+        chosen(["bc5cdr-chem"])
+
+
+def test_ten_of_the_thirteen_are_in_the_folder_of_real_corpora(shared_data):
+    root = DataRoot(shared_data)
+    absent = {name for name in THIRTEEN if not root.splits(benchmarks()[name].entry)}
+    assert absent == {"chemdner", "litcovid", "medqa-mcmle"}

@@ -1,0 +1,120 @@
+"""An evaluation is a corpus job: it goes on, grows, and writes its scores by the contract."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.evaluate import evaluation, run
+from taiyi_ray.evaluate.evaluation import _best_thresholds, _sources, _thresholds
+from taiyi_ray.evaluate.scoring import score
+from taiyi_ray.records import Annotations, Mention
+from tests.evaluate.made import answered, corpora, settings, source
+from tests.job.jobs import table, unit_files
+
+# Ray's own settings warn of themselves when a process that shows warnings imports it.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+CONTRACT = ("benchmark", "metric", "value", "low", "high", "documents", "ceiling", "published")
+
+
+@pytest.fixture
+def root(tmp_path):
+    return corpora(tmp_path / "corpora")
+
+
+def scores(output: Path) -> dict[tuple[str, str], dict]:
+    found = json.loads((output / "scores.json").read_text())
+    assert all(list(record)[: len(CONTRACT)] == list(CONTRACT) for record in found)
+    return {(record["benchmark"], record["metric"]): record for record in found}
+
+
+def test_an_evaluation_grows_by_a_benchmark_and_asks_nothing_twice(joined, root, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert run(settings(root, output, "bc5cdr-chemical", limit=2, scores=True)) == 0
+    first = {path: path.read_bytes() for path in unit_files(output)}
+    before = scores(output)
+    assert {key: record["documents"] for key, record in before.items()} == {
+        ("bc5cdr-chemical", "strict_f1"): 2,
+        ("bc5cdr-chemical", "string_f1"): 2,
+    }
+    report = (output / "report.html").read_text()
+    assert "taiyi_ray evaluation report" in report
+    assert [row["document_id"] for row in table(output)] == ["100", "101"]
+
+    # The same records are asked something else; the earlier benchmark is scored again, not asked.
+    assert run(settings(root, output, "bc5cdr-cid", "kuake-qic", limit=2, scores=True)) == 0
+    assert {path: path.read_bytes() for path in first} == first
+    after = scores(output)
+    assert {name for name, _ in after} == {"bc5cdr-chemical", "bc5cdr-cid", "kuake-qic"}
+    assert {key: after[key] for key in before} == before
+    assert len(table(output)) == 6
+    counts = pq.read_table(output / "counts.parquet").to_pylist()
+    assert {row["benchmark"] for row in counts} == {name for name, _ in after}
+    readings = json.loads((output / "test_readings.json").read_text())
+    assert [reading["benchmark"] for reading in readings] == ["bc5cdr-chemical", "bc5cdr-cid"]
+
+    capsys.readouterr()
+    assert run(settings(root, output, "ncbi-disease", "kuake-qic", limit=2, scores=True)) == 0
+    printed = capsys.readouterr().err
+    assert "nothing to do: all 6 documents are in" in printed
+    assert "note: ncbi-disease: absent: ncbi_disease: the files of its test split" in printed
+    assert json.loads((output / "test_readings.json").read_text()) == readings
+
+    with pytest.raises(ConfigError, match="belongs to a run with other settings"):
+        run(settings(root, output, "kuake-qic", limit=2, scores=True, wording=2))
+
+
+def test_benchmarks_that_are_all_absent_end_the_command_with_where_to_get_them(tmp_path):
+    (tmp_path / "empty").mkdir()
+    config = settings(tmp_path / "empty", tmp_path / "out", "ncbi-disease")
+    with pytest.raises(ConfigError, match=r"^ncbi-disease: absent: .*get it at https://"):
+        run(config)
+    config = settings(tmp_path / "empty", tmp_path / "out", "kuake-qic", split="test")
+    with pytest.raises(ConfigError, match=r"has no split 'test' \(splits: dev\)"):
+        run(config)
+
+
+def test_thresholds_come_from_dev_and_never_from_a_test_split(root, tmp_path):
+    with pytest.raises(ConfigError, match=r"has no thresholds\.json, which never come from a test"):
+        _thresholds(str(tmp_path))
+
+    def find(document):
+        wrong = Mention(9, "chemical", "reverses", 9, 17, score=0.25)
+        right = [replace(m, score=0.75) for m in document.gold.mentions]
+        return Annotations([*right, wrong])
+
+    scores = []
+    for split in ("dev", "test"):
+        asked = source(root, "bc5cdr-chemical", split=split)
+        answered(tmp_path / split, asked, find)
+        scores.append(score(asked, str(tmp_path / split)))
+    assert _best_thresholds(scores) == {"bc5cdr-chemical": {"chemical": 0.75}}
+    assert _best_thresholds(scores[1:]) == {}
+    (tmp_path / evaluation.THRESHOLDS).write_text(json.dumps(_best_thresholds(scores)))
+    assert _thresholds(str(tmp_path)) == {"bc5cdr-chemical": {"chemical": 0.75}}
+
+
+def test_examples_of_the_training_split_stand_before_each_question(root, tmp_path):
+    config = settings(root, tmp_path / "out", "bc5cdr-chemical", shots=2)
+    plain_settings = settings(root, tmp_path / "out", "bc5cdr-chemical")
+    (plain,), _ = _sources(plain_settings, Console(quiet=True))
+    (of,), _ = _sources(config, Console(quiet=True))
+    document = next(of.read())
+    (question,), (before,) = (one.assignments[0].questions(document) for one in (of, plain))
+    *shots, last = question.messages
+    assert [last] == before.messages
+    assert [message["role"] for message in shots] == ["user", "assistant"] * 2
+    head = "Here are the chemical entities mentioned in the text:"
+    assert {message["content"] for message in shots[1::2]} == {f"{head} Naloxone; Clonidine"}
+    (again,), _ = _sources(config, Console(quiet=True))
+    assert again.assignments[0].identity() == of.assignments[0].identity()
+    assert of.assignments[0].identity().keys() - plain.assignments[0].identity() == {"shots"}
+    with pytest.raises(ConfigError, match=r"^--shots 2: examples for kuake-qic come from its trai"):
+        _sources(settings(root, tmp_path / "out", "kuake-qic", shots=2), Console(quiet=True))

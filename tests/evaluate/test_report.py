@@ -1,0 +1,61 @@
+"""The report: scores beside published ones, kinds of errors, and nothing that data could run."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from taiyi_ray.evaluate.report import KINDS, write_report
+from taiyi_ray.evaluate.scoring import score
+from taiyi_ray.records import Annotations, Mention
+from tests.evaluate.made import answered, corpora, settings, source
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def page(tmp_path):
+    """The report of a run that finds one wrong and one displaced chemical in each document."""
+    root = corpora(tmp_path / "corpora")
+    for file in root.glob("CDR_*"):
+        file.write_text(file.read_text().replace("Naloxone helped.", f"Naloxone helped {HOSTILE}."))
+
+    def find(document):
+        first, *_ = document.gold.mentions
+        wide = Mention(1, "chemical", "Clonidine caused", 31, 47, score=0.8)
+        wrong = Mention(2, "chemical", "reverses", 9, 17, score=0.3)
+        return Annotations([first, wide, wrong])
+
+    asked = source(root, "bc5cdr-chemical")
+    answered(tmp_path / "out", asked, find, raw=HOSTILE)
+    scores = [score(asked, str(tmp_path / "out"))]
+    scores[0].unreadable += 494  # so that the published numbers stand beside it
+    records = [record for one in scores for record in one.as_records(0)]
+    readings = [{"time": "2026-01-01", "benchmark": "b", "documents": 6, "thresholds": None}]
+    return write_report(scores, records, readings, settings(root, tmp_path / "out"))
+
+
+def test_scores_stand_beside_the_published_ones_with_their_intervals(page):
+    assert 'title="Taiyi 2 90.2"' in page
+    assert "the published numbers count as string_f1 does" in page
+    assert re.search(r'aria-label="\d+\.\d, interval \d+\.\d to \d+\.\d, ceiling 100\.0"', page)
+    assert "Readings of test splits (1)" in page
+
+
+def test_each_document_shows_what_is_right_wrong_and_missing(page):
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert list(data["colours"]) == list(KINDS)
+    first, *_ = data["documents"]
+    assert [mention["type"] for mention in first["mentions"]] == [
+        *("right", "boundary", "spurious", "missed"),
+    ]
+    assert first["prompts"][0]["messages"][0]["role"] == "user"
+    assert len(data["documents"]) == 6
+
+
+def test_nothing_in_the_data_can_end_the_script_or_become_html(page):
+    assert HOSTILE not in page
+    assert page.count("</script>") == 2
+    assert "default-src 'none'" in page

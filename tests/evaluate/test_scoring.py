@@ -1,0 +1,169 @@
+"""Scoring: rows joined with gold by position, the ceiling, and what does not count."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.evaluate.scoring import COUNTS, counts_table, score
+from taiyi_ray.records import Annotations, Document, Label, Mention, Relation
+from tests.evaluate.made import answered, corpora, source
+
+
+@pytest.fixture
+def root(tmp_path):
+    return corpora(tmp_path / "corpora")
+
+
+def gold_of(document: Document) -> Annotations:
+    return document.gold
+
+
+def nothing(document: Document) -> Annotations:
+    return Annotations()
+
+
+def record(root, tmp_path, name, find, metric=0, **more):
+    asked = source(root, name)
+    answered(tmp_path / "out", asked, find, **more)
+    return score(asked, str(tmp_path / "out")).as_records(0)[metric]
+
+
+@pytest.mark.parametrize("name", ["bc5cdr-chemical", "bc5cdr-disease", "bc5cdr-cid", "kuake-qic"])
+def test_the_gold_itself_scores_100_in_every_metric_and_nothing_scores_0(root, tmp_path, name):
+    for find, expected in ((gold_of, 100), (nothing, 0)):
+        asked = source(root, name)
+        answered(tmp_path / f"{expected}", asked, find)
+        for found in score(asked, str(tmp_path / f"{expected}")).as_records(0):
+            assert found["value"] == found["low"] == found["high"] == expected
+            assert found["ceiling"] == 100
+            assert found["benchmark"] == name
+
+
+def test_types_that_were_not_asked_for_are_neither_missed_nor_wrong(root, tmp_path):
+    found = record(root, tmp_path, "bc5cdr-chemical", gold_of)  # it holds diseases, too
+    assert (found["value"], found["documents"], found["questions"]) == (100, 6, 6)
+
+
+def test_half_of_the_mentions_in_half_of_the_documents_is_what_it_is(root, tmp_path):
+    def half(document):
+        return Annotations(document.gold.mentions[:1] if document.position < 3 else [])
+
+    found = record(root, tmp_path, "bc5cdr-chemical", half)
+    assert found["value"] == pytest.approx(100 * 2 * 3 / (2 * 3 + 6 * 3 - 3))
+    assert found["low"] < found["value"] < found["high"]
+
+
+def test_the_ceiling_is_what_the_answer_that_states_the_gold_is_read_as(root, tmp_path):
+    # The second `hypotension` is not annotated; an answer cannot say which one it means.
+    text = (root / "CDR_TestSet.PubTator.txt").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("100\t48\t")]
+    (root / "CDR_TestSet.PubTator.txt").write_text("\n".join(lines) + "\n")
+    strict = record(root, tmp_path, "bc5cdr-disease", gold_of)
+    assert (strict["value"], strict["ceiling"]) == (100, pytest.approx(100 * 34 / 35))
+
+
+def test_relations_count_by_concepts_and_by_the_strings_of_the_gold(root, tmp_path):
+    def other_case(document):
+        return Annotations(
+            relations=[Relation(0, "chemical_induced_disease", "CLONIDINE", "hypotension", [], [])]
+        )
+
+    assert record(root, tmp_path, "bc5cdr-cid", other_case, 0)["value"] == 100
+    assert record(root, tmp_path, "bc5cdr-cid", other_case, 1)["value"] == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "share"),
+    [
+        ("cut_off", "cut"),
+        ("repetition", "looping"),
+        ("invalid", "invalid"),
+        ("not_in_text", "not_in_the_text"),
+        ("engine_error", "no_answer"),
+    ],
+)
+def test_shares_of_bad_answers_stand_beside_the_score(root, tmp_path, error, share):
+    found = record(root, tmp_path, "bc5cdr-chemical", gold_of, error=error)
+    shares = ("cut", "looping", "invalid", "not_in_the_text", "no_answer")
+    assert {name: found[name] for name in shares} == {
+        **dict.fromkeys(shares, 0.0),
+        share: 100.0,
+    }
+
+
+def test_published_numbers_stand_only_beside_a_score_on_the_same_set(root, tmp_path):
+    asked = source(root, "bc5cdr-chemical")
+    answered(tmp_path / "out", asked, gold_of)
+    found = score(asked, str(tmp_path / "out"))
+    strict, string = found.as_records(0)
+    assert strict["published"] is string["published"] is None
+    assert string["published_note"] == "the published numbers are of 500 documents, these of 6"
+    found.unreadable += 494  # documents that count, though nothing could be read of them
+    strict, string = found.as_records(0)
+    assert strict["published"] is None
+    assert strict["published_note"] == "the published numbers count as string_f1 does"
+    assert string["published"]["Taiyi 2"] == 90.2
+    found.split = "dev"
+    assert found.as_records(0)[1]["published"] is None
+
+
+def test_annotations_below_the_threshold_of_their_type_do_not_count(root, tmp_path):
+    def sure_of_the_first(document):
+        chemicals = [m for m in document.gold.mentions if m.type == "chemical"]
+        wrong = Mention(9, "chemical", "reverses", 9, 17, score=0.25)
+        return Annotations([*(replace(m, score=0.75) for m in chemicals), wrong])
+
+    asked = source(root, "bc5cdr-chemical")
+    answered(tmp_path / "out", asked, sure_of_the_first)
+    without = score(asked, str(tmp_path / "out"))
+    assert without.as_records(0)[0]["value"] == pytest.approx(600 / 7)
+    assert len(without.scored) == 24
+    with_them = score(asked, str(tmp_path / "out"), {"chemical": 0.5})
+    assert with_them.as_records(0)[0]["value"] == 100
+
+
+def test_labels_that_were_not_asked_for_do_not_count(root, tmp_path):
+    def more(document):
+        return Annotations(labels=[*document.gold.labels, Label("qa", "yes"), Label("tc", "天气")])
+
+    assert record(root, tmp_path, "kuake-qic", more)["value"] == 100
+
+
+def test_a_document_that_cannot_be_read_is_counted_and_not_scored(root, tmp_path):
+    with (root / "KUAKE-QIC_dev.json").open("r+") as file:
+        text = file.read().replace('"query": "体检多少钱"', '"query": 3', 1)
+        file.seek(0)
+        file.write(text)
+        file.truncate()
+    asked = source(root, "kuake-qic")
+    answered(tmp_path / "out", asked, gold_of)
+    found = score(asked, str(tmp_path / "out"))
+    assert (found.unreadable, len(found.documents)) == (1, 3)
+    assert found.as_records(0)[0]["value"] == 100
+
+
+def test_rows_of_other_documents_are_refused(root, tmp_path):
+    asked = source(root, "bc5cdr-chemical")
+    answered(tmp_path / "out", asked, gold_of)
+    text = (root / "CDR_TestSet.PubTator.txt").read_text()
+    (root / "CDR_TestSet.PubTator.txt").write_text(text.replace("103", "999"))
+    with pytest.raises(ConfigError, match="the rows of bc5cdr-chemical/test are not those of its"):
+        score(asked, str(tmp_path / "out"))
+
+
+def test_the_table_of_counts_has_each_document_by_metric_and_type(root, tmp_path):
+    asked = source(root, "bc5cdr-chemical")
+    answered(tmp_path / "out", asked, gold_of)
+    table = counts_table([score(asked, str(tmp_path / "out"))])
+    assert table.schema.equals(COUNTS)
+    rows = table.to_pylist()
+    assert [(row["metric"], row["type"], row["position"], row["sums"]) for row in rows[:2]] == [
+        ("strict_f1", "chemical", 0, [3.0, 0.0, 0.0]),
+        ("string_f1", "chemical", 0, [2.0, 0.0, 0.0]),
+    ]
+    assert len(rows) == 12
+    pq.write_table(table, tmp_path / "counts.parquet")

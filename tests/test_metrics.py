@@ -1,0 +1,354 @@
+"""Metrics: hand-computed values, properties, and agreement with independent implementations."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taiyi_ray import metrics
+from taiyi_ray.metrics import METRICS, Array, Quality, best_threshold, calibration, interval, paired
+from taiyi_ray.records import (
+    Annotations,
+    Argument,
+    Concept,
+    Event,
+    Label,
+    Mention,
+    Relation,
+    Span,
+    Text,
+)
+from taiyi_ray.tasks.task import Counts
+
+
+def mention(type_: str | None, text: str, start: int | None, *, id_: int = 0) -> Mention:
+    end = None if start is None else start + len(text)
+    return Mention(id_, type_, text, start, end)
+
+
+def value(name: str, *pairs: tuple[Annotations, Annotations]) -> float:
+    """The value of a metric over documents: pairs of prediction and gold."""
+    metric = METRICS[name]
+    return float(metric.value(documents(name, *pairs).sum(axis=0)))
+
+
+def documents(name: str, *pairs: tuple[Annotations, Annotations]) -> Array:
+    metric = METRICS[name]
+    return np.array([metric.total(metric.sums(mine, gold)) for mine, gold in pairs])
+
+
+def mentions(*found: Mention) -> Annotations:
+    return Annotations(list(found))
+
+
+def labelled(*names: str) -> Annotations:
+    return Annotations(labels=[Label("tc", name) for name in names])
+
+
+def written(text: str) -> Annotations:
+    return Annotations(texts=[Text("title", text)])
+
+
+# ------------------------------------------------------------------------- computed by hand
+
+
+def test_precision_recall_and_f1_are_those_of_the_counts():
+    assert Quality.of(Counts(3, 1, 2)) == pytest.approx((75.0, 60.0, 200 / 3))
+    assert Quality.of(Counts(0, 0, 0)) == (0.0, 0.0, 0.0)
+    assert Quality.of(Counts(0, 4, 0)) == (0.0, 0.0, 0.0)
+
+
+def test_strict_wants_the_same_type_and_offsets_and_strings_are_sets_of_a_document():
+    gold = mentions(mention("disease", "gout", 0), mention("disease", "gout", 20))
+    mine = mentions(mention("disease", "gout", 0), mention("chemical", "gout", 20))
+    assert METRICS["strict_f1"].sums(mine, gold) == {"chemical": (0, 1, 0), "disease": (1, 0, 1)}
+    assert METRICS["string_f1"].sums(mine, gold) == {"chemical": (0, 1, 0), "disease": (1, 0, 0)}
+    assert value("strict_f1", (mine, gold)) == pytest.approx(50.0)
+    assert value("string_f1", (mine, gold)) == pytest.approx(200 / 3)
+
+
+def test_a_mention_across_a_line_break_is_the_same_string():
+    gold = mentions(mention("disease", "lung\ncancer", 0))
+    assert value("string_f1", (mentions(mention("disease", "lung cancer", 40)), gold)) == 100
+
+
+def test_a_mention_that_was_not_located_is_no_strict_hit_and_may_be_a_string_hit():
+    gold, mine = mentions(mention("gene", "p53", 4)), mentions(mention("gene", "p53", None))
+    assert value("strict_f1", (mine, gold)) == 0
+    assert value("string_f1", (mine, gold)) == 100
+
+
+def test_discontinuous_mentions_are_compared_by_all_their_parts():
+    parts = Mention(0, "disease", "lung tumour", 0, 20, [Span(0, 4), Span(14, 20)])
+    whole = Mention(0, "disease", "lung and breast tumour", 0, 20)
+    turned = Mention(0, "disease", "lung tumour", 0, 20, [Span(14, 20), Span(0, 4)])
+    assert value("strict_f1", (mentions(whole), mentions(parts))) == 0
+    assert value("strict_f1", (mentions(turned), mentions(parts))) == 100
+
+
+def cdr() -> Annotations:
+    """A document in the style of BC5CDR: `famotidine` and `it` are D1, `delirium` is D2."""
+    found = [
+        Mention(0, None, "Famotidine", 0, 10, concept=Concept("", "D1")),
+        Mention(1, None, "delirium", 20, 28, concept=Concept("", "D2")),
+        Mention(2, None, "FAM", 40, 43, concept=Concept("", "D1")),
+        Mention(3, None, "pain and fever", 50, 64, concept=Concept("", "D3|D4")),
+        Mention(4, None, "fever", 59, 64, concept=Concept("", "D4")),
+    ]
+    relations = [
+        Relation(0, "cid", "Famotidine", "delirium", [0, 2], [1]),
+        Relation(1, "cid", "Famotidine", "fever", [0, 2], [3, 4]),
+    ]
+    return Annotations(found, relations)
+
+
+def linked(*pairs: tuple[str, str]) -> Annotations:
+    return Annotations(relations=[Relation(0, "cid", *pair, [], []) for pair in pairs])
+
+
+def test_pairs_of_concepts_count_once_by_whatever_name_they_are_called():
+    """The rules of the CDR task: a document has a set of pairs of identifiers."""
+    assert METRICS["concept_f1"].sums(linked(("FAM", "Delirium")), cdr()) == {"cid": (1, 0, 1)}
+    twice = linked(("FAM", "delirium"), ("famotidine", "delirium"), ("FAM", "fever"))
+    assert value("concept_f1", (twice, cdr())) == 100
+    wrong = linked(("FAM", "nausea"), ("delirium", "FAM"))
+    assert METRICS["concept_f1"].sums(wrong, cdr()) == {"cid": (0, 2, 2)}
+    assert METRICS["concept_f1"].sums(linked(("FAM", "pain and fever")), cdr()) == {
+        "cid": (1, 1, 1)
+    }
+
+
+def test_pairs_of_strings_are_those_that_the_gold_names():
+    mine = linked(("Famotidine", "delirium"), ("FAM", "delirium"))
+    assert METRICS["string_f1"].sums(mine, cdr()) == {"cid": (1, 1, 1)}
+
+
+def test_events_are_equal_with_trigger_and_all_arguments():
+    def happened(*arguments: tuple[str, str]) -> Annotations:
+        players = [Argument(role, None, text) for role, text in arguments]
+        return Annotations(
+            [mention(None, "binds", 4, id_=7)], events=[Event(0, "bind", 7, players)]
+        )
+
+    gold = happened(("Theme", "p53"), ("Cause", "MDM2"))
+    assert value("event_f1", (happened(("Cause", "MDM2"), ("Theme", "p53")), gold)) == 100
+    assert value("event_f1", (happened(("Theme", "p53")), gold)) == 0
+
+
+def test_accuracy_is_the_share_of_gold_labels_that_were_given():
+    pairs = [(labelled("yes"), labelled("yes")), (labelled("no"), labelled("yes"))]
+    pairs += [(labelled(), labelled("maybe")), (labelled("maybe"), labelled("maybe"))]
+    assert value("accuracy", *pairs) == 50
+    assert value("micro_f1", *pairs) == pytest.approx(100 * 4 / 7)
+
+
+def test_rouge_and_chrf_of_short_texts():
+    pair = (written("the cat sat"), written("The cat sat down."))
+    assert value("rouge_1", pair) == pytest.approx(100 * 6 / 7)
+    assert value("rouge_2", pair) == pytest.approx(100 * 4 / 5)
+    assert value("rouge_l", (written("cat the sat"), pair[1])) == pytest.approx(100 * 4 / 7)
+    assert value("rouge_l", (written("高血压药"), written("高血压的药"))) == pytest.approx(800 / 9)
+    # One letter of two: unigrams 1/2 and 1/2, no bigram; F2 of the means 1/4 and 1/4.
+    assert value("chrf", (written("ab"), written("ax"))) == pytest.approx(25.0)
+
+
+# ------------------------------------------------------------------------------- properties
+
+names = st.sampled_from(["disease", "chemical", "gene"])
+places = st.integers(0, 12)
+found = st.lists(st.tuples(names, places), max_size=8).map(
+    lambda pairs: mentions(*(mention(type_, f"w{at}", at) for type_, at in pairs))
+)
+corpora = st.lists(st.tuples(found, found), min_size=1, max_size=6)
+
+
+@given(corpora)
+def test_perfect_is_100_and_empty_is_0(pairs):
+    gold = [(true, true) for _, true in pairs]
+    some = any(true.mentions for _, true in pairs)
+    nothing = [(Annotations(), true) for _, true in pairs]
+    for name in ("strict_f1", "string_f1"):
+        assert value(name, *gold) == (100 if some else 0)
+        assert value(name, *nothing) == 0
+
+
+@given(corpora, st.randoms(use_true_random=False), st.integers(0, 6))
+def test_neither_the_order_of_documents_nor_their_units_change_a_value(pairs, draw, cut):
+    metric = METRICS["strict_f1"]
+    whole = documents("strict_f1", *pairs)
+    other = list(whole)
+    draw.shuffle(other)
+    assert interval(metric, np.array(other)) == interval(metric, whole)
+    parts = whole[:cut].sum(axis=0) + whole[cut:].sum(axis=0)
+    assert metric.value(parts) == metric.value(whole.sum(axis=0))
+
+
+@given(corpora)
+def test_the_value_lies_in_its_interval_unless_documents_are_few(pairs):
+    whole = documents("strict_f1", *pairs * 10)
+    low, high = interval(METRICS["strict_f1"], whole)
+    assert 0 <= low <= METRICS["strict_f1"].value(whole.sum(axis=0)) <= high <= 100
+
+
+def test_the_interval_of_a_share_is_that_of_the_binomial_distribution():
+    right, asked = 60, 100
+    sums = np.array([(1, 0, 0)] * right + [(0, 1, 1)] * (asked - right), float)
+    low, high = interval(METRICS["accuracy"], sums)
+    assert (low, high) == pytest.approx((50.4, 69.6), abs=1.1)
+    assert interval(METRICS["accuracy"], sums[:0]) == (0.0, 0.0)
+
+
+def test_a_paired_difference_is_clear_only_where_documents_agree_on_it():
+    metric = METRICS["accuracy"]
+    right, wrong = (1.0, 0.0, 0.0), (0.0, 1.0, 1.0)
+    first = np.array([right, wrong] * 50)
+    better = np.array([right, right] * 45 + [right, wrong] * 5)
+    same = paired(metric, first, first)
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+    assert same.verdict == "no clear difference"
+    clear = paired(metric, first, better)
+    assert (clear.value, clear.verdict) == (45.0, "better")
+    assert clear.p < 0.01
+    assert paired(metric, better, first).verdict == "worse"
+    mixed = np.array([wrong, right] * 50)  # as often right, on other documents
+    assert paired(metric, first, mixed).verdict == "no clear difference"
+
+
+# ------------------------------------------------------------------------- scores of a model
+
+
+def test_calibration_groups_annotations_by_score():
+    bins = calibration([(0.05, False), (0.95, True), (0.99, True), (1.0, False)])
+    assert [(b.number, b.right) for b in bins] == [(1, 0.0), (3, 2 / 3)]
+    assert bins[1].score == pytest.approx(0.98)
+
+
+def test_the_best_threshold_drops_what_lowers_f1_and_keeps_all_if_nothing_does():
+    scored = [(0.9, True), (0.8, True), (0.3, False), (0.2, False)]
+    assert best_threshold(scored, 2) == 0.8
+    assert best_threshold([(0.9, True), (0.1, True)], 2) == 0.0
+    assert best_threshold([], 3) == 0.0
+    assert best_threshold([(0.5, True), (0.5, False)], 1) == 0.0  # equal scores stay together
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.1, 0.4, 0.7, 0.9]), st.booleans()), max_size=12))
+def test_no_other_threshold_is_better(scored):
+    gold = sum(right for _, right in scored) + 1
+
+    def f_above(threshold: float) -> float:
+        kept = [right for score, right in scored if score >= threshold]
+        return 2 * sum(kept) / (len(kept) + gold)
+
+    best = best_threshold(scored, gold)
+    assert all(f_above(best) >= f_above(other) for other in (0.0, 0.1, 0.4, 0.7, 0.9))
+
+
+# --------------------------------------------------------------- independent implementations
+# nervaluate, scikit-learn, sacrebleu and rouge-score are not installed here. What follows computes
+# the same by other means: from their definitions, document by document.
+
+CASES = 1000
+
+
+def random_cases(seed: int) -> Iterator[random.Random]:
+    draw = random.Random(seed)
+    yield from (random.Random(draw.random()) for _ in range(CASES))
+
+
+def test_strict_agrees_with_a_count_over_spans_as_nervaluate_makes_it():
+    for draw in random_cases(1):
+        pairs = []
+        tp = actual = possible = 0
+        for _ in range(draw.randint(1, 3)):
+            gold, mine = (
+                {(draw.choice("ab"), draw.randrange(6)) for _ in range(draw.randrange(5))}
+                for _ in range(2)
+            )
+            # nervaluate, strict: each predicted span that is in the gold with its label is correct
+            tp += sum(one in gold for one in mine)
+            actual, possible = actual + len(mine), possible + len(gold)
+            pairs.append(
+                tuple(mentions(*(mention(t, "xx", at) for t, at in of)) for of in (mine, gold))
+            )
+        expected = 200 * tp / (actual + possible) if actual + possible else 0.0
+        assert value("strict_f1", *pairs) == pytest.approx(expected)
+
+
+def test_micro_f1_agrees_with_a_matrix_of_labels_as_scikit_learn_makes_it():
+    for draw in random_cases(2):
+        mine, gold = (
+            np.array([[draw.random() < 0.4 for _ in "abcd"] for _ in range(4)]) for _ in range(2)
+        )
+        both, either = (mine & gold).sum(), mine.sum() + gold.sum()
+        pairs = [
+            tuple(labelled(*(n for n, yes in zip("abcd", row, strict=True) if yes)) for row in rows)
+            for rows in zip(mine, gold, strict=True)
+        ]
+        assert value("micro_f1", *pairs) == pytest.approx(200 * both / either if either else 0.0)
+
+
+def chrf_of(pairs: list[tuple[str, str]]) -> float:
+    """chrF2 of a corpus, as sacrebleu's paper defines it: mean precision and recall of 6 orders."""
+    precisions, recalls = [], []
+    for n in range(1, 7):
+        match = hypothesis = reference = 0
+        for mine, true in pairs:
+            mine, true = re.sub(r"\s", "", mine), re.sub(r"\s", "", true)
+            grams = [Counter(s[i : i + n] for i in range(len(s) - n + 1)) for s in (mine, true)]
+            match += sum(min(number, grams[1][gram]) for gram, number in grams[0].items())
+            hypothesis += sum(grams[0].values()) if grams[1] else 0
+            reference += sum(grams[1].values())
+        if hypothesis and reference:
+            precisions.append(match / hypothesis)
+            recalls.append(match / reference)
+    if not sum(precisions) + sum(recalls):
+        return 0.0
+    p, r = sum(precisions) / len(precisions), sum(recalls) / len(recalls)
+    return 100 * 5 * p * r / (4 * p + r)
+
+
+def test_chrf_agrees_with_its_definition():
+    for draw in random_cases(3):
+        pairs = [
+            tuple("".join(draw.choices("ab 血", k=draw.randint(1, 12))) for _ in range(2))
+            for _ in range(draw.randint(1, 3))
+        ]
+        found = value("chrf", *((written(mine), written(true)) for mine, true in pairs))
+        assert found == pytest.approx(chrf_of(pairs))
+
+
+def lcs(one: list[str], other: list[str]) -> int:
+    row = [0] * (len(other) + 1)
+    for word in one:
+        before = row[:]
+        for n, theirs in enumerate(other):
+            row[n + 1] = before[n] + 1 if word == theirs else max(row[n], before[n + 1])
+    return row[-1]
+
+
+def test_rouge_agrees_with_its_definition():
+    for draw in random_cases(4):
+        mine, true = ([draw.choice("abc") for _ in range(draw.randint(1, 8))] for _ in range(2))
+        pair = (written(" ".join(mine)), written(" ".join(true)))
+        p, r = lcs(mine, true) / len(mine), lcs(mine, true) / len(true)
+        expected = 100 * 2 * p * r / (p + r) if p + r else 0.0
+        assert value("rouge_l", pair) == pytest.approx(expected)
+        shared = sum((Counter(mine) & Counter(true)).values())
+        p, r = shared / len(mine), shared / len(true)
+        assert value("rouge_1", pair) == pytest.approx(100 * 2 * p * r / (p + r) if p + r else 0.0)
+
+
+def test_every_metric_says_nothing_of_an_empty_document():
+    for metric in METRICS.values():
+        assert (
+            metric.total(metric.sums(Annotations(), Annotations())).tolist() == [0] * metric.width
+        )
+        assert metric.value(np.zeros((2, metric.width))).tolist() == [0, 0]
+    assert set(metrics.METRICS) >= {"strict_f1", "string_f1", "micro_f1", "accuracy"}
