@@ -12,7 +12,9 @@ from taiyi_ray.config import EMBEDDED_MODEL, ChatForm
 from taiyi_ray.errors import ModelError
 from taiyi_ray.models.adapters import adapter_rank, find_adapter, merge_adapter
 from taiyi_ray.models.chat import (
+    Spelled,
     check_grammar,
+    conversation_tokens,
     identity,
     load_tokenizer,
     prompt_tokens,
@@ -23,10 +25,12 @@ from taiyi_ray.models.folder import Model, cache_size, context_length, find, wei
 __all__ = [
     "ChatForm",
     "Model",
+    "Spelled",
     "adapter_rank",
     "cache_size",
     "check_grammar",
     "context_length",
+    "conversation_tokens",
     "find_adapter",
     "identity",
     "load_tokenizer",
