@@ -324,7 +324,7 @@ def test_a_conversation_from_which_nothing_is_learned_is_an_error(
         with pytest.raises(ValueError, match="no answer of the assistant"):
             models.conversation_tokens(spelling, messages)
     in_form(spelling, "Mistral")
-    with pytest.raises(ValueError, match="refuses these turns.*must alternate"):
+    with pytest.raises(ValueError, match=r"refuses these turns.*must alternate"):
         models.conversation_tokens(spelling, [USER, USER, *turns(["a", "b"])[1:]])
 
 
