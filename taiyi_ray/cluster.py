@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -27,12 +27,34 @@ _SET_CHILD_SUBREAPER = 36  # prctl(2)
 _GRACE = 3.0
 
 
+class Workers(NamedTuple):
+    """The processes that a run wants on a cluster.
+
+    Attributes:
+        each: what one of them takes.
+        most: how many there are at most.
+        name: what one of them is, for messages.
+    """
+
+    each: Resources
+    most: int
+    name: str
+
+
+def engines(config: EngineSettings) -> Workers:
+    """The engines that the settings ask for."""
+    return Workers(ENGINES[config.engine].resources(config), config.engine_range[1], "an engine")
+
+
 @contextmanager
-def connected(config: EngineSettings) -> Iterator[None]:
+def connected(workers: Workers) -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or start one on this machine that listens on localhost.
 
+    Args:
+        workers: what will run there.
+
     Raises:
-        ConfigError: no cluster answers at RAY_ADDRESS, or this machine is too small for one engine.
+        ConfigError: no cluster answers at RAY_ADDRESS, or this machine is too small for one worker.
     """
     # When Ray ends a worker, it also kills the processes that the worker started. So an engine's
     # processes do not outlive its actor.
@@ -63,16 +85,15 @@ def connected(config: EngineSettings) -> Iterator[None]:
         with _silent_stderr():
             ray.init(
                 address="local",
-                num_cpus=_logical_cpus(config),
+                num_cpus=_logical_cpus(workers),
                 include_dashboard=False,
                 object_store_memory=_LOCAL_STORE,
                 **quiet,
             )
     try:
-        wanted = ENGINES[config.engine].resources(config)
-        if not joins and not _nodes_for(wanted):
+        if not joins and not _nodes_for(workers.each):
             raise ConfigError(
-                f"an engine takes {wanted}, which this machine does not have; "
+                f"{workers.name} takes {workers.each}, which this machine does not have; "
                 "join a cluster that has them (RAY_ADDRESS), or install the extra cpu"
             )
         # Ray prints notes about its retries to the standard output. Ours go to stderr, so drop all.
@@ -84,13 +105,12 @@ def connected(config: EngineSettings) -> Iterator[None]:
             _end(set(psutil.Process().children(recursive=True)) - others)
 
 
-def _logical_cpus(config: EngineSettings) -> int:
+def _logical_cpus(workers: Workers) -> int:
     """The number of logical CPUs for a local cluster.
 
     It may exceed the real one, so that engines and reading tasks need not wait for one another.
     """
-    engines = config.engine_range[1] * ENGINES[config.engine].resources(config).cpus
-    return max(os.cpu_count() or 1, 3 + math.ceil(engines))
+    return max(os.cpu_count() or 1, 3 + math.ceil(workers.most * workers.each.cpus))
 
 
 def _nodes_for(resources: Resources) -> list[dict[str, Any]]:
@@ -110,21 +130,21 @@ def _nodes_for(resources: Resources) -> list[dict[str, Any]]:
     ]
 
 
-def situation(config: EngineSettings) -> str:
-    """Describe what an engine takes and what the cluster has, for a person whose job is stuck.
+def situation(workers: Workers) -> str:
+    """Describe what a worker takes and what the cluster has, for a person whose job is stuck.
 
     When the cluster does not answer, the text says only that.
     """
     import ray
 
-    wanted = ENGINES[config.engine].resources(config)
+    wanted = workers.each
     try:
         alive = [node for node in ray.nodes() if node["Alive"]]
         total, free = ray.cluster_resources(), ray.available_resources()
     except Exception as error:  # whatever a broken cluster raises
         return f"the cluster does not answer ({type(error).__name__})"
     return (
-        f"an engine takes {wanted}; {len(_nodes_for(wanted))} of {len(alive)} nodes are large "
+        f"{workers.name} takes {wanted}; {len(_nodes_for(wanted))} of {len(alive)} nodes are large "
         f"enough for one, and of the cluster's {total.get('CPU', 0):g} CPUs and "
         f"{total.get('GPU', 0):g} GPUs {free.get('CPU', 0):g} and {free.get('GPU', 0):g} are free"
     )

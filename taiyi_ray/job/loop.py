@@ -86,13 +86,18 @@ class Loop:
                 nothing was committed for too long.
         """
         dog = Watchdog(self._config.stall_minutes)
+        engines = cluster.engines(self._config)
         records = self._plan.records
         left = sum(unit.records for unit in pending)
         dog.feed()
         try:
             with JobProgress(self._console, records, records - left) as progress:
                 progress.stage("starting Ray")
-                with self._record.kept_fresh(), cluster.connected(self._config), terminable():
+                with (
+                    self._record.kept_fresh(),
+                    cluster.connected(engines),
+                    terminable(),
+                ):
                     progress.stage("starting the engine")
                     try:
                         self._execute_all(pending, constructor, dog, progress)
@@ -102,7 +107,7 @@ class Loop:
                         raise Unfinished(
                             f"no unit was committed for {self._config.stall_minutes:g} minutes: "
                             f"{self._record.engines} engines committed units before; "
-                            f"{cluster.situation(self._config)}"
+                            f"{cluster.situation(engines)}"
                         ) from None
         finally:
             dog.stop()

@@ -80,7 +80,7 @@ def _extension(config: AnnotateConfig, plan: Plan, asks: Asks, sources: Sequence
         return extend(plan, sources, config.limit, engines, _scan_here, asks.identities)
     from taiyi_ray.job import execution
 
-    with cluster.connected(config):
+    with cluster.connected(cluster.engines(config)):
         return extend(plan, sources, config.limit, engines, execution.scan, asks.identities)
 
 

@@ -166,7 +166,7 @@ def run(config: ServeConfig) -> int:
     for setting, value in ENVIRONMENT.items():
         os.environ.setdefault(setting, value)
     console.print("starting the engine: some seconds to two minutes ...")
-    with cluster.connected(config):
+    with cluster.connected(cluster.engines(config)):
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)

@@ -157,7 +157,9 @@ def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 
 def save(model: torch.nn.Module, folder: Path, base: str) -> None:
-    """Write the trained model: an adapter as peft reads it, or all weights as transformers does.
+    """Write the trained model: an adapter as peft reads it, or all weights, in bfloat16.
+
+    It must not be trained further, because all weights are rounded.
 
     Args:
         model: a model that `load` returned.
@@ -165,10 +167,7 @@ def save(model: torch.nn.Module, folder: Path, base: str) -> None:
         base: the name of the base model, for the adapter's own description.
     """
     if not isinstance(model, PeftModel):
-        copied = cast(Any, model)
-        states = {name: w.detach().to(torch.bfloat16) for name, w in copied.state_dict().items()}
-        copied.config.dtype = torch.bfloat16
-        copied.save_pretrained(folder, state_dict=states)
+        cast(Any, model.to(torch.bfloat16)).save_pretrained(folder)
         return
     states = get_peft_model_state_dict(model)
     save_file(

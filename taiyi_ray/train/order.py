@@ -62,7 +62,8 @@ class Order:
         lengths = ends - starts
         # For each record: where its group begins, and the how manieth of the group it is.
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return self.members[np.repeat(starts, lengths) + within]
+        members: NDArray[np.int64] = self.members[np.repeat(starts, lengths) + within]
+        return members
 
     def step(self, number: int) -> NDArray[np.int64]:
         """Return the numbers of the records of a step of the stage, counted from 0."""

@@ -200,9 +200,14 @@ def tensors(row: Row) -> RowTensors:
                 kinds.append(np.full(end - start, record.kind))
             at += length - prefix
     return RowTensors(
-        *(
-            np.concatenate(parts).astype(np.int64)
-            for parts in (ids, positions, sources, labels, kinds)
-        ),
+        ids=_joined(ids),
+        positions=_joined(positions),
+        sources=_joined(sources),
+        labels=_joined(labels),
+        kinds=_joined(kinds),
         layout=tuple((block.prefix, block.branches) for block in row),
     )
+
+
+def _joined(parts: Sequence[Ids]) -> Ids:
+    return np.concatenate(parts).astype(np.int64)

@@ -67,7 +67,8 @@ class StepSettings:
 
 def optimiser(model: torch.nn.Module, settings: StepSettings) -> torch.optim.AdamW:
     """Return an optimiser without any history: each stage starts with one."""
-    plain, fast = [], []
+    plain: list[torch.nn.Parameter] = []
+    fast: list[torch.nn.Parameter] = []
     for name, weights in trained(model).items():
         (fast if "lora_B" in name else plain).append(weights)
     groups = [
@@ -146,11 +147,11 @@ class Stepper:
         self.optimiser.zero_grad(set_to_none=True)
         return result
 
-    @torch.no_grad()
     def look(self, rows: Sequence[Row]) -> StepResult:
         """Return the losses of rows, without learning from them."""
         self._model.eval()
-        return self._result(self._summed(rows, None))
+        with torch.no_grad():
+            return self._result(self._summed(rows, None))
 
     def _summed(self, rows: Sequence[Row], targets: int | None) -> torch.Tensor:
         """The sums of losses and of targets by kind; with `targets` gradients are summed, too."""
@@ -184,7 +185,8 @@ class Stepper:
     def _cast(self) -> AbstractContextManager[object]:
         if not self._settings.bf16:
             return nullcontext()
-        return torch.autocast(self._device.type, dtype=torch.bfloat16)
+        cast: AbstractContextManager[object] = torch.autocast(self._device.type, torch.bfloat16)
+        return cast
 
     def _add_up(self, weights: Sequence[torch.nn.Parameter]) -> None:
         """Add up the gradients of all workers; a worker without rows has none of its own."""
@@ -228,4 +230,4 @@ class Stepper:
 
 
 def _many() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return bool(dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)

@@ -206,28 +206,32 @@ class TokenStore:
     Args:
         units: the units.
         row_tokens: records with more tokens are left out, and counted.
+        kinds: numbers of tasks and datasets that another store has given already.
 
     Attributes:
-        kinds: task and dataset of each `TokenRecord.kind`.
+        kinds: the `TokenRecord.kind` of each task and dataset.
         left_out: how many instructions are left out, by reason.
     """
 
-    def __init__(self, units: Sequence[Unit], row_tokens: int) -> None:
-        self.kinds: list[tuple[str, str]] = []
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        row_tokens: int,
+        kinds: dict[tuple[str, str], int] | None = None,
+    ) -> None:
+        self.kinds = {} if kinds is None else kinds
         self.left_out: Counter[str] = Counter()
         self._units: list[_Mapped] = []
         unit_of, place, group, lengths = [], [], [], []
         groups: dict[str, int] = {}
-        kinds: dict[tuple[str, str], int] = {}
         for number, unit in enumerate(units):
             self.left_out.update(unit.left_out)
-            mapped = _mapped(unit, kinds, groups)
+            mapped = _mapped(unit, self.kinds, groups)
             self._units.append(mapped)
             unit_of.append(np.full(unit.records, number))
             place.append(np.arange(unit.records))
             group.append(mapped.groups)
             lengths.append(np.diff(mapped.borders))
-        self.kinds = list(kinds)
         lengths_of_all = np.concatenate(lengths) if lengths else np.empty(0, np.int64)
         fits = lengths_of_all <= row_tokens
         if too_long := int((~fits).sum()):
