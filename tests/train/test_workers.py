@@ -68,7 +68,7 @@ def kill_a_worker(after: Path) -> None:
 @pytest.mark.slow
 def test_a_run_goes_on_after_a_worker_was_killed(folder: Path, joined: None) -> None:
     wanted, output = folder / "undisturbed", folder / "out"
-    more = {"max_steps": 40, "stage_data": [{"data": ["stage1"], "epochs": 9}]}
+    more = {"max_steps": 40, "keep": 50, "stage_data": [{"data": ["stage1"], "epochs": 9}]}
     assert run(TrainConfig(**settings(folder, output=str(wanted), **more))) == 0
     killer = Thread(target=kill_a_worker, args=[output / "checkpoints/000000002.json"])
     killer.start()
