@@ -20,6 +20,7 @@ from taiyi_ray.config import (
     InstructConfig,
     ServeConfig,
     Settings,
+    TrainConfig,
     load,
 )
 from taiyi_ray.errors import ConfigError, TaiyiError
@@ -27,7 +28,8 @@ from taiyi_ray.lake.commands import app as lake_app
 
 EXIT_INTERRUPTED = 130
 
-_ANNOTATE, _EVALUATE = "Annotate", "Evaluate"
+_ANNOTATE, _TRAIN, _EVALUATE = "Annotate", "Data and training", "Evaluate"
+_LAKE = "The lake"
 """The panels of `taiyi-ray --help` in which commands stand."""
 
 app = typer.Typer(
@@ -371,7 +373,7 @@ def _building(name: str, *flags: str, metavar: str | None = None) -> Any:
     return _option(name, *flags, metavar=metavar, of=InstructConfig)
 
 
-@app.command("build-instructions")
+@app.command("build-instructions", rich_help_panel=_TRAIN)
 def build_instructions(
     context: typer.Context,
     data_root: Annotated[str | None, _building("data_root", metavar="DIR")] = None,
@@ -584,7 +586,7 @@ def compare(
 _datasets = typer.Typer(
     invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
-app.add_typer(_datasets, name="datasets")
+app.add_typer(_datasets, name="datasets", rich_help_panel=_TRAIN)
 
 _DataRoot = Annotated[
     str | None,
@@ -689,7 +691,90 @@ def check(
         raise ConfigError(f"{name}: {'; '.join(faults)}")
 
 
-app.add_typer(lake_app, name="lake")
+app.add_typer(lake_app, name="lake", rich_help_panel=_LAKE)
+
+
+def _training(name: str, *flags: str, metavar: str | None = None) -> Any:
+    return _option(name, *flags, metavar=metavar, of=TrainConfig)
+
+
+@app.command(rich_help_panel=_TRAIN)
+def train(
+    context: typer.Context,
+    config: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CONFIG",
+            help="YAML file with these settings; an option given here wins over it",
+        ),
+    ] = None,
+    data: Annotated[str | None, _training("data", metavar="DIR")] = None,
+    output: Annotated[str | None, _training("output", "--output", "-o", metavar="DIR")] = None,
+    preset: Annotated[str | None, _training("preset")] = None,
+    model: Annotated[str | None, _training("model")] = None,
+    adapter: Annotated[str | None, _training("adapter")] = None,
+    chat: Annotated[str | None, _training("chat")] = None,
+    stages: Annotated[str | None, _training("stages")] = None,
+    method: Annotated[str | None, _training("method")] = None,
+    workers: Annotated[int | None, _training("workers")] = None,
+    gpu: Annotated[str | None, _training("gpu", metavar="KIND")] = None,
+    seed: Annotated[int | None, _training("seed")] = None,
+    batch: Annotated[int | None, _training("batch")] = None,
+    row_tokens: Annotated[int | None, _training("row_tokens")] = None,
+    max_steps: Annotated[int | None, _training("max_steps")] = None,
+    learning_rate: Annotated[float | None, _training("learning_rate")] = None,
+    rank: Annotated[int | None, _training("rank")] = None,
+    precision: Annotated[str | None, _training("precision")] = None,
+    activation_checkpointing: Annotated[
+        bool | None, _training("activation_checkpointing", "--activation-checkpointing")
+    ] = None,
+    prefix_sharing: Annotated[bool | None, _training("prefix_sharing")] = None,
+    checkpoint_every: Annotated[int | None, _training("checkpoint_every")] = None,
+    keep: Annotated[int | None, _training("keep")] = None,
+    eval_every: Annotated[int | None, _training("eval_every")] = None,
+    trust_remote_code: Annotated[bool | None, _training("trust_remote_code")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print what would be trained, and write nothing")
+    ] = False,
+) -> None:
+    """Fine-tune a model on instruction data, in stages, into an adapter or a whole model.
+
+    The file CONFIG may hold more settings than there are options: docs/training.md lists them.
+
+    Example: taiyi-ray train --data instructions --output trained --max-steps 100
+
+    The same command goes on where an earlier one ended, on any number of workers.
+
+    Exit codes: 0 done, 2 something to change, 4 unfinished and 130 interrupted: run it again.
+    """
+    settings = _settings(TrainConfig, context)
+    from taiyi_ray.train import run  # slow to import: only when it is needed
+
+    try:
+        code = run(settings, dry_run=dry_run)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    raise typer.Exit(code)
+
+
+@app.command(rich_help_panel=_TRAIN)
+def merge(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="the base model of the adapter")],
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="LoRA folder, local or s3://")],
+    to: Annotated[str, typer.Option("--to", metavar="DIR", help="folder of the merged model")],
+) -> None:
+    """Merge an adapter into its base model, in bfloat16: a plain model that needs no peft.
+
+    An adapter that was trained on a base of 4 bits is merged into the base as it is given here.
+
+    Example: taiyi-ray merge smollm2-135m-instruct trained/adapter --to merged
+
+    Exit codes: 0 written, 2 something to change, 4 the store does not answer: run it again.
+    """
+    from taiyi_ray import models  # slow to import: only when it is needed
+
+    print(models.write_merged(model, adapter, to))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -514,6 +514,128 @@ class InstructConfig(Settings):
     workers: int | None = Field(
         None, ge=1, description="tasks side by side; by default as many as the cluster has CPUs"
     )
+
+
+Preset = Literal["default", "paper"]
+"""The presets of training: files of `train/presets/`, which say where their values are from."""
+
+_PRESETS = Path(__file__).parent / "train" / "presets"
+
+
+class TrainStage(BaseModel):
+    """A stage of training: which data, how often.
+
+    Attributes:
+        data: folders of the instruction data.
+        epochs: how often every record is seen.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: list[str] = Field(min_length=1)
+    epochs: int = Field(ge=1)
+
+
+class TrainConfig(Settings):
+    """The settings of `taiyi-ray train`. A preset gives all values without a default here."""
+
+    data: str = Field(min_length=1, description="output of build-instructions, local or s3://")
+    output: str = Field(min_length=1, description="folder of the output, local or s3://")
+    preset: Preset = Field(
+        "default", description="values of all settings that are not given, each with its source"
+    )
+    model: str = Field(
+        EMBEDDED_MODEL,
+        description="model to train: a local folder, a Hugging Face id or an s3:// address",
+    )
+    adapter: str | None = Field(None, description="LoRA folder to start from, local or s3://")
+    chat: ChatForm = Field(
+        "template", description="form of the conversations: the model's chat template, or Taiyi 1's"
+    )
+    stages: Literal["both", "1", "2", "single"] = Field(
+        "both",
+        description="all stages one after the other, one of them alone, or all data at once "
+        "(single) with the epochs of the last stage",
+    )
+    stage_data: list[TrainStage] = Field(
+        min_length=1, description="the folders of the data and the epochs of each stage"
+    )
+    method: Literal["lora", "qlora", "full"] = Field(
+        description="train an adapter (lora), one on a base of 4 bits (qlora), or all weights"
+    )
+    workers: int = Field(
+        0, ge=0, description="workers on a Ray cluster, a GPU each; 0 trains in this process"
+    )
+    seed: int = Field(0, ge=0, description="of the order of records, of first weights, of dropout")
+    batch: int = Field(ge=1, description="records of a step, over all workers")
+    row_tokens: int = Field(
+        ge=16, description="most tokens of a record and of a row; longer records are left out"
+    )
+    max_steps: int | None = Field(None, ge=1, description="most steps of a stage")
+    learning_rate: float = Field(gt=0, description="the highest learning rate")
+    lr_schedule: Literal["constant", "cosine"] = Field(
+        description="whether the rate stays after the warm-up, or falls along a cosine"
+    )
+    warmup: float = Field(ge=0, lt=1, description="share of a stage in which the rate rises")
+    weight_decay: float = Field(ge=0, description="of AdamW")
+    clip: float = Field(gt=0, description="largest norm of the gradients of a step")
+    rank: int = Field(ge=1, description="rank of the adapter")
+    alpha: float = Field(gt=0, description="the adapter's product is multiplied with alpha / rank")
+    dropout: float = Field(ge=0, lt=1, description="dropout of the adapter")
+    rslora: bool = Field(description="multiply with alpha / sqrt(rank) instead")
+    lora_plus: float = Field(gt=0, description="rate of an adapter's B, in rates of its A (LoRA+)")
+    targets: list[str] | Literal["all-linear"] = Field(
+        description="layers that get an adapter, or all-linear"
+    )
+    precision: Literal["bf16", "float32"] = Field("bf16", description="of the computation")
+    activation_checkpointing: bool = Field(
+        False, description="compute activations twice, to need less memory"
+    )
+    prefix_sharing: bool = Field(
+        True, description="compute what questions on one document share once"
+    )
+    checkpoint_every: int = Field(200, ge=1, description="steps between two checkpoints")
+    keep: int = Field(2, ge=1, description="checkpoints that are kept")
+    eval_every: int | None = Field(
+        None, ge=1, description="steps between two looks at the loss on the data's folder dev"
+    )
+    gpu: str | None = Field(
+        None, min_length=1, description="kind of GPU that workers run on, as Ray names it"
+    )
+    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, values: Any) -> Any:
+        name = values.get("preset", "default")
+        file = _PRESETS / f"{name}.yaml"
+        if name not in get_args(Preset):  # the field says so
+            file = _PRESETS / "default.yaml"
+        return yaml.safe_load(file.read_text("utf-8")) | values
+
+    @property
+    def stages_to_train(self) -> list[TrainStage]:
+        """The stages that this run trains."""
+        if self.stages == "both":
+            return self.stage_data
+        if self.stages == "single":
+            folders = [folder for stage in self.stage_data for folder in stage.data]
+            last = self.stage_data[-1]
+            return [TrainStage(data=list(dict.fromkeys(folders)), epochs=last.epochs)]
+        return [self.stage_data[int(self.stages) - 1]]
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _number_of_a_stage(cls, stages: object) -> object:
+        return str(stages) if type(stages) is int else stages
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.stages in ("1", "2") and int(self.stages) > len(self.stage_data):
+            raise ValueError(f"stages: there is no stage {self.stages} in stage_data")
+        if self.method == "full" and self.adapter is not None:
+            raise ValueError("adapter: method full trains all weights; merge the adapter first")
+        return self
 
 
 def is_loopback(host: str) -> bool:

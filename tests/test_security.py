@@ -110,9 +110,9 @@ def test_a_stranger_gets_metrics_and_nothing_else(head):
 def test_a_job_of_its_own_cluster_listens_on_localhost_only(tmp_path):
     script = (
         "import sys\n"
-        "from taiyi_ray.cluster import connected\n"
+        "from taiyi_ray.cluster import connected, engines\n"
         "from taiyi_ray.config import AnnotateConfig\n"
-        "with connected(AnnotateConfig(inputs=['in'], output='out', engine='fake')):\n"
+        "with connected(engines(AnnotateConfig(inputs=['in'], output='out', engine='fake'))):\n"
         "    import ray  # as the job does: what it reads when imported is set before\n"
         "    one = ray.remote(type('One', (), {'ready': lambda self: 1})).remote()\n"
         "    assert ray.get(one.ready.remote()) == 1\n"

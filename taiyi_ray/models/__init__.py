@@ -10,23 +10,34 @@ from __future__ import annotations
 
 from taiyi_ray.config import EMBEDDED_MODEL, ChatForm
 from taiyi_ray.errors import ModelError
-from taiyi_ray.models.adapters import adapter_rank, find_adapter, merge_adapter
+from taiyi_ray.models.adapters import adapter_rank, find_adapter, merge_adapter, write_merged
 from taiyi_ray.models.chat import (
+    Spelled,
     check_grammar,
+    conversation_tokens,
     identity,
     load_tokenizer,
     prompt_tokens,
     stop_token_ids,
 )
-from taiyi_ray.models.folder import Model, cache_size, context_length, find, weights_size
+from taiyi_ray.models.folder import (
+    Model,
+    cache_size,
+    context_length,
+    find,
+    tokenizer_digest,
+    weights_size,
+)
 
 __all__ = [
     "ChatForm",
     "Model",
+    "Spelled",
     "adapter_rank",
     "cache_size",
     "check_grammar",
     "context_length",
+    "conversation_tokens",
     "find_adapter",
     "identity",
     "load_tokenizer",
@@ -34,7 +45,9 @@ __all__ = [
     "prompt_tokens",
     "resolve",
     "stop_token_ids",
+    "tokenizer_digest",
     "weights_size",
+    "write_merged",
 ]
 
 

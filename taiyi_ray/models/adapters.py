@@ -11,7 +11,15 @@ from pathlib import Path
 
 from taiyi_ray import cache, storage
 from taiyi_ray.errors import ModelError
-from taiyi_ray.models.folder import Model, address_of, digest_of, fetch_s3, matters, require
+from taiyi_ray.models.folder import (
+    Model,
+    address_of,
+    digest_of,
+    fetch_s3,
+    find,
+    matters,
+    require,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +79,26 @@ def merge_adapter(model: Model, adapter: str) -> Model:
 
     folder = cache.made_once(cache.folder() / "merged" / name, merge)
     return Model(f"{model.name}+{adapter}", folder, digest_of(folder))
+
+
+def write_merged(model: str, adapter: str, folder: str) -> str:
+    """Write a model with an adapter merged into it to a folder, local or s3://; return its address.
+
+    Args:
+        model: the base model, as `find` takes it.
+        adapter: a LoRA folder, local or `s3://`.
+        folder: where the merged model comes. Files of the same names are replaced.
+
+    Raises:
+        ModelError: when there is no such model or adapter, or the two do not fit.
+        StorageError: when a store cannot be read or written.
+    """
+    merged = merge_adapter(find(model), adapter)
+    address = storage.absolute(folder)
+    for file in sorted(merged.path.iterdir()):
+        with storage.written(storage.join(address, file.name)) as target, file.open("rb") as source:
+            shutil.copyfileobj(source, target)
+    return address
 
 
 def _merge(model: Model, adapter: Path, folder: Path) -> None:

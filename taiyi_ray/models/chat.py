@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from taiyi_ray.config import ChatForm
@@ -118,29 +119,144 @@ def prompt_tokens(
     return tokens
 
 
-def _templated(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """The tokens of a conversation that a model learns from.
+
+    Attributes:
+        ids: the token ids.
+        answers: half-open spans of `ids`, in order: the tokens that the model itself has to write.
+            Each begins where the prompt of its turn ends, and its last token ends the turn.
+    """
+
+    ids: list[int]
+    answers: list[tuple[int, int]]
+
+
+def conversation_tokens(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], form: ChatForm = "template"
+) -> list[Spelled]:
+    """Return the token ids of an entire conversation, and which of them the model has to write.
+
+    What stands before an answer is exactly what `prompt_tokens` makes of the turns before it. Most
+    chat forms write the turns of a conversation one after the other, so that one sequence holds
+    all answers. A template that writes an earlier turn in another way once it is past (Qwen3 drops
+    thoughts) does not allow that: then such an answer has a sequence of its own, which comes first.
+
+    Args:
+        tokenizer: the tokenizer of the model.
+        messages: the turns of the conversation, with the answers of the assistant.
+        form: the chat form.
+
+    Raises:
+        ModelError: when the tokenizer does not know the form, or has no token that ends an answer.
+        ValueError: when no turn is the assistant's, or when the form does not allow these turns.
+    """
+    special = _special_ids(tokenizer)
+    made: list[Spelled] = []
+    for number in reversed(range(len(messages))):
+        if messages[number]["role"] != "assistant":
+            continue
+        prompt = _prompt(tokenizer, messages[:number], form)
+        answer, stop = _answer(tokenizer, messages[: number + 1], prompt, form)
+        begin, end = len(prompt), len(prompt) + len(answer)
+        later = made[-1].ids if made else []
+        if later[:end] == prompt + answer and len(later) > end and later[end] in special:
+            # Here the token that ends the turn may be the one that begins the next (GLM-4).
+            made[-1].answers.insert(0, (begin, end + 1))
+        else:
+            made.append(Spelled([*prompt, *answer, stop], [(begin, end + 1)]))
+    if not made:
+        raise ValueError("the conversation has no answer of the assistant")
+    return made[::-1]
+
+
+def _prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], form: ChatForm
+) -> list[int]:
+    from jinja2 import TemplateError
+
+    try:
+        return prompt_tokens(tokenizer, messages, form)
+    except TemplateError as error:
+        raise ValueError(f"the chat template refuses these turns ({first_line(error)})") from error
+
+
+def _answer(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    prompt: list[int],
+    form: ChatForm,
+) -> tuple[list[int], int]:
+    """The tokens of the last turn, which the assistant has, and the token that ends it."""
+    content = messages[-1]["content"]
+    alone: list[int] = tokenizer.encode(
+        content, add_special_tokens=False, split_special_tokens=True
+    )
+    if form == "taiyi1":
+        return alone, _separator_id(tokenizer)
+    special = _special_ids(tokenizer)
+    whole = _templated(tokenizer, messages, answered=True)
+    follows = whole[len(prompt) :] if whole[: len(prompt)] == prompt else []
+    stop = next((n for n, token in enumerate(follows) if token in special), None)
+    if stop is not None:
+        return follows[:stop], follows[stop]
+    # The template writes the answer otherwise than behind the prompt, or writes no end.
+    ends = [token for token in _closing(tokenizer, messages) if token in special]
+    if not ends and tokenizer.eos_token_id is None:
+        raise ModelError("the model has no token that ends an answer; give its tokenizer one")
+    return alone, ends[0] if ends else cast(int, tokenizer.eos_token_id)
+
+
+def _closing(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """What the template writes behind the text of the last turn."""
+    holder = "\ue000"
+    rendered = _rendered(tokenizer, [*messages[:-1], {**messages[-1], "content": holder}], True)
+    return cast(
+        list[int], tokenizer.encode(rendered.rpartition(holder)[2], add_special_tokens=False)
+    )
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    return {number for number, t in tokenizer.added_tokens_decoder.items() if t.special}
+
+
+def _switched(tokenizer: PreTrainedTokenizerBase) -> dict[str, bool]:
+    """The variables of the chat template: thinking is off where the template can do that."""
+    return {THINKING: False} if THINKING in str(tokenizer.chat_template) else {}
+
+
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], answered: bool
+) -> str:
+    rendered = tokenizer.apply_chat_template(
+        [dict(message) for message in messages],
+        add_generation_prompt=not answered,
+        tokenize=False,
+        **_switched(tokenizer),
+    )
+    return cast(str, rendered)
+
+
+def _templated(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, answered: bool = False
+) -> list[int]:
     special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-    settings = {THINKING: False} if THINKING in str(tokenizer.chat_template) else {}
     if not any(token in message["content"] for message in messages for token in special):
         ids = tokenizer.apply_chat_template(
             [dict(message) for message in messages],
-            add_generation_prompt=True,
+            add_generation_prompt=not answered,
             tokenize=True,
             return_dict=False,
-            **settings,
+            **_switched(tokenizer),
         )
         return cast(list[int], ids)
     # A text that spells a special token must not become one. So the template is rendered with
     # placeholders of private-use characters, and the texts are tokenised apart from the template.
     holders = {f"\ue000{n}\ue001": message["content"] for n, message in enumerate(messages)}
-    rendered = tokenizer.apply_chat_template(
-        [{**m, "content": holder} for m, holder in zip(messages, holders, strict=True)],
-        add_generation_prompt=True,
-        tokenize=False,
-        **settings,
-    )
+    held = [{**m, "content": holder} for m, holder in zip(messages, holders, strict=True)]
     tokens: list[int] = []
-    for piece in re.split("(\ue000\\d+\ue001)", cast(str, rendered)):
+    for piece in re.split("(\ue000\\d+\ue001)", _rendered(tokenizer, held, answered)):
         text = holders.get(piece)
         tokens += tokenizer.encode(
             piece if text is None else text,

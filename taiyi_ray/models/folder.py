@@ -181,6 +181,15 @@ def digest_of(folder: Path) -> str:
     return (cache.made_once(cache.folder() / "digests" / name, read) / "sha256").read_text()
 
 
+def tokenizer_digest(model: Model) -> str:
+    """Return the digest of the files that decide a model's tokens: those without weights."""
+    digest = hashlib.sha256()
+    for path in sorted(model.path.iterdir()):
+        if matters(path.name) and ("token" in path.name or path.suffix in (".jinja", ".model")):
+            digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
 def require(folder: Path, name: str, what: str) -> None:
     """Raise ModelError when a folder lacks a file without which it is not `what`.
 

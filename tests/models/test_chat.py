@@ -2,12 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from taiyi_ray import models
 from taiyi_ray.errors import ModelError
 from tests.models.tiny import make_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 USER = {"role": "user", "content": "BRCA1, β-catenin, 白血病"}
 
@@ -151,3 +157,179 @@ def test_forms_that_a_tokenizer_does_not_know(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="--chat template"):
         models.stop_token_ids(tokenizer, "taiyi1")
     assert models.stop_token_ids(tokenizer) == []
+
+
+# ------------------------------------------------------------------------- entire conversations
+
+TEMPLATES = {
+    # As the models' own tokenizer_config.json or chat_template.jinja have them, tools left out.
+    "SmolLM2": (
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+        "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
+        "Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + "
+        "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}"
+        "{{ '<|im_start|>assistant\n' }}{% endif %}"
+    ),
+    "Qwen3": (
+        "{%- set ns = namespace(last=messages|length - 1) %}{%- for message in messages[::-1] %}"
+        "{%- if message.role == 'user' and not ns.found %}{%- set ns.found = true %}"
+        "{%- set ns.last = messages|length - 1 - loop.index0 %}{%- endif %}{%- endfor %}"
+        "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}"
+        "{%- if message.role == 'assistant' and loop.index0 > ns.last %}"
+        "{{- '<think>\n\n</think>\n\n' }}{%- endif %}"
+        "{{- message.content + '<|im_end|>\n' }}{%- endfor %}{%- if add_generation_prompt %}"
+        "{{- '<|im_start|>assistant\n' }}{%- if enable_thinking is defined and enable_thinking is "
+        "false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}{%- endif %}"
+    ),
+    "GLM-4": (
+        "[gMASK]<sop>{% for item in messages %}<|{{ item['role'] }}|>\n{{ item['content'] }}"
+        "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    ),
+    "Llama-3": (
+        "{% set loop_messages = messages %}{% for message in loop_messages %}"
+        "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ "
+        "message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
+        "{% set content = '<|begin_of_text|>' + content %}{% endif %}{{ content }}{% endfor %}"
+        "{% if add_generation_prompt %}"
+        "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+    ),
+    "Mistral": (
+        "{{ '<s>' }}{% for message in messages %}"
+        "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('Conversation roles must alternate user/assistant') }}{% endif %}"
+        "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+        "{% else %}{{ ' ' + message['content'] + '</s>'}}{% endif %}{% endfor %}"
+    ),
+    "taiyi1": "",
+}
+SPECIAL = [
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>",
+    "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|begin_of_text|>", "<s>", "</s>",
+    "[INST]", "[/INST]",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def spelling() -> "PreTrainedTokenizerBase":
+    """A tokenizer of bytes, merged a little, that knows the special tokens of all templates."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(["Aspirin eased the pain. the pain: none\n\nnone"] * 2, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<|endoftext|>", additional_special_tokens=SPECIAL[1:]
+    )
+
+
+def in_form(tokenizer: "PreTrainedTokenizerBase", name: str) -> models.ChatForm:
+    tokenizer.chat_template = TEMPLATES[name]
+    return "taiyi1" if name == "taiyi1" else "template"
+
+
+def turns(texts: list[str]) -> list[dict[str, str]]:
+    roles = ["user", "assistant"] * len(texts)
+    return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
+
+
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=12),
+    st.sampled_from([*SPECIAL, " Aspirin ", "\n\nnone", "the pain<|im_end|>\n", "白血病"]),
+)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@settings(max_examples=25)
+@given(texts=st.lists(TEXTS, min_size=2, max_size=6))
+def test_what_stands_before_an_answer_is_the_prompt_of_its_turn(
+    spelling: "PreTrainedTokenizerBase", name: str, texts: list[str]
+) -> None:
+    form = in_form(spelling, name)
+    messages = turns(texts[: len(texts) // 2 * 2])
+    made = models.conversation_tokens(spelling, messages, form)
+    begins = [one.ids[:start] for one in made for start, _ in one.answers]
+    asked = [
+        models.prompt_tokens(spelling, messages[:number], form)
+        for number in range(1, len(messages), 2)
+    ]
+    assert begins == asked
+    special = set(spelling.convert_tokens_to_ids(SPECIAL))
+    for one in made:
+        for start, end in one.answers:
+            assert one.ids[end - 1] in special, "the token that ends an answer is learned"
+            assert not special & set(one.ids[start : end - 1]), "a text became a special token"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("SmolLM2", [["pain<|im_end|>", "none<|im_end|>"]]),
+        ("Qwen3", [["pain<|im_end|>"], ["none<|im_end|>"]]),
+        ("GLM-4", [["pain<|user|>", "none<|endoftext|>"]]),
+        ("Llama-3", [["pain<|eot_id|>", "none<|eot_id|>"]]),
+        ("Mistral", [[" pain</s>", " none</s>"]]),
+        ("taiyi1", [["pain<|endoftext|>", "none<|endoftext|>"]]),
+    ],
+)
+def test_the_answers_of_a_conversation_are_what_is_learned(
+    spelling: "PreTrainedTokenizerBase", name: str, written: list[list[str]]
+) -> None:
+    form = in_form(spelling, name)
+    made = models.conversation_tokens(spelling, turns(["Where?", "pain", "Drugs?", "none"]), form)
+    shown = [[spelling.decode(one.ids[s:e]) for s, e in one.answers] for one in made]
+    assert shown == written
+    assert all(one.ids[-1] == one.ids[one.answers[-1][1] - 1] for one in made)
+
+
+def test_an_answer_behind_a_switched_off_thought_ends_as_the_template_ends_it(
+    embedded: models.Model,
+) -> None:
+    tokenizer = models.load_tokenizer(embedded)
+    tokenizer.chat_template = THINKS
+    (made,) = models.conversation_tokens(tokenizer, turns(["Where?", "pain"]))
+    assert tokenizer.decode(made.ids).endswith("</think>pain<|im_end|>")
+    assert tokenizer.decode(made.ids[slice(*made.answers[0])]) == "pain<|im_end|>"
+
+
+def test_the_real_template_of_the_embedded_model_makes_one_sequence(
+    embedded: models.Model,
+) -> None:
+    tokenizer = models.load_tokenizer(embedded)
+    (made,) = models.conversation_tokens(
+        tokenizer, turns(["Where?", "pain", "And?", "β<|im_end|>"])
+    )
+    assert [tokenizer.decode(made.ids[s:e]) for s, e in made.answers] == [
+        "pain<|im_end|>",
+        "β<|im_end|><|im_end|>",
+    ]
+    assert made.ids[: made.answers[1][0]] == models.prompt_tokens(
+        tokenizer, turns(["Where?", "pain", "And?"])
+    )
+
+
+def test_a_conversation_from_which_nothing_is_learned_is_an_error(
+    spelling: "PreTrainedTokenizerBase",
+) -> None:
+    in_form(spelling, "SmolLM2")
+    for messages in ([], [USER]):
+        with pytest.raises(ValueError, match="no answer of the assistant"):
+            models.conversation_tokens(spelling, messages)
+    in_form(spelling, "Mistral")
+    with pytest.raises(ValueError, match=r"refuses these turns.*must alternate"):
+        models.conversation_tokens(spelling, [USER, USER, *turns(["a", "b"])[1:]])
+
+
+def test_a_tokenizer_without_an_end_of_answers_is_refused(tmp_path: Path) -> None:
+    tokenizer = models.load_tokenizer(models.Model("m", make_model(tmp_path / "model"), ""))
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
+    with pytest.raises(ModelError, match="no token that ends an answer"):
+        models.conversation_tokens(tokenizer, turns(["pain", "aspirin"]))

@@ -1,0 +1,37 @@
+"""Fine-tune a model on instruction data, in stages, on this machine or on a Ray cluster.
+
+training.py     one run: checks, stages, what it writes
+store.py        instructions as tokens, mapped into memory
+order.py        which records a step takes: a pure function
+packing.py      how a step's records become rows
+attention.py    what the tokens of a row see
+network.py      the model that is trained, with or without LoRA
+step.py         loss, gradients and optimiser of one step
+stages.py       the steps of all stages, on one worker
+checkpoints.py  what a run goes on from
+workers.py      the same stages on the workers of Ray Train
+memory.py       what a worker needs, before it is started
+report.py       the curves of a run as a page, and for TensorBoard
+presets/        the values of a preset, each with its source
+
+Steps, rows, order, attention and network need only torch, transformers, peft, safetensors and
+numpy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taiyi_ray.train.training import run
+
+__all__ = ["run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `run` when it is asked for: a step alone needs less."""
+    if name == "run":
+        from taiyi_ray.train.training import run
+
+        return run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,125 @@
+"""The memory that a worker needs, by an estimate made before any weight is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors import safe_open
+
+from taiyi_ray import models
+from taiyi_ray.config import TrainConfig
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.models.folder import settings
+from taiyi_ray.placement import GPUS
+
+_TRAINED = 16
+"""Bytes of a weight that is trained, in float32: itself, its gradient, and two moments of AdamW."""
+_FOUR_BITS = 0.52
+"""Bytes of a weight of 4 bits with its double quantised scales (Dettmers et al. 2023)."""
+_ACTIVATIONS = 34
+"""Bytes of activations of a token, in units of the hidden size and for each layer, in 16 bits and
+without the products of attention (Korthikanti et al. 2022, equation 1)."""
+_TARGETS = 0.25
+"""Share of a row's tokens whose logits are computed; answers are a tenth of real questions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The bytes that a worker needs.
+
+    Attributes:
+        weights: of the model, as it is kept for computing.
+        trained: of the weights that are trained, with gradients and optimiser.
+        activations: of one row.
+        logits: of one row.
+    """
+
+    weights: float
+    trained: float
+    activations: float
+    logits: float
+
+    @property
+    def bytes(self) -> float:
+        """All of them."""
+        return self.weights + self.trained + self.activations + self.logits
+
+    def __str__(self) -> str:
+        return (
+            f"{self.bytes / 1e9:,.1f} GB a worker (weights {self.weights / 1e9:,.1f}, trained "
+            f"weights with gradients and optimiser {self.trained / 1e9:,.1f}, activations "
+            f"{self.activations / 1e9:,.1f}, logits {self.logits / 1e9:,.1f})"
+        )
+
+
+def estimate(model: models.Model, config: TrainConfig) -> Memory:
+    """Estimate the memory of a worker.
+
+    Args:
+        model: the model.
+        config: the settings.
+    """
+    shapes: list[tuple[str, list[int]]] = []
+    for file in sorted(model.path.glob("*.safetensors")):
+        tensors: Any = safe_open(file, "pt")  # it has no types of its own
+        names = tensors.keys()
+        shapes += [(name, list(tensors.get_slice(name).get_shape())) for name in names]
+    sizes = {name: _product(shape) for name, shape in shapes}
+    linear = [
+        shape
+        for name, shape in shapes
+        if len(shape) == 2 and "embed" not in name and "lm_head" not in name
+    ]
+    wide = 2 if config.precision == "bf16" else 4
+    numbers = sum(sizes.values())
+    if config.method == "full":
+        weights, trained = 0.0, float(_TRAINED * numbers)
+    else:
+        inside = sum(map(_product, linear))
+        four = config.method == "qlora"
+        weights = _FOUR_BITS * inside + wide * (numbers - inside) if four else wide * numbers
+        trained = float(_TRAINED * config.rank * sum(sum(shape) for shape in linear))
+    about = settings(model, "config.json")
+    about = about.get("text_config") or about
+    hidden, layers = about.get("hidden_size", 0), about.get("num_hidden_layers", 0)
+    a_layer = _ACTIVATIONS * hidden * config.row_tokens * wide / 2
+    kept = a_layer * layers
+    if config.activation_checkpointing:  # the input of each layer, and one layer's activations
+        kept = wide * hidden * config.row_tokens * layers + a_layer
+    logits = 2 * 4 * about.get("vocab_size", 0) * config.row_tokens * _TARGETS
+    return Memory(weights, trained, kept, logits)
+
+
+def check(memory: Memory, config: TrainConfig) -> None:
+    """Check that a worker has the memory, where it is known what it will run on.
+
+    Raises:
+        ConfigError: it has too little.
+    """
+    there = _there(config)
+    if there is not None and memory.bytes > there:
+        raise ConfigError(
+            f"training takes about {memory}, and there are {there / 1e9:,.1f} GB; give fewer "
+            "--row-tokens, --activation-checkpointing, another --method, or a smaller model"
+        )
+
+
+def _there(config: TrainConfig) -> float | None:
+    if config.gpu:
+        return GPUS[config.gpu].memory if config.gpu in GPUS else None
+    if config.workers:
+        return None
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[1])
+    return float(psutil.virtual_memory().available)
+
+
+def _product(shape: list[int]) -> int:
+    made = 1
+    for size in shape:
+        made *= size
+    return made

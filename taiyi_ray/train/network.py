@@ -1,0 +1,181 @@
+"""The model that is trained: its weights, the adapter on it, and what is kept of it."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+from taiyi_ray.errors import ModelError, first_line, nearest
+from taiyi_ray.train.attention import PACKED
+
+Method = Literal["lora", "qlora", "full"]
+Precision = Literal["bf16", "float32"]
+
+DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """How a model is trained.
+
+    Attributes:
+        method: an adapter (lora), one on a base of 4 bits (qlora), or all weights (full).
+        precision: of the computation. The weights that are trained are always float32.
+        rank: of the adapter.
+        alpha: the adapter's product is multiplied with alpha / rank.
+        dropout: share of the adapter's inputs that is dropped while training.
+        rslora: multiply with alpha / sqrt(rank) instead.
+        targets: names of the layers that get an adapter, or `all-linear`.
+        activation_checkpointing: compute activations again in the backward pass, to save memory.
+        trust_remote_code: run Python code that comes with the model.
+        seed: of the adapter's first weights.
+    """
+
+    method: Method = "lora"
+    precision: Precision = "bf16"
+    rank: int = 16
+    alpha: float = 32
+    dropout: float = 0.0
+    rslora: bool = False
+    targets: list[str] | Literal["all-linear"] = "all-linear"
+    activation_checkpointing: bool = False
+    trust_remote_code: bool = False
+    seed: int = 0
+
+
+def load(
+    path: Path, settings: NetworkSettings, device: torch.device, adapter: Path | None = None
+) -> torch.nn.Module:
+    """Load a model with packed attention, and put an adapter on it where the method has one.
+
+    Args:
+        path: the folder of the model.
+        settings: how it is trained.
+        device: where it is computed.
+        adapter: the folder of a LoRA to start from.
+
+    Raises:
+        ModelError: the model cannot be loaded, or not be trained so.
+    """
+    more: dict[str, Any] = {}
+    if settings.method == "qlora":
+        more["quantization_config"] = _four_bits(settings)
+        more["device_map"] = {"": device}
+    dtype = torch.float32 if settings.method == "full" else DTYPES[settings.precision]
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype,
+            attn_implementation=PACKED,
+            local_files_only=True,
+            trust_remote_code=settings.trust_remote_code,
+            **more,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise ModelError(f"{path}: cannot be loaded ({first_line(error)})") from error
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        raise ModelError(f"{path}: {type(model).__name__} cannot compute logits at targets only")
+    model.config.use_cache = False
+    if settings.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if settings.method != "full":
+        model = _adapted(model, settings, adapter)
+        for weights in model.parameters():
+            if weights.requires_grad:
+                weights.data = weights.data.float()
+    if settings.method != "qlora":
+        model.to(device)
+    model.train()
+    return cast(torch.nn.Module, model)
+
+
+def _four_bits(settings: NetworkSettings) -> Any:
+    import importlib.util
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError("method: qlora needs bitsandbytes, which is not installed; use lora")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=DTYPES[settings.precision],
+    )
+
+
+def _adapted(model: Any, settings: NetworkSettings, adapter: Path | None) -> Any:
+    if adapter is not None:
+        try:
+            return PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(
+                f"adapter {adapter}: does not fit the model ({first_line(error)})"
+            ) from error
+    if isinstance(settings.targets, list):
+        _check_targets(model, settings.targets)
+    # The first weights are drawn on the CPU, so that they are the same on every device.
+    torch.manual_seed(settings.seed)
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # peft multiplies with it, whole or not
+        lora_dropout=settings.dropout,
+        use_rslora=settings.rslora,
+        target_modules=settings.targets,
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft's notes about names that are regular expressions
+        return get_peft_model(model, config)
+
+
+def _check_targets(model: torch.nn.Module, targets: list[str]) -> None:
+    known = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    for target in targets:
+        if target.rpartition(".")[2] not in known:
+            raise ModelError(
+                f"targets: the model has no linear layer {target!r}"
+                f"{nearest(target, known) or '; it has ' + ', '.join(sorted(known))}"
+            )
+
+
+def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Return the weights that are trained, by name."""
+    return {name: weights for name, weights in model.named_parameters() if weights.requires_grad}
+
+
+def save(model: torch.nn.Module, folder: Path, base: str) -> None:
+    """Write the trained model: an adapter as peft reads it, or all weights, in bfloat16.
+
+    It must not be trained further, because all weights are rounded.
+
+    Args:
+        model: a model that `load` returned.
+        folder: the folder, which exists.
+        base: the name of the base model, for the adapter's own description.
+    """
+    if not isinstance(model, PeftModel):
+        cast(Any, model.to(torch.bfloat16)).save_pretrained(folder)
+        return
+    states = get_peft_model_state_dict(model)
+    save_file(
+        {name: w.detach().cpu().contiguous() for name, w in states.items()},
+        folder / "adapter_model.safetensors",
+        metadata={"format": "pt"},
+    )
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    config.save_pretrained(folder)

@@ -1,0 +1,357 @@
+"""The steps of all stages, as every worker makes them; the first worker keeps the results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
+
+from taiyi_ray.config import TrainConfig
+from taiyi_ray.errors import ModelError
+from taiyi_ray.train import network
+from taiyi_ray.train.checkpoints import Checkpoints, Marker, Position
+from taiyi_ray.train.packing import Row, TokenRecord, blocks, packed
+from taiyi_ray.train.step import Stepper, StepResult, StepSettings
+from taiyi_ray.train.store import TokenStore, Unit
+
+logger = logging.getLogger(__name__)
+
+_POINTS = 1000
+"""About how many points the curves of a run have."""
+
+_WEIGHTS, _OPTIMISER, _HISTORY = "weights.safetensors", "optimiser.safetensors", "history.json"
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What a stage trains.
+
+    Attributes:
+        number: the number of the stage in the settings, from 0: orders depend on it.
+        units: its units of the token store.
+        epochs: how often every record is seen.
+        steps: the number of its steps.
+        records: the number of its records.
+        tokens: the tokens of its records.
+        left_out: how many instructions are left out, by reason.
+    """
+
+    number: int
+    units: tuple[Unit, ...]
+    epochs: int
+    steps: int
+    records: int
+    tokens: int
+    left_out: dict[str, int]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """All that the workers of a run need to know.
+
+    Attributes:
+        config: the settings.
+        output: the address of the output.
+        model: the digest of the model.
+        stages: the stages.
+        dev: units of the token store whose loss is looked at.
+    """
+
+    config: TrainConfig
+    output: str
+    model: str
+    stages: tuple[StagePlan, ...]
+    dev: tuple[Unit, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of the whole run."""
+        return sum(stage.steps for stage in self.stages)
+
+
+class History:
+    """The curves of a run: points, each over some steps that follow one another.
+
+    Args:
+        plan: the plan of the run.
+        kinds: the task and dataset of each kind of record.
+        points: the points of the steps before.
+    """
+
+    def __init__(
+        self, plan: TrainingPlan, kinds: dict[tuple[str, str], int], points: list[dict[str, Any]]
+    ) -> None:
+        self.points = points
+        self._every = max(1, plan.steps // _POINTS)
+        self._kinds = kinds
+        self._begin()
+
+    def _begin(self) -> None:
+        self._losses: np.ndarray = np.zeros(len(self._kinds))
+        self._targets: np.ndarray = np.zeros(len(self._kinds))
+        self._sums = {"records": 0, "tokens": 0, "computed": 0, "room": 0, "seconds": 0.0}
+
+    def add(
+        self, position: Position, result: StepResult, rate: float, counts: dict[str, float]
+    ) -> None:
+        """Count a step.
+
+        Args:
+            position: the position behind the step.
+            result: what the step gave.
+            rate: its learning rate.
+            counts: records, tokens, computed tokens, room in the rows, and seconds of the step.
+        """
+        self._losses = self._losses + result.losses
+        self._targets = self._targets + result.targets
+        for name, count in counts.items():
+            self._sums[name] += count
+        if position.step % self._every:
+            return
+        self.points.append(
+            {
+                "step": position.step,
+                "stage": position.stage,
+                "stage_step": position.stage_step,
+                "loss": float(self._losses.sum() / self._targets.sum()),
+                "rate": rate,
+                "norm": result.norm,
+                "targets": int(self._targets.sum()),
+                **self._sums,
+                **self.by_name(self._losses, self._targets),
+            }
+        )
+        self._begin()
+
+    def by_name(self, losses: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, float]]:
+        """Return the mean loss of a target by task and by dataset."""
+        made: dict[str, dict[str, float]] = {}
+        for place, name in enumerate(("by_task", "by_dataset")):
+            sums: dict[str, list[float]] = {}
+            for kind, number in self._kinds.items():
+                summed = sums.setdefault(kind[place], [0.0, 0.0])
+                summed[0] += float(losses[number])
+                summed[1] += float(targets[number])
+            made[name] = {key: loss / count for key, (loss, count) in sums.items() if count}
+        return made
+
+
+@dataclass
+class Reporter:
+    """What the workers tell while they train.
+
+    Attributes:
+        point: called on the first worker with the position and the curves, after each step.
+        saved: called on the first worker at the end, with the folder of the trained model and the
+            curves.
+        notice: called on all workers after each step: whether a machine will be taken away soon.
+            At the first such notice a checkpoint is written at once.
+    """
+
+    point: Callable[[Position, History], None]
+    saved: Callable[[Path, History], None]
+    notice: Callable[[], bool] = lambda: False
+
+
+def train(
+    plan: TrainingPlan,
+    model: Path,
+    adapter: Path | None,
+    device: torch.device,
+    reporter: Reporter,
+) -> None:
+    """Make all steps that are left, on one worker.
+
+    Args:
+        plan: what is trained.
+        model: the folder of the model.
+        adapter: the folder of a LoRA to start from.
+        device: where this worker computes.
+        reporter: what the first worker tells.
+
+    Raises:
+        ModelError: the model cannot be trained so, or its loss is no number.
+        StorageError: a checkpoint cannot be read or written.
+    """
+    config = plan.config
+    rank, size = _rank(), _size()
+    checkpoints = Checkpoints(plan.output, config.keep)
+    try:
+        marker = _agreed(checkpoints.newest() if rank == 0 else None)
+        start = marker.position if marker else Position()
+        net = network.load(model, network_settings(config), device, adapter)
+        if marker:
+            _give_back(network.trained(net), marker)
+        kinds: dict[tuple[str, str], int] = {}
+        dev = TokenStore(plan.dev, config.row_tokens, kinds)
+        stores = [TokenStore(stage.units, config.row_tokens, kinds) for stage in plan.stages]
+        points = json.loads(marker.read(_HISTORY)) if marker else []
+        history = History(plan, kinds, points)
+        position, noticed = start, False
+        for number, (stage, store) in enumerate(zip(plan.stages, stores, strict=True)):
+            if number < start.stage or (number == start.stage and start.stage_step >= stage.steps):
+                continue
+            stepper = Stepper(net, step_settings(config), len(kinds), device)
+            first = start.stage_step if number == start.stage else 0
+            if first and marker:
+                stepper.restore(tensors_of(marker.read(_OPTIMISER)))
+            order = store.order(config.batch, config.seed, stage.number)
+            for stage_step in range(first, stage.steps):
+                began = time.monotonic()
+                records = [store.record(int(n)) for n in order.step(stage_step)]
+                rate = step_settings(config).rate(stage_step, stage.steps)
+                made = blocks(records, config.row_tokens, share=config.prefix_sharing)
+                shares = packed(made, size, config.row_tokens)
+                seed = (config.seed * 1_000_003 + position.step) * 4096 + rank
+                targets = sum(record.targets for record in records)
+                result = stepper.step(shares[rank], targets, rate, seed % (1 << 63))
+                position = Position(position.step + 1, number, stage_step + 1)
+                if not result.finite:
+                    raise ModelError(
+                        f"step {position.step} (stage {stage.number + 1}, step {stage_step + 1}): "
+                        f"the loss is {result.loss:g} and the norm of the gradients "
+                        f"{result.norm:g}; the last checkpoint is from before; give a lower "
+                        "--learning-rate and a new --output"
+                    )
+                counts = {
+                    "records": len(records),
+                    "tokens": sum(len(record.ids) for record in records),
+                    "computed": sum(block.tokens for block in made),
+                    "room": sum(len(rows) for rows in shares) * config.row_tokens,
+                    "seconds": time.monotonic() - began,
+                }
+                history.add(position, result, rate, counts)
+                if dev and config.eval_every and position.step % config.eval_every == 0:
+                    _look(stepper, dev, config, history)
+                due = stage_step + 1 == stage.steps or position.step % config.checkpoint_every == 0
+                if not noticed and reporter.notice():
+                    due = noticed = True
+                if rank == 0:
+                    reporter.point(position, history)
+                    if due:
+                        checkpoints.save(position, _files(net, stepper, history))
+        checkpoints.wait()
+        if rank == 0:
+            _write_model(net, config, model, history, reporter)
+    finally:
+        checkpoints.close()
+
+
+def network_settings(config: TrainConfig) -> network.NetworkSettings:
+    """Return what the settings say about the network."""
+    return network.NetworkSettings(
+        method=config.method,
+        precision=config.precision,
+        rank=config.rank,
+        alpha=config.alpha,
+        dropout=config.dropout,
+        rslora=config.rslora,
+        targets=config.targets,
+        activation_checkpointing=config.activation_checkpointing,
+        trust_remote_code=config.trust_remote_code,
+        seed=config.seed,
+    )
+
+
+def step_settings(config: TrainConfig) -> StepSettings:
+    """Return what the settings say about a step."""
+    return StepSettings(
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        schedule=config.lr_schedule,
+        weight_decay=config.weight_decay,
+        clip=config.clip,
+        lora_plus=config.lora_plus,
+        bf16=config.precision == "bf16",
+    )
+
+
+def _files(
+    net: torch.nn.Module, stepper: Stepper, history: History
+) -> dict[str, Callable[[], bytes]]:
+    """The files of a checkpoint; what changes with the next step is copied here."""
+    weights = {
+        name: each.detach().to("cpu", copy=True) for name, each in network.trained(net).items()
+    }
+    state = stepper.state()
+    points = json.dumps(history.points).encode()
+    return {
+        _WEIGHTS: lambda: bytes_of(weights),
+        _OPTIMISER: lambda: bytes_of(state),
+        _HISTORY: lambda: points,
+    }
+
+
+def _give_back(weights: dict[str, torch.nn.Parameter], marker: Marker) -> None:
+    kept = tensors_of(marker.read(_WEIGHTS))
+    with torch.no_grad():
+        for name, each in weights.items():
+            each.copy_(kept[name])
+
+
+def _look(stepper: Stepper, dev: TokenStore, config: TrainConfig, history: History) -> None:
+    """Put the losses on the data for development into the newest point of the curves."""
+    losses: Any = 0
+    targets: Any = 0
+    for rows in _dev_rows(dev, config):
+        seen = stepper.look(rows)
+        losses, targets = losses + seen.losses, targets + seen.targets
+    if history.points:
+        dev_losses = history.by_name(losses, targets)
+        dev_losses["all"] = {"loss": float(losses.sum() / max(1, targets.sum()))}
+        history.points[-1]["dev"] = dev_losses
+
+
+def _dev_rows(dev: TokenStore, config: TrainConfig) -> Iterator[Sequence[Row]]:
+    for begin in range(0, len(dev), config.batch):
+        records: list[TokenRecord] = [
+            dev.record(n) for n in range(begin, min(begin + config.batch, len(dev)))
+        ]
+        made = blocks(records, config.row_tokens, share=config.prefix_sharing)
+        yield packed(made, _size(), config.row_tokens)[_rank()]
+
+
+def _write_model(
+    net: torch.nn.Module, config: TrainConfig, model: Path, history: History, reporter: Reporter
+) -> None:
+    import shutil
+    import tempfile
+
+    from taiyi_ray.models.folder import matters
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        network.save(net, folder, config.model)
+        if config.method == "full":  # an adapter takes these from its base
+            for file in model.iterdir():
+                weights = ".safetensors" in file.name or ".bin" in file.name
+                if matters(file.name) and not weights and not (folder / file.name).exists():
+                    shutil.copyfile(file, folder / file.name)
+        reporter.saved(folder, history)
+
+
+def _agreed(marker: Marker | None) -> Marker | None:
+    """What the first worker found: another may see a checkpoint more."""
+    if _size() == 1:
+        return marker
+    told = [marker]
+    dist.broadcast_object_list(told, src=0)
+    return told[0]
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

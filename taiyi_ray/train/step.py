@@ -1,0 +1,233 @@
+"""One training step: rows in, loss and gradients, weights changed. Plain torch.
+
+The loss of a step is the mean over the targets of all its records, however they are packed and on
+how many workers: each worker sums its tokens' losses divided by the targets of the whole step, and
+the gradients of the workers are added up, once a step. So no worker must have as many rows as
+another, and the curve is the same on one worker and on eight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+
+from taiyi_ray.train.attention import Layout
+from taiyi_ray.train.network import trained
+from taiyi_ray.train.packing import Row, RowTensors, tensors
+
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """What a step does with gradients.
+
+    Attributes:
+        learning_rate: the highest rate.
+        warmup: share of a stage's steps in which the rate rises from 0.
+        schedule: whether the rate stays, or falls to 0 along a cosine.
+        weight_decay: of AdamW.
+        clip: the largest norm of the gradients; larger ones are scaled down.
+        beta2: the second moment's decay in AdamW.
+        lora_plus: how many times the rate of an adapter's A its B has (LoRA+).
+        bf16: whether products are computed in bfloat16.
+    """
+
+    learning_rate: float = 2e-4
+    warmup: float = 0.0
+    schedule: Schedule = "constant"
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    beta2: float = 0.999
+    lora_plus: float = 1.0
+    bf16: bool = True
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step of a stage.
+
+        Args:
+            step: the number of the step in its stage, from 0.
+            steps: the number of the stage's steps.
+        """
+        rising = math.ceil(self.warmup * steps)
+        if step < rising:
+            return self.learning_rate * (step + 1) / rising
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
+
+
+def optimiser(model: torch.nn.Module, settings: StepSettings) -> torch.optim.AdamW:
+    """Return an optimiser without any history: each stage starts with one."""
+    plain: list[torch.nn.Parameter] = []
+    fast: list[torch.nn.Parameter] = []
+    for name, weights in trained(model).items():
+        (fast if "lora_B" in name else plain).append(weights)
+    groups = [
+        {"params": params, "times": times}
+        for params, times in ((plain, 1.0), (fast, settings.lora_plus))
+        if params
+    ]
+    return torch.optim.AdamW(
+        groups,
+        lr=settings.learning_rate,
+        betas=(0.9, settings.beta2),
+        weight_decay=settings.weight_decay,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step, or a look at the losses without learning, gave over all workers.
+
+    Attributes:
+        loss: the mean loss of a target, in nats.
+        losses: for each kind of record the sum of its targets' losses.
+        targets: for each kind of record the number of its targets.
+        norm: the norm of the gradients before they were clipped; 0 without learning.
+    """
+
+    loss: float
+    losses: np.ndarray
+    targets: np.ndarray
+    norm: float = 0.0
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss and gradients are numbers."""
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
+
+
+class Stepper:
+    """Makes steps on one worker.
+
+    Args:
+        model: a model that `network.load` returned.
+        settings: what a step does with gradients.
+        kinds: the number of kinds of records.
+        device: where the model is.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, settings: StepSettings, kinds: int, device: torch.device
+    ) -> None:
+        self._model, self._settings, self._kinds, self._device = model, settings, kinds, device
+        self.optimiser = optimiser(model, settings)
+
+    def step(self, rows: Sequence[Row], targets: int, rate: float, seed: int) -> StepResult:
+        """Learn from a step's rows.
+
+        When loss or gradients are no numbers, the weights stay as they are.
+
+        Args:
+            rows: the rows of this worker; there may be none.
+            targets: the targets of the whole step, those of all workers.
+            rate: the learning rate.
+            seed: of dropout in this step, on this worker.
+        """
+        torch.manual_seed(seed)
+        self._model.train()
+        sums = self._summed(rows, targets)
+        weights = [w for group in self.optimiser.param_groups for w in group["params"]]
+        self._add_up(weights)
+        norm = float(torch.nn.utils.clip_grad_norm_(weights, self._settings.clip))
+        result = self._result(sums, norm)
+        if result.finite:
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate * group["times"]
+            self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return result
+
+    def look(self, rows: Sequence[Row]) -> StepResult:
+        """Return the losses of rows, without learning from them."""
+        self._model.eval()
+        with torch.no_grad():
+            return self._result(self._summed(rows, None))
+
+    def _summed(self, rows: Sequence[Row], targets: int | None) -> torch.Tensor:
+        """The sums of losses and of targets by kind; with `targets` gradients are summed, too."""
+        sums = torch.zeros(2, self._kinds, dtype=torch.float64, device=self._device)
+        for row in rows:
+            arrays = tensors(row)
+            losses = self.losses(arrays)
+            if targets is not None:
+                (losses.sum() / targets).backward()
+            kinds = torch.from_numpy(arrays.kinds).to(self._device)
+            sums[0].index_add_(0, kinds, losses.detach().double())
+            sums[1].index_add_(0, kinds, torch.ones_like(losses, dtype=torch.float64))
+        return sums
+
+    def losses(self, arrays: RowTensors) -> torch.Tensor:
+        """Return the loss of each target of a row, in float32; logits are computed only there."""
+        ids, positions, sources, labels = (
+            torch.from_numpy(part).to(self._device, non_blocking=True)
+            for part in (arrays.ids, arrays.positions, arrays.sources, arrays.labels)
+        )
+        with self._cast():
+            logits = self._model(
+                input_ids=ids[None],
+                position_ids=positions[None],
+                use_cache=False,
+                logits_to_keep=sources,
+                layout=Layout(arrays.layout, self._device),
+            ).logits[0]
+        return F.cross_entropy(logits.float(), labels, reduction="none")
+
+    def _cast(self) -> AbstractContextManager[object]:
+        if not self._settings.bf16:
+            return nullcontext()
+        cast: AbstractContextManager[object] = torch.autocast(self._device.type, torch.bfloat16)
+        return cast
+
+    def _add_up(self, weights: Sequence[torch.nn.Parameter]) -> None:
+        """Add up the gradients of all workers; a worker without rows has none of its own."""
+        if not _many():
+            return
+        for each in weights:
+            if each.grad is None:
+                each.grad = torch.zeros_like(each)
+        flat = torch._utils._flatten_dense_tensors([w.grad for w in weights])
+        dist.all_reduce(flat)
+        for each, summed in zip(
+            weights,
+            torch._utils._unflatten_dense_tensors(flat, [w.grad for w in weights]),
+            strict=True,
+        ):
+            each.grad = summed
+
+    def _result(self, sums: torch.Tensor, norm: float = 0.0) -> StepResult:
+        if _many():
+            dist.all_reduce(sums)
+        losses, counts = sums.cpu().numpy()
+        return StepResult(float(losses.sum() / max(1, counts.sum())), losses, counts, norm)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return copies, in this machine's memory, of what the optimiser has learned, by name."""
+        names = {id(weights): name for name, weights in trained(self._model).items()}
+        return {
+            f"{names[id(weights)]}|{key}": torch.as_tensor(value).detach().to("cpu", copy=True)
+            for weights, values in self.optimiser.state.items()
+            for key, value in values.items()
+        }
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Give the optimiser back what `state` returned."""
+        named = trained(self._model)
+        for key, value in state.items():
+            name, _, part = key.rpartition("|")
+            weights = named[name]
+            place = torch.device("cpu") if part == "step" else weights.device
+            self.optimiser.state[weights][part] = value.to(place)
+
+
+def _many() -> bool:
+    return bool(dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)

@@ -1,0 +1,35 @@
+"""The memory that training takes, before it takes it."""
+
+import pytest
+
+from taiyi_ray import models
+from taiyi_ray.config import TrainConfig
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.train import memory
+
+
+def config(**more: object) -> TrainConfig:
+    return TrainConfig(data="d", output="o", **more)
+
+
+def test_the_embedded_model_takes_what_its_numbers_say(embedded: models.Model) -> None:
+    full = memory.estimate(embedded, config(method="full"))
+    assert full.trained / 16 == pytest.approx(134.5e6, rel=0.01)
+    lora = memory.estimate(embedded, config(method="lora", rank=26))
+    assert lora.weights == pytest.approx(2 * 134.5e6, rel=0.01)
+    assert lora.trained / 16 * 2 == pytest.approx(16e6, rel=0.02), "bytes of an adapter in bf16"
+    less = memory.estimate(embedded, config(method="lora", activation_checkpointing=True))
+    assert less.activations < lora.activations / 5
+    assert memory.estimate(embedded, config(preset="paper")).weights < lora.weights
+
+
+def test_too_little_memory_is_one_line_that_says_what_helps() -> None:
+    needed = memory.Memory(60e9, 10e9, 10e9, 1e9)
+    memory.check(needed, config(gpu="H200"))
+    memory.check(needed, config(gpu="of another kind"))
+    with pytest.raises(
+        ConfigError, match=r"takes about 81\.0 GB .* there are 80\.0 GB; give fewer"
+    ):
+        memory.check(needed, config(gpu="H100"))
+    with pytest.raises(ConfigError, match="--activation-checkpointing"):
+        memory.check(memory.Memory(1e15, 0, 0, 0), config())

@@ -1,0 +1,261 @@
+"""Whole runs on one worker: stages, what is written, going on, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from taiyi_ray import models, storage
+from taiyi_ray.config import TrainConfig, load
+from taiyi_ray.errors import ConfigError, ModelError
+from taiyi_ray.train import checkpoints, run, stages
+from taiyi_ray.train.checkpoints import Checkpoints
+from tests.train.small import make_instructions, make_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model and instructions."""
+    made = tmp_path_factory.mktemp("train")
+    make_model(made / "model")
+    make_instructions(made / "data")
+    return made
+
+
+@pytest.fixture
+def settings(folder: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "data": str(folder / "data"),
+        "output": str(tmp_path / "out"),
+        "model": str(folder / "model"),
+        "precision": "float32",
+        "rank": 4,
+        "batch": 9,
+        "row_tokens": 256,
+        "learning_rate": 5e-3,
+        "warmup": 0.1,
+        "checkpoint_every": 3,
+        "stage_data": [
+            {"data": ["stage1"], "epochs": 2},
+            {"data": ["stage1", "stage2"], "epochs": 1},
+        ],
+    }
+
+
+def weights(output: str) -> dict[str, torch.Tensor]:
+    return load_file(Path(output) / "adapter" / "adapter_model.safetensors")
+
+
+def record(output: str) -> dict[str, Any]:
+    return json.loads((Path(output) / "run.json").read_text())
+
+
+def test_two_stages_train_an_adapter_that_peft_reads_and_the_record_says_how(
+    settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TrainConfig(**settings, eval_every=8)
+    assert run(config) == 0
+    out = config.output
+    told = record(out)
+    assert told["state"] == "done" and told["steps"] == told["step"] == 8 + 8
+    assert [stage["records"] for stage in told["stages"]] == [36, 72]
+    assert [(p["stage"], p["stage_step"]) for p in told["points"]] == [
+        *((0, n) for n in range(1, 9)), *((1, n) for n in range(1, 9)),
+    ]  # fmt: skip
+    assert told["points"][7]["loss"] < told["points"][0]["loss"] * 0.8
+    assert told["points"][8]["rate"] == settings["learning_rate"], "the warm-up begins anew"
+    assert set(told["points"][0]["by_task"]) == {"ner", "re"}
+    assert set(told["points"][15]["dev"]) == {"by_task", "by_dataset", "all"}
+    assert told["totals"]["records"] == 2 * 36 + 72
+    assert 0.2 < told["totals"]["saved_by_sharing"] < 0.7
+    merged = models.resolve(config.model, str(Path(out) / "adapter"))
+    assert merged.path.is_dir()
+    kept = Path(out) / "checkpoints"
+    files = [path.relative_to(kept) for path in kept.rglob("*") if path.is_file()]
+    assert {file.parts[0] for file in files} == {
+        "000000015", "000000015.json", "000000016", "000000016.json",
+    }  # fmt: skip
+    capsys.readouterr()
+    assert run(config) == 0
+    assert capsys.readouterr().err == f"done before: {out}/adapter\n"
+
+
+class Killed(BaseException):
+    """Ends a run as a kill would: nothing handles it."""
+
+
+def killing(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, when: Callable[..., bool]
+) -> None:
+    """Kill the run when a function is called so; the function itself is not called."""
+    real = getattr(owner, name)
+
+    def act(*arguments: Any, **named: Any) -> Any:
+        if when(*arguments, **named):
+            raise Killed
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, act)
+
+
+def test_a_run_that_was_killed_anywhere_ends_with_the_weights_of_an_undisturbed_one(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(TrainConfig(**settings)) == 0
+    wanted = weights(settings["output"])
+    kills = {
+        "in mid-stage": (stages.Stepper, "step", lambda *_, **__: next(count) == 5),
+        "at the border of the stages": (stages, "Stepper", lambda *_: next(count) == 1),
+        "between the files and the marker": (
+            storage, "put_if_absent", lambda path, *_, **__: "000000006.json" in path,
+        ),
+        "in mid-upload": (
+            storage, "replace", lambda path, *_, **__: "000000009/" in path and "opt" in path,
+        ),
+        "before the adapter was written": (stages.network, "save", lambda *_: True),
+    }  # fmt: skip
+    for number, (name, (owner, function, when)) in enumerate(kills.items()):
+        count = iter(range(100))
+        config = TrainConfig(**settings | {"output": str(tmp_path / str(number))})
+        with monkeypatch.context() as patch:
+            killing(patch, owner, function, when)
+            with pytest.raises(Killed):
+                run(config)
+        assert run(config) == 0
+        found = weights(config.output)
+        for key, tensor in wanted.items():
+            torch.testing.assert_close(found[key], tensor, rtol=1e-5, atol=1e-6, msg=name)
+        assert [p["step"] for p in record(config.output)["points"]] == list(range(1, 17))
+
+
+def test_a_checkpoint_whose_files_are_gone_is_not_used(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    config = TrainConfig(**settings)
+    kept = Checkpoints(config.output, keep=5)
+    for step in (1, 2, 3):
+        kept.save(checkpoints.Position(step, 0, step), {"weights": lambda: b"w"})
+    kept.close()
+    (newest,) = (Path(config.output) / "checkpoints/000000003").glob("*/weights")
+    newest.unlink()
+    found = Checkpoints(config.output, keep=5).newest()
+    assert found is not None and found.position.step == 2
+    assert found.read("weights") == b"w"
+
+
+def test_of_two_writers_of_a_step_the_first_wins(tmp_path: Path) -> None:
+    for text in (b"one", b"two"):
+        writer = Checkpoints(str(tmp_path), keep=1)
+        writer.save(checkpoints.Position(4, 0, 4), {"weights": lambda text=text: text})
+        writer.close()
+    found = Checkpoints(str(tmp_path), keep=1).newest()
+    assert found is not None and found.read("weights") == b"one"
+
+
+def test_other_settings_or_data_are_refused_with_the_difference(
+    settings: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    config = TrainConfig(**settings | {"max_steps": 1, "stages": "1"})
+    assert run(config) == 0
+    with pytest.raises(ConfigError, match=r"settings.batch was 9 and is 8"):
+        run(config.model_copy(update={"batch": 8}))
+    assert run(config.model_copy(update={"checkpoint_every": 7, "prefix_sharing": False})) == 0
+    make_instructions(tmp_path / "other", documents=3)
+    with pytest.raises(ConfigError, match=r"data\[1\].stage1/bc5cdr.* was .* and is "):
+        run(config.model_copy(update={"data": str(tmp_path / "other")}))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_its_checkpoint(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = iter(range(100))
+    real = stages.Stepper.losses
+
+    def poisoned(self: Any, arrays: Any) -> torch.Tensor:
+        losses = real(self, arrays)
+        return losses * float("nan") if next(count) == 4 else losses
+
+    monkeypatch.setattr(stages.Stepper, "losses", poisoned)
+    config = TrainConfig(**settings | {"checkpoint_every": 1, "row_tokens": 2048})
+    with pytest.raises(ModelError, match=r"step 5 \(stage 1, step 5\): the loss is nan"):
+        run(config)
+    found = Checkpoints(config.output, keep=2).newest()
+    assert found is not None and found.position.step == 4
+
+
+def test_all_weights_can_be_trained_and_the_model_is_whole(settings: dict[str, Any]) -> None:
+    config = TrainConfig(**settings | {"method": "full", "stages": "single", "max_steps": 3})
+    assert run(config) == 0
+    model = models.resolve(f"{config.output}/model")
+    assert models.load_tokenizer(model).chat_template
+    from transformers import AutoModelForCausalLM
+
+    assert AutoModelForCausalLM.from_pretrained(model.path).dtype == torch.bfloat16
+
+
+def test_a_second_stage_starts_from_the_adapter_of_the_first(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    whole = TrainConfig(**settings)
+    first = TrainConfig(**settings | {"stages": "1", "output": str(tmp_path / "1")})
+    second = TrainConfig(
+        **settings
+        | {"stages": 2, "output": str(tmp_path / "2"), "adapter": str(tmp_path / "1/adapter")}
+    )
+    assert [run(each) for each in (whole, first, second)] == [0, 0, 0]
+    found = weights(second.output)
+    for key, tensor in weights(whole.output).items():
+        torch.testing.assert_close(found[key], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_records_that_are_too_long_are_left_out_and_counted(settings: dict[str, Any]) -> None:
+    config = TrainConfig(**settings | {"row_tokens": 33, "max_steps": 1, "stages": "1"})
+    assert run(config) == 0
+    (stage,) = record(config.output)["stages"]
+    assert stage["left_out"]["longer than row_tokens"] + stage["records"] == 36
+    with pytest.raises(ConfigError, match=r"no instruction that can be trained \(36 longer"):
+        run(config.model_copy(update={"row_tokens": 16}))
+
+
+def test_what_is_wrong_with_data_or_model_is_one_line_before_anything_is_written(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    config = TrainConfig(**settings)
+    with pytest.raises(ConfigError, match="stage1: holds no Parquet file"):
+        run(config.model_copy(update={"data": str(tmp_path)}))
+    path = tmp_path / "wrong/stage1/rows.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"text": ["a"]}), path)
+    with pytest.raises(ConfigError, match="has no column 'messages'"):
+        run(config.model_copy(update={"data": str(tmp_path / "wrong")}))
+    with pytest.raises(ConfigError, match="unknown setting 'bacth'; did you mean 'batch'"):
+        load(TrainConfig, None, {**settings, "bacth": 3})
+    assert not Path(config.output).exists()
+
+
+def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(
+    settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TrainConfig(**settings)
+    assert run(config, dry_run=True) == 0
+    told = capsys.readouterr().err
+    assert "stage 1: 36 records" in told and "2 epochs, 8 steps" in told
+    assert not Path(config.output).exists()
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_a_preset_gives_every_setting_that_is_not_given(preset: str) -> None:
+    config = TrainConfig(data="d", output="o", preset=preset)
+    assert [stage.epochs for stage in config.stages_to_train] == [5, 3]
+    assert TrainConfig(data="d", output="o", preset=preset, rank=3).rank == 3
+    assert config.model_copy(update={"stages": "single"}).stages_to_train[0].data == [
+        "stage1", "stage2",
+    ]  # fmt: skip
