@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
-from importlib.metadata import version
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -23,6 +22,7 @@ from taiyi_ray.instruct.mixture import published
 from taiyi_ray.instruct.plan import Build, Part
 from taiyi_ray.instruct.workers import ENDING, FOOTER
 from taiyi_ray.tasks.vocabulary import LANGUAGES
+from taiyi_ray.versions import versions
 
 _READERS = 16
 _FACTORY = {
@@ -106,7 +106,7 @@ def _manifest(build: Build, tallies: list[tuple[Part, Tally]]) -> dict[str, Any]
         "settings": build.identity["settings"],
         "entries": build.identity["entries"],
         "unchecked": build.unchecked,
-        "versions": {name: version(name) for name in ("taiyi_ray", "pyarrow")},
+        "versions": versions(),
         "wordings": dict(sorted(by_wording.items())),
         "datasets": datasets,
     }

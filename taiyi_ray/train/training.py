@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from taiyi_ray.errors import ConfigError
 from taiyi_ray.train import memory, report, store
 from taiyi_ray.train.checkpoints import Position
 from taiyi_ray.train.stages import History, Reporter, StagePlan, TrainingPlan, train
+from taiyi_ray.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -295,15 +293,6 @@ def _totals(points: list[dict[str, Any]]) -> dict[str, float]:
 def _duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that training stands on."""
-    there = {"python": platform.python_version()}
-    for package in ("taiyi_ray", "torch", "transformers", "peft", "ray", "bitsandbytes", "numpy"):
-        with suppress(PackageNotFoundError):
-            there[package] = version(package)
-    return there
 
 
 def _say(line: str) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from taiyi_ray import storage
 from taiyi_ray.instruct.instruction import SCHEMA
 from tests.instruct.corpora import Record, bc5cdr, ncbi_disease, numbered
 
@@ -46,14 +50,30 @@ def build(data: Path, output: Path, **settings: Any) -> Path:
     return output
 
 
-def command(data: Path, output: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+def arguments(data: Path | str, output: Path | str, **settings: Any) -> list[str]:
     """`taiyi-ray build-instructions`, as a user starts it."""
     chosen = {"datasets": "bc5cdr,ncbi_disease", "tasks": "ner,re", "workers": 1} | settings
     options = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
     main = "from taiyi_ray.cli import main; main()"
-    arguments = ["build-instructions", f"--data-root={data}", f"--output={output}", *options]
+    where = [f"--data-root={data}", f"--output={output}"]
+    return [sys.executable, "-c", main, "build-instructions", *where, *options]
+
+
+def command(
+    data: Path | str, output: Path | str, **settings: Any
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", main, *arguments], capture_output=True, text=True, timeout=300
+        arguments(data, output, **settings), capture_output=True, text=True, timeout=300
+    )
+
+
+def started(data: Path, output: Path) -> subprocess.Popen[bytes]:
+    """The command in a session of its own, so that all its processes can be killed."""
+    return subprocess.Popen(
+        arguments(data, output),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
 
 
@@ -137,3 +157,34 @@ def test_a_dataset_that_is_not_there_is_named_with_its_address(tmp_path: Path) -
     assert "bc5cdr: the files of its train split are not below" in line
     assert "get it at http" in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("files", [1, 3])
+def test_a_build_that_is_killed_goes_on_to_the_same_bytes(
+    data: Path, built: Path, tmp_path: Path, files: int
+) -> None:
+    killed = started(data, tmp_path)
+    end = time.monotonic() + 200
+    while len(files_of(tmp_path)) < files and killed.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert files_of(build(data, tmp_path)) == files_of(built)
+
+
+@pytest.mark.slow
+def test_corpora_and_instructions_may_lie_in_a_bucket(
+    data: Path, built: Path, bucket: str, tmp_path: Path
+) -> None:
+    for file in data.iterdir():
+        storage.put_if_absent(f"{bucket}/corpora/{file.name}", file.read_bytes())
+    ended = command(f"{bucket}/corpora", f"{bucket}/out")
+    assert ended.returncode == 0, ended.stderr
+    start = len(f"{bucket}/out/")
+    there = {
+        stored.path[start:]: storage.read(stored.path)
+        for stored in storage.walk(f"{bucket}/out")
+        if stored.path.endswith(".parquet")
+    }
+    assert there == files_of(built)
