@@ -93,7 +93,11 @@ def unit_rows(output: Output, unit: Unit, names: Sequence[str]) -> pa.Table:
         unit: a committed unit.
         names: the columns.
     """
-    table = storage.read_with(output.path(unit), lambda file: pq.read_table(file, columns=names))
+    table = storage.read_with(
+        output.path(unit),
+        # Unlike `read_table`, this passes over columns that an older program did not write.
+        lambda file: pq.ParquetFile(file).read(columns=names),
+    )
     schema = pa.schema([SCHEMA.field(name) for name in names])
     if not table.schema.equals(schema):  # of an older program
         table = pa.Table.from_pylist(rows_of(table), SCHEMA).select(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray import storage
@@ -168,6 +169,18 @@ def test_a_revision_of_metadata_alone_writes_only_documents_anew(out, lake):
     assert asked(lake, "SELECT metadata['journal'], source FROM documents WHERE pmid = 7") == [
         ("New", "pubmed26n0001.xml.gz-01234567")
     ]
+
+
+def test_an_output_of_an_older_program_that_lacks_columns_is_taken(out, tmp_path):
+    (path,) = Path(out.address, "annotations").rglob("*.parquet")
+    whole = pq.read_table(path)
+    pq.write_table(whole.drop_columns(["labels", "title"]), path)
+    lake = str(tmp_path / "older")
+    update(lake, [out.address])
+    assert asked(lake, "SELECT DISTINCT title FROM documents") == [(None,)]
+    assert asked(lake, "SELECT count(*) FROM labels") == [(0,)]
+    assert asked(lake, "SELECT count(*) > 0 FROM mentions") == [(True,)]
+    assert not list(check(lake))
 
 
 def test_answers_are_kept_when_they_are_wanted(out, tmp_path):
