@@ -44,7 +44,7 @@ def test_delta_duckdb_polars_pandas_and_pyarrow_read_the_same_rows(lake):
     assert sorted(found) == wanted
     documents = DeltaTable(f"{lake}/documents")
     fields = {field.name: field for field in documents.schema().fields}
-    assert fields["title"].metadata["comment"].startswith("Title as in the passages")
+    assert fields["title"].metadata["comment"].startswith("Title, which is also a passage")
     assert all(field.metadata["comment"] for field in fields.values())
     assert documents.metadata().description == "One row a document: its newest version."
     # Delta's statistics let other readers pass over files.
