@@ -739,7 +739,8 @@ def train(
 ) -> None:
     """Fine-tune a model on instruction data, in stages, into an adapter or a whole model.
 
-    The file CONFIG may hold more settings than there are options: docs/training.md lists them.
+    The file CONFIG may hold more settings than there are options: those of a preset's file, which
+    docs/training.md shows.
 
     Example: taiyi-ray train --data instructions --output trained --max-steps 100
 

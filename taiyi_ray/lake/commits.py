@@ -104,7 +104,7 @@ def read(lake: str, number: int) -> Commit:
     """Read a commit.
 
     Raises:
-        ConfigError: there is none of this number, or a newer program made it.
+        ConfigError: there is none of this number, or another version of this program made it.
     """
     path = _path(lake, number)
     data = storage.read(path)
@@ -113,7 +113,7 @@ def read(lake: str, number: int) -> Commit:
     match = re.search(rb'"format":\s*(\d+)', data)
     if match is None or int(match[1]) != FORMAT:
         raise ConfigError(
-            f"{lake}: a newer program made its tables; use that version of taiyi-ray, or make a "
+            f"{lake}: another version of taiyi-ray made its tables; use that version, or make a "
             "new lake of the outputs"
         )
     return Commit.model_validate_json(data)

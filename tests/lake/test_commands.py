@@ -42,7 +42,9 @@ def test_what_is_no_output_or_no_lake_is_one_line(out, tmp_path, capsys, monkeyp
     assert "never had a document" in line("show", lake, "4711")
     path = Path(lake, "_lake", f"{1:09d}.json")
     path.write_text(path.read_text().replace('"format":1', '"format":2'))
-    assert "a newer program made its tables" in line("update", out.address, "--table", lake)
+    assert "another version of taiyi-ray made its tables" in line(
+        "update", out.address, "--table", lake
+    )
 
 
 def test_commands_print_tables_and_write_files(out, lake, tmp_path, capsys, monkeypatch):
