@@ -489,7 +489,12 @@ class InstructConfig(Settings):
         {},
         description="records a document, by dataset, task or DATASET/TASK; by default the paper's",
     )
-    most: int = Field(10_000, ge=1, description="documents of a dataset that a task uses at most")
+    most: int | None = Field(
+        None,
+        ge=1,
+        description="records of a dataset and a task at most, documents where --ask is not mixed; "
+        "by default 10,000, or the paper's number where that is higher",
+    )
     negatives: float = Field(
         1.0, ge=0, le=1, description="share of the questions about one type that nothing answers"
     )

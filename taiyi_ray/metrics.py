@@ -9,7 +9,7 @@ matter, and documents can be drawn again (bootstrap) without reading them again.
     concept_f1    pairs of concepts, as the BioCreative V CDR task counts them
     event_f1      events with the same type, trigger and arguments, by their strings
     micro_f1      labels
-    accuracy      the share of gold labels that were given
+    accuracy      the share of gold labels that were given, with no other for the question
     chrf          character n-grams of texts, as sacrebleu counts them by default
     rouge_1, rouge_2, rouge_l   words of texts, as rouge-score counts them; Chinese characters
 """
@@ -125,6 +125,17 @@ def events(found: Annotations) -> set[Item]:
 def labels(found: Annotations) -> set[Item]:
     """Labels by label and task."""
     return {(label.label, label.task) for label in found.labels}
+
+
+def _single_labels(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
+    """Labels, without those of a question that got more than are true of it.
+
+    The parts of a long text are answered one by one, and their answers may differ: a document that
+    was given both `yes` and `no` is not right about either.
+    """
+    mine, true = labels(predicted), labels(gold)
+    given, wanted = (Counter(task for _, task in items) for items in (mine, true))
+    return counted({item for item in mine if given[item[1]] <= max(1, wanted[item[1]])}, true)
 
 
 class _Concepts:
@@ -289,7 +300,7 @@ METRICS: dict[str, Metric] = {
         Metric("concept_f1", _concept_counts, f1),
         Metric("event_f1", _of_items(events), f1),
         Metric("micro_f1", _of_items(labels), f1),
-        Metric("accuracy", _of_items(labels), recall),
+        Metric("accuracy", _single_labels, recall),
         Metric("chrf", _chrf_sums, _chrf, 3 * _ORDER),
         Metric("rouge_1", _rouge(1), _mean, 2),
         Metric("rouge_2", _rouge(2), _mean, 2),

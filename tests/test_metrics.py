@@ -149,6 +149,11 @@ def test_accuracy_is_the_share_of_gold_labels_that_were_given():
     assert value("micro_f1", *pairs) == pytest.approx(100 * 4 / 7)
 
 
+def test_a_document_whose_parts_are_answered_differently_is_not_right_about_a_single_label():
+    assert value("accuracy", (labelled("yes", "no"), labelled("yes"))) == 0
+    assert value("accuracy", (labelled("yes", "no"), labelled("yes", "no"))) == 100
+
+
 def test_rouge_and_chrf_of_short_texts():
     pair = (written("the cat sat"), written("The cat sat down."))
     assert value("rouge_1", pair) == pytest.approx(100 * 6 / 7)

@@ -56,8 +56,8 @@ def run(config: InstructConfig) -> int:
     index, unchecked = _held_out(root)
     if unchecked:
         console.print(
-            "note: these benchmarks are not in the data root, so that no document is compared "
-            f"with them: {', '.join(unchecked)}"
+            f"note: nothing is compared with the test sets of {', '.join(unchecked)}: they are not "
+            "in the data root"
         )
     held_out = index.to_bytes()
     identity = plan.identity(config, chosen, options, held_out)

@@ -17,6 +17,9 @@ from taiyi_ray.tasks.task import Task
 RATES = {"ner": 1.3, "re": 1.6, "ee": 1.9}
 """Records a document where a question may name more than one type; elsewhere it is 1."""
 
+MOST = 10_000
+"""Records of a dataset and a task at most, but for those of which the paper has more."""
+
 _CODES = {
     "NER": "ner", "RE": "re", "EE": "ee", "TC": "tc", "TP-ss": "similarity", "TP-te": "entailment",
     "TT-ds": "title", "MT-zh2en": "mt", "QA_choice": "qa", "QA_cqa": "qa", "QA_sqa": "qa",
@@ -68,8 +71,9 @@ def mix_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> M
         config: the settings.
     """
     (known,) = select([task], training=True)
+    most = config.most or max(MOST, published(entry, task) or 0)
     return Mix(
-        rate=min(rate_of(entry, task, documents, config), config.most / documents),
+        rate=min(rate_of(entry, task, documents, config), most / documents),
         ask=config.ask,
         negatives=config.negatives,
         wordings=_wordings(known, config),

@@ -70,8 +70,9 @@ class Build(BaseModel, frozen=True):
 
     Attributes:
         format: the version of this file's form.
-        identity: what decides the bytes of the output: settings, entries, files, test sets.
-        unchecked: benchmarks that are not in the data root: no document was compared with them.
+        identity: what decides the bytes of the output: settings, entries, test sets.
+        unchecked: datasets whose test sets are not in the data root: nothing was compared with
+            them.
         parts: the plan.
     """
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from taiyi_ray import catalogue
+from taiyi_ray.catalogue.entry import Archived
 from taiyi_ray.catalogue.loading import format_of
 from taiyi_ray.tasks import TASKS, TRAINING_ONLY, assign
 
@@ -81,6 +83,23 @@ def test_real_files_hold_what_their_entry_expects(
     for checked in catalogue.check(one, shared_root):
         assert checked.expected is not None
         assert checked.faults == []
+
+
+@pytest.mark.parametrize("one", LAID, ids=lambda one: one.name)
+def test_no_entry_allows_training_where_the_notes_on_its_files_do_not(
+    one: catalogue.Entry, shared_root: catalogue.DataRoot, shared_data: Path
+) -> None:
+    folders = {
+        name.partition("/")[0]
+        for split, layout in shared_root.layouts(one).items()
+        for wanted in layout.splits[split].files
+        for name in shared_root.matching(wanted.archive if isinstance(wanted, Archived) else wanted)
+    }
+    for folder in folders:
+        notes = (shared_data / folder / "NOTES.md").read_text(encoding="utf-8")
+        told = re.search(r"^may train: (yes|no|unknown)", notes, re.MULTILINE)
+        assert told, folder
+        assert told[1] == "yes" or one.may_train != "yes"
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,22 @@ def test_a_rate_may_be_set_for_a_dataset_a_task_or_both() -> None:
     assert rate_of(catalogue.entry("biored"), "ner", 400, config(rates=rates)) == 1.5
 
 
+@pytest.mark.parametrize(
+    ("dataset", "task", "documents", "records"),
+    [
+        ("CMeEE-V2", "ner", 15_000, 19_491),
+        ("med_qa", "qa", 10_178, 11_195),
+        ("cMedQQ", "similarity", 16_000, 10_000),  # not in the paper's mix
+    ],
+)
+def test_a_dataset_gives_the_papers_number_of_records_or_ten_thousand_at_most(
+    dataset: str, task: str, documents: int, records: int
+) -> None:
+    entry = catalogue.entry(dataset)
+    assert documents * mix_of(entry, task, documents, config()).rate == pytest.approx(records)
+    assert documents * mix_of(entry, task, documents, config(most=500)).rate == pytest.approx(500)
+
+
 def test_a_task_uses_so_many_documents_of_a_dataset_at_most() -> None:
     mix = mix_of(catalogue.entry("biored"), "ner", 400, config(most=100))
     assert mix.rate == 0.25

@@ -40,6 +40,20 @@ def test_a_fifth_of_the_test_texts_ngrams_is_an_overlap(
     assert index(ENGLISH).overlap(training, None, 0.2) == expected
 
 
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        (WORDS[40:52], Overlap("ngrams", "tested")),
+        ([*WORDS[40:52], "more"], None),
+        (WORDS[40:47], None),  # seven words may stand anywhere
+    ],
+)
+def test_a_sentence_of_a_test_text_is_an_overlap_though_it_is_a_small_part_of_it(
+    sentence: list[str], expected: Overlap | None
+) -> None:
+    assert index(ENGLISH).overlap(document(" ".join(sentence).title()), None, 0.2) == expected
+
+
 def test_chinese_texts_are_compared_by_characters() -> None:
     training = document("主诉：" + CHINESE[5:35] + "。", language="zh")
     assert index(CHINESE, language="zh").overlap(training, None, 0.2) == Overlap("ngrams", "tested")
