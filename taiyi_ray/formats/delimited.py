@@ -33,6 +33,8 @@ from taiyi_ray.records import Document
 _LONGEST_HEADER: Final = 1 << 16
 _MOST_UNPACKED: Final = 256 << 20
 """The most bytes of a spreadsheet's parts, uncompressed: a small archive can hold very many."""
+_MOST_ROWS: Final = 1 << 20
+"""The most rows of a sheet, as in Excel: a row may state any number, and those before it count."""
 
 # The module's own limit, of the whole process, is smaller than a record may be.
 csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
@@ -166,7 +168,10 @@ def _sheet(data: bytes, name: str | None) -> Iterator[list[str]]:
             warnings.simplefilter("ignore")  # of styles and rules, which nobody reads here
             book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
             sheet = book[name] if name is not None else book.worksheets[0]
-            for cells in sheet.iter_rows(values_only=True):
+            sheet.reset_dimensions()  # a file may state too few: what is beyond would be left out
+            for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+                if number > _MOST_ROWS:
+                    raise FormatError("too_large", f"a sheet has more than {_MOST_ROWS:,} rows")
                 row = [_cell(value) for value in cells]
                 while row and not row[-1]:
                     row.pop()
