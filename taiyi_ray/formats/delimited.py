@@ -61,7 +61,7 @@ def scan(stream: BinaryIO, options: DelimitedOptions) -> Iterator[RawRecord]:
     """Yield each row behind the header. A row goes on until its quotes are closed."""
     record = LineRecord("row")
     header: bytes | None = None if options.header else b""
-    open_, nothing = False, True
+    open_, nothing, rows = False, True, 0
     for line in lines(stream):
         if not open_ and line is not None and not line.strip():
             continue
@@ -73,6 +73,7 @@ def scan(stream: BinaryIO, options: DelimitedOptions) -> Iterator[RawRecord]:
             continue
         for row in record.taken():
             if header is not None:
+                rows += 1
                 yield _with_header(header, row)
             elif row.fault or len(row.data) > _LONGEST_HEADER:
                 yield RawRecord.broken("too_large", "the header is too long: is there one?")
@@ -81,6 +82,9 @@ def scan(stream: BinaryIO, options: DelimitedOptions) -> Iterator[RawRecord]:
                 header = row.data
     if record:
         yield RawRecord.broken("truncated", "the data ends inside quotes")
+    elif header and not rows and b"\r" in header:
+        message = "the lines end with CR alone: save the file with LF or CRLF"
+        yield RawRecord.broken("malformed", message)
     if nothing:
         yield RawRecord.broken("empty", "the file is empty")
 

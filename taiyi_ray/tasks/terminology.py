@@ -59,9 +59,16 @@ class Terminology:
         for entry in self.entries:
             for name in entry.names:
                 for form in dict.fromkeys((name, _folded(name))):
-                    if entry not in (of_form := by_form.setdefault(form, [])):
+                    of_form = by_form.setdefault(form, [])
+                    if of_form[-1:] != [entry]:  # names of one entry may be folded to the same
                         of_form.append(entry)
         return by_form
+
+    @cached_property
+    def _in_chinese(self) -> frozenset[str]:
+        """All names as a Chinese text is folded, where blanks vanish."""
+        names = (name for entry in self.entries for name in entry.names)
+        return frozenset(Folded(name, "zh").text for name in names)
 
     @cached_property
     def _by_words(self) -> dict[str, list[Entry]]:
@@ -104,6 +111,7 @@ class Terminology:
             language: of the text.
         """
         folded = Folded(text.text, language)
+        known = self._in_chinese if language == "zh" else self._by_form
         if language == "zh":
             starts = ends = list(range(len(folded.text) + 1))
         else:
@@ -119,7 +127,7 @@ class Terminology:
             while last < len(ends) and ends[last] - start <= self._longest:
                 last += 1
             for end in reversed(ends[first:last]):
-                if folded.text[start:end] in self._by_form:
+                if folded.text[start:end] in known:
                     at = folded.range(start, end)
                     yield text.text[slice(*at)], Span(*text.range(*at))
                     behind = end

@@ -59,6 +59,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:
         ("", ["empty"]),
         ("\n \n", ["empty"]),
         ("ID,text,label\n", []),
+        ("ID,text,label\r1,a,x\r2,b,y\r", ["malformed"]),
         ('ID,text,label\n1,a,x\n2,"b,y\n', ["1", "truncated"]),
         (b"ID,text,label\n1,\xff,x\n2,b,x\n", ["encoding", "2"]),
         ("x" * 70_000 + "\n1\n", ["too_large"]),
