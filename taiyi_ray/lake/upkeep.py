@@ -14,7 +14,7 @@ _WRITTEN = re.compile(r"-(\d{8}T\d{6})-[0-9a-f]{8}\.parquet$")
 """The time (UTC) of a data file, in its name."""
 
 _LONGEST = 36_525.0
-"""More days than that are as good as all: there is no date so long ago."""
+"""Days (a century) that keep everything: dates do not reach back as far as a user may ask for."""
 
 _AT_WORK = timedelta(days=1)
 """Files of no commit that are younger may be those of an update that is at work."""
