@@ -104,7 +104,8 @@ class Terminology:
         """Yield the names of entries that occur in a text, folded, with their offsets.
 
         Where names overlap, the one that begins first counts, and of those the longest. Outside
-        Chinese a name begins and ends with a word.
+        Chinese a name begins and ends with a word. In Chinese no name is a piece of a foreign word
+        or of a number.
 
         Args:
             text: the text.
@@ -129,6 +130,8 @@ class Terminology:
             for end in reversed(ends[first:last]):
                 if folded.text[start:end] in known:
                     at = folded.range(start, end)
+                    if language == "zh" and any(_in_a_word(text.text, edge) for edge in at):
+                        continue
                     yield text.text[slice(*at)], Span(*text.range(*at))
                     behind = end
                     break
@@ -148,6 +151,12 @@ def _candidates(terminology: Terminology, words: str, most: int) -> tuple[Entry,
         ):
             found |= dict.fromkeys(terminology._by_words[similar])
     return tuple(found)[:most]
+
+
+def _in_a_word(text: str, at: int) -> bool:
+    """Whether letters or digits other than Han characters stand on both sides of an offset."""
+    around = text[at - 1 : at + 1] if at else ""
+    return len(around) == 2 and all(c.isalnum() and not is_han(c) for c in around)
 
 
 def _folded(name: str) -> str:

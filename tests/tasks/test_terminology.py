@@ -50,6 +50,8 @@ def test_each_entry_is_a_candidate_once_and_no_more_are_given_than_asked_for() -
         ("acetylsalicylic\nacid", "en", ["acetylsalicylic acid"]),
         ("服用阿司匹林治2型糖尿病。", "zh", ["阿司匹林", "2型糖尿病"]),
         ("服用Acetylsalicylic Acid。", "zh", ["Acetylsalicylic Acid"]),
+        ("治12型糖尿病，Prediabetes2", "zh", []),
+        ("Aspirin Diabetes头headache痛", "zh", ["Aspirin", "Diabetes", "headache"]),
         ("", "en", []),
     ],
 )
