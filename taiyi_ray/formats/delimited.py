@@ -33,6 +33,8 @@ from taiyi_ray.records import Document
 _LONGEST_HEADER: Final = 1 << 16
 _MOST_UNPACKED: Final = 256 << 20
 """The most bytes of a spreadsheet's parts, uncompressed: a small archive can hold very many."""
+_MOST_ROWS: Final = 1 << 20
+"""The most rows of a sheet, as in Excel: a row may state any number, and those before it count."""
 
 # The module's own limit, of the whole process, is smaller than a record may be.
 csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
@@ -59,7 +61,7 @@ def scan(stream: BinaryIO, options: DelimitedOptions) -> Iterator[RawRecord]:
     """Yield each row behind the header. A row goes on until its quotes are closed."""
     record = LineRecord("row")
     header: bytes | None = None if options.header else b""
-    open_, nothing = False, True
+    open_, nothing, rows = False, True, 0
     for line in lines(stream):
         if not open_ and line is not None and not line.strip():
             continue
@@ -71,6 +73,7 @@ def scan(stream: BinaryIO, options: DelimitedOptions) -> Iterator[RawRecord]:
             continue
         for row in record.taken():
             if header is not None:
+                rows += 1
                 yield _with_header(header, row)
             elif row.fault or len(row.data) > _LONGEST_HEADER:
                 yield RawRecord.broken("too_large", "the header is too long: is there one?")
@@ -79,6 +82,9 @@ def scan(stream: BinaryIO, options: DelimitedOptions) -> Iterator[RawRecord]:
                 header = row.data
     if record:
         yield RawRecord.broken("truncated", "the data ends inside quotes")
+    elif header and not rows and b"\r" in header:
+        message = "the lines end with CR alone: save the file with LF or CRLF"
+        yield RawRecord.broken("malformed", message)
     if nothing:
         yield RawRecord.broken("empty", "the file is empty")
 
@@ -166,7 +172,10 @@ def _sheet(data: bytes, name: str | None) -> Iterator[list[str]]:
             warnings.simplefilter("ignore")  # of styles and rules, which nobody reads here
             book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
             sheet = book[name] if name is not None else book.worksheets[0]
-            for cells in sheet.iter_rows(values_only=True):
+            sheet.reset_dimensions()  # a file may state too few: what is beyond would be left out
+            for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+                if number > _MOST_ROWS:
+                    raise FormatError("too_large", f"a sheet has more than {_MOST_ROWS:,} rows")
                 row = [_cell(value) for value in cells]
                 while row and not row[-1]:
                     row.pop()

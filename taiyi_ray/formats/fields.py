@@ -42,7 +42,7 @@ _SHOWN: Final = ("title", "text", "text_1", "text_2", "question", "dialogue", "t
 _OF_MENTIONS: Final = frozenset({"start", "end", "type"})
 _SPEAKERS: Final = frozenset(get_args(Speaker))
 _SCHEME: Final = "iob2"
-_SPEAKER: Final = re.compile(r"\s*([^:：\n]{1,40}?)\s*[:：]\s*")
+_SPEAKER: Final = re.compile(r"\s*+([^:：\n]{1,40}?)\s*+[:：]\s*")
 _LETTERS: Final = re.compile("[A-Z]+")
 
 

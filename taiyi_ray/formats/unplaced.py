@@ -19,6 +19,9 @@ _LONGEST: Final = 1 << 20
 """The most characters of a text that is searched."""
 _MOST: Final = 1 << 16
 """The most mentions that are located in a document: one letter can stand in it a million times."""
+_MOST_SEARCHED: Final = 1 << 30
+"""The most characters that all searches in a document pass: otherwise very many surfaces that stand
+nowhere in a long text would take hours."""
 
 
 class Unplaced:
@@ -32,7 +35,7 @@ class Unplaced:
     def __init__(self, gold: Gold, document: Document) -> None:
         self._gold, self._document = gold, document
         self._keys: dict[tuple[str | None, str, str | None], list[str]] = {}
-        self._located = 0
+        self._located = self._searched = 0
 
     def mentions(
         self, type_: str | None, surface: str, concept: Concept | None = None
@@ -56,7 +59,9 @@ class Unplaced:
     def _added(self, type_: str | None, surface: str, concept: Concept | None) -> list[str]:
         number = len(self._keys)
         places = []
-        if len(self._text) <= _LONGEST and self._located < _MOST:
+        room = self._located < _MOST and self._searched < _MOST_SEARCHED
+        if len(self._text) <= _LONGEST and room:
+            self._searched += len(self._text)
             spans, _ = self._locator.find(surface)
             places = [(span.start, span.end) for span in spans[: _MOST - self._located]]
         self._located += len(places)

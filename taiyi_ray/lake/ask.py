@@ -69,6 +69,11 @@ def _told(lake: str, commit: Commit) -> Iterator[None]:
     except duckdb.Error as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip(" ^")]
         raise ConfigError(" ".join(lines)) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # What fails while rows are read comes through Arrow, which keeps the message alone.
+        raise ConfigError(first_line(error)) from error
 
 
 _CHANGED = """
@@ -160,8 +165,10 @@ def _plain(value: Any) -> Any:
 
 def _rows(reader: pa.RecordBatchReader) -> Iterator[list[Any]]:
     for batch in reader:
-        for row in batch.to_pylist(maps_as_pydicts="lossy"):
-            yield [_plain(value) for value in row.values()]
+        # Column by column: an answer may have several of one name, and a row by names only one.
+        columns = [column.to_pylist(maps_as_pydicts="lossy") for column in batch.columns]
+        for row in zip(*columns, strict=True):
+            yield [_plain(value) for value in row]
 
 
 def on_screen(reader: pa.RecordBatchReader) -> tuple[RichTable, bool]:

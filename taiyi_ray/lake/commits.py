@@ -109,7 +109,7 @@ def read(lake: str, number: int) -> Commit:
     path = _path(lake, number)
     data = storage.read(path)
     if data is None:
-        raise ConfigError(f"{lake}: has no commit {number}; `taiyi-ray lake show` lists them")
+        raise ConfigError(f"{lake}: has no commit {number}; `taiyi-ray lake show` says the newest")
     match = re.search(rb'"format":\s*(\d+)', data)
     if match is None or int(match[1]) != FORMAT:
         raise ConfigError(

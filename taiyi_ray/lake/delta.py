@@ -210,6 +210,7 @@ def statistics(metadata: pq.FileMetaData) -> str:
     least: dict[str, object] = {}
     greatest: dict[str, object] = {}
     nulls: dict[str, int] = {}
+    unbounded: set[str] = set()
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
         for number in range(row_group.num_columns):
@@ -222,11 +223,13 @@ def statistics(metadata: pq.FileMetaData) -> str:
             if found.has_min_max:
                 least[name] = min(least.get(name, found.min), found.min)
                 greatest[name] = max(greatest.get(name, found.max), found.max)
+            elif found.null_count < row_group.num_rows:
+                unbounded.add(name)  # Parquet keeps no bounds of very long values
     return json.dumps(
         {
             "numRecords": metadata.num_rows,
-            "minValues": least,
-            "maxValues": greatest,
+            "minValues": {name: least[name] for name in least if name not in unbounded},
+            "maxValues": {name: greatest[name] for name in greatest if name not in unbounded},
             "nullCount": nulls,
         },
         ensure_ascii=False,

@@ -199,7 +199,8 @@ def _attempt(
     ]
     floor = before.floor
     if settings.baseline is not None:
-        _check_series(settings.baseline, given, [*taken, *((u.address, u.unit.name) for u in new)])
+        units = [*taken, *((u.address, u.unit.name) for u in new)]
+        _check_series(settings.baseline, lake, given, units)
         floor = max(floor, settings.baseline)
     if before.number == 0 and not commits.put(lake, before):
         return None
@@ -244,40 +245,70 @@ def _notes(new: Sequence[TakenUnit]) -> list[str]:
     ]
 
 
-def _check_series(year: int, given: Sequence[Given], units: Sequence[tuple[str, str]]) -> None:
+def _check_series(
+    year: int, lake: str, given: Sequence[Given], units: Sequence[tuple[str, str]]
+) -> None:
     """See that the files of a year are all there, from the first to the last, and whole.
+
+    Args:
+        year: YY of the files.
+        lake: address of the lake.
+        given: the outputs of this update.
+        units: the units of all outputs, also of earlier ones: the output's address, and the name.
 
     Raises:
         ConfigError: a file is missing, or an output has not all of it yet.
     """
-    series = set()
-    for _, name in units:
-        match = re.search(NUMBERED, name)
-        if match and int(match[2]) == year:
-            series.add(int(match[3]))
-    wanted = f"--baseline {year:02d}"
+    series: dict[int, set[str]] = {}
+    for address, name in units:
+        if (number := _number(year, name)) is not None:
+            series.setdefault(number, set()).add(address)
     if not series:
-        raise ConfigError(f"{wanted}: no file pubmed{year:02d}n<digits> was taken")
-    missing = sorted(set(range(1, max(series) + 1)) - series)
+        raise ConfigError(f"--baseline {year:02d}: no file pubmed{year:02d}n<digits> was taken")
+    missing = sorted(set(range(1, max(series) + 1)) - series.keys())
     if missing:
         raise ConfigError(
-            f"{wanted}: {len(missing)} files are missing below number {max(series)}, the first is "
-            f"pubmed{year:02d}n{missing[0]:04d}; annotate them, then update again"
+            f"--baseline {year:02d}: {len(missing)} files are missing below number {max(series)}, "
+            f"the first is pubmed{year:02d}n{missing[0]:04d}; annotate them, then update again"
         )
     for output in given:
-        for source in output.plan.sources.values():
-            match = re.search(NUMBERED, source.name)
-            if match and int(match[2]) == year and not source.complete:
-                raise ConfigError(
-                    f"{wanted}: {source.path} was cut short by --limit; annotate all of it"
-                )
-        for unit in output.plan.units():
-            match = re.search(NUMBERED, unit.source)
-            if match and int(match[2]) == year and unit.name not in output.committed:
-                raise ConfigError(
-                    f"{wanted}: {output.address} is not finished ({unit.name} is missing); run "
-                    "its annotate again"
-                )
+        _check_whole(year, output)
+    here = {output.address for output in given}
+    left = {number for number, addresses in series.items() if not addresses & here}
+    for address in sorted({address for number in left for address in series[number]}):
+        if load_job(address) is not None:  # else it is gone, and nobody can tell
+            _check_whole(year, _given(address, lake), left)
+
+
+def _check_whole(year: int, output: Given, only: set[int] | None = None) -> None:
+    """See that an output has all of its files of a year.
+
+    Args:
+        year: YY of the files.
+        output: the output.
+        only: the numbers of the files that matter; None for all.
+    """
+    wanted = f"--baseline {year:02d}"
+
+    def matters(name: str) -> bool:
+        number = _number(year, name)
+        return number is not None and (only is None or number in only)
+
+    for source in output.plan.sources.values():
+        if matters(source.name) and not source.complete:
+            raise ConfigError(f"{wanted}: {source.path} was cut short by --limit; annotate it all")
+    for unit in output.plan.units():
+        if matters(unit.source) and unit.name not in output.committed:
+            raise ConfigError(
+                f"{wanted}: {output.address} is not finished ({unit.name} is missing); run "
+                "its annotate again"
+            )
+
+
+def _number(year: int, name: str) -> int | None:
+    """The number of a file of this year, by the name of its source; None of any other."""
+    match = re.search(NUMBERED, name)
+    return int(match[3]) if match and int(match[2]) == year else None
 
 
 def _units(taken: dict[tuple[str, str], str], new: Sequence[TakenUnit], number: int) -> pa.Table:

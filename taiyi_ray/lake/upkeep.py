@@ -13,6 +13,9 @@ from taiyi_ray.lake.tables import TABLES
 _WRITTEN = re.compile(r"-(\d{8}T\d{6})-[0-9a-f]{8}\.parquet$")
 """The time (UTC) of a data file, in its name."""
 
+_LONGEST = 36_525.0
+"""Days (a century) that keep everything: dates do not reach back as far as a user may ask for."""
+
 _AT_WORK = timedelta(days=1)
 """Files of no commit that are younger may be those of an update that is at work."""
 
@@ -33,7 +36,8 @@ def vacuum(lake: str, keep_days: float, *, dry_run: bool = False) -> list[storag
     """
     lake = storage.absolute(lake)
     commits.opened(lake)
-    until = (datetime.now(UTC) - timedelta(days=keep_days)).isoformat(timespec="microseconds")
+    days = timedelta(days=min(keep_days, _LONGEST))
+    until = (datetime.now(UTC) - days).isoformat(timespec="microseconds")
     needed: set[str] = set()
     committed: set[str] = set()
     recent = True

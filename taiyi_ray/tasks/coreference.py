@@ -221,19 +221,24 @@ def _unstated(mention: Mention, question: Question) -> str | None:
 def _chains(gold: Annotations) -> list[list[Mention]]:
     """The chains of gold mentions, each in the order of the text, by their first mentions."""
     mentions = {mention.id: mention for mention in gold.mentions}
-    chain_of: dict[int, list[Mention]] = {}
+    joined: dict[int, set[int]] = {}
     for relation in gold.relations:
-        if relation.type != COREFERENCE:
-            continue
-        joined: dict[int, Mention] = {}
-        for number in (*relation.head, *relation.tail):
-            if number in mentions:
-                of_number = chain_of.get(number, [mentions[number]])
-                joined |= {mention.id: mention for mention in of_number}
-        chain = sorted(joined.values(), key=_order)
-        chain_of |= dict.fromkeys(joined, chain)
-    different = {id(chain): chain for chain in chain_of.values() if len(chain) > 1}
-    return sorted(different.values(), key=lambda chain: _order(chain[0]))
+        if relation.type == COREFERENCE:
+            ends = [number for number in (*relation.head, *relation.tail) if number in mentions]
+            for number in ends:
+                joined.setdefault(number, set()).add(ends[0])
+                joined[ends[0]].add(number)
+    chains = []
+    while joined:
+        first, near = joined.popitem()
+        chain, left = {first}, list(near)
+        while left:
+            number = left.pop()
+            chain.add(number)
+            left += joined.pop(number, ())
+        if len(chain) > 1:
+            chains.append(sorted((mentions[number] for number in chain), key=_order))
+    return sorted(chains, key=lambda chain: _order(chain[0]))
 
 
 def _order(mention: Mention) -> tuple[bool, int, int, int]:

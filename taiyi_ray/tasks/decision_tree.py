@@ -32,11 +32,10 @@ from taiyi_ray.tasks.task import Assignment, Parsed, Question, Task, shown
 _CONDITION = {"en": "Condition", "zh": "条件"}
 _DECISION = {"en": "Decision", "zh": "决策"}
 _JOINED = {"en": {"and": " (and)", "or": " (or)"}, "zh": {"and": "（且）", "or": "（或）"}}
-_PART = r"[^\[\],;\n]+"
-_TRIPLE = re.compile(rf"\[\s*({_PART}?)\s*[,，]\s*({_PART}?)\s*[,，]\s*({_PART}?)\s*\]")
+_BRACKETS = re.compile(r"\[([^\[\];\n]*)\]")
 _HEAD = re.compile(
-    r"(?:(?P<if>condition|条件)\s*(?:[(（]\s*(?P<how>and|or|且|和|或)\s*[)）])?|decision|决策)"
-    r"\s*[:：]\s*",
+    r"(?:(?P<if>condition|条件)\s*+(?:[(（]\s*(?P<how>and|or|且|和|或)\s*[)）])?|decision|决策)"
+    r"\s*+[:：]\s*",
     re.IGNORECASE,
 )
 _OR = ("or", "或")
@@ -76,8 +75,9 @@ def read(text: str) -> Iterator[Node | None]:
             continue
         head = _HEAD.match(line.text)
         rest = line.text[head.end() :] if head else ""
-        triples = tuple((m[1], m[2], m[3]) for m in _TRIPLE.finditer(rest))
-        between = _TRIPLE.sub("", rest).strip(" ;；")
+        stated = [_triple(inside) for inside in _BRACKETS.findall(rest)]
+        triples = tuple(triple for triple in stated if triple)
+        between = _BRACKETS.sub(lambda m: "" if _triple(m[1]) else m[0], rest).strip(" ;；")
         decision = head is not None and head["if"] is None
         empty = decision and not triples and nothing.is_word(between)
         if head is None or (between and not empty) or not (triples or empty):
@@ -87,6 +87,23 @@ def read(text: str) -> Iterator[Node | None]:
         if not decision and len(triples) > 1:
             joined = "or" if (head["how"] or "").casefold() in _OR else "and"
         yield Node(decision, triples, joined)
+
+
+def _triple(inside: str) -> tuple[str, str, str] | None:
+    """Divide what stands in brackets at its commas; None unless this makes three parts.
+
+    Only where there are fewer than two commas do Chinese ones divide too, the first ones first.
+    """
+    parts = inside.split(",", 3)
+    while len(parts) < 3:
+        at = next((number for number, part in enumerate(parts) if "，" in part), None)
+        if at is None:
+            return None
+        parts[at : at + 1] = parts[at].split("，", 1)
+    subject, relation, object_, *more = (part.strip() for part in parts)
+    if more or not (subject and relation and object_):
+        return None
+    return subject, relation, object_
 
 
 def is_tree(nodes: Iterable[Node | None]) -> bool:

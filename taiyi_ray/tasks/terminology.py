@@ -59,9 +59,16 @@ class Terminology:
         for entry in self.entries:
             for name in entry.names:
                 for form in dict.fromkeys((name, _folded(name))):
-                    if entry not in (of_form := by_form.setdefault(form, [])):
+                    of_form = by_form.setdefault(form, [])
+                    if of_form[-1:] != [entry]:  # names of one entry may be folded to the same
                         of_form.append(entry)
         return by_form
+
+    @cached_property
+    def _in_chinese(self) -> frozenset[str]:
+        """All names as a Chinese text is folded, where blanks vanish."""
+        names = (name for entry in self.entries for name in entry.names)
+        return frozenset(Folded(name, "zh").text for name in names)
 
     @cached_property
     def _by_words(self) -> dict[str, list[Entry]]:
@@ -97,13 +104,15 @@ class Terminology:
         """Yield the names of entries that occur in a text, folded, with their offsets.
 
         Where names overlap, the one that begins first counts, and of those the longest. Outside
-        Chinese a name begins and ends with a word.
+        Chinese a name begins and ends with a word. In Chinese no name is a piece of a foreign word
+        or of a number.
 
         Args:
             text: the text.
             language: of the text.
         """
         folded = Folded(text.text, language)
+        known = self._in_chinese if language == "zh" else self._by_form
         if language == "zh":
             starts = ends = list(range(len(folded.text) + 1))
         else:
@@ -119,8 +128,10 @@ class Terminology:
             while last < len(ends) and ends[last] - start <= self._longest:
                 last += 1
             for end in reversed(ends[first:last]):
-                if folded.text[start:end] in self._by_form:
+                if folded.text[start:end] in known:
                     at = folded.range(start, end)
+                    if language == "zh" and any(_in_a_word(text.text, edge) for edge in at):
+                        continue
                     yield text.text[slice(*at)], Span(*text.range(*at))
                     behind = end
                     break
@@ -140,6 +151,12 @@ def _candidates(terminology: Terminology, words: str, most: int) -> tuple[Entry,
         ):
             found |= dict.fromkeys(terminology._by_words[similar])
     return tuple(found)[:most]
+
+
+def _in_a_word(text: str, at: int) -> bool:
+    """Whether letters or digits other than Han characters stand on both sides of an offset."""
+    around = text[at - 1 : at + 1] if at else ""
+    return len(around) == 2 and all(c.isalnum() and not is_han(c) for c in around)
 
 
 def _folded(name: str) -> str:

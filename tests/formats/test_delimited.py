@@ -59,6 +59,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:
         ("", ["empty"]),
         ("\n \n", ["empty"]),
         ("ID,text,label\n", []),
+        ("ID,text,label\r1,a,x\r2,b,y\r", ["malformed"]),
         ('ID,text,label\n1,a,x\n2,"b,y\n', ["1", "truncated"]),
         (b"ID,text,label\n1,\xff,x\n2,b,x\n", ["encoding", "2"]),
         ("x" * 70_000 + "\n1\n", ["too_large"]),
@@ -114,3 +115,32 @@ def test_a_spreadsheet_that_unpacks_to_very_much_is_refused() -> None:
         for number in range(5):
             file.writestr(f"xl/{number}.xml", bytes(64 << 20))
     assert kinds(read(named("xlsx", TABLE), archive.getvalue(), "a.xlsx")) == ["too_large"]
+
+
+def _restated(book: bytes, old: bytes, new: bytes) -> bytes:
+    """Return a spreadsheet with other bytes in its sheet."""
+    changed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(book)) as source,
+        zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as file,
+    ):
+        for part in source.namelist():
+            data = source.read(part)
+            if part == "xl/worksheets/sheet1.xml":
+                assert old in data
+                data = data.replace(old, new)
+            file.writestr(part, data)
+    return changed.getvalue()
+
+
+@pytest.mark.parametrize("stated", [b"A1", b"A1:C1", b"C5:D5", b"A1:XFD1048576"])
+def test_a_sheet_is_read_whole_whatever_size_its_file_states(stated: bytes) -> None:
+    book = sheet([["ID", "text", "label"], ["1", "a", "x"], ["2", "b", "y"]])
+    book = _restated(book, b'ref="A1:C3"', b'ref="' + stated + b'"')
+    assert kinds(read(named("xlsx", TABLE), book, "a.xlsx")) == ["1", "2"]
+
+
+def test_a_row_with_a_number_that_no_sheet_has_is_refused() -> None:
+    book = sheet([["ID", "text", "label"], ["1", "a", "x"], ["2", "b", "y"]])
+    book = _restated(book, b'<row r="3">', b'<row r="999999999999">')
+    assert kinds(read(named("xlsx", TABLE), book, "a.xlsx")) == ["1", "too_large"]

@@ -257,3 +257,9 @@ def test_a_broken_record_says_why(record, fields, message):
     document = one(record, fields)
     assert document.status == "failed"
     assert message in document.errors[0].message
+
+
+def test_a_line_of_very_many_blanks_is_read_in_a_moment():
+    # It would take hours if the reader tried every way to divide it.
+    document = one({"d": "Doctor : hello\n" + " " * 100_000 + "x"}, {"dialogue": "d"})
+    assert parts(document) == [("doctor", "hello\nx")]

@@ -63,3 +63,12 @@ def test_a_letter_that_stands_everywhere_does_not_fill_the_memory(
     assert places(document) == [*(("a", 4 * n) for n in range(5)), ("b", None)]
     monkeypatch.setattr(unplaced, "_LONGEST", 5)
     assert places(located("a b " * 10, "a")) == [("a", None)]
+
+
+def test_searches_for_very_many_surfaces_in_a_long_text_have_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unplaced, "_MOST_SEARCHED", 20)
+    document = located("TNF binds ", "IL-2", "IL-4", "TNF")
+    assert places(document) == [("IL-2", None), ("IL-4", None), ("TNF", None)]
+    assert places(located("TNF binds ", "IL-2", "TNF"))[1] == ("TNF", 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from deltalake import DeltaTable
 
@@ -33,3 +35,19 @@ def test_a_lake_can_be_asked_as_it_was(out, lake):
         assert [(r["change"], r["pmid"]) for r in found.read_all().to_pylist()] == [
             ("text", 7), ("insert", 9),
         ]  # fmt: skip
+
+
+def test_columns_of_the_same_name_are_all_in_the_answer(lake):
+    written = io.StringIO()
+    with ask.query(lake, "SELECT 1 AS a, 2 AS a, {'b': [3]} AS c") as found:
+        ask.write_csv(found, written)
+    assert written.getvalue() == 'a,a,c\n1,2,"{""b"": [3]}"\n'
+
+
+def test_a_statement_that_fails_while_its_rows_are_read_is_told_in_one_line(lake):
+    late = "SELECT CAST(if(i < 50000, '1', 'x') AS INTEGER) AS n FROM range(60000) AS t(i)"
+    with (
+        pytest.raises(ConfigError, match="Could not convert string 'x' to INT32"),
+        ask.query(lake, late) as found,
+    ):
+        ask.write_csv(found, io.StringIO())

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from taiyi_ray.lake import delta
@@ -29,7 +33,6 @@ def test_a_commit_whose_logs_were_not_written_is_finished_by_the_next_update(
 def test_delta_duckdb_polars_pandas_and_pyarrow_read_the_same_rows(lake):
     import duckdb
     import polars as pl
-    import pyarrow.parquet as pq
 
     wanted = sorted((row["pmid"], row["text"]) for row in read(lake, "mentions"))
     assert wanted == [(7, "Metformin"), (300000, "Insulin"), (300000, "Stroke")]
@@ -50,6 +53,15 @@ def test_delta_duckdb_polars_pandas_and_pyarrow_read_the_same_rows(lake):
     # Delta's statistics let other readers pass over files.
     bounds = DeltaTable(f"{lake}/mentions").to_pyarrow_dataset()
     assert len(list(bounds.get_fragments(filter=_pmid(300000)))) == 1
+
+
+def test_a_column_with_a_very_long_value_has_no_bounds_rather_than_wrong_ones():
+    rows = pa.table({"document_id": ["a", "b", "z" * 5000, "c", None, None], "pmid": range(6)})
+    file = io.BytesIO()
+    pq.write_table(rows, file, row_group_size=2)
+    found = json.loads(delta.statistics(pq.read_metadata(file)))
+    assert (found["minValues"], found["maxValues"]) == ({"pmid": 0}, {"pmid": 5})
+    assert found["nullCount"] == {"document_id": 2, "pmid": 0}
 
 
 def _pmid(pmid: int):

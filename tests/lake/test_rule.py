@@ -93,3 +93,17 @@ def test_a_baseline_removes_what_vanished_and_says_so(tmp_path, out, lake):
     assert "p000004" not in paths(lake, "mentions") and "p000004" in mentions
     assert asked(lake, "SELECT count(*) FROM mentions WHERE pmid = 7") == [(1,)]
     assert not list(check(lake))
+
+
+def test_a_baseline_wants_the_files_of_earlier_outputs_whole_too(tmp_path, out, lake):
+    early = Out(str(tmp_path / "early"))
+    early.add("pubmed27n0001.xml.gz", [Record("7", "Metformin helps")], "5", complete=False)
+    late = Out(str(tmp_path / "late"))
+    late.add("pubmed27n0002.xml.gz", [Record("9", "More")], "6")
+    update(lake, [early.address])
+    with pytest.raises(ConfigError, match=r"pubmed27n0001.*was cut short by --limit"):
+        update(lake, [late.address], Settings(baseline=27))
+    assert asked(lake, "SELECT count(*) FROM documents") == [(3,)]
+    # A file that another output has whole is no longer missing anything.
+    late.add("pubmed27n0001.xml.gz", [Record("7", "Metformin helps"), Record("8", "Two")], "7")
+    assert update(lake, [late.address], Settings(baseline=27)).counts["delete"] == 2

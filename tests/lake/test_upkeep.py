@@ -53,3 +53,9 @@ def test_what_another_program_wrote_is_found_out_and_undone_by_rebuild(out, lake
     Path(lake, "mentions", paths(lake, "mentions")["p000000"]).unlink()
     with pytest.raises(ConfigError, match="is gone or changed; make a new lake"):
         rebuild(lake)
+
+
+def test_vacuum_may_keep_more_days_than_there_ever_were(out, lake):
+    out.add("pubmed26n0002.xml.gz", [Record("7", "Aspirin helps")], "2")
+    update(lake, [out.address])
+    assert vacuum(lake, 1e9) == []

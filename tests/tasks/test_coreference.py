@@ -140,3 +140,16 @@ def test_equivalent_names_of_real_records_come_back(shared_data: Path) -> None:
         counts = Counts(counts.tp + here.tp, counts.fp + here.fp, counts.fn + here.fn)
     assert lost.total() == counts.fn
     assert (counts.tp, lost) == (70, {losses.ELSEWHERE: 20})
+
+
+def test_a_chain_may_be_of_very_many_links() -> None:
+    gold = gold_of([("it", 3 * n) for n in range(40_000)])
+    gold.relations.reverse()
+    assert coreference.score(gold, gold) == Counts(39_999, 0, 0)
+
+
+def test_chains_that_a_relation_joins_are_one() -> None:
+    gold = gold_of([("a", 0), ("b", 2)], [("c", 4), ("d", 6)], [("e", 8), ("f", 10)])
+    gold.relations.append(Relation(9, COREFERENCE, "d", "b", [3], [1]))
+    one = gold_of([("a", 0), ("b", 2), ("c", 4), ("d", 6)], [("e", 8), ("f", 10)])
+    assert coreference.score(gold, one) == Counts(4, 0, 0)

@@ -41,6 +41,12 @@ def test_a_tree_is_written_and_read_back() -> None:
         ("Decision: none\nDecision: none", False),
         ("Condition: none\nDecision: none\nDecision: none", False),
         ("Decision: [a, b]", False),
+        ("Decision: [a, b, c, d]", False),
+        ("决策：[甲，乙，丙，丁]", True),
+        ("决策：[甲，乙, 丙]", True),
+        ("决策：[甲, 乙，丙]", True),
+        ("Decision: [ a ,b,c ]", True),
+        ("Condition : [a, b, c]\nDecision: none\nDecision :none", True),
         ("Give ibuprofen.", False),
         ("", False),
     ],
@@ -62,3 +68,10 @@ def test_gold_trees_come_back_but_for_what_is_counted_as_lost() -> None:
         assert task.parse(task.target(question, gold), question, document).annotations == gold
         broken = Annotations(texts=[Text("text2dt", lines.rpartition("\n")[0])])
         assert task.lost(question, broken) == {losses.OTHERWISE: 1}
+
+
+@pytest.mark.parametrize("tail", [" " * 50_000, "a，" * 25_000, "[a, b" * 10_000])
+def test_an_answer_that_goes_on_and_on_in_a_triple_is_read_in_a_moment(tail: str) -> None:
+    # Each would take hours if the reader tried every way to divide it.
+    assert list(decision_tree.read(f"Condition (or): [{tail}x")) == [None]
+    assert list(decision_tree.read(f"Condition{tail}x")) == [None]

@@ -49,6 +49,9 @@ def test_each_entry_is_a_candidate_once_and_no_more_are_given_than_asked_for() -
         ("aspirins and prediabetes", "en", []),
         ("acetylsalicylic\nacid", "en", ["acetylsalicylic acid"]),
         ("服用阿司匹林治2型糖尿病。", "zh", ["阿司匹林", "2型糖尿病"]),
+        ("服用Acetylsalicylic Acid。", "zh", ["Acetylsalicylic Acid"]),
+        ("治12型糖尿病，Prediabetes2", "zh", []),
+        ("Aspirin Diabetes头headache痛", "zh", ["Aspirin", "Diabetes", "headache"]),
         ("", "en", []),
     ],
 )
@@ -97,3 +100,8 @@ def test_a_file_of_another_form_is_an_error(
 def test_entries_of_another_form_are_an_error(entries: dict[object, object]) -> None:
     with pytest.raises(ValueError, match=r"entry|text in one line|has no name"):
         terminology.from_mapping(entries)
+
+
+def test_a_name_may_belong_to_very_many_entries() -> None:
+    same = terminology.from_mapping({str(n): ["Same", "same"] for n in range(20_000)})
+    assert [entry.id for entry in same.candidates("same", 3)] == ["0", "1", "2"]
