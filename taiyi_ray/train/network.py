@@ -83,7 +83,6 @@ def load(
         raise ModelError(f"{path}: cannot be loaded ({first_line(error)})") from error
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         raise ModelError(f"{path}: {type(model).__name__} cannot compute logits at targets only")
-    model.config.use_cache = False
     if settings.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if settings.method != "full":

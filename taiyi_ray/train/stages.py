@@ -100,6 +100,7 @@ class History:
         self._losses: np.ndarray = np.zeros(len(self._kinds))
         self._targets: np.ndarray = np.zeros(len(self._kinds))
         self._sums = {"records": 0, "tokens": 0, "computed": 0, "room": 0, "seconds": 0.0}
+        self._newest: dict[str, float] = {}
 
     def add(
         self, position: Position, result: StepResult, rate: float, counts: dict[str, float]
@@ -116,16 +117,28 @@ class History:
         self._targets = self._targets + result.targets
         for name, count in counts.items():
             self._sums[name] += count
-        if position.step % self._every:
+        self._newest = {
+            "step": position.step,
+            "stage": position.stage,
+            "stage_step": position.stage_step,
+            "rate": rate,
+            "norm": result.norm,
+        }
+        if position.step % self._every == 0:
+            self.end_point()
+
+    def end_point(self) -> None:
+        """Make a point of the steps since the last one, where there are any.
+
+        A checkpoint keeps points only. So a point ends at each checkpoint, and no step is missing
+        from the curves of a run that goes on from there.
+        """
+        if not self._newest:
             return
         self.points.append(
             {
-                "step": position.step,
-                "stage": position.stage,
-                "stage_step": position.stage_step,
+                **self._newest,
                 "loss": float(self._losses.sum() / self._targets.sum()),
-                "rate": rate,
-                "norm": result.norm,
                 "targets": int(self._targets.sum()),
                 **self._sums,
                 **self.by_name(self._losses, self._targets),
@@ -202,6 +215,7 @@ def train(
             if number < start.stage or (number == start.stage and start.stage_step >= stage.steps):
                 continue
             stepper = Stepper(net, step_settings(config), len(kinds), device)
+            stepper.check_apart()
             first = start.stage_step if number == start.stage else 0
             if first and marker:
                 stepper.restore(tensors_of(marker.read(_OPTIMISER)))
@@ -284,6 +298,7 @@ def _files(
         name: each.detach().to("cpu", copy=True) for name, each in network.trained(net).items()
     }
     state = stepper.state()
+    history.end_point()
     points = json.dumps(history.points).encode()
     return {
         _WEIGHTS: lambda: bytes_of(weights),
@@ -306,10 +321,10 @@ def _look(stepper: Stepper, dev: TokenStore, config: TrainConfig, history: Histo
     for rows in _dev_rows(dev, config):
         seen = stepper.look(rows)
         losses, targets = losses + seen.losses, targets + seen.targets
-    if history.points:
-        dev_losses = history.by_name(losses, targets)
-        dev_losses["all"] = {"loss": float(losses.sum() / max(1, targets.sum()))}
-        history.points[-1]["dev"] = dev_losses
+    dev_losses = history.by_name(losses, targets)
+    dev_losses["all"] = {"loss": float(losses.sum() / max(1, targets.sum()))}
+    history.end_point()
+    history.points[-1]["dev"] = dev_losses
 
 
 def _dev_rows(dev: TokenStore, config: TrainConfig) -> Iterator[Sequence[Row]]:

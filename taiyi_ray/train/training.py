@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -242,8 +243,9 @@ class TrainingRecord:
 
     def _saved(self, folder: Path, history: History) -> None:
         for file in sorted(folder.iterdir()):
-            with storage.written(storage.join(self.trained, file.name)) as target:
-                target.write(file.read_bytes())
+            address = storage.join(self.trained, file.name)
+            with file.open("rb") as source, storage.written(address) as target:
+                shutil.copyfileobj(source, target)
         position = Position(self._plan.steps, len(self._plan.stages) - 1)
         self._write("done", position, history)
 

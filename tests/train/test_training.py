@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from taiyi_ray import models, storage
 from taiyi_ray.config import TrainConfig, load
 from taiyi_ray.errors import ConfigError, ModelError
-from taiyi_ray.train import checkpoints, run, stages
+from taiyi_ray.train import checkpoints, run, stages, store
 from taiyi_ray.train.checkpoints import Checkpoints
-from tests.train.small import make_instructions, make_model
+from tests.train.small import instruction, make_instructions, make_model
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,36 @@ def test_a_checkpoint_whose_files_are_gone_is_not_used(
     assert found.read("weights") == b"w"
 
 
+def test_a_checkpoint_that_is_not_whole_takes_no_whole_one_away(tmp_path: Path) -> None:
+    kept = Checkpoints(str(tmp_path), keep=1)
+    kept.save(checkpoints.Position(9, 0, 9), {"weights": lambda: b"lost"})
+    kept.wait()
+    (lost,) = (tmp_path / "checkpoints/000000009").glob("*/weights")
+    lost.unlink()
+    (tmp_path / "checkpoints/.DS_Store").write_bytes(b"not ours")
+    kept.save(checkpoints.Position(8, 0, 8), {"weights": lambda: b"w"})
+    kept.close()
+    found = Checkpoints(str(tmp_path), keep=1).newest()
+    assert found is not None and found.read("weights") == b"w"
+
+
+def test_no_step_is_missing_from_the_curves_of_a_run_that_went_on(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_POINTS", 3)  # a point is about 5 steps
+    config = TrainConfig(**settings, eval_every=4)
+    count = iter(range(100))
+    with monkeypatch.context() as patch:
+        killing(patch, stages.Stepper, "step", lambda *_, **__: next(count) == 13)
+        with pytest.raises(Killed):
+            run(config)
+    assert run(config) == 0
+    told = record(config.output)
+    assert told["totals"]["records"] == 2 * 36 + 72
+    assert [p["step"] for p in told["points"]] == [3, 4, 5, 6, 8, 9, 10, 12, 15, 16]
+    assert [p["step"] for p in told["points"] if "dev" in p] == [4, 8, 12, 16]
+
+
 def test_of_two_writers_of_a_step_the_first_wins(tmp_path: Path) -> None:
     for text in (b"one", b"two"):
         writer = Checkpoints(str(tmp_path), keep=1)
@@ -176,7 +206,7 @@ def test_other_settings_or_data_are_refused_with_the_difference(
 def test_a_loss_that_is_no_number_ends_the_run_before_its_checkpoint(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = iter(range(100))
+    count = iter(range(-1, 100))  # the first call is the check of the model
     real = stages.Stepper.losses
 
     def poisoned(self: Any, arrays: Any) -> torch.Tensor:
@@ -198,7 +228,9 @@ def test_all_weights_can_be_trained_and_the_model_is_whole(settings: dict[str, A
     assert models.load_tokenizer(model).chat_template
     from transformers import AutoModelForCausalLM
 
-    assert AutoModelForCausalLM.from_pretrained(model.path).dtype == torch.bfloat16
+    whole = AutoModelForCausalLM.from_pretrained(model.path)
+    assert whole.dtype == torch.bfloat16
+    assert whole.config.use_cache, "as its base: without a cache it would answer slowly"
 
 
 def test_a_second_stage_starts_from_the_adapter_of_the_first(
@@ -239,6 +271,44 @@ def test_what_is_wrong_with_data_or_model_is_one_line_before_anything_is_written
     with pytest.raises(ConfigError, match="unknown setting 'bacth'; did you mean 'batch'"):
         load(TrainConfig, None, {**settings, "bacth": 3})
     assert not Path(config.output).exists()
+
+
+def test_a_turn_without_text_is_left_out_and_messages_of_another_form_are_refused(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    good = instruction(1, "pain")
+    null = [{"role": "user", "content": "a"}, {"role": "assistant", "content": None}]
+    for name, rows in {
+        "null": [good | {"group": 7}, good | {"group": 7, "messages": null}],
+        "other": [good | {"messages": [{"from": "human", "value": "a"}]}],
+    }.items():
+        path = tmp_path / name / "stage1/rows.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    config = TrainConfig(**settings | {"stages": "1", "data": str(tmp_path / "null")})
+    assert run(config) == 0
+    (stage,) = record(config.output)["stages"]
+    assert (stage["records"], stage["left_out"]) == (1, {store.UNSPELLABLE: 1})
+    with pytest.raises(ConfigError, match="the column 'messages' is no list of `role`"):
+        run(config.model_copy(update={"data": str(tmp_path / "other")}))
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_tokens_that_were_made_again_from_other_data_are_not_trained(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
+    tokenizer = models.load_tokenizer(models.resolve(str(folder / "model")))
+    make_instructions(tmp_path / "other", documents=3)
+    tokens = str(tmp_path / "tokens")
+    units = store.build(str(folder / "data"), ["stage1"], tokens, tokenizer, "template")
+    assert len(store.TokenStore(units, 256)) == 36
+    store.build(str(tmp_path / "other"), ["stage1"], tokens, tokenizer, "template")
+    monkeypatch.setenv("TAIYI_RAY_CACHE", str(tmp_path / "cache"))
+    if remote:
+        monkeypatch.setattr(storage, "is_local", lambda _: False)
+    with pytest.raises(ConfigError, match=r"\.arrow: was made again from other instructions"):
+        store.TokenStore(units, 256)
+    assert not list((tmp_path / "cache").rglob("unit.arrow"))
 
 
 def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(
