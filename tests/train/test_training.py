@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load as tensors_of
 from safetensors.torch import load_file
 
 from taiyi_ray import models, storage
@@ -134,6 +135,31 @@ def test_a_run_that_was_killed_anywhere_ends_with_the_weights_of_an_undisturbed_
         for key, tensor in wanted.items():
             torch.testing.assert_close(found[key], tensor, rtol=1e-5, atol=1e-6, msg=name)
         assert [p["step"] for p in record(config.output)["points"]] == list(range(1, 17))
+
+
+def test_a_killed_run_with_data_and_output_in_a_bucket_learns_what_a_local_one_learns(
+    settings: dict[str, Any], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAIYI_RAY_CACHE", str(tmp_path / "cache"))
+    here = TrainConfig(**settings | {"stages": "1"})
+    for file in Path(here.data).rglob("*.parquet"):
+        name = str(file.relative_to(here.data))
+        storage.replace(f"{bucket}/data/{name}", file.read_bytes())
+    there = here.model_copy(update={"data": f"{bucket}/data", "output": f"{bucket}/out"})
+    with monkeypatch.context() as patch:
+        killing(patch, storage, "put_if_absent", lambda path, *_, **__: "000000006.json" in path)
+        with pytest.raises(Killed):
+            run(there)
+    assert [run(here), run(there)] == [0, 0]
+    for file in sorted(Path(here.output, "adapter").iterdir()):
+        found = storage.read(f"{bucket}/out/adapter/{file.name}")
+        if file.suffix == ".safetensors":
+            for key, tensor in tensors_of(found or b"").items():
+                torch.testing.assert_close(tensor, weights(here.output)[key], rtol=1e-5, atol=1e-6)
+    kept = [stored.path.split("/")[5] for stored in storage.walk(f"{bucket}/out/checkpoints")]
+    assert kept == [
+        "000000006.json", *["000000006"] * (len(kept) - 5), "000000008.json", *["000000008"] * 3,
+    ]  # fmt: skip
 
 
 def test_a_checkpoint_whose_files_are_gone_is_not_used(
