@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,7 @@ def train(
         StorageError: a checkpoint cannot be read or written.
     """
     config = plan.config
-    rank, size = _rank(), _size()
+    rank = _rank()
     checkpoints = Checkpoints(plan.output, config.keep)
     try:
         marker = _agreed(checkpoints.newest() if rank == 0 else None)
@@ -221,15 +221,11 @@ def train(
                 stepper.restore(tensors_of(marker.read(_OPTIMISER)))
             order = store.order(config.batch, config.seed, stage.number)
             for stage_step in range(first, stage.steps):
-                began = time.monotonic()
-                records = [store.record(int(n)) for n in order.step(stage_step)]
-                rate = step_settings(config).rate(stage_step, stage.steps)
-                made = blocks(records, config.row_tokens, share=config.prefix_sharing)
-                shares = packed(made, size, config.row_tokens)
-                seed = (config.seed * 1_000_003 + position.step) * 4096 + rank
-                targets = sum(record.targets for record in records)
-                result = stepper.step(shares[rank], targets, rate, seed % (1 << 63))
                 position = Position(position.step + 1, number, stage_step + 1)
+                rate = step_settings(config).rate(stage_step, stage.steps)
+                result, counts = _step(
+                    stepper, store, order.step(stage_step), rate, position, config
+                )
                 if not result.finite:
                     raise ModelError(
                         f"step {position.step} (stage {stage.number + 1}, step {stage_step + 1}): "
@@ -237,13 +233,6 @@ def train(
                         f"{result.norm:g}; the last checkpoint is from before; give a lower "
                         "--learning-rate and a new --output"
                     )
-                counts = {
-                    "records": len(records),
-                    "tokens": sum(len(record.ids) for record in records),
-                    "computed": sum(block.tokens for block in made),
-                    "room": sum(len(rows) for rows in shares) * config.row_tokens,
-                    "seconds": time.monotonic() - began,
-                }
                 history.add(position, result, rate, counts)
                 if dev and config.eval_every and position.step % config.eval_every == 0:
                     _look(stepper, dev, config, history)
@@ -259,6 +248,32 @@ def train(
             _write_model(net, config, model, history, reporter)
     finally:
         checkpoints.close()
+
+
+def _step(
+    stepper: Stepper,
+    store: TokenStore,
+    numbers: Iterable[int],
+    rate: float,
+    position: Position,
+    config: TrainConfig,
+) -> tuple[StepResult, dict[str, float]]:
+    """Learn from the records of these numbers; return the result, and what `History` counts."""
+    began = time.monotonic()
+    records = [store.record(int(number)) for number in numbers]
+    made = blocks(records, config.row_tokens, share=config.prefix_sharing)
+    shares = packed(made, _size(), config.row_tokens)
+    # Dropout draws from the step and the worker, so that a run that goes on draws the same.
+    seed = (config.seed * 1_000_003 + position.step - 1) * 4096 + _rank()
+    targets = sum(record.targets for record in records)
+    result = stepper.step(shares[_rank()], targets, rate, seed % (1 << 63))
+    return result, {
+        "records": len(records),
+        "tokens": sum(len(record.ids) for record in records),
+        "computed": sum(block.tokens for block in made),
+        "room": sum(len(rows) for rows in shares) * config.row_tokens,
+        "seconds": time.monotonic() - began,
+    }
 
 
 def network_settings(config: TrainConfig) -> network.NetworkSettings:

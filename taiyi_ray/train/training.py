@@ -205,9 +205,10 @@ class TrainingRecord:
         return storage.join(self._plan.output, name)
 
     def is_done(self) -> bool:
-        """Whether an earlier run trained all that this one would."""
+        """Whether an earlier run trained all that this one would, and it is still there."""
         data = storage.read(self._path)
-        return data is not None and json.loads(data)["state"] == "done"
+        done = data is not None and json.loads(data)["state"] == "done"
+        return done and storage.exists(self.trained)
 
     def reporter(self) -> Reporter:
         """Return what the first worker tells this record."""

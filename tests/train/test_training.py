@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,9 @@ def test_two_stages_train_an_adapter_that_peft_reads_and_the_record_says_how(
     capsys.readouterr()
     assert run(config) == 0
     assert capsys.readouterr().err == f"done before: {out}/adapter\n"
+    shutil.rmtree(Path(out, "adapter"))
+    assert run(config) == 0, "an adapter that is gone is written again from the last checkpoint"
+    assert weights(out) and record(out)["totals"]["records"] == 2 * 36 + 72
 
 
 class Killed(BaseException):
