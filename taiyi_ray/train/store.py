@@ -120,7 +120,7 @@ def build(
         path = storage.join(tokens, f"{name.removesuffix('.parquet')}.arrow")
         about = _about(path)
         if about is None or about["source"] != [source.size, source.tag]:
-            unit = _tokenised(source, tokenizer, form)
+            unit = _tokenised(source, name, tokenizer, form)
             storage.replace(path, unit)
             about = _read_about(pa.BufferReader(unit))
         made.append(Unit(name, path, about["records"], about["digest"], about["left_out"]))
@@ -141,7 +141,10 @@ def _read_about(file: Any) -> dict[str, Any]:
 
 
 def _tokenised(
-    source: storage.Stored, tokenizer: PreTrainedTokenizerBase, form: models.ChatForm
+    source: storage.Stored,
+    name: str,
+    tokenizer: PreTrainedTokenizerBase,
+    form: models.ChatForm,
 ) -> bytes:
     rows: list[dict[str, Any]] = []
     left_out: Counter[str] = Counter()
@@ -154,8 +157,9 @@ def _tokenised(
             continue
         for one in spelled:
             starts, ends = zip(*one.answers, strict=True)
-            kept = {name: str(row[name] or "") for name in ("dataset", "task")}
-            group = str(row["group"] or f"{source.path} {number}")  # alone
+            kept = {key: str(row[key] or "") for key in ("dataset", "task")}
+            # One without a group is alone. The data may be moved, so the group has no address.
+            group = str(row["group"] or f"{name} {number}")
             rows.append({"ids": one.ids, "starts": starts, "ends": ends, "group": group, **kept})
     table = pa.Table.from_pylist(rows, SCHEMA)
     digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()

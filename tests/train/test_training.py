@@ -323,6 +323,20 @@ def test_a_turn_without_text_is_left_out_and_messages_of_another_form_are_refuse
         run(config.model_copy(update={"data": str(tmp_path / "other")}))
 
 
+def test_data_that_was_moved_is_the_same_data(folder: Path, tmp_path: Path) -> None:
+    tokenizer = models.load_tokenizer(models.resolve(str(folder / "model")))
+    digests = set()
+    for name in ("here", "there"):
+        path = tmp_path / name / "stage1/rows.parquet"
+        path.parent.mkdir(parents=True)
+        rows = [instruction(1, "pain"), instruction(2, "no") | {"group": None}]
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        tokens = str(tmp_path / f"tokens of {name}")
+        (unit,) = store.build(str(tmp_path / name), ["stage1"], tokens, tokenizer, "template")
+        digests.add(unit.digest)
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize("remote", [False, True])
 def test_tokens_that_were_made_again_from_other_data_are_not_trained(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool
