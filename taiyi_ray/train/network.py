@@ -100,7 +100,10 @@ def _four_bits(settings: NetworkSettings) -> Any:
     import importlib.util
 
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError("method: qlora needs bitsandbytes, which is not installed; use lora")
+        raise ModelError(
+            "method: qlora needs bitsandbytes, which is not installed; install it, or give "
+            "--method lora and a new --output"
+        )
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -133,7 +136,10 @@ def _adapted(model: Any, settings: NetworkSettings, adapter: Path | None) -> Any
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft's notes about names that are regular expressions
-        return get_peft_model(model, config)
+        try:
+            return get_peft_model(model, config)
+        except ValueError as error:
+            raise ModelError(f"targets: {first_line(error)}") from error
 
 
 def _check_targets(model: torch.nn.Module, targets: list[str]) -> None:

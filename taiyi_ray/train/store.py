@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from taiyi_ray import cache, models, storage
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, first_line
 from taiyi_ray.train.order import Order
 from taiyi_ray.train.packing import TokenRecord
 
@@ -197,8 +197,13 @@ def _instructions(path: str) -> Iterator[dict[str, Any]]:
             )
         if not _is_conversation(parquet.schema_arrow.field("messages").type):
             raise ConfigError(f"{path}: the column 'messages' is no list of `role` and `content`")
-        for batch in parquet.iter_batches(1024, columns=list(COLUMNS)):
-            yield from batch.to_pylist()
+        try:
+            for batch in parquet.iter_batches(1024, columns=list(COLUMNS)):
+                yield from batch.to_pylist()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ConfigError(
+                f"{path}: is damaged ({first_line(error)}); build the instructions again"
+            ) from error
 
 
 def _is_conversation(kind: pa.DataType) -> bool:

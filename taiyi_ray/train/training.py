@@ -16,9 +16,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from taiyi_ray import models, storage
 from taiyi_ray.config import TrainConfig
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, ModelError, first_line
 from taiyi_ray.train import memory, report, store
 from taiyi_ray.train.checkpoints import Position
 from taiyi_ray.train.stages import History, Reporter, StagePlan, TrainingPlan, train
@@ -56,7 +58,12 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
     adapter = models.find_adapter(config.adapter) if config.adapter else None
     tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
     # What no template can spell is found before anything is read.
-    models.prompt_tokens(tokenizer, [{"role": "user", "content": "?"}], config.chat)
+    try:
+        models.prompt_tokens(tokenizer, [{"role": "user", "content": "?"}], config.chat)
+    except TemplateError as error:
+        raise ModelError(
+            f"model {model.name}: its chat template refuses a question ({first_line(error)})"
+        ) from error
     needed = memory.estimate(model, config)
     if dry_run:
         with tempfile.TemporaryDirectory() as tokens:

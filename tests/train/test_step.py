@@ -170,6 +170,8 @@ def test_lora_plus_gives_b_a_rate_of_its_own(folder: Path) -> None:
 def test_layers_that_do_not_exist_are_named_with_the_nearest(folder: Path) -> None:
     with pytest.raises(ModelError, match="no linear layer 'qproj'; did you mean 'q_proj'"):
         load(folder, NetworkSettings(targets=["qproj"]), CPU)
+    with pytest.raises(ModelError, match=r"targets: Target modules .* not found"):
+        load(folder, NetworkSettings(targets=["layers.9.q_proj"]), CPU)
 
 
 def test_a_window_of_attention_that_is_shorter_than_a_record_is_refused() -> None:

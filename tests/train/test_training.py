@@ -323,6 +323,25 @@ def test_a_turn_without_text_is_left_out_and_messages_of_another_form_are_refuse
         run(config.model_copy(update={"data": str(tmp_path / "other")}))
 
 
+def test_damaged_data_weights_or_templates_are_one_line(
+    settings: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    (whole,) = (folder / "data/stage1").rglob("*.parquet")
+    path = tmp_path / "damaged/stage1/rows.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(whole.read_bytes()[:100] + b"\xff" * 200 + whole.read_bytes()[300:])
+    with pytest.raises(ConfigError, match=r"rows\.parquet: is damaged"):
+        run(TrainConfig(**settings | {"data": str(tmp_path / "damaged")}))
+    for name, wrong, message in (
+        ("model.safetensors", "x" * 50, "model.safetensors: is not whole"),
+        ("chat_template.jinja", "{{ raise_exception('no') }}", "refuses a question"),
+    ):
+        model = shutil.copytree(folder / "model", tmp_path / name)
+        (model / name).write_text(wrong)
+        with pytest.raises(ModelError, match=message):
+            run(TrainConfig(**settings | {"model": str(model)}))
+
+
 def test_data_that_was_moved_is_the_same_data(folder: Path, tmp_path: Path) -> None:
     tokenizer = models.load_tokenizer(models.resolve(str(folder / "model")))
     digests = set()
