@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from taiyi_ray.errors import ModelError, first_line, nearest
 from taiyi_ray.train.attention import PACKED
+
+logger = logging.getLogger(__name__)
 
 Method = Literal["lora", "qlora", "full"]
 Precision = Literal["bf16", "float32"]
@@ -117,11 +120,20 @@ def _four_bits(settings: NetworkSettings) -> Any:
 def _adapted(model: Any, settings: NetworkSettings, adapter: Path | None) -> Any:
     if adapter is not None:
         try:
-            return PeftModel.from_pretrained(model, adapter, is_trainable=True)
+            adapted = PeftModel.from_pretrained(model, adapter, is_trainable=True)
         except (ValueError, RuntimeError, KeyError) as error:
             raise ModelError(
                 f"adapter {adapter}: does not fit the model ({first_line(error)})"
             ) from error
+        its: Any = adapted.peft_config["default"]
+        has = (its.r, its.lora_alpha, its.lora_dropout, its.use_rslora)
+        if has != (settings.rank, settings.alpha, settings.dropout, settings.rslora):
+            logger.warning(
+                "adapter %s: has rank %d, alpha %g, dropout %g and rslora %s, which count instead "
+                "of those of the settings",
+                *(adapter, *has),
+            )
+        return adapted
     if isinstance(settings.targets, list):
         _check_targets(model, settings.targets)
     # The first weights are drawn on the CPU, so that they are the same on every device.

@@ -264,7 +264,7 @@ def test_all_weights_can_be_trained_and_the_model_is_whole(settings: dict[str, A
 
 
 def test_a_second_stage_starts_from_the_adapter_of_the_first(
-    settings: dict[str, Any], tmp_path: Path
+    settings: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = TrainConfig(**settings)
     first = TrainConfig(**settings | {"stages": "1", "output": str(tmp_path / "1")})
@@ -276,6 +276,10 @@ def test_a_second_stage_starts_from_the_adapter_of_the_first(
     found = weights(second.output)
     for key, tensor in weights(whole.output).items():
         torch.testing.assert_close(found[key], tensor, rtol=1e-5, atol=1e-6)
+    assert not caplog.records
+    other = {"output": str(tmp_path / "3"), "rank": 8, "max_steps": 1}
+    assert run(second.model_copy(update=other)) == 0
+    assert "has rank 4, alpha 32, dropout 0 and rslora False, which count instead" in caplog.text
 
 
 def test_records_that_are_too_long_are_left_out_and_counted(settings: dict[str, Any]) -> None:
