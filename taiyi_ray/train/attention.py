@@ -123,7 +123,8 @@ def attend(
     window = more.get("sliding_window")
     if window is not None and layout.longest > window:
         raise ModelError(
-            f"the model's attention looks back {window} tokens; give --row-tokens {window}"
+            f"the model's attention looks back {window} tokens; give --row-tokens {window} and a "
+            "new --output"
         )
     if query.is_cuda and _VARLEN is not None and not dropout and query.dtype != torch.float32:
         return _by_varlen(query, key, value, scaling, layout), None

@@ -25,6 +25,7 @@ from taiyi_ray.errors import StorageError
 logger = logging.getLogger(__name__)
 
 _MARKER = re.compile(r"/(\d{9})\.json$")
+_STEP = re.compile(r"\d{9}(?=[/.])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +146,12 @@ class Checkpoints:
         self._remove_old()
 
     def _remove_old(self) -> None:
-        kept = [marker.position.step for marker in self._markers()][-self._keep :]
+        # One that is not whole is no checkpoint: it must not count as one of those that are kept.
+        kept = [marker.position.step for marker in self._markers() if marker.is_whole()]
         for stored in list(storage.walk(self._folder)):
-            step = int(stored.path.removeprefix(f"{self._folder}/")[:9])
+            step = _STEP.match(stored.path.removeprefix(f"{self._folder}/"))
             # Files of a later step may be those of a run that still writes them.
-            if kept and step < kept[0]:
+            if kept and step and int(step[0]) < kept[-self._keep :][0]:
                 storage.remove(stored.path)
 
     def _markers(self) -> Iterator[Marker]:

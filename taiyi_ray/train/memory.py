@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from taiyi_ray import models
 from taiyi_ray.config import TrainConfig
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, ModelError, first_line
 from taiyi_ray.models.folder import settings
 from taiyi_ray.placement import GPUS
 
@@ -59,10 +59,18 @@ def estimate(model: models.Model, config: TrainConfig) -> Memory:
     Args:
         model: the model.
         config: the settings.
+
+    Raises:
+        ModelError: a file of weights cannot be read.
     """
     shapes: list[tuple[str, list[int]]] = []
     for file in sorted(model.path.glob("*.safetensors")):
-        tensors: Any = safe_open(file, "pt")  # it has no types of its own
+        try:
+            tensors: Any = safe_open(file, "pt")  # it has no types of its own
+        except SafetensorError as error:
+            raise ModelError(
+                f"{file}: is not whole ({first_line(error)}); fetch the model again"
+            ) from error
         names = tensors.keys()
         shapes += [(name, list(tensors.get_slice(name).get_shape())) for name in names]
     sizes = {name: _product(shape) for name, shape in shapes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from taiyi_ray.errors import ModelError, first_line, nearest
 from taiyi_ray.train.attention import PACKED
+
+logger = logging.getLogger(__name__)
 
 Method = Literal["lora", "qlora", "full"]
 Precision = Literal["bf16", "float32"]
@@ -83,7 +86,6 @@ def load(
         raise ModelError(f"{path}: cannot be loaded ({first_line(error)})") from error
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         raise ModelError(f"{path}: {type(model).__name__} cannot compute logits at targets only")
-    model.config.use_cache = False
     if settings.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if settings.method != "full":
@@ -101,7 +103,10 @@ def _four_bits(settings: NetworkSettings) -> Any:
     import importlib.util
 
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError("method: qlora needs bitsandbytes, which is not installed; use lora")
+        raise ModelError(
+            "method: qlora needs bitsandbytes, which is not installed; install it, or give "
+            "--method lora and a new --output"
+        )
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -115,11 +120,20 @@ def _four_bits(settings: NetworkSettings) -> Any:
 def _adapted(model: Any, settings: NetworkSettings, adapter: Path | None) -> Any:
     if adapter is not None:
         try:
-            return PeftModel.from_pretrained(model, adapter, is_trainable=True)
+            adapted = PeftModel.from_pretrained(model, adapter, is_trainable=True)
         except (ValueError, RuntimeError, KeyError) as error:
             raise ModelError(
                 f"adapter {adapter}: does not fit the model ({first_line(error)})"
             ) from error
+        its: Any = adapted.peft_config["default"]
+        has = (its.r, its.lora_alpha, its.lora_dropout, its.use_rslora)
+        if has != (settings.rank, settings.alpha, settings.dropout, settings.rslora):
+            logger.warning(
+                "adapter %s: has rank %d, alpha %g, dropout %g and rslora %s, which count instead "
+                "of those of the settings",
+                *(adapter, *has),
+            )
+        return adapted
     if isinstance(settings.targets, list):
         _check_targets(model, settings.targets)
     # The first weights are drawn on the CPU, so that they are the same on every device.
@@ -134,7 +148,10 @@ def _adapted(model: Any, settings: NetworkSettings, adapter: Path | None) -> Any
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft's notes about names that are regular expressions
-        return get_peft_model(model, config)
+        try:
+            return get_peft_model(model, config)
+        except ValueError as error:
+            raise ModelError(f"targets: {first_line(error)}") from error
 
 
 def _check_targets(model: torch.nn.Module, targets: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,7 @@ class History:
         self._losses: np.ndarray = np.zeros(len(self._kinds))
         self._targets: np.ndarray = np.zeros(len(self._kinds))
         self._sums = {"records": 0, "tokens": 0, "computed": 0, "room": 0, "seconds": 0.0}
+        self._newest: dict[str, float] = {}
 
     def add(
         self, position: Position, result: StepResult, rate: float, counts: dict[str, float]
@@ -116,16 +117,28 @@ class History:
         self._targets = self._targets + result.targets
         for name, count in counts.items():
             self._sums[name] += count
-        if position.step % self._every:
+        self._newest = {
+            "step": position.step,
+            "stage": position.stage,
+            "stage_step": position.stage_step,
+            "rate": rate,
+            "norm": result.norm,
+        }
+        if position.step % self._every == 0:
+            self.end_point()
+
+    def end_point(self) -> None:
+        """Make a point of the steps since the last one, where there are any.
+
+        A checkpoint keeps points only. So a point ends at each checkpoint, and no step is missing
+        from the curves of a run that goes on from there.
+        """
+        if not self._newest:
             return
         self.points.append(
             {
-                "step": position.step,
-                "stage": position.stage,
-                "stage_step": position.stage_step,
+                **self._newest,
                 "loss": float(self._losses.sum() / self._targets.sum()),
-                "rate": rate,
-                "norm": result.norm,
                 "targets": int(self._targets.sum()),
                 **self._sums,
                 **self.by_name(self._losses, self._targets),
@@ -184,7 +197,7 @@ def train(
         StorageError: a checkpoint cannot be read or written.
     """
     config = plan.config
-    rank, size = _rank(), _size()
+    rank = _rank()
     checkpoints = Checkpoints(plan.output, config.keep)
     try:
         marker = _agreed(checkpoints.newest() if rank == 0 else None)
@@ -202,20 +215,17 @@ def train(
             if number < start.stage or (number == start.stage and start.stage_step >= stage.steps):
                 continue
             stepper = Stepper(net, step_settings(config), len(kinds), device)
+            stepper.check_apart()
             first = start.stage_step if number == start.stage else 0
             if first and marker:
                 stepper.restore(tensors_of(marker.read(_OPTIMISER)))
             order = store.order(config.batch, config.seed, stage.number)
             for stage_step in range(first, stage.steps):
-                began = time.monotonic()
-                records = [store.record(int(n)) for n in order.step(stage_step)]
-                rate = step_settings(config).rate(stage_step, stage.steps)
-                made = blocks(records, config.row_tokens, share=config.prefix_sharing)
-                shares = packed(made, size, config.row_tokens)
-                seed = (config.seed * 1_000_003 + position.step) * 4096 + rank
-                targets = sum(record.targets for record in records)
-                result = stepper.step(shares[rank], targets, rate, seed % (1 << 63))
                 position = Position(position.step + 1, number, stage_step + 1)
+                rate = step_settings(config).rate(stage_step, stage.steps)
+                result, counts = _step(
+                    stepper, store, order.step(stage_step), rate, position, config
+                )
                 if not result.finite:
                     raise ModelError(
                         f"step {position.step} (stage {stage.number + 1}, step {stage_step + 1}): "
@@ -223,13 +233,6 @@ def train(
                         f"{result.norm:g}; the last checkpoint is from before; give a lower "
                         "--learning-rate and a new --output"
                     )
-                counts = {
-                    "records": len(records),
-                    "tokens": sum(len(record.ids) for record in records),
-                    "computed": sum(block.tokens for block in made),
-                    "room": sum(len(rows) for rows in shares) * config.row_tokens,
-                    "seconds": time.monotonic() - began,
-                }
                 history.add(position, result, rate, counts)
                 if dev and config.eval_every and position.step % config.eval_every == 0:
                     _look(stepper, dev, config, history)
@@ -245,6 +248,32 @@ def train(
             _write_model(net, config, model, history, reporter)
     finally:
         checkpoints.close()
+
+
+def _step(
+    stepper: Stepper,
+    store: TokenStore,
+    numbers: Iterable[int],
+    rate: float,
+    position: Position,
+    config: TrainConfig,
+) -> tuple[StepResult, dict[str, float]]:
+    """Learn from the records of these numbers; return the result, and what `History` counts."""
+    began = time.monotonic()
+    records = [store.record(int(number)) for number in numbers]
+    made = blocks(records, config.row_tokens, share=config.prefix_sharing)
+    shares = packed(made, _size(), config.row_tokens)
+    # Dropout draws from the step and the worker, so that a run that goes on draws the same.
+    seed = (config.seed * 1_000_003 + position.step - 1) * 4096 + _rank()
+    targets = sum(record.targets for record in records)
+    result = stepper.step(shares[_rank()], targets, rate, seed % (1 << 63))
+    return result, {
+        "records": len(records),
+        "tokens": sum(len(record.ids) for record in records),
+        "computed": sum(block.tokens for block in made),
+        "room": sum(len(rows) for rows in shares) * config.row_tokens,
+        "seconds": time.monotonic() - began,
+    }
 
 
 def network_settings(config: TrainConfig) -> network.NetworkSettings:
@@ -284,6 +313,7 @@ def _files(
         name: each.detach().to("cpu", copy=True) for name, each in network.trained(net).items()
     }
     state = stepper.state()
+    history.end_point()
     points = json.dumps(history.points).encode()
     return {
         _WEIGHTS: lambda: bytes_of(weights),
@@ -306,10 +336,10 @@ def _look(stepper: Stepper, dev: TokenStore, config: TrainConfig, history: Histo
     for rows in _dev_rows(dev, config):
         seen = stepper.look(rows)
         losses, targets = losses + seen.losses, targets + seen.targets
-    if history.points:
-        dev_losses = history.by_name(losses, targets)
-        dev_losses["all"] = {"loss": float(losses.sum() / max(1, targets.sum()))}
-        history.points[-1]["dev"] = dev_losses
+    dev_losses = history.by_name(losses, targets)
+    dev_losses["all"] = {"loss": float(losses.sum() / max(1, targets.sum()))}
+    history.end_point()
+    history.points[-1]["dev"] = dev_losses
 
 
 def _dev_rows(dev: TokenStore, config: TrainConfig) -> Iterator[Sequence[Row]]:

@@ -12,16 +12,17 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
+from taiyi_ray.errors import ModelError
 from taiyi_ray.train.attention import Layout
 from taiyi_ray.train.network import trained
-from taiyi_ray.train.packing import Row, RowTensors, tensors
+from taiyi_ray.train.packing import Block, Row, RowTensors, TokenRecord, tensors
 
 Schedule = Literal["constant", "cosine"]
 
@@ -121,6 +122,38 @@ class Stepper:
     ) -> None:
         self._model, self._settings, self._kinds, self._device = model, settings, kinds, device
         self.optimiser = optimiser(model, settings)
+
+    def check_apart(self) -> None:
+        """Check that the records of a row do not see one another.
+
+        Layers that are no attention (Mamba, linear attention, convolution), and attention that
+        transformers' interface does not reach (BLOOM), mix packed records without a word. A loss of
+        one record must have no gradient at another; as kernels add nothing there, it is exactly 0.
+
+        Raises:
+            ModelError: they see one another.
+        """
+        self._model.eval()
+        ids = np.arange(8)
+        row = tuple(Block(0, (TokenRecord(ids, ((4, 8),), 0, group),)) for group in (0, 1))
+        embedded: list[torch.Tensor] = []
+
+        def keep(_module: torch.nn.Module, _ids: object, output: torch.Tensor) -> torch.Tensor:
+            embedded.append(output.detach().requires_grad_())
+            return embedded[-1].clone()  # which a model may change in place
+
+        layer = cast(Any, self._model).get_input_embeddings()
+        hook = layer.register_forward_hook(keep)
+        try:
+            losses = self.losses(tensors(row))
+        finally:
+            hook.remove()
+        (gradient,) = torch.autograd.grad(losses[4:].sum(), embedded[0])
+        if gradient[0, : len(ids)].any():
+            raise ModelError(
+                "the model mixes the records of a row, because not all of its layers are attention "
+                "of transformers' interface; it cannot be trained here"
+            )
 
     def step(self, rows: Sequence[Row], targets: int, rate: float, seed: int) -> StepResult:
         """Learn from a step's rows.

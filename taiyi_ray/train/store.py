@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from taiyi_ray import cache, models, storage
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, first_line
 from taiyi_ray.train.order import Order
 from taiyi_ray.train.packing import TokenRecord
 
@@ -120,7 +120,7 @@ def build(
         path = storage.join(tokens, f"{name.removesuffix('.parquet')}.arrow")
         about = _about(path)
         if about is None or about["source"] != [source.size, source.tag]:
-            unit = _tokenised(source, tokenizer, form)
+            unit = _tokenised(source, name, tokenizer, form)
             storage.replace(path, unit)
             about = _read_about(pa.BufferReader(unit))
         made.append(Unit(name, path, about["records"], about["digest"], about["left_out"]))
@@ -141,21 +141,25 @@ def _read_about(file: Any) -> dict[str, Any]:
 
 
 def _tokenised(
-    source: storage.Stored, tokenizer: PreTrainedTokenizerBase, form: models.ChatForm
+    source: storage.Stored,
+    name: str,
+    tokenizer: PreTrainedTokenizerBase,
+    form: models.ChatForm,
 ) -> bytes:
     rows: list[dict[str, Any]] = []
     left_out: Counter[str] = Counter()
     for number, row in enumerate(_instructions(source.path)):
         try:
-            spelled = models.conversation_tokens(tokenizer, row["messages"] or [], form)
+            spelled = models.conversation_tokens(tokenizer, _turns(row["messages"]), form)
         except ValueError as error:
             logger.info("%s: an instruction is left out (%s)", source.path, error)
             left_out[UNSPELLABLE] += 1
             continue
         for one in spelled:
             starts, ends = zip(*one.answers, strict=True)
-            kept = {name: row[name] or "" for name in ("dataset", "task")}
-            group = row["group"] or f"{source.path} {number}"  # alone
+            kept = {key: str(row[key] or "") for key in ("dataset", "task")}
+            # One without a group is alone. The data may be moved, so the group has no address.
+            group = str(row["group"] or f"{name} {number}")
             rows.append({"ids": one.ids, "starts": starts, "ends": ends, "group": group, **kept})
     table = pa.Table.from_pylist(rows, SCHEMA)
     digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
@@ -172,6 +176,14 @@ def _tokenised(
     return written.getvalue()
 
 
+def _turns(messages: Any) -> Any:
+    """The turns of an instruction, each with a role and a text."""
+    for turn in messages or []:
+        if not (turn and isinstance(turn["role"], str) and isinstance(turn["content"], str)):
+            raise ValueError("a turn has no role or no text")
+    return messages or []
+
+
 def _instructions(path: str) -> Iterator[dict[str, Any]]:
     with storage.open_read(path) as file:
         try:
@@ -183,8 +195,23 @@ def _instructions(path: str) -> Iterator[dict[str, Any]]:
                 f"{path}: has no column {missing[0]!r}; `data` is a folder that "
                 "build-instructions wrote"
             )
-        for batch in parquet.iter_batches(1024, columns=list(COLUMNS)):
-            yield from batch.to_pylist()
+        if not _is_conversation(parquet.schema_arrow.field("messages").type):
+            raise ConfigError(f"{path}: the column 'messages' is no list of `role` and `content`")
+        try:
+            for batch in parquet.iter_batches(1024, columns=list(COLUMNS)):
+                yield from batch.to_pylist()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ConfigError(
+                f"{path}: is damaged ({first_line(error)}); build the instructions again"
+            ) from error
+
+
+def _is_conversation(kind: pa.DataType) -> bool:
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    turn = kind.value_type
+    names = {field.name for field in turn} if pa.types.is_struct(turn) else set()
+    return {"role", "content"} <= names
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +303,9 @@ def _mapped(unit: Unit, kinds: dict[tuple[str, str], int], groups: dict[str, int
     path = unit.path
     if not storage.is_local(path):
         path = str(_fetched(unit))
-    table = ipc.open_file(pa.memory_map(path)).read_all()
+    with pa.memory_map(path) as file:
+        _check_unchanged(unit, file)
+        table = ipc.open_file(file).read_all()
     if not unit.records:
         none, zero = np.empty(0, np.int32), np.zeros(1, np.int32)
         return _Mapped(none, zero, none, none, zero, none.astype(np.int64), none.astype(np.int64))
@@ -297,6 +326,18 @@ def _mapped(unit: Unit, kinds: dict[tuple[str, str], int], groups: dict[str, int
     )
 
 
+def _check_unchanged(unit: Unit, file: Any) -> None:
+    """Check that a file still holds what the run began with.
+
+    Workers may be started again long after; meanwhile a run with other data may have been tried.
+    """
+    if _read_about(file)["digest"] != unit.digest:
+        raise ConfigError(
+            f"{unit.path}: was made again from other instructions; give the data as it was, and "
+            "run the same command again"
+        )
+
+
 def _fetched(unit: Unit) -> Path:
     """A unit of a remote store as a file of this machine, fetched once."""
 
@@ -304,6 +345,7 @@ def _fetched(unit: Unit) -> Path:
         data = storage.read(unit.path)
         if data is None:
             raise ConfigError(f"{unit.path}: is gone; run the same command again")
+        _check_unchanged(unit, pa.BufferReader(data))
         (folder / "unit.arrow").write_bytes(data)
 
     name = hashlib.sha256(f"{unit.path} {unit.digest}".encode()).hexdigest()[:32]

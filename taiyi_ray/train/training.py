@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -15,9 +16,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from taiyi_ray import models, storage
 from taiyi_ray.config import TrainConfig
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, ModelError, first_line
 from taiyi_ray.train import memory, report, store
 from taiyi_ray.train.checkpoints import Position
 from taiyi_ray.train.stages import History, Reporter, StagePlan, TrainingPlan, train
@@ -55,7 +58,12 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
     adapter = models.find_adapter(config.adapter) if config.adapter else None
     tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
     # What no template can spell is found before anything is read.
-    models.prompt_tokens(tokenizer, [{"role": "user", "content": "?"}], config.chat)
+    try:
+        models.prompt_tokens(tokenizer, [{"role": "user", "content": "?"}], config.chat)
+    except TemplateError as error:
+        raise ModelError(
+            f"model {model.name}: its chat template refuses a question ({first_line(error)})"
+        ) from error
     needed = memory.estimate(model, config)
     if dry_run:
         with tempfile.TemporaryDirectory() as tokens:
@@ -204,9 +212,10 @@ class TrainingRecord:
         return storage.join(self._plan.output, name)
 
     def is_done(self) -> bool:
-        """Whether an earlier run trained all that this one would."""
+        """Whether an earlier run trained all that this one would, and it is still there."""
         data = storage.read(self._path)
-        return data is not None and json.loads(data)["state"] == "done"
+        done = data is not None and json.loads(data)["state"] == "done"
+        return done and storage.exists(self.trained)
 
     def reporter(self) -> Reporter:
         """Return what the first worker tells this record."""
@@ -242,8 +251,9 @@ class TrainingRecord:
 
     def _saved(self, folder: Path, history: History) -> None:
         for file in sorted(folder.iterdir()):
-            with storage.written(storage.join(self.trained, file.name)) as target:
-                target.write(file.read_bytes())
+            address = storage.join(self.trained, file.name)
+            with file.open("rb") as source, storage.written(address) as target:
+                shutil.copyfileobj(source, target)
         position = Position(self._plan.steps, len(self._plan.stages) - 1)
         self._write("done", position, history)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from taiyi_ray import cluster, models
@@ -35,7 +36,7 @@ def on_workers(plan: TrainingPlan) -> None:
         Resources(1, 1 if kind else 0, kind), plan.config.workers, "a worker of training"
     )
     with cluster.connected(wanted):
-        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
         gpus = kind is not None or _has_gpus()
@@ -55,10 +56,25 @@ def on_workers(plan: TrainingPlan) -> None:
                     failure_config=FailureConfig(max_failures=_FAILURES),
                 ),
             )
-            try:
-                trainer.fit()
-            except TrainingFailedError as error:
-                raise _ours(error) from error
+            _finished(trainer.fit)
+
+
+def _finished(fit: Callable[[], object]) -> None:
+    """Call `fit`, and turn what Ray raises into what a person can act on."""
+    from ray.exceptions import RayError
+    from ray.train import TrainingFailedError
+
+    try:
+        fit()
+    except TrainingFailedError as error:
+        raise _ours(error) from error
+    except SystemExit as error:  # so Ray ends an interrupted run, with the exit code of success
+        raise KeyboardInterrupt from error
+    except RayError as error:
+        raise Unfinished(
+            f"the cluster is gone ({first_line(error)}); the same command goes on from the last "
+            "checkpoint"
+        ) from error
 
 
 def _work(told: dict[str, Any]) -> None:

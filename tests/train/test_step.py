@@ -104,6 +104,20 @@ def test_a_token_sees_neither_other_branches_nor_other_blocks(folder: Path) -> N
     assert torch.equal(before[mine:], after[mine:])
 
 
+def test_a_model_that_mixes_the_records_of_a_row_is_refused(folder: Path, tmp_path: Path) -> None:
+    from transformers import Lfm2Config, Lfm2ForCausalLM
+
+    settings = NetworkSettings("full")
+    Stepper(load(folder, settings, CPU), StepSettings(), 1, CPU).check_apart()
+    mixing = Lfm2Config(
+        vocab_size=32, hidden_size=16, intermediate_size=16, num_attention_heads=2,
+        num_key_value_heads=2, num_hidden_layers=2, layer_types=["conv", "full_attention"],
+    )  # fmt: skip
+    Lfm2ForCausalLM(mixing).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="mixes the records of a row"):
+        Stepper(load(tmp_path, settings, CPU), StepSettings(), 1, CPU).check_apart()
+
+
 def test_the_loss_falls_and_is_the_same_in_any_packing(folder: Path) -> None:
     records = token_records(12)
     targets = sum(record.targets for record in records)
@@ -156,6 +170,8 @@ def test_lora_plus_gives_b_a_rate_of_its_own(folder: Path) -> None:
 def test_layers_that_do_not_exist_are_named_with_the_nearest(folder: Path) -> None:
     with pytest.raises(ModelError, match="no linear layer 'qproj'; did you mean 'q_proj'"):
         load(folder, NetworkSettings(targets=["qproj"]), CPU)
+    with pytest.raises(ModelError, match=r"targets: Target modules .* not found"):
+        load(folder, NetworkSettings(targets=["layers.9.q_proj"]), CPU)
 
 
 def test_a_window_of_attention_that_is_shorter_than_a_record_is_refused() -> None:

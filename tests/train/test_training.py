@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load as tensors_of
 from safetensors.torch import load_file
 
 from taiyi_ray import models, storage
 from taiyi_ray.config import TrainConfig, load
 from taiyi_ray.errors import ConfigError, ModelError
-from taiyi_ray.train import checkpoints, run, stages
+from taiyi_ray.train import checkpoints, run, stages, store
 from taiyi_ray.train.checkpoints import Checkpoints
-from tests.train.small import make_instructions, make_model
+from tests.train.small import instruction, make_instructions, make_model
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,9 @@ def test_two_stages_train_an_adapter_that_peft_reads_and_the_record_says_how(
     capsys.readouterr()
     assert run(config) == 0
     assert capsys.readouterr().err == f"done before: {out}/adapter\n"
+    shutil.rmtree(Path(out, "adapter"))
+    assert run(config) == 0, "an adapter that is gone is written again from the last checkpoint"
+    assert weights(out) and record(out)["totals"]["records"] == 2 * 36 + 72
 
 
 class Killed(BaseException):
@@ -136,6 +141,31 @@ def test_a_run_that_was_killed_anywhere_ends_with_the_weights_of_an_undisturbed_
         assert [p["step"] for p in record(config.output)["points"]] == list(range(1, 17))
 
 
+def test_a_killed_run_with_data_and_output_in_a_bucket_learns_what_a_local_one_learns(
+    settings: dict[str, Any], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAIYI_RAY_CACHE", str(tmp_path / "cache"))
+    here = TrainConfig(**settings | {"stages": "1"})
+    for file in Path(here.data).rglob("*.parquet"):
+        name = str(file.relative_to(here.data))
+        storage.replace(f"{bucket}/data/{name}", file.read_bytes())
+    there = here.model_copy(update={"data": f"{bucket}/data", "output": f"{bucket}/out"})
+    with monkeypatch.context() as patch:
+        killing(patch, storage, "put_if_absent", lambda path, *_, **__: "000000006.json" in path)
+        with pytest.raises(Killed):
+            run(there)
+    assert [run(here), run(there)] == [0, 0]
+    for file in sorted(Path(here.output, "adapter").iterdir()):
+        found = storage.read(f"{bucket}/out/adapter/{file.name}")
+        if file.suffix == ".safetensors":
+            for key, tensor in tensors_of(found or b"").items():
+                torch.testing.assert_close(tensor, weights(here.output)[key], rtol=1e-5, atol=1e-6)
+    kept = [stored.path.split("/")[5] for stored in storage.walk(f"{bucket}/out/checkpoints")]
+    assert kept == [
+        "000000006.json", *["000000006"] * (len(kept) - 5), "000000008.json", *["000000008"] * 3,
+    ]  # fmt: skip
+
+
 def test_a_checkpoint_whose_files_are_gone_is_not_used(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -149,6 +179,36 @@ def test_a_checkpoint_whose_files_are_gone_is_not_used(
     found = Checkpoints(config.output, keep=5).newest()
     assert found is not None and found.position.step == 2
     assert found.read("weights") == b"w"
+
+
+def test_a_checkpoint_that_is_not_whole_takes_no_whole_one_away(tmp_path: Path) -> None:
+    kept = Checkpoints(str(tmp_path), keep=1)
+    kept.save(checkpoints.Position(9, 0, 9), {"weights": lambda: b"lost"})
+    kept.wait()
+    (lost,) = (tmp_path / "checkpoints/000000009").glob("*/weights")
+    lost.unlink()
+    (tmp_path / "checkpoints/.DS_Store").write_bytes(b"not ours")
+    kept.save(checkpoints.Position(8, 0, 8), {"weights": lambda: b"w"})
+    kept.close()
+    found = Checkpoints(str(tmp_path), keep=1).newest()
+    assert found is not None and found.read("weights") == b"w"
+
+
+def test_no_step_is_missing_from_the_curves_of_a_run_that_went_on(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_POINTS", 3)  # a point is about 5 steps
+    config = TrainConfig(**settings, eval_every=4)
+    count = iter(range(100))
+    with monkeypatch.context() as patch:
+        killing(patch, stages.Stepper, "step", lambda *_, **__: next(count) == 13)
+        with pytest.raises(Killed):
+            run(config)
+    assert run(config) == 0
+    told = record(config.output)
+    assert told["totals"]["records"] == 2 * 36 + 72
+    assert [p["step"] for p in told["points"]] == [3, 4, 5, 6, 8, 9, 10, 12, 15, 16]
+    assert [p["step"] for p in told["points"] if "dev" in p] == [4, 8, 12, 16]
 
 
 def test_of_two_writers_of_a_step_the_first_wins(tmp_path: Path) -> None:
@@ -176,7 +236,7 @@ def test_other_settings_or_data_are_refused_with_the_difference(
 def test_a_loss_that_is_no_number_ends_the_run_before_its_checkpoint(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = iter(range(100))
+    count = iter(range(-1, 100))  # the first call is the check of the model
     real = stages.Stepper.losses
 
     def poisoned(self: Any, arrays: Any) -> torch.Tensor:
@@ -198,11 +258,13 @@ def test_all_weights_can_be_trained_and_the_model_is_whole(settings: dict[str, A
     assert models.load_tokenizer(model).chat_template
     from transformers import AutoModelForCausalLM
 
-    assert AutoModelForCausalLM.from_pretrained(model.path).dtype == torch.bfloat16
+    whole = AutoModelForCausalLM.from_pretrained(model.path)
+    assert whole.dtype == torch.bfloat16
+    assert whole.config.use_cache, "as its base: without a cache it would answer slowly"
 
 
 def test_a_second_stage_starts_from_the_adapter_of_the_first(
-    settings: dict[str, Any], tmp_path: Path
+    settings: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = TrainConfig(**settings)
     first = TrainConfig(**settings | {"stages": "1", "output": str(tmp_path / "1")})
@@ -214,6 +276,10 @@ def test_a_second_stage_starts_from_the_adapter_of_the_first(
     found = weights(second.output)
     for key, tensor in weights(whole.output).items():
         torch.testing.assert_close(found[key], tensor, rtol=1e-5, atol=1e-6)
+    assert "count instead" not in caplog.text
+    other = {"output": str(tmp_path / "3"), "rank": 8, "max_steps": 1}
+    assert run(second.model_copy(update=other)) == 0
+    assert "has rank 4, alpha 32, dropout 0 and rslora False, which count instead" in caplog.text
 
 
 def test_records_that_are_too_long_are_left_out_and_counted(settings: dict[str, Any]) -> None:
@@ -239,6 +305,77 @@ def test_what_is_wrong_with_data_or_model_is_one_line_before_anything_is_written
     with pytest.raises(ConfigError, match="unknown setting 'bacth'; did you mean 'batch'"):
         load(TrainConfig, None, {**settings, "bacth": 3})
     assert not Path(config.output).exists()
+
+
+def test_a_turn_without_text_is_left_out_and_messages_of_another_form_are_refused(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    good = instruction(1, "pain")
+    null = [{"role": "user", "content": "a"}, {"role": "assistant", "content": None}]
+    for name, rows in {
+        "null": [good | {"group": 7}, good | {"group": 7, "messages": null}],
+        "other": [good | {"messages": [{"from": "human", "value": "a"}]}],
+    }.items():
+        path = tmp_path / name / "stage1/rows.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    config = TrainConfig(**settings | {"stages": "1", "data": str(tmp_path / "null")})
+    assert run(config) == 0
+    (stage,) = record(config.output)["stages"]
+    assert (stage["records"], stage["left_out"]) == (1, {store.UNSPELLABLE: 1})
+    with pytest.raises(ConfigError, match="the column 'messages' is no list of `role`"):
+        run(config.model_copy(update={"data": str(tmp_path / "other")}))
+
+
+def test_damaged_data_weights_or_templates_are_one_line(
+    settings: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    (whole,) = (folder / "data/stage1").rglob("*.parquet")
+    path = tmp_path / "damaged/stage1/rows.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(whole.read_bytes()[:100] + b"\xff" * 200 + whole.read_bytes()[300:])
+    with pytest.raises(ConfigError, match=r"rows\.parquet: is damaged"):
+        run(TrainConfig(**settings | {"data": str(tmp_path / "damaged")}))
+    for name, wrong, message in (
+        ("model.safetensors", "x" * 50, "model.safetensors: is not whole"),
+        ("chat_template.jinja", "{{ raise_exception('no') }}", "refuses a question"),
+    ):
+        model = shutil.copytree(folder / "model", tmp_path / name)
+        (model / name).write_text(wrong)
+        with pytest.raises(ModelError, match=message):
+            run(TrainConfig(**settings | {"model": str(model)}))
+
+
+def test_data_that_was_moved_is_the_same_data(folder: Path, tmp_path: Path) -> None:
+    tokenizer = models.load_tokenizer(models.resolve(str(folder / "model")))
+    digests = set()
+    for name in ("here", "there"):
+        path = tmp_path / name / "stage1/rows.parquet"
+        path.parent.mkdir(parents=True)
+        rows = [instruction(1, "pain"), instruction(2, "no") | {"group": None}]
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        tokens = str(tmp_path / f"tokens of {name}")
+        (unit,) = store.build(str(tmp_path / name), ["stage1"], tokens, tokenizer, "template")
+        digests.add(unit.digest)
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_tokens_that_were_made_again_from_other_data_are_not_trained(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
+    tokenizer = models.load_tokenizer(models.resolve(str(folder / "model")))
+    make_instructions(tmp_path / "other", documents=3)
+    tokens = str(tmp_path / "tokens")
+    units = store.build(str(folder / "data"), ["stage1"], tokens, tokenizer, "template")
+    assert len(store.TokenStore(units, 256)) == 36
+    store.build(str(tmp_path / "other"), ["stage1"], tokens, tokenizer, "template")
+    monkeypatch.setenv("TAIYI_RAY_CACHE", str(tmp_path / "cache"))
+    if remote:
+        monkeypatch.setattr(storage, "is_local", lambda _: False)
+    with pytest.raises(ConfigError, match=r"\.arrow: was made again from other instructions"):
+        store.TokenStore(units, 256)
+    assert not list((tmp_path / "cache").rglob("unit.arrow"))
 
 
 def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from taiyi_ray.config import TrainConfig
-from taiyi_ray.errors import ModelError
-from taiyi_ray.train import run
+from taiyi_ray.errors import ModelError, Unfinished
+from taiyi_ray.train import run, workers
 from tests.train.small import make_instructions, make_model
 
 # Ray Train copies Ray Data's settings, old ones too, each of which warns.
@@ -45,9 +45,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_two_workers_learn_what_one_process_learns(folder: Path, joined: None) -> None:
     curves, weights = [], []
-    for workers in (0, 2):
-        output = folder / f"out{workers}"
-        assert run(TrainConfig(**settings(folder, output=str(output), workers=workers))) == 0
+    for number in (0, 2):
+        output = folder / f"out{number}"
+        assert run(TrainConfig(**settings(folder, output=str(output), workers=number))) == 0
         told = json.loads((output / "run.json").read_text())
         assert told["state"] == "done"
         curves.append([point["loss"] for point in told["points"]])
@@ -57,12 +57,31 @@ def test_two_workers_learn_what_one_process_learns(folder: Path, joined: None) -
         torch.testing.assert_close(weights[1][key], tensor, rtol=1e-4, atol=1e-5)
 
 
+def test_what_ends_the_workers_is_an_interrupt_or_one_line_here() -> None:
+    from ray.exceptions import RayActorError
+    from ray.train import WorkerGroupError
+
+    cases: list[tuple[BaseException, type[BaseException], str | None]] = [
+        (SystemExit(0), KeyboardInterrupt, None),
+        (RayActorError(), Unfinished, "the cluster is gone .*; the same command goes on"),
+        (WorkerGroupError("", {0: ModelError("nan")}), ModelError, "nan"),
+        (WorkerGroupError("", {1: OSError("disk")}), Unfinished, r"failed 4 times \(disk\)"),
+    ]
+    for raised, wanted, message in cases:
+
+        def fit(raised: BaseException = raised) -> None:
+            raise raised
+
+        with pytest.raises(wanted, match=message):
+            workers._finished(fit)
+
+
 def kill_a_worker(after: Path) -> None:
     """Kill one worker of Ray Train when this file is there."""
     while not after.exists():
         time.sleep(0.02)
-    workers = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in str(p.info)]
-    workers[0].kill()
+    there = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in str(p.info)]
+    there[0].kill()
 
 
 @pytest.mark.slow
