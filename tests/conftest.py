@@ -284,3 +284,8 @@ def browser() -> Iterator[Any]:
         )
         yield started
         started.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests with the real engine last: behind vLLM, a driver of Ray in this process hangs."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is not None)
