@@ -287,5 +287,5 @@ def browser() -> Iterator[Any]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests with the real engine last: behind vLLM, a driver of Ray in this process hangs."""
+    """Run the tests with the real engine last: behind vLLM, Ray hangs in this process."""
     items.sort(key=lambda item: item.get_closest_marker("engine") is not None)
