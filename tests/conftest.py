@@ -19,6 +19,13 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Some tests are drivers of Ray in this process. Ray reads when it is imported whether it may use
+# the loopback address; the commands that tests start must set this themselves.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+import ray  # noqa: F401
+
+del os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
+
 from taiyi_ray import models
 from taiyi_ray.job.output import JobOutput
 from tests.faults import FaultyProxy
@@ -284,8 +291,3 @@ def browser() -> Iterator[Any]:
         )
         yield started
         started.close()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests with the real engine last: behind vLLM, Ray hangs in this process."""
-    items.sort(key=lambda item: item.get_closest_marker("engine") is not None)
