@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import socket
@@ -19,19 +20,18 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Some tests are drivers of Ray in this process. Ray reads when it is imported whether it may use
-# the loopback address; the commands that tests start must set this themselves.
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-import ray  # noqa: F401
-
-del os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
-
 from taiyi_ray import models
 from taiyi_ray.job.output import JobOutput
 from tests.faults import FaultyProxy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+# Some tests are drivers of Ray in this process. Ray reads when it is imported whether it may use
+# the loopback address; the commands that tests start must set this themselves.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+importlib.import_module("ray")
+del os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile(

@@ -48,7 +48,7 @@ def test_a_deployed_service_wants_keys_or_a_word_that_it_does_not():
     with pytest.raises(ConfigError, match="give --api-keys-file, or --without-keys"):
         build({"engine": "fake"})
     for address in ({"host": "127.0.0.1"}, {"port": 8000}):
-        with pytest.raises(ConfigError, match="stands in http_options alone"):
+        with pytest.raises(ConfigError, match="only http_options says where Serve listens"):
             build({"engine": "fake", **address})
     with pytest.raises(ConfigError, match="unknown setting 'api_key_file'; did you mean"):
         build({"engine": "fake", "api_key_file": "x"})
