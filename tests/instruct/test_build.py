@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,70 +14,7 @@ import pytest
 
 from taiyi_ray import catalogue, storage
 from taiyi_ray.instruct.instruction import SCHEMA
-from tests.instruct.corpora import Record, bc5cdr, ncbi_disease, numbered
-
-LEAKED: Record = (
-    "5000",
-    "A long title of a document that another corpus has as well.",
-    "It says a lot about drug77 and about illness77, and nobody would write the same by chance.",
-    [("drug77", "Chemical"), ("illness77", "Disease")],
-)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("corpora")
-    again = numbered(3, 1)[0]
-    bc5cdr(
-        root,
-        train=[*numbered(0, 40), ("1999", *again[1:]), LEAKED],
-        dev=numbered(100, 10),
-        test=numbered(200, 10),
-    )
-    ncbi_disease(
-        root,
-        train=[*numbered(300, 10), ("1205", "Another title.", "Another text.", [])],
-        test=[("9999", *LEAKED[1:]), *numbered(400, 5)],
-    )
-    return root
-
-
-def build(data: Path, output: Path, **settings: Any) -> Path:
-    ended = command(data, output, **settings)
-    assert ended.returncode == 0, ended.stderr
-    return output
-
-
-def arguments(data: Path | str, output: Path | str, **settings: Any) -> list[str]:
-    """`taiyi-ray build-instructions`, as a user starts it."""
-    chosen = {"datasets": "bc5cdr,ncbi_disease", "tasks": "ner,re", "workers": 1} | settings
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
-    main = "from taiyi_ray.cli import main; main()"
-    where = [f"--data-root={data}", f"--output={output}"]
-    return [sys.executable, "-c", main, "build-instructions", *where, *options]
-
-
-def command(
-    data: Path | str, output: Path | str, **settings: Any
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        arguments(data, output, **settings), capture_output=True, text=True, timeout=300
-    )
-
-
-def started(data: Path, output: Path) -> subprocess.Popen[bytes]:
-    """The command in a session of its own, so that all its processes can be killed."""
-    return subprocess.Popen(
-        arguments(data, output),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def built(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(data, tmp_path_factory.mktemp("built"))
+from tests.instruct.building import build, command, started
 
 
 def instructions(output: Path, folder: str) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.instruct.test_build import built, data  # noqa: F401  (fixtures)
 from tests.models.tiny import make_model
 
 CHAT = (
@@ -19,8 +18,7 @@ CHAT = (
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_trl_trains_on_the_messages_and_on_prompts_with_completions(
-    built: Path,  # noqa: F811
-    tmp_path: Path,
+    built: Path, tmp_path: Path
 ) -> None:
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -56,7 +54,7 @@ def test_trl_trains_on_the_messages_and_on_prompts_with_completions(
         assert trainer.train().training_loss > 0
 
 
-def test_the_description_for_llama_factory_names_the_folders(built: Path) -> None:  # noqa: F811
+def test_the_description_for_llama_factory_names_the_folders(built: Path) -> None:
     described = json.loads((built / "dataset_info.json").read_text())
     assert {one["file_name"] for one in described.values()} == {"stage1", "dev"}
     for one in described.values():
