@@ -357,7 +357,7 @@ def test_of_many_that_replace_what_they_saw_one_wins(place: str) -> None:
 
 
 def test_an_unknown_kind_of_place() -> None:
-    with pytest.raises(StorageError, match=r"^gopher://x: no such kind of place"):
+    with pytest.raises(StorageError, match=r"^gopher://x: there is no such kind of address"):
         storage.read("gopher://x")
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from taiyi_ray import grounding
 from taiyi_ray.annotation import Annotator
-from taiyi_ray.corpus import plan as plan_module
+from taiyi_ray.corpus import sources
 from taiyi_ray.engine.engine import Completion, Prompt
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of, pubmed
@@ -138,9 +138,9 @@ def test_each_record_is_parsed_once(tmp_path, monkeypatch):
         parsed.append(record)
         return format_.parse(record)
 
-    monkeypatch.setattr(plan_module, "named", lambda name: replace(format_, parse=parse))
+    monkeypatch.setattr(sources, "named", lambda name: replace(format_, parse=parse))
     units = {"units": [planned(path, 0, 4), planned(path, 5, 11)]}
-    assert [read["error"] for read in workers.read_units(units)] == ["", ""]
+    assert [read["error"] for read in workers.read_units(units, sources.SOURCE_KINDS)] == ["", ""]
     assert len(parsed) == 12
 
 

@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from taiyi_ray.forms import HAN
 from taiyi_ray.records import Document
 
 WORDS, CHARACTERS = 8, 16
 """Words of an n-gram, and characters of one in a text without blanks between words."""
 
 _WORD = re.compile(r"[^\W_]+")
-_HAN = re.compile(r"[\u3400-\u9fff]")
+_HAN = re.compile(f"[{HAN}]")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses no bits (Knuth 6.4)
 
 _Hashes = npt.NDArray[np.uint64]

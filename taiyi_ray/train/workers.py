@@ -7,7 +7,9 @@ each time all workers start from the newest marker of the output.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +66,7 @@ def _finished(fit: Callable[[], object]) -> None:
     from ray.exceptions import RayError
     from ray.train import TrainingFailedError
 
+    before = signal.getsignal(signal.SIGINT)  # Ray sets a handler, and leaves it there
     try:
         fit()
     except TrainingFailedError as error:
@@ -75,6 +78,9 @@ def _finished(fit: Callable[[], object]) -> None:
             f"the cluster is gone ({first_line(error)}); the same command goes on from the last "
             "checkpoint"
         ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _work(told: dict[str, Any]) -> None:
