@@ -39,6 +39,9 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
+# All processes that the tests start inherit this: `jobs.processes` sees these and no others.
+os.environ["TAIYI_RAY_TESTS"] = str(os.getpid())
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

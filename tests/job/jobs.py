@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -95,14 +96,19 @@ def unit_files(output: Path) -> list[Path]:
 
 
 def processes(*names: str) -> list[str]:
-    """Command lines of the running processes whose name or arguments hold one of these."""
+    """Command lines of running processes whose name or arguments hold one of these.
+
+    Only processes that these tests started count: others may use Ray on the same machine.
+    """
+    mark = f"TAIYI_RAY_TESTS={os.environ['TAIYI_RAY_TESTS']}".encode()
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                mine = mark in (folder / "environ").read_bytes()
             except OSError:
                 continue
-            if any(name in line for name in names):
+            if mine and any(name in line for name in names):
                 found.append(f"{folder.name} {line}")
     return found
