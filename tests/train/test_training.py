@@ -244,7 +244,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_its_checkpoint(
         return losses * float("nan") if next(count) == 4 else losses
 
     monkeypatch.setattr(stages.Stepper, "losses", poisoned)
-    config = TrainConfig(**settings | {"checkpoint_every": 1, "row_tokens": 2048})
+    config = TrainConfig(**settings | {"checkpoint_every": 1, "row_tokens": 512})
     with pytest.raises(ModelError, match=r"step 5 \(stage 1, step 5\): the loss is nan"):
         run(config)
     found = Checkpoints(config.output, keep=2).newest()
@@ -294,7 +294,7 @@ def test_records_that_are_too_long_are_left_out_and_counted(settings: dict[str, 
 def test_what_is_wrong_with_data_or_model_is_one_line_before_anything_is_written(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    config = TrainConfig(**settings)
+    config = TrainConfig(**settings | {"stages": "1"})
     with pytest.raises(ConfigError, match="stage1: holds no Parquet file"):
         run(config.model_copy(update={"data": str(tmp_path)}))
     path = tmp_path / "wrong/stage1/rows.parquet"
@@ -335,7 +335,7 @@ def test_damaged_data_weights_or_templates_are_one_line(
     path.parent.mkdir(parents=True)
     path.write_bytes(whole.read_bytes()[:100] + b"\xff" * 200 + whole.read_bytes()[300:])
     with pytest.raises(ConfigError, match=r"rows\.parquet: is damaged"):
-        run(TrainConfig(**settings | {"data": str(tmp_path / "damaged")}))
+        run(TrainConfig(**settings | {"stages": "1", "data": str(tmp_path / "damaged")}))
     for name, wrong, message in (
         ("model.safetensors", "x" * 50, "model.safetensors: is not whole"),
         ("chat_template.jinja", "{{ raise_exception('no') }}", "refuses a question"),
