@@ -747,7 +747,11 @@ def train(
     stall_minutes: Annotated[float | None, _training("stall_minutes")] = None,
     trust_remote_code: Annotated[bool | None, _training("trust_remote_code")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print what would be trained, and write nothing")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="print steps, tokens, memory, hours and cost by an estimate, and write nothing",
+        ),
     ] = False,
 ) -> None:
     """Fine-tune a model on instruction data, in stages, into an adapter or a whole model.

@@ -22,7 +22,7 @@ from taiyi_ray.config import TrainConfig
 from taiyi_ray.corpus.output import JOB
 from taiyi_ray.errors import ConfigError, first_line
 from taiyi_ray.interrupts import terminable
-from taiyi_ray.train import checks, identity, memory
+from taiyi_ray.train import checks, estimate, identity, memory
 from taiyi_ray.train.planning import described, planned
 from taiyi_ray.train.progress import TrainingProgress
 from taiyi_ray.train.record import TrainingRecord, finished, trained_address
@@ -34,7 +34,7 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
 
     Args:
         config: the settings.
-        dry_run: print what would be trained, and write nothing.
+        dry_run: print what would be trained and what it would take, and write nothing.
 
     Returns:
         The exit code.
@@ -58,8 +58,10 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
     if dry_run:
         with tempfile.TemporaryDirectory() as tokens:
             plan = planned(config, tokens, model, adapter, tokenizer)
-            console.print(f"{described(plan)}\nmemory: {needed}")
+            for line in estimate.lines(plan, model, needed):
+                console.print(line)
         identity.check_same(output, dict(plan.identity))
+        memory.check(needed, config)
         return 0
     if storage.exists(storage.join(output, JOB)):
         raise ConfigError(f"{output}: is the output of a corpus job; give another --output")

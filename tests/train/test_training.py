@@ -263,6 +263,27 @@ def test_all_weights_can_be_trained_and_the_model_is_whole(settings: dict[str, A
     assert whole.config.use_cache, "as its base: without a cache it would answer slowly"
 
 
+def test_a_trained_adapter_and_its_merged_model_answer_alike_in_plain_peft_and_transformers(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setenv("TAIYI_RAY_CACHE", str(tmp_path / "cache"))
+    config = TrainConfig(**settings | {"stages": "1", "learning_rate": 0.03})
+    assert run(config) == 0
+    adapter = f"{config.output}/adapter"
+    merged = models.write_merged(config.model, adapter, str(tmp_path / "merged"))
+    base = AutoModelForCausalLM.from_pretrained(config.model)
+    tokens = models.load_tokenizer(models.resolve(merged))("aspirin eases", return_tensors="pt")
+    with torch.no_grad():
+        untrained = base(**tokens).logits
+        wanted = PeftModel.from_pretrained(base, adapter)(**tokens).logits
+        found = AutoModelForCausalLM.from_pretrained(merged)(**tokens).logits.float()
+    trained = (wanted - untrained).abs().max()
+    assert (found - wanted).abs().max() < 0.1 * trained, "the rest is bfloat16's rounding"
+
+
 def test_a_second_stage_starts_from_the_adapter_of_the_first(
     settings: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
