@@ -94,6 +94,24 @@ def recorded(config: Settings) -> dict[str, Any]:
     return {first.get(name, name): value for name, value in config.model_dump().items()}
 
 
+def completed(
+    begun: Mapping[str, Any], now: Mapping[str, Any], kind: type[Settings]
+) -> dict[str, Any]:
+    """Return the settings that an output was begun with, and those that did not exist then.
+
+    Those are at their defaults: a setting that is added has the default that leaves everything as
+    it was.
+
+    Args:
+        begun: the settings as the output holds them.
+        now: the settings of this run, as it would write them.
+        kind: the class of the settings.
+    """
+    fields = {name: field for name, field in kind.model_fields.items() if name in now}
+    added = {name: field.get_default() for name, field in fields.items() if not field.is_required()}
+    return added | dict(begun)
+
+
 # ------------------------------------------------------------------------------------ the secrets
 
 # Matches names of secrets, such as vLLM's hf_token or an api_key in extra_body, but not

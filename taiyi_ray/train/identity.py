@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from taiyi_ray import models, storage
-from taiyi_ray.config import TrainConfig
+from taiyi_ray.config import TrainConfig, completed
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.train.stages import StagePlan
 
@@ -47,8 +47,7 @@ def identity(
 def check_same(output: str, mine: dict[str, Any]) -> None:
     """Check that the output was not begun as another run.
 
-    A setting that did not exist yet when the output was begun counts as its default: a setting that
-    is added has the default that leaves runs as they were.
+    A setting that did not exist yet when the output was begun counts as its default.
 
     Args:
         output: the address of the output.
@@ -61,7 +60,7 @@ def check_same(output: str, mine: dict[str, Any]) -> None:
     if data is None:
         return
     there = json.loads(data)
-    there["settings"] = _defaults() | there["settings"]
+    there["settings"] = completed(there["settings"], mine["settings"], TrainConfig)
     if differences := list(_differences(there, mine)):
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ConfigError(
@@ -86,16 +85,6 @@ def put(output: str, mine: dict[str, Any]) -> None:
 
 def _path(output: str) -> str:
     return storage.join(output, "train.json")
-
-
-def _defaults() -> dict[str, Any]:
-    """The settings that decide what is learned and have a default, with their defaults."""
-    fields = TrainConfig.model_fields.items()
-    return {
-        name: field.get_default()
-        for name, field in fields
-        if not field.is_required() and name not in _MAY_CHANGE
-    }
 
 
 def _differences(there: Any, mine: Any, name: str = "") -> Iterator[str]:
