@@ -23,7 +23,6 @@ from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import (
     ModelError,
     Signal,
-    StorageGone,
     TaiyiError,
     Unfinished,
     first_line,
@@ -299,14 +298,17 @@ def _notice() -> bool:
 
 def _ours(error: BaseException) -> Exception:
     """What a failure of the workers is: an error that a person can act on, or one to try again."""
+    from ray.train import TrainingFailedError
+
     seen: list[BaseException] = [error]
     for each in seen:  # a worker's own error is inside those of Ray
         inner = [each.__cause__, getattr(each, "cause", None)]
         inner += list(getattr(each, "worker_failures", {}).values())
         seen += [one for one in inner if isinstance(one, BaseException) and one not in seen]
-        if isinstance(each, TaiyiError) and not isinstance(each, Unfinished | StorageGone):
+        if isinstance(each, TaiyiError):
             return each
-    return _Failed(first_line(seen[-1]))
+    innermost = [each for each in seen if not isinstance(each, TrainingFailedError)]
+    return _Failed("; ".join(dict.fromkeys(map(first_line, innermost or seen))))
 
 
 def _at(step: int | None) -> str:

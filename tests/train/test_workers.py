@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from taiyi_ray.config import TrainConfig
-from taiyi_ray.errors import ModelError, Unfinished
+from taiyi_ray.errors import ModelError, StorageGone, Unfinished
+from taiyi_ray.placement import Resources
 from taiyi_ray.train import run, workers
 from tests.train.small import make_instructions, make_model
 
@@ -57,15 +58,17 @@ def test_two_workers_learn_what_one_process_learns(folder: Path, joined: None) -
         torch.testing.assert_close(weights[1][key], tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_what_ends_the_workers_is_an_interrupt_or_one_line_here() -> None:
+def test_what_ends_the_workers_is_an_interrupt_one_line_or_tried_again() -> None:
     from ray.exceptions import RayActorError
     from ray.train import WorkerGroupError
 
+    failures = {1: OSError("disk"), 0: RuntimeError("the other is gone"), 2: OSError("disk")}
     cases: list[tuple[BaseException, type[BaseException], str | None]] = [
         (SystemExit(0), KeyboardInterrupt, None),
         (RayActorError(), Unfinished, "the cluster is gone .*; the same command goes on"),
-        (WorkerGroupError("", {0: ModelError("nan")}), ModelError, "nan"),
-        (WorkerGroupError("", {1: OSError("disk")}), Unfinished, r"failed 4 times \(disk\)"),
+        (WorkerGroupError("", {0: RuntimeError(), 1: ModelError("nan")}), ModelError, "nan"),
+        (WorkerGroupError("", {0: StorageGone("no answer")}), StorageGone, "no answer"),
+        (WorkerGroupError("", failures), workers._Failed, r"^disk; the other is gone$"),
     ]
     for raised, wanted, message in cases:
 
@@ -74,6 +77,60 @@ def test_what_ends_the_workers_is_an_interrupt_or_one_line_here() -> None:
 
         with pytest.raises(wanted, match=message):
             workers._finished(fit)
+
+
+class Failing:
+    """Stands for the workers of a run that fail at these steps, one after the other."""
+
+    def __init__(self, *steps: int | None) -> None:
+        self.left, self.failing = list(steps), None
+        self.tries = 0
+
+    def train(self) -> None:
+        self.tries += 1
+        if self.left:
+            self.failing = self.left.pop(0)
+            raise workers._Failed("a reason")
+
+
+class Said:
+    """Takes what is shown."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_workers_that_fail_are_started_again_until_the_same_step_failed_three_times() -> None:
+    lucky, said = Failing(None, 3, 9, 9, 4, None, 7), Said()
+    workers._tried(cast(Any, lucky), cast(Any, said))
+    assert lucky.tries == 8
+    assert said.lines[:2] == [
+        "the start of the workers failed (a reason); trying again ...",
+        "step 3 failed (a reason); trying again ...",
+    ]
+    for steps, kind, code, message in (
+        ((9, 3, 9, 9), ModelError, 2, r"^step 9 failed 3 times \(a reason\); when the reason"),
+        ((None, 3, None, None), Unfinished, 4, r"could not be started 3 times \(a reason\)"),
+    ):
+        failing = Failing(*steps)
+        with pytest.raises(kind, match=message) as ended:
+            workers._tried(cast(Any, failing), cast(Any, said))
+        assert (failing.tries, ended.value.exit_code) == (4, code)
+
+
+def test_workers_take_gpus_where_they_are_named_or_the_installed_torch_is_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = TrainConfig(data="d", output="o", workers=3)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    assert workers.workers_of(config).each == Resources(1, 0)
+    named = workers.workers_of(config.model_copy(update={"gpu": "L4"}))
+    assert (named.most, named.each) == (3, Resources(1, 1, "L4"))
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    assert workers.workers_of(config).each == Resources(1, 1)
 
 
 def kill_a_worker(after: Path) -> None:
