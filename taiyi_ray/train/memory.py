@@ -136,14 +136,15 @@ def check(memory: Memory, config: TrainConfig) -> None:
 def _there(config: TrainConfig) -> float | None:
     if config.gpu:
         return GPUS[config.gpu].memory if config.gpu in GPUS else None
-    if config.workers and os.environ.get("RAY_ADDRESS"):
+    workers = config.worker_range[1]
+    if workers and os.environ.get("RAY_ADDRESS"):
         return None  # the cluster's machines may have other memory, and may not be there yet
     import psutil
     import torch
 
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[1])
-    return float(psutil.virtual_memory().available) / max(1, config.workers)
+    return float(psutil.virtual_memory().available) / max(1, workers)
 
 
 def _product(shape: list[int]) -> int:

@@ -78,7 +78,7 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
     with TrainingProgress(console, plan.steps) as progress:
         record = TrainingRecord(plan, progress.show)
         try:
-            if config.workers:
+            if config.worker_range[1]:
                 from taiyi_ray.train.workers import on_workers
 
                 on_workers(plan, record, progress)

@@ -107,7 +107,7 @@ def workers_of(config: TrainConfig) -> cluster.Workers:
 
     gpus = config.gpu is not None or torch.backends.cuda.is_built()
     each = Resources(1, int(gpus), config.gpu)
-    return cluster.Workers(each, config.workers, "a worker of training")
+    return cluster.Workers(each, config.worker_range[1], "a worker of training")
 
 
 class _Board:
@@ -201,10 +201,11 @@ class _Group:
     def _waiting(self) -> str:
         if self._told is not None:
             return self._told.text
+        config = self._plan.config
         return (
-            f"waiting for {self._wanted.most} workers: {cluster.situation(self._wanted)}; an "
-            "autoscaling cluster may start more nodes, and after "
-            f"{self._plan.config.stall_minutes:g} minutes without a step the run ends"
+            f"waiting for {config.worker_range[0]} workers: {cluster.situation(self._wanted)}; an "
+            f"autoscaling cluster may start more nodes, and after {config.stall_minutes:g} minutes "
+            "without a step the run ends"
         )
 
     def _look(self, board: Any) -> None:
@@ -232,11 +233,15 @@ def _trainer(plan: TrainingPlan, wanted: cluster.Workers, board: Any, storage_pa
     from ray.train.torch import TorchConfig, TorchTrainer
 
     gpus = bool(wanted.each.gpus)
+    least, most = plan.config.worker_range
+    number: Any = most if least == most else (least, most)  # its type does not know a range
     return TorchTrainer(
         _work,
         train_loop_config={"plan": plan, "board": board},
         scaling_config=ScalingConfig(
-            num_workers=wanted.most, use_gpu=gpus, accelerator_type=wanted.each.accelerator
+            num_workers=number,
+            use_gpu=gpus,
+            accelerator_type=wanted.each.accelerator,
         ),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         run_config=RunConfig(
@@ -277,9 +282,10 @@ def _work(told: dict[str, Any]) -> None:
     plan: TrainingPlan = told["plan"]
     board = told["board"]
     config = plan.config
-    first = get_context().get_world_rank() == 0
-    if first:
-        board.tell.remote(Told(0, f"loading {config.model} on {config.workers} workers ...", False))
+    group = get_context()
+    if group.get_world_rank() == 0:
+        told_first = f"loading {config.model} on {group.get_world_size()} workers ..."
+        board.tell.remote(Told(0, told_first, begun=False))
     model = models.resolve(config.model, digest=plan.model)
     adapter = models.find_adapter(config.adapter).path if config.adapter else None
     record = TrainingRecord(plan, board.tell.remote)
