@@ -33,7 +33,7 @@ _BEAT = 30.0
 
 _SPEED_ONLY = frozenset(
     {"output", "data", "workers", "gpu", "keep", "checkpoint_every", "eval_every", "preset",
-     "prefix_sharing", "activation_checkpointing", "model", "adapter"}
+     "prefix_sharing", "activation_checkpointing", "fsdp", "model", "adapter"}
 )  # fmt: skip
 """Settings that may change while a run goes on. The data and the model are compared by content."""
 
