@@ -96,20 +96,20 @@ def load(
                 weights.data = weights.data.float()
     if settings.method != "qlora":
         model.to(device)
+    for module in model.modules():
+        # Without this, bitsandbytes packs a layer's weights at the first look on some CPUs; then it
+        # computes no gradients any more.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     model.train()
     return cast(torch.nn.Module, model)
 
 
 def _four_bits(settings: NetworkSettings) -> Any:
-    import importlib.util
-
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError(
-            "method: qlora needs bitsandbytes, which is not installed; install it, or give "
-            "--method lora and a new --output"
-        )
     from transformers import BitsAndBytesConfig
 
+    # It warns on CPUs that a kernel for answering is missing, which training does not use.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
