@@ -19,7 +19,7 @@ from safetensors.torch import save as bytes_of
 
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import ModelError
-from taiyi_ray.train import network, sharding
+from taiyi_ray.train import network, sharding, utilisation
 from taiyi_ray.train.checkpoints import Checkpoints, Marker, Position
 from taiyi_ray.train.packing import Row, TokenRecord, blocks, packed
 from taiyi_ray.train.step import Stepper, StepResult, StepSettings
@@ -89,12 +89,18 @@ class History:
         plan: the plan of the run.
         kinds: the task and dataset of each kind of record.
         points: the points of the steps before.
+        used: what the share of the GPUs' peak rate is computed from.
     """
 
     def __init__(
-        self, plan: TrainingPlan, kinds: dict[tuple[str, str], int], points: list[dict[str, Any]]
+        self,
+        plan: TrainingPlan,
+        kinds: dict[tuple[str, str], int],
+        points: list[dict[str, Any]],
+        used: utilisation.Utilisation,
     ) -> None:
         self.points = points
+        self._used = used
         self._every = max(1, plan.steps // _POINTS)
         self._kinds = kinds
         self._begin()
@@ -143,6 +149,7 @@ class History:
                 **self._newest,
                 "loss": float(self._losses.sum() / self._targets.sum()),
                 "targets": int(self._targets.sum()),
+                "mfu": self._used.share(self._sums["computed"], self._sums["seconds"]),
                 **self._sums,
                 **self.by_name(self._losses, self._targets),
             }
@@ -212,7 +219,8 @@ def train(
         dev = TokenStore(plan.dev, config.row_tokens, kinds)
         stores = [TokenStore(stage.units, config.row_tokens, kinds) for stage in plan.stages]
         points = json.loads(marker.read(_HISTORY)) if marker else []
-        history = History(plan, kinds, points)
+        used = utilisation.of(net, device, _size(), full=config.method == "full")
+        history = History(plan, kinds, points, used)
         position, noticed = start, False
         for number, (stage, store) in enumerate(zip(plan.stages, stores, strict=True)):
             if number < start.stage or (number == start.stage and start.stage_step >= stage.steps):
