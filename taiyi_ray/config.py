@@ -94,6 +94,24 @@ def recorded(config: Settings) -> dict[str, Any]:
     return {first.get(name, name): value for name, value in config.model_dump().items()}
 
 
+def completed(
+    begun: Mapping[str, Any], now: Mapping[str, Any], kind: type[Settings]
+) -> dict[str, Any]:
+    """Return the settings that an output was begun with, and those that did not exist then.
+
+    Those are at their defaults: a setting that is added has the default that leaves everything as
+    it was.
+
+    Args:
+        begun: the settings as the output holds them.
+        now: the settings of this run, as it would write them.
+        kind: the class of the settings.
+    """
+    fields = {name: field for name, field in kind.model_fields.items() if name in now}
+    added = {name: field.get_default() for name, field in fields.items() if not field.is_required()}
+    return added | dict(begun)
+
+
 # ------------------------------------------------------------------------------------ the secrets
 
 # Matches names of secrets, such as vLLM's hf_token or an api_key in extra_body, but not
@@ -610,6 +628,12 @@ class TrainConfig(Settings):
     gpu: str | None = Field(
         None, min_length=1, description="kind of GPU that workers run on, as Ray names it"
     )
+    price: float | None = Field(
+        None, ge=0, description="price of one hour of one worker, for the cost in a dry run"
+    )
+    stall_minutes: float = Field(
+        60, gt=0, description="end the run when it made no step for so many minutes"
+    )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
 
     @model_validator(mode="before")
@@ -773,12 +797,23 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return "; ".join(_explain(e, model) for e in error.errors())
 
 
+def _inner(kind: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type holds."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for one in get_args(kind):
+        yield from _inner(one)
+
+
 def _explain(error: Any, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if not name:  # the error is about more than one setting
         return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}{nearest(name, model.model_fields)}"
+        *outer, last = error["loc"]
+        inner = [one for field in model.model_fields.values() for one in _inner(field.annotation)]
+        known = [key for one in (inner if outer else [model]) for key in one.model_fields]
+        return f"unknown setting {name!r}{nearest(str(last), known)}"
     if error["type"] == "missing":
         return f"{name} is missing"
     if error["type"] in ("secret", "no_unicode"):

@@ -13,10 +13,12 @@ from taiyi_ray.config import (
     RENAMED,
     AnnotateConfig,
     EngineSettings,
+    InstructConfig,
     NotebookConfig,
     ServeConfig,
     Settings,
     TaskSettings,
+    completed,
     load,
     recorded,
 )
@@ -241,6 +243,14 @@ def test_files_hold_each_setting_under_the_name_that_it_had_first():
     assert recorded(config).keys() == config.model_dump().keys() - {"context_length"} | {
         "context_limit"
     }
+
+
+def test_a_setting_that_an_output_was_begun_without_counts_as_its_default() -> None:
+    now = InstructConfig(data_root="d", output="o", seed=3).model_dump(exclude={"output"})
+    begun = {"data_root": "c", "seed": 4, "gone": True}
+    assert completed(begun, now, InstructConfig) == {**now, **begun}
+    del begun["data_root"]
+    assert "data_root" not in completed(begun, now, InstructConfig), "it has no default"
 
 
 def test_the_example_file_is_valid() -> None:

@@ -16,8 +16,8 @@ utilisation.py  how much of a GPU's peak rate is used
 report.py       the curves of a run as a page, and for TensorBoard
 presets/        the values of a preset, each with its source
 
-Steps, rows, order, attention, network and sharding need only torch, transformers, peft, safetensors and
-numpy.
+Steps, rows, order, attention, network and sharding need only torch, transformers, peft,
+safetensors and numpy.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,22 +64,9 @@ def estimate(model: models.Model, config: TrainConfig) -> Memory:
     Raises:
         ModelError: a file of weights cannot be read.
     """
-    shapes: list[tuple[str, list[int]]] = []
-    for file in sorted(model.path.glob("*.safetensors")):
-        try:
-            tensors: Any = safe_open(file, "pt")  # it has no types of its own
-        except SafetensorError as error:
-            raise ModelError(
-                f"{file}: is not whole ({first_line(error)}); fetch the model again"
-            ) from error
-        names = tensors.keys()
-        shapes += [(name, list(tensors.get_slice(name).get_shape())) for name in names]
-    sizes = {name: _product(shape) for name, shape in shapes}
-    linear = [
-        shape
-        for name, shape in shapes
-        if len(shape) == 2 and "embed" not in name and "lm_head" not in name
-    ]
+    shapes = _shapes(model)
+    sizes = {name: _product(shape) for name, shape in shapes.items()}
+    linear = _linear(shapes)
     wide = 2 if config.precision == "bf16" else 4
     numbers = sum(sizes.values())
     if config.method == "full":  # autocast keeps a copy in bfloat16 while a row is computed
@@ -106,6 +94,38 @@ def estimate(model: models.Model, config: TrainConfig) -> Memory:
     return Memory(weights, trained, kept, logits)
 
 
+def linear_weights(model: models.Model) -> int:
+    """Return the number of weights that every token is multiplied with: those of linear layers.
+
+    Raises:
+        ModelError: a file of weights cannot be read.
+    """
+    return sum(map(_product, _linear(_shapes(model))))
+
+
+def _shapes(model: models.Model) -> dict[str, list[int]]:
+    """The shape of each tensor of a model, by its name."""
+    shapes: dict[str, list[int]] = {}
+    for file in sorted(model.path.glob("*.safetensors")):
+        try:
+            tensors: Any = safe_open(file, "pt")  # it has no types of its own
+        except SafetensorError as error:
+            raise ModelError(
+                f"{file}: is not whole ({first_line(error)}); fetch the model again"
+            ) from error
+        names = tensors.keys()
+        shapes |= {name: list(tensors.get_slice(name).get_shape()) for name in names}
+    return shapes
+
+
+def _linear(shapes: dict[str, list[int]]) -> list[list[int]]:
+    return [
+        shape
+        for name, shape in shapes.items()
+        if len(shape) == 2 and "embed" not in name and "lm_head" not in name
+    ]
+
+
 def check(memory: Memory, config: TrainConfig) -> None:
     """Check that a worker has the memory, where it is known what it will run on.
 
@@ -123,14 +143,14 @@ def check(memory: Memory, config: TrainConfig) -> None:
 def _there(config: TrainConfig) -> float | None:
     if config.gpu:
         return GPUS[config.gpu].memory if config.gpu in GPUS else None
-    if config.workers:
-        return None
+    if config.workers and os.environ.get("RAY_ADDRESS"):
+        return None  # the cluster's machines may have other memory, and may not be there yet
     import psutil
     import torch
 
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[1])
-    return float(psutil.virtual_memory().available)
+    return float(psutil.virtual_memory().available) / max(1, config.workers)
 
 
 def _product(shape: list[int]) -> int:

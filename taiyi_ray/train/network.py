@@ -136,7 +136,7 @@ def _adapted(model: Any, settings: NetworkSettings, adapter: Path | None) -> Any
             )
         return adapted
     if isinstance(settings.targets, list):
-        _check_targets(model, settings.targets)
+        check_targets(model, settings.targets)
     # The first weights are drawn on the CPU, so that they are the same on every device.
     torch.manual_seed(settings.seed)
     config = LoraConfig(
@@ -155,7 +155,12 @@ def _adapted(model: Any, settings: NetworkSettings, adapter: Path | None) -> Any
             raise ModelError(f"targets: {first_line(error)}") from error
 
 
-def _check_targets(model: torch.nn.Module, targets: list[str]) -> None:
+def check_targets(model: torch.nn.Module, targets: list[str]) -> None:
+    """Check that a model has a linear layer of each of these names.
+
+    Raises:
+        ModelError: it has none of some name; the message names the nearest.
+    """
     known = {
         name.rpartition(".")[2]
         for name, module in model.named_modules()

@@ -6,7 +6,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 
 from taiyi_ray.config import TrainConfig
-from taiyi_ray.errors import ModelError
+from taiyi_ray.errors import ModelError, TaiyiError, first_line
 from taiyi_ray.train import network, sharding, utilisation
 from taiyi_ray.train.checkpoints import Checkpoints, Marker, Position
 from taiyi_ray.train.packing import Row, TokenRecord, blocks, packed
@@ -68,6 +69,8 @@ class TrainingPlan:
         model: the digest of the model.
         stages: the stages.
         dev: units of the token store whose loss is looked at.
+        identity: what the run is known by (`train.identity`).
+        origin: what the run stands on, for its record: revision, versions, data, model.
     """
 
     config: TrainConfig
@@ -75,6 +78,8 @@ class TrainingPlan:
     model: str
     stages: tuple[StagePlan, ...]
     dev: tuple[Unit, ...] = ()
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -89,7 +94,7 @@ class History:
         plan: the plan of the run.
         kinds: the task and dataset of each kind of record.
         points: the points of the steps before.
-        used: what the share of the GPUs' peak rate is computed from.
+        used: what the share of the GPUs' peak rate is computed from; None where nothing is trained.
     """
 
     def __init__(
@@ -97,7 +102,7 @@ class History:
         plan: TrainingPlan,
         kinds: dict[tuple[str, str], int],
         points: list[dict[str, Any]],
-        used: utilisation.Utilisation,
+        used: utilisation.Utilisation | None = None,
     ) -> None:
         self.points = points
         self._used = used
@@ -144,13 +149,14 @@ class History:
         """
         if not self._newest:
             return
+        sums = self._sums
         self.points.append(
             {
                 **self._newest,
                 "loss": float(self._losses.sum() / self._targets.sum()),
                 "targets": int(self._targets.sum()),
-                "mfu": self._used.share(self._sums["computed"], self._sums["seconds"]),
-                **self._sums,
+                "mfu": self._used and self._used.share(sums["computed"], sums["seconds"]),
+                **sums,
                 **self.by_name(self._losses, self._targets),
             }
         )
@@ -179,11 +185,14 @@ class Reporter:
             curves.
         notice: called on all workers after each step: whether a machine will be taken away soon.
             At the first such notice a checkpoint is written at once.
+        begun: called on the first worker just before its first step, with the position and the
+            curves: the model is loaded and can be trained.
     """
 
     point: Callable[[Position, History], None]
     saved: Callable[[Path, History], None]
     notice: Callable[[], bool] = lambda: False
+    begun: Callable[[Position, History], None] = lambda _, __: None
 
 
 def train(
@@ -227,6 +236,8 @@ def train(
                 continue
             stepper = Stepper(net, step_settings(config), len(kinds), device)
             stepper.check_apart()
+            if rank == 0 and position == start:
+                reporter.begun(position, history)
             first = start.stage_step if number == start.stage else 0
             if first and marker:
                 stepper.restore(_tensors(_OPTIMISER, marker))
@@ -234,13 +245,14 @@ def train(
             for stage_step in range(first, stage.steps):
                 position = Position(position.step + 1, number, stage_step + 1)
                 rate = step_settings(config).rate(stage_step, stage.steps)
-                result, counts = _step(
-                    stepper, store, order.step(stage_step), rate, position, config
-                )
+                step = f"step {position.step} (stage {stage.number + 1}, step {stage_step + 1})"
+                with _named(step):
+                    result, counts = _step(
+                        stepper, store, order.step(stage_step), rate, position, config
+                    )
                 if not result.finite:
                     raise ModelError(
-                        f"step {position.step} (stage {stage.number + 1}, step {stage_step + 1}): "
-                        f"the loss is {result.loss:g} and the norm of the gradients "
+                        f"{step}: the loss is {result.loss:g} and the norm of the gradients "
                         f"{result.norm:g}; the last checkpoint is from before; give a lower "
                         "--learning-rate and a new --output"
                     )
@@ -272,6 +284,23 @@ def _network(
     if divided:
         sharding.shard(net, _size(), device, bf16=config.precision == "bf16")
     return net
+
+
+@contextmanager
+def _named(step: str) -> Iterator[None]:
+    """Have errors say at which step they were raised."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{step}: the GPU has too little memory ({first_line(error)}); give "
+            "--activation-checkpointing, or fewer --row-tokens and a new --output"
+        ) from error
+    except TaiyiError:
+        raise
+    except Exception as error:
+        error.add_note(f"raised at {step}")
+        raise
 
 
 def _step(
@@ -386,7 +415,8 @@ def _look(stepper: Stepper, dev: TokenStore, config: TrainConfig, history: Histo
     dev_losses = history.by_name(losses, targets)
     dev_losses["all"] = {"loss": float(losses.sum() / max(1, targets.sum()))}
     history.end_point()
-    history.points[-1]["dev"] = dev_losses
+    # A thread may be writing the curves: a point that it has must not change.
+    history.points[-1] = history.points[-1] | {"dev": dev_losses}
 
 
 def _dev_rows(dev: TokenStore, config: TrainConfig) -> Iterator[Sequence[Row]]:

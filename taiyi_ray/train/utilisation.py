@@ -41,6 +41,16 @@ class Utilisation:
         return self.flops * tokens / seconds / self.peak
 
 
+def flops_of_a_token(weights: float, *, full: bool) -> float:
+    """Return the model FLOPs of a token, forward and backward.
+
+    Args:
+        weights: the number of weights that a token is multiplied with.
+        full: whether all weights are trained, and not an adapter.
+    """
+    return (6.0 if full else 4.0) * weights
+
+
 def of(model: torch.nn.Module, device: torch.device, workers: int, *, full: bool) -> Utilisation:
     """Return what the utilisation of a training is computed from.
 
@@ -58,7 +68,7 @@ def of(model: torch.nn.Module, device: torch.device, workers: int, *, full: bool
     peak = None
     if device.type == "cuda":
         peak = peak_of(torch.cuda.get_device_name(device))
-    return Utilisation((6 if full else 4) * weights, peak and peak * workers)
+    return Utilisation(flops_of_a_token(weights, full=full), peak and peak * workers)
 
 
 def peak_of(name: str) -> float | None:
