@@ -739,6 +739,7 @@ def train(
     activation_checkpointing: Annotated[
         bool | None, _training("activation_checkpointing", "--activation-checkpointing")
     ] = None,
+    fsdp: Annotated[bool | None, _training("fsdp", "--fsdp")] = None,
     prefix_sharing: Annotated[bool | None, _training("prefix_sharing")] = None,
     checkpoint_every: Annotated[int | None, _training("checkpoint_every")] = None,
     keep: Annotated[int | None, _training("keep")] = None,

@@ -622,6 +622,9 @@ class TrainConfig(Settings):
     activation_checkpointing: bool = Field(
         False, description="compute activations twice, to need less memory"
     )
+    fsdp: bool = Field(
+        False, description="divide the weights among the workers (FSDP2), to need less memory each"
+    )
     prefix_sharing: bool = Field(
         True, description="compute what questions on one document share once"
     )
@@ -685,6 +688,10 @@ class TrainConfig(Settings):
             raise ValueError(f"stages: there is no stage {self.stages} in stage_data")
         if self.method == "full" and self.adapter is not None:
             raise ValueError("adapter: method full trains all weights; merge the adapter first")
+        if self.method == "qlora" and self.fsdp:
+            raise ValueError(
+                "fsdp: weights of 4 bits are not divided; give method lora or full, or no fsdp"
+            )
         return self
 
 

@@ -16,6 +16,7 @@ from taiyi_ray import models
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import nearest
 from taiyi_ray.placement import GPUS, Assumed
+from taiyi_ray.train import utilisation
 from taiyi_ray.train.memory import Memory, linear_weights
 from taiyi_ray.train.packing import blocks
 from taiyi_ray.train.planning import described
@@ -34,15 +35,14 @@ measured here; published: LoRA of 70 B on H100 18 % (NeMo AutoModel), pre-traini
 def flops_of_a_token(config: TrainConfig, weights: int) -> float:
     """Return the operations that a token takes, forward and backward.
 
-    Two for each weight forward, two for the gradients of activations, two for those of weights
-    where all are trained; and two more where activations are computed again.
+    Those of the model, and two more for each weight where activations are computed again.
 
     Args:
         config: the settings.
         weights: the number of weights that a token is multiplied with.
     """
-    trained = 6.0 if config.method == "full" else 4.0
-    return (trained + 2.0 * config.activation_checkpointing) * weights
+    of_model = utilisation.flops_of_a_token(weights, full=config.method == "full")
+    return of_model + 2.0 * config.activation_checkpointing * weights
 
 
 @dataclass(frozen=True, slots=True)

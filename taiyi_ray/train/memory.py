@@ -69,8 +69,9 @@ def estimate(model: models.Model, config: TrainConfig) -> Memory:
     linear = _linear(shapes)
     wide = 2 if config.precision == "bf16" else 4
     numbers = sum(sizes.values())
-    if config.method == "full":
-        weights, trained = 0.0, float(_TRAINED * numbers)
+    if config.method == "full":  # autocast keeps a copy in bfloat16 while a row is computed
+        weights = float(wide * numbers) if config.precision == "bf16" else 0.0
+        trained = float(_TRAINED * numbers)
     else:
         inside = sum(map(_product, linear))
         four = config.method == "qlora"
@@ -79,6 +80,12 @@ def estimate(model: models.Model, config: TrainConfig) -> Memory:
     about = settings(model, "config.json")
     about = about.get("text_config") or about
     hidden, layers = about.get("hidden_size", 0), about.get("num_hidden_layers", 0)
+    if config.fsdp and config.workers:
+        # While a row is computed, what is outside of the layers is whole, and two of the layers.
+        outside = wide * (numbers - sum(map(_product, linear)))
+        put_together = outside + 2 * (wide * numbers - outside) / max(1, layers)
+        part = 0.0 if config.method == "full" else weights / config.workers
+        weights, trained = part + put_together, trained / config.workers
     a_layer = _ACTIVATIONS * hidden * config.row_tokens * wide / 2
     kept = a_layer * layers
     if config.activation_checkpointing:  # the input of each layer, and one layer's activations

@@ -135,9 +135,11 @@ class TrainingRecord:
         newest = self._made.points[-1] if self._made.points else {}
         tokens = newest.get("tokens", 0) / (newest.get("seconds") or 1)
         left = self._seconds_left()
+        mfu = newest.get("mfu")
         return (
             f"stage {self._plan.stages[position.stage].number + 1}, "
             f"loss {newest.get('loss', float('nan')):.3f}, {tokens:,.0f} tokens/s"
+            f"{'' if mfu is None else f', MFU {mfu:.0%}'}"
             f"{'' if left is None else f', {duration(left)} left'}"
         )
 
@@ -207,13 +209,16 @@ class TrainingRecord:
         }
 
 
-def _totals(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _totals(points: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """What all steps of a run sum up to, and what that says of its speed."""
     sums = {
         name: sum(point[name] for point in points)
         for name in ("records", "tokens", "computed", "room", "targets", "seconds")
     }
+    known = [point for point in points if point.get("mfu") is not None]
+    seconds = sum(point["seconds"] for point in known)
     return sums | {
+        "mfu": sum(point["mfu"] * point["seconds"] for point in known) / seconds if known else None,
         "tokens_per_second": sums["tokens"] / (sums["seconds"] or 1),
         "packing_efficiency": sums["computed"] / (sums["room"] or 1),
         "saved_by_sharing": 1 - sums["computed"] / (sums["tokens"] or 1),

@@ -22,6 +22,8 @@ def test_the_embedded_model_takes_what_its_numbers_say(embedded: models.Model) -
     less = memory.estimate(embedded, config(method="lora", activation_checkpointing=True))
     assert less.activations < lora.activations / 5
     assert memory.estimate(embedded, config(preset="paper")).weights < lora.weights
+    part = memory.estimate(embedded, config(method="full", fsdp=True, workers=8))
+    assert part.trained == full.trained / 8 and part.weights < full.weights
 
 
 def test_too_little_memory_is_one_line_that_says_what_helps() -> None:

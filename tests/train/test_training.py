@@ -125,7 +125,7 @@ def test_a_run_that_was_killed_anywhere_ends_with_the_weights_of_an_undisturbed_
         "in mid-upload": (
             storage, "replace", lambda path, *_, **__: "000000009/" in path and "opt" in path,
         ),
-        "before the adapter was written": (stages.network, "save", lambda *_: True),
+        "before the adapter was written": (stages.network, "save", lambda *_, **__: True),
     }  # fmt: skip
     for number, (name, (owner, function, when)) in enumerate(kills.items()):
         count = iter(range(100))
