@@ -232,7 +232,7 @@ def _trainer(plan: TrainingPlan, wanted: cluster.Workers, board: Any, storage_pa
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpus = bool(wanted.each.gpus)
+    each, gpus = wanted.each, bool(wanted.each.gpus)
     least, most = plan.config.worker_range
     number: Any = most if least == most else (least, most)  # its type does not know a range
     return TorchTrainer(
@@ -241,7 +241,8 @@ def _trainer(plan: TrainingPlan, wanted: cluster.Workers, board: Any, storage_pa
         scaling_config=ScalingConfig(
             num_workers=number,
             use_gpu=gpus,
-            accelerator_type=wanted.each.accelerator,
+            resources_per_worker={"CPU": each.cpus} | ({"GPU": each.gpus} if gpus else {}),
+            accelerator_type=each.accelerator,
         ),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         run_config=RunConfig(
