@@ -2,12 +2,6 @@
 
 The output holds train.json (what the run is known by), tokens/, checkpoints/, run.json (how far it
 is, the curves) and at the end adapter/ or model/.
-
-checks.py     what the user may have wrong
-planning.py   the stages and their steps
-identity.py   what an output is known by, and what must stay so
-record.py     what a run writes of itself
-progress.py   what it shows
 """
 
 from __future__ import annotations

@@ -285,8 +285,9 @@ def _work(told: dict[str, Any]) -> None:
     config = plan.config
     group = get_context()
     if group.get_world_rank() == 0:
-        told_first = f"loading {config.model} on {group.get_world_size()} workers ..."
-        board.tell.remote(Told(0, told_first, begun=False))
+        size = group.get_world_size()
+        text = f"loading {config.model} on {size} worker{'s' * (size > 1)} ..."
+        board.tell.remote(Told(0, text, begun=False))
     model = models.resolve(config.model, digest=plan.model)
     adapter = models.find_adapter(config.adapter).path if config.adapter else None
     record = TrainingRecord(plan, board.tell.remote)

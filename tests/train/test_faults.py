@@ -144,6 +144,30 @@ def test_at_a_notice_that_a_machine_will_be_taken_away_a_checkpoint_is_written_a
     assert markers == ["000000003.json", "000000008.json"]
 
 
+@pytest.mark.parametrize("border", [4, 8])
+def test_a_run_goes_on_at_the_border_of_an_epoch_and_of_a_stage(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, border: int
+) -> None:
+    settings["stage_data"].append({"data": ["stage2"], "epochs": 1})
+    wanted = undisturbed(settings, tmp_path / "undisturbed")
+    config = TrainConfig(**settings | {"checkpoint_every": 4})
+
+    def end(step: int) -> None:
+        if step == border + 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        before_each_step(patch, end)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    steps: list[int] = []
+    with monkeypatch.context() as patch:
+        before_each_step(patch, steps.append)
+        assert run(config) == 0
+    assert len(steps) == 12 - border
+    check_alike(weights(config.output), wanted)
+
+
 def test_an_error_of_a_step_says_at_which_step_it_was_raised(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
