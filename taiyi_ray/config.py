@@ -640,7 +640,7 @@ class TrainConfig(Settings):
         None, ge=0, description="price of one hour of one worker, for the cost in a dry run"
     )
     stall_minutes: float = Field(
-        60, gt=0, description="end the run when it made no step for so many minutes"
+        60, gt=0, description="end a run on workers when it made no step for so many minutes"
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
 

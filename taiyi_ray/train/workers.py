@@ -89,10 +89,13 @@ def _tried(group: _Group, progress: TrainingProgress) -> None:
         try:
             group.train()
         except _Failed as error:
-            failures[group.failing] += 1
-            if failures[group.failing] == _FAILURES:
-                raise _given_up(group.failing, str(error)) from error
-            progress.say(f"{_at(group.failing)} failed ({error}); trying again ...")
+            step = group.failing
+            failures[step] += 1
+            if failures[step] == _FAILURES:
+                raise _given_up(step, str(error)) from error
+            if step is not None:
+                del failures[None]  # they can be started
+            progress.say(f"{_at(step)} failed ({error}); trying again ...")
         else:
             return
 

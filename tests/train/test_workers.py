@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import time
 from pathlib import Path
 from threading import Thread
@@ -16,7 +19,8 @@ from safetensors.torch import load_file
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import ModelError, StorageGone, Unfinished
 from taiyi_ray.placement import Resources
-from taiyi_ray.train import run, workers
+from taiyi_ray.train import progress, run, stages, workers
+from taiyi_ray.train.status import TrainingLook
 from tests.train.small import make_instructions, make_model
 
 # Ray Train copies Ray Data's settings, old ones too, each of which warns.
@@ -44,15 +48,26 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_two_workers_learn_what_one_process_learns(folder: Path, joined: None) -> None:
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_some_workers_learn_what_one_process_learns_and_show_each_step(
+    folder: Path,
+    joined: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    workers: int,
+) -> None:
+    monkeypatch.setattr(progress, "BEAT", 0)  # a line as soon as there is news
     curves, weights = [], []
-    for number in (0, 2):
+    for number in (0, workers):
         output = folder / f"out{number}"
         assert run(TrainConfig(**settings(folder, output=str(output), workers=number))) == 0
         told = json.loads((output / "run.json").read_text())
         assert told["state"] == "done"
         curves.append([point["loss"] for point in told["points"]])
         weights.append(load_file(output / "adapter" / "adapter_model.safetensors"))
+    told = capsys.readouterr().err
+    assert f"loading {folder / 'model'} on {workers} workers ..." in told
+    assert re.search(r"^step 6 of 6, stage 2, loss \d.\d+, [\d,]+ tokens/s", told, re.MULTILINE)
     assert curves[0] == pytest.approx(curves[1], rel=1e-5)
     for key, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][key], tensor, rtol=1e-4, atol=1e-5)
@@ -113,12 +128,12 @@ def test_workers_that_fail_are_started_again_until_the_same_step_failed_three_ti
     ]
     for steps, kind, code, message in (
         ((9, 3, 9, 9), ModelError, 2, r"^step 9 failed 3 times \(a reason\); when the reason"),
-        ((None, 3, None, None), Unfinished, 4, r"could not be started 3 times \(a reason\)"),
+        ((None, 3, None, None, None), Unfinished, 4, r"could not be started 3 times \(a reason\)"),
     ):
         failing = Failing(*steps)
         with pytest.raises(kind, match=message) as ended:
             workers._tried(cast(Any, failing), cast(Any, said))
-        assert (failing.tries, ended.value.exit_code) == (4, code)
+        assert (failing.tries, ended.value.exit_code) == (len(steps), code)
 
 
 def test_workers_take_gpus_where_they_are_named_or_the_installed_torch_is_for_them(
@@ -164,3 +179,63 @@ def test_what_is_wrong_in_a_worker_is_one_line_here(folder: Path, joined: None) 
     )
     with pytest.raises(ModelError, match="no linear layer 'qproj'; did you mean 'q_proj'"):
         run(config)
+
+
+@pytest.mark.slow
+def test_a_run_that_finds_no_place_says_what_it_waits_for_and_ends_unfinished(
+    folder: Path,
+    joined: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(workers, "_PATIENCE", 1.0)
+    output = str(folder / "out")
+    config = TrainConfig(**settings(folder, output=output, workers=3, gpu="L4", stall_minutes=0.2))
+    missing = (
+        "a worker of training takes 1 CPU and 1 L4 GPU; 0 of 1 nodes are large enough for one, and "
+        "of the cluster's 8 CPUs and 0 GPUs 8 and 0 are free"
+    )
+    with pytest.raises(Unfinished, match=f"no step was made for 0.2 minutes; {missing}") as ended:
+        run(config)
+    assert ended.value.exit_code == 4
+    assert f"waiting for 3 workers: {missing}; an autoscaling" in capsys.readouterr().err
+    found = TrainingLook(output).status()
+    assert found.state == "unfinished" and missing in str(found.reason)
+    assert not Path(output, "train.json").exists(), "nothing binds the output"
+
+
+def _spoiled(told: dict[str, Any]) -> None:
+    """A worker that fails at step 3 of the run, whenever it comes there."""
+    real = stages._step
+
+    def step(*arguments: Any) -> Any:
+        if arguments[4].step == 3 and os.environ["RANK"] == "1":
+            if "killed" in told["plan"].output:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ValueError("a bug")
+        return real(*arguments)
+
+    stages._step = step
+    workers._work(told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "raised"])
+def test_a_step_that_fails_three_times_ends_the_run_with_step_and_reason(
+    folder: Path,
+    joined: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    how: str,
+) -> None:
+    monkeypatch.setattr(workers, "_work", _spoiled)
+    output = str(folder / how)
+    config = TrainConfig(**settings(folder, output=output, workers=2, stages="1", max_steps=5))
+    with pytest.raises(ModelError, match=r"^step 3 failed 3 times \(.*\); when") as ended:
+        run(config)
+    assert ended.value.exit_code == 2
+    assert ("a bug" in str(ended.value)) == (how == "raised")
+    assert capsys.readouterr().err.count("step 3 failed (") == 2
+    assert "step 3 failed 3 times" in str(TrainingLook(output).status().reason)
+    monkeypatch.undo()
+    assert run(config.model_copy(update={"workers": "0"})) == 0, "it goes on when that is gone"
