@@ -727,7 +727,7 @@ def train(
     chat: Annotated[str | None, _training("chat")] = None,
     stages: Annotated[str | None, _training("stages")] = None,
     method: Annotated[str | None, _training("method")] = None,
-    workers: Annotated[int | None, _training("workers")] = None,
+    workers: Annotated[str | None, _training("workers", metavar="N|MIN:MAX")] = None,
     gpu: Annotated[str | None, _training("gpu", metavar="KIND")] = None,
     seed: Annotated[int | None, _training("seed")] = None,
     batch: Annotated[int | None, _training("batch")] = None,

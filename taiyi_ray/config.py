@@ -56,7 +56,7 @@ DEFAULT_CONTEXT = 4096
 """Tokens of a prompt and its answer together, unless the user or the model says otherwise."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-_ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
+_RANGE = re.compile(r"(\d{1,5})(?::(\d{1,5}))?")
 
 # ---------------------------------------------------------------------------------------- old names
 
@@ -140,6 +140,14 @@ def _without_secrets(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
             {"name": name},
         )
     return arguments
+
+
+def _numbers(text: str) -> tuple[int, int]:
+    """The fewest and the most of a number or of MIN:MAX; -1 and -1 where the text is neither."""
+    found = _RANGE.fullmatch(text)
+    if found is None or int(found[2] or found[1]) < int(found[1]):
+        return -1, -1
+    return int(found[1]), int(found[2] or found[1])
 
 
 class Settings(BaseModel):
@@ -256,8 +264,7 @@ class EngineSettings(Settings):
     @property
     def engine_range(self) -> tuple[int, int]:
         """The fewest and the most engines."""
-        least, _, most = self.engines.partition(":")
-        return int(least), int(most or least)
+        return _numbers(self.engines)
 
     @field_validator("engines", mode="before")
     @classmethod
@@ -267,8 +274,7 @@ class EngineSettings(Settings):
     @field_validator("engines", mode="after")
     @classmethod
     def _least_before_most(cls, engines: str) -> str:
-        numbers = _ENGINES.fullmatch(engines)
-        if numbers is None or int(numbers[2] or numbers[1]) < int(numbers[1]):
+        if _numbers(engines)[0] < 1:
             raise ValueError("expected a number of engines, or MIN:MAX as in 1:8")
         return engines
 
@@ -586,8 +592,10 @@ class TrainConfig(Settings):
     method: Literal["lora", "qlora", "full"] = Field(
         description="train an adapter (lora), one on a base of 4 bits (qlora), or all weights"
     )
-    workers: int = Field(
-        0, ge=0, description="workers on a Ray cluster, a GPU each; 0 trains in this process"
+    workers: str = Field(
+        "0",
+        description="number of workers on a Ray cluster, a GPU each; MIN:MAX follows what the "
+        "cluster has; 0 trains in this process",
     )
     seed: int = Field(0, ge=0, description="of the order of records, of first weights, of dropout")
     batch: int = Field(ge=1, description="records of a step, over all workers")
@@ -632,7 +640,7 @@ class TrainConfig(Settings):
         None, ge=0, description="price of one hour of one worker, for the cost in a dry run"
     )
     stall_minutes: float = Field(
-        60, gt=0, description="end the run when it made no step for so many minutes"
+        60, gt=0, description="end a run on workers when it made no step for so many minutes"
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
 
@@ -656,10 +664,23 @@ class TrainConfig(Settings):
             return [TrainStage(data=list(dict.fromkeys(folders)), epochs=last.epochs)]
         return [self.stage_data[int(self.stages) - 1]]
 
-    @field_validator("stages", mode="before")
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The fewest and the most workers; both are 0 where this process trains."""
+        return _numbers(self.workers)
+
+    @field_validator("stages", "workers", mode="before")
     @classmethod
-    def _number_of_a_stage(cls, stages: object) -> object:
-        return str(stages) if type(stages) is int else stages
+    def _number_as_text(cls, number: object) -> object:
+        return str(number) if type(number) is int else number
+
+    @field_validator("workers", mode="after")
+    @classmethod
+    def _fewest_before_most(cls, workers: str) -> str:
+        least, most = _numbers(workers)
+        if least < (most > 0):
+            raise ValueError("expected a number of workers, or MIN:MAX as in 2:8")
+        return workers
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -18,6 +18,7 @@ from taiyi_ray.config import (
     ServeConfig,
     Settings,
     TaskSettings,
+    TrainConfig,
     completed,
     load,
     recorded,
@@ -273,6 +274,15 @@ def test_engines_are_a_number_or_a_range(given, expected):
 def test_what_is_no_number_of_engines(given):
     with pytest.raises(ConfigError, match="engines"):
         load(AnnotateConfig, None, {"inputs": ["a"], "output": "b", "engines": given})
+
+
+def test_workers_of_a_training_are_a_number_or_a_range_and_none_where_this_process_trains() -> None:
+    ranges = {0: (0, 0), "0": (0, 0), 3: (3, 3), "2:8": (2, 8)}
+    for given, expected in ranges.items():
+        assert TrainConfig(data="d", output="o", workers=given).worker_range == expected
+    for wrong in ("0:2", "8:2", "-1", "many", True):
+        with pytest.raises(ConfigError, match="workers"):
+            load(TrainConfig, None, {"data": "d", "output": "o", "workers": wrong})
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def lines(plan: TrainingPlan, model: models.Model, memory: Memory) -> Iterator[s
         unknown = f"{config.gpu} is unknown{nearest(config.gpu, GPUS)}; " if config.gpu else ""
         yield f"hours: not estimated; {unknown}give --gpu ({', '.join(GPUS)})"
         return
-    workers = max(1, config.workers)
+    workers = max(1, config.worker_range[1])
     operations = whole.computed * flops_of_a_token(config, linear_weights(model))
     value, low, high = (
         operations / (workers * sheet.flops * share) / 3600

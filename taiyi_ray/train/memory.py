@@ -80,12 +80,12 @@ def estimate(model: models.Model, config: TrainConfig) -> Memory:
     about = settings(model, "config.json")
     about = about.get("text_config") or about
     hidden, layers = about.get("hidden_size", 0), about.get("num_hidden_layers", 0)
-    if config.fsdp and config.workers:
+    if config.fsdp and (fewest := config.worker_range[0]):
         # While a row is computed, what is outside of the layers is whole, and two of the layers.
         outside = wide * (numbers - sum(map(_product, linear)))
         put_together = outside + 2 * (wide * numbers - outside) / max(1, layers)
-        part = 0.0 if config.method == "full" else weights / config.workers
-        weights, trained = part + put_together, trained / config.workers
+        part = 0.0 if config.method == "full" else weights / fewest
+        weights, trained = part + put_together, trained / fewest
     a_layer = _ACTIVATIONS * hidden * config.row_tokens * wide / 2
     kept = a_layer * layers
     if config.activation_checkpointing:  # the input of each layer, and one layer's activations
@@ -143,14 +143,15 @@ def check(memory: Memory, config: TrainConfig) -> None:
 def _there(config: TrainConfig) -> float | None:
     if config.gpu:
         return GPUS[config.gpu].memory if config.gpu in GPUS else None
-    if config.workers and os.environ.get("RAY_ADDRESS"):
+    workers = config.worker_range[1]
+    if workers and os.environ.get("RAY_ADDRESS"):
         return None  # the cluster's machines may have other memory, and may not be there yet
     import psutil
     import torch
 
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[1])
-    return float(psutil.virtual_memory().available) / max(1, config.workers)
+    return float(psutil.virtual_memory().available) / max(1, workers)
 
 
 def _product(shape: list[int]) -> int:

@@ -2,12 +2,6 @@
 
 The output holds train.json (what the run is known by), tokens/, checkpoints/, run.json (how far it
 is, the curves) and at the end adapter/ or model/.
-
-checks.py     what the user may have wrong
-planning.py   the stages and their steps
-identity.py   what an output is known by, and what must stay so
-record.py     what a run writes of itself
-progress.py   what it shows
 """
 
 from __future__ import annotations
@@ -78,7 +72,7 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
     with TrainingProgress(console, plan.steps) as progress:
         record = TrainingRecord(plan, progress.show)
         try:
-            if config.workers:
+            if config.worker_range[1]:
                 from taiyi_ray.train.workers import on_workers
 
                 on_workers(plan, record, progress)

@@ -23,7 +23,6 @@ from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import (
     ModelError,
     Signal,
-    StorageGone,
     TaiyiError,
     Unfinished,
     first_line,
@@ -90,10 +89,13 @@ def _tried(group: _Group, progress: TrainingProgress) -> None:
         try:
             group.train()
         except _Failed as error:
-            failures[group.failing] += 1
-            if failures[group.failing] == _FAILURES:
-                raise _given_up(group.failing, str(error)) from error
-            progress.say(f"{_at(group.failing)} failed ({error}); trying again ...")
+            step = group.failing
+            failures[step] += 1
+            if failures[step] == _FAILURES:
+                raise _given_up(step, str(error)) from error
+            if step is not None:
+                del failures[None]  # they can be started
+            progress.say(f"{_at(step)} failed ({error}); trying again ...")
         else:
             return
 
@@ -108,7 +110,7 @@ def workers_of(config: TrainConfig) -> cluster.Workers:
 
     gpus = config.gpu is not None or torch.backends.cuda.is_built()
     each = Resources(1, int(gpus), config.gpu)
-    return cluster.Workers(each, config.workers, "a worker of training")
+    return cluster.Workers(each, config.worker_range[1], "a worker of training")
 
 
 class _Board:
@@ -202,10 +204,11 @@ class _Group:
     def _waiting(self) -> str:
         if self._told is not None:
             return self._told.text
+        config = self._plan.config
         return (
-            f"waiting for {self._wanted.most} workers: {cluster.situation(self._wanted)}; an "
-            "autoscaling cluster may start more nodes, and after "
-            f"{self._plan.config.stall_minutes:g} minutes without a step the run ends"
+            f"waiting for {config.worker_range[0]} workers: {cluster.situation(self._wanted)}; an "
+            f"autoscaling cluster may start more nodes, and after {config.stall_minutes:g} minutes "
+            "without a step the run ends"
         )
 
     def _look(self, board: Any) -> None:
@@ -232,12 +235,17 @@ def _trainer(plan: TrainingPlan, wanted: cluster.Workers, board: Any, storage_pa
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpus = bool(wanted.each.gpus)
+    each, gpus = wanted.each, bool(wanted.each.gpus)
+    least, most = plan.config.worker_range
+    number: Any = most if least == most else (least, most)  # its type does not know a range
     return TorchTrainer(
         _work,
         train_loop_config={"plan": plan, "board": board},
         scaling_config=ScalingConfig(
-            num_workers=wanted.most, use_gpu=gpus, accelerator_type=wanted.each.accelerator
+            num_workers=number,
+            use_gpu=gpus,
+            resources_per_worker={"CPU": each.cpus} | ({"GPU": each.gpus} if gpus else {}),
+            accelerator_type=each.accelerator,
         ),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         run_config=RunConfig(
@@ -278,9 +286,11 @@ def _work(told: dict[str, Any]) -> None:
     plan: TrainingPlan = told["plan"]
     board = told["board"]
     config = plan.config
-    first = get_context().get_world_rank() == 0
-    if first:
-        board.tell.remote(Told(0, f"loading {config.model} on {config.workers} workers ...", False))
+    group = get_context()
+    if group.get_world_rank() == 0:
+        size = group.get_world_size()
+        text = f"loading {config.model} on {size} worker{'s' * (size > 1)} ..."
+        board.tell.remote(Told(0, text, begun=False))
     model = models.resolve(config.model, digest=plan.model)
     adapter = models.find_adapter(config.adapter).path if config.adapter else None
     record = TrainingRecord(plan, board.tell.remote)
@@ -299,14 +309,17 @@ def _notice() -> bool:
 
 def _ours(error: BaseException) -> Exception:
     """What a failure of the workers is: an error that a person can act on, or one to try again."""
+    from ray.train import TrainingFailedError
+
     seen: list[BaseException] = [error]
     for each in seen:  # a worker's own error is inside those of Ray
         inner = [each.__cause__, getattr(each, "cause", None)]
         inner += list(getattr(each, "worker_failures", {}).values())
         seen += [one for one in inner if isinstance(one, BaseException) and one not in seen]
-        if isinstance(each, TaiyiError) and not isinstance(each, Unfinished | StorageGone):
+        if isinstance(each, TaiyiError):
             return each
-    return _Failed(first_line(seen[-1]))
+    innermost = [each for each in seen if not isinstance(each, TrainingFailedError)]
+    return _Failed("; ".join(dict.fromkeys(map(first_line, innermost or seen))))
 
 
 def _at(step: int | None) -> str:
