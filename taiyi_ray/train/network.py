@@ -108,8 +108,6 @@ def load(
 def _four_bits(settings: NetworkSettings) -> Any:
     from transformers import BitsAndBytesConfig
 
-    # It warns on CPUs that a kernel for answering is missing, which training does not use.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
