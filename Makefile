@@ -27,7 +27,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs check-locks clean \
   bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
-  bench-lake bench-tables
+  bench-train bench-lake bench-tables
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
@@ -172,6 +172,9 @@ bench-scaling: $(INSTALLED)  ## measure how engines side by side add up (fake on
 
 bench-serve: $(INSTALLED)  ## measure the service beside bare `vllm serve` and ray.serve.llm
 	@$(BIN)/python -m benchmarks.serve
+
+bench-train: $(INSTALLED_DEV)  ## measure a training step beside Hugging Face's Trainer and TRL's
+	@$(BIN)/python -m benchmarks.train
 
 bench-lake: $(INSTALLED)  ## measure the lake: first build, daily update, queries, for 100,000 and 1 M documents
 	@$(BIN)/python -m benchmarks.lake

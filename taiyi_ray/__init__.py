@@ -16,6 +16,7 @@ In Python, for what fits on this machine (docs/python.md); `taiyi-ray` is the co
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from taiyi_ray.rows import Row, Rows, read_rows
 
 __version__ = "0.1.0"
+
+# Whoever imports peft imports bitsandbytes, which then warns on some CPUs that a kernel for
+# answering is missing. Nothing here uses that kernel.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 __all__ = [
     "Document",

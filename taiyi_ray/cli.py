@@ -300,7 +300,7 @@ def plan(
 
 @app.command(rich_help_panel=_ANNOTATE)
 def status(
-    output: Annotated[str, typer.Argument(metavar="OUT", help="the --output of the job")],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="the --output of the run")],
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="show it again until all is done")
     ] = False,
@@ -309,31 +309,42 @@ def status(
     ] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object a line")] = False,
 ) -> None:
-    """Show how far a job is: done, failed by kind, left, rate, time left.
+    """Show how far an annotation, an evaluation or a training is: done, left, rate, time left.
 
-    It reads what the job wrote and asks no cluster: the job may run anywhere, or have ended.
+    It reads what the run wrote and asks no cluster: the run may work anywhere, or have ended.
 
     Example: taiyi-ray status s3://bucket/out --watch
 
-    Exit codes: 0 shown (also when the job does not exist yet), 2 something to change,
+    Exit codes: 0 shown (also when the run does not exist yet), 2 something to change,
     4 the store does not answer: run it again, 130 interrupted.
     """
     import json
 
     from rich.console import Console
 
-    from taiyi_ray.job import status as asked  # slow to import: only when it is needed
+    from taiyi_ray import states
+    from taiyi_ray.job import status as of_job  # slow to import: only when it is needed
+    from taiyi_ray.train import status as of_training
+
+    job, training = of_job.Progress(output), of_training.TrainingLook(output)
+
+    def look() -> of_job.Status | of_training.TrainingStatus:
+        found = job.status()
+        return training.status() if found.state == "absent" else found
 
     console = Console(highlight=False, markup=False)
-    looks = asked.watch(output, every) if watch else [asked.Progress(output).status()]
     try:
-        for look in looks:
+        for found in states.watch(look, every) if watch else [look()]:
             if as_json:
-                print(json.dumps(look.as_dict(), ensure_ascii=False), flush=True)
+                print(json.dumps(found.as_dict(), ensure_ascii=False), flush=True)
                 continue
             if watch and console.is_terminal:
                 console.clear()
-            console.print(asked.table(look))
+            console.print(
+                of_job.table(found)
+                if isinstance(found, of_job.Status)
+                else of_training.table(found)
+            )
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
@@ -716,7 +727,7 @@ def train(
     chat: Annotated[str | None, _training("chat")] = None,
     stages: Annotated[str | None, _training("stages")] = None,
     method: Annotated[str | None, _training("method")] = None,
-    workers: Annotated[int | None, _training("workers")] = None,
+    workers: Annotated[str | None, _training("workers", metavar="N|MIN:MAX")] = None,
     gpu: Annotated[str | None, _training("gpu", metavar="KIND")] = None,
     seed: Annotated[int | None, _training("seed")] = None,
     batch: Annotated[int | None, _training("batch")] = None,
@@ -728,13 +739,20 @@ def train(
     activation_checkpointing: Annotated[
         bool | None, _training("activation_checkpointing", "--activation-checkpointing")
     ] = None,
+    fsdp: Annotated[bool | None, _training("fsdp", "--fsdp")] = None,
     prefix_sharing: Annotated[bool | None, _training("prefix_sharing")] = None,
     checkpoint_every: Annotated[int | None, _training("checkpoint_every")] = None,
     keep: Annotated[int | None, _training("keep")] = None,
     eval_every: Annotated[int | None, _training("eval_every")] = None,
+    price: Annotated[float | None, _training("price")] = None,
+    stall_minutes: Annotated[float | None, _training("stall_minutes")] = None,
     trust_remote_code: Annotated[bool | None, _training("trust_remote_code")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print what would be trained, and write nothing")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="print steps, tokens, memory, hours and cost by an estimate, and write nothing",
+        ),
     ] = False,
 ) -> None:
     """Fine-tune a model on instruction data, in stages, into an adapter or a whole model.

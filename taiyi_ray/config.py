@@ -56,7 +56,7 @@ DEFAULT_CONTEXT = 4096
 """Tokens of a prompt and its answer together, unless the user or the model says otherwise."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-_ENGINES = re.compile(r"([1-9]\d{0,4})(?::([1-9]\d{0,4}))?")
+_RANGE = re.compile(r"(\d{1,5})(?::(\d{1,5}))?")
 
 # ---------------------------------------------------------------------------------------- old names
 
@@ -94,6 +94,24 @@ def recorded(config: Settings) -> dict[str, Any]:
     return {first.get(name, name): value for name, value in config.model_dump().items()}
 
 
+def completed(
+    begun: Mapping[str, Any], now: Mapping[str, Any], kind: type[Settings]
+) -> dict[str, Any]:
+    """Return the settings that an output was begun with, and those that did not exist then.
+
+    Those are at their defaults: a setting that is added has the default that leaves everything as
+    it was.
+
+    Args:
+        begun: the settings as the output holds them.
+        now: the settings of this run, as it would write them.
+        kind: the class of the settings.
+    """
+    fields = {name: field for name, field in kind.model_fields.items() if name in now}
+    added = {name: field.get_default() for name, field in fields.items() if not field.is_required()}
+    return added | dict(begun)
+
+
 # ------------------------------------------------------------------------------------ the secrets
 
 # Matches names of secrets, such as vLLM's hf_token or an api_key in extra_body, but not
@@ -122,6 +140,14 @@ def _without_secrets(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
             {"name": name},
         )
     return arguments
+
+
+def _numbers(text: str) -> tuple[int, int]:
+    """The fewest and the most of a number or of MIN:MAX; -1 and -1 where the text is neither."""
+    found = _RANGE.fullmatch(text)
+    if found is None or int(found[2] or found[1]) < int(found[1]):
+        return -1, -1
+    return int(found[1]), int(found[2] or found[1])
 
 
 class Settings(BaseModel):
@@ -238,8 +264,7 @@ class EngineSettings(Settings):
     @property
     def engine_range(self) -> tuple[int, int]:
         """The fewest and the most engines."""
-        least, _, most = self.engines.partition(":")
-        return int(least), int(most or least)
+        return _numbers(self.engines)
 
     @field_validator("engines", mode="before")
     @classmethod
@@ -249,8 +274,7 @@ class EngineSettings(Settings):
     @field_validator("engines", mode="after")
     @classmethod
     def _least_before_most(cls, engines: str) -> str:
-        numbers = _ENGINES.fullmatch(engines)
-        if numbers is None or int(numbers[2] or numbers[1]) < int(numbers[1]):
+        if _numbers(engines)[0] < 1:
             raise ValueError("expected a number of engines, or MIN:MAX as in 1:8")
         return engines
 
@@ -568,8 +592,10 @@ class TrainConfig(Settings):
     method: Literal["lora", "qlora", "full"] = Field(
         description="train an adapter (lora), one on a base of 4 bits (qlora), or all weights"
     )
-    workers: int = Field(
-        0, ge=0, description="workers on a Ray cluster, a GPU each; 0 trains in this process"
+    workers: str = Field(
+        "0",
+        description="number of workers on a Ray cluster, a GPU each; MIN:MAX follows what the "
+        "cluster has; 0 trains in this process",
     )
     seed: int = Field(0, ge=0, description="of the order of records, of first weights, of dropout")
     batch: int = Field(ge=1, description="records of a step, over all workers")
@@ -596,6 +622,9 @@ class TrainConfig(Settings):
     activation_checkpointing: bool = Field(
         False, description="compute activations twice, to need less memory"
     )
+    fsdp: bool = Field(
+        False, description="divide the weights among the workers (FSDP2), to need less memory each"
+    )
     prefix_sharing: bool = Field(
         True, description="compute what questions on one document share once"
     )
@@ -606,6 +635,12 @@ class TrainConfig(Settings):
     )
     gpu: str | None = Field(
         None, min_length=1, description="kind of GPU that workers run on, as Ray names it"
+    )
+    price: float | None = Field(
+        None, ge=0, description="price of one hour of one worker, for the cost in a dry run"
+    )
+    stall_minutes: float = Field(
+        60, gt=0, description="end a run on workers when it made no step for so many minutes"
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
 
@@ -629,10 +664,23 @@ class TrainConfig(Settings):
             return [TrainStage(data=list(dict.fromkeys(folders)), epochs=last.epochs)]
         return [self.stage_data[int(self.stages) - 1]]
 
-    @field_validator("stages", mode="before")
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The fewest and the most workers; both are 0 where this process trains."""
+        return _numbers(self.workers)
+
+    @field_validator("stages", "workers", mode="before")
     @classmethod
-    def _number_of_a_stage(cls, stages: object) -> object:
-        return str(stages) if type(stages) is int else stages
+    def _number_as_text(cls, number: object) -> object:
+        return str(number) if type(number) is int else number
+
+    @field_validator("workers", mode="after")
+    @classmethod
+    def _fewest_before_most(cls, workers: str) -> str:
+        least, most = _numbers(workers)
+        if least < (most > 0):
+            raise ValueError("expected a number of workers, or MIN:MAX as in 2:8")
+        return workers
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -640,6 +688,10 @@ class TrainConfig(Settings):
             raise ValueError(f"stages: there is no stage {self.stages} in stage_data")
         if self.method == "full" and self.adapter is not None:
             raise ValueError("adapter: method full trains all weights; merge the adapter first")
+        if self.method == "qlora" and self.fsdp:
+            raise ValueError(
+                "fsdp: weights of 4 bits are not divided; give method lora or full, or no fsdp"
+            )
         return self
 
 
@@ -766,12 +818,23 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return "; ".join(_explain(e, model) for e in error.errors())
 
 
+def _inner(kind: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type holds."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for one in get_args(kind):
+        yield from _inner(one)
+
+
 def _explain(error: Any, model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if not name:  # the error is about more than one setting
         return str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}{nearest(name, model.model_fields)}"
+        *outer, last = error["loc"]
+        inner = [one for field in model.model_fields.values() for one in _inner(field.annotation)]
+        known = [key for one in (inner if outer else [model]) for key in one.model_fields]
+        return f"unknown setting {name!r}{nearest(str(last), known)}"
     if error["type"] == "missing":
         return f"{name} is missing"
     if error["type"] in ("secret", "no_unicode"):

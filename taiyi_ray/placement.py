@@ -1,7 +1,9 @@
-"""The CPUs and GPUs that an engine asks Ray for, and whether its model fits on them."""
+"""The CPUs and GPUs that an engine asks Ray for, whether a model fits there, facts of GPUs."""
 
 from __future__ import annotations
 
+import math
+import random
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
@@ -13,6 +15,24 @@ from taiyi_ray.errors import ConfigError
 SCAN_CPUS, READ_CPUS = 1, 0.5
 """CPUs of a Ray task that scans a source, and of one that reads units. A reading task takes half a
 CPU, because it waits for storage half of the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """A figure that was not measured here.
+
+    Attributes:
+        value: what the estimate takes.
+        low, high: the range in which the figure may be.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def draw(self, random_: random.Random) -> float:
+        """Return a value from the range, drawn evenly on a log scale."""
+        return math.exp(random_.uniform(math.log(self.low), math.log(self.high)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,32 +72,13 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         "RAY_process_group_cleanup_enabled": "1",
     }
     started = {k: v for k, v in environment.items() if k != "RAY_ADDRESS"}
-    ray = Path(sys.executable).with_name("ray")
     arguments = (
         "start --head --block --include-dashboard=false --disable-usage-stats --num-cpus 8 "
         f"--port {port} --ray-client-server-port {client} --object-store-memory 300000000"
     )
     log = tmp_path_factory.mktemp("ray") / "head.log"
-    with log.open("w") as output:
-        head = subprocess.Popen(
-            [ray, *arguments.split()],
-            env=os.environ | started,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        until = time.monotonic() + 120
-        while "Ray runtime started" not in log.read_text():
-            assert head.poll() is None and time.monotonic() < until, log.read_text()
-            time.sleep(0.2)
+    with _running(arguments, os.environ | started, log):
         yield environment
-    finally:
-        with suppress(psutil.NoSuchProcess):
-            for process in psutil.Process(head.pid).children(recursive=True):
-                process.kill()
-        head.kill()
-        head.wait()
 
 
 @pytest.fixture
@@ -113,12 +94,16 @@ class Head:
 
     Attributes:
         environment: of those who submit jobs to it.
+        nodes: the environment of its nodes.
+        address: where further nodes join it.
         metrics: the address where Prometheus asks.
         session: Ray's folder of logs and of what jobs brought along.
         pid: of `ray start`, whose children are all that listens.
     """
 
     environment: dict[str, str]
+    nodes: dict[str, str]
+    address: str
     metrics: str
     session: Path
     pid: int
@@ -139,7 +124,15 @@ def _free_ports(number: int) -> list[int]:
 @pytest.fixture(scope="session")
 def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[Head]:
     """One head for the tests of submitted jobs, its bucket (s3://bucket) and secrets its own."""
-    home = tmp_path_factory.mktemp("home")
+    with running_head(tmp_path_factory.mktemp("head"), s3_server, cpus=8) as head:
+        yield head
+
+
+@contextmanager
+def running_head(folder: Path, s3_server: str, *, cpus: int) -> Iterator[Head]:
+    """Run a head whose nodes reach that S3."""
+    home = folder / "home"
+    home.mkdir()
     # The paths of Ray's sockets must be short.
     session = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     gcs, client, dashboard, agent, agent_grpc, metrics = _free_ports(6)
@@ -167,17 +160,44 @@ def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[H
     )
     (home / ".ray/auth_token").chmod(0o600)
     arguments = (
-        f"start --head --block --disable-usage-stats --num-cpus 8 --port {gcs} "
+        f"start --head --block --disable-usage-stats --num-cpus {cpus} --port {gcs} "
         f"--ray-client-server-port {client} "
         f"--dashboard-host 127.0.0.1 --dashboard-port {dashboard} "
         f"--dashboard-agent-listen-port {agent} --dashboard-agent-grpc-port {agent_grpc} "
         f"--metrics-export-port {metrics} --object-store-memory 300000000 --temp-dir {session}"
     )
-    log = tmp_path_factory.mktemp("head") / "head.log"
+    try:
+        with _running(arguments, nodes, folder / "head.log") as process:
+            yield Head(
+                environment, nodes, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{metrics}", session,
+                process.pid,
+            )  # fmt: skip
+    finally:
+        shutil.rmtree(session, ignore_errors=True)
+
+
+@contextmanager
+def running_node(head: Head, log: Path, *, cpus: int) -> Iterator[Callable[[], None]]:
+    """Run one more node of a cluster; yield what kills it, as a machine that is gone."""
+    agent, agent_grpc, metrics = _free_ports(3)
+    arguments = (
+        f"start --address {head.address} --block --disable-usage-stats --num-cpus {cpus} "
+        f"--dashboard-agent-listen-port {agent} --dashboard-agent-grpc-port {agent_grpc} "
+        f"--metrics-export-port {metrics} --object-store-memory 200000000"
+    )
+    with _running(arguments, head.nodes, log) as process:
+        yield lambda: _kill(process)
+
+
+@contextmanager
+def _running(
+    arguments: str, environment: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `ray start` with these arguments until the end."""
     with log.open("w") as output:
         process = subprocess.Popen(
-            [ray, *arguments.split()],
-            env=nodes,
+            [Path(sys.executable).with_name("ray"), *arguments.split()],
+            env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -187,14 +207,17 @@ def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[H
         while "Ray runtime started" not in log.read_text():
             assert process.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.2)
-        yield Head(environment, f"http://127.0.0.1:{metrics}", session, process.pid)
+        yield process
     finally:
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-        process.kill()
-        process.wait()
-        shutil.rmtree(session, ignore_errors=True)
+        _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,13 @@ from taiyi_ray.config import (
     RENAMED,
     AnnotateConfig,
     EngineSettings,
+    InstructConfig,
     NotebookConfig,
     ServeConfig,
     Settings,
     TaskSettings,
+    TrainConfig,
+    completed,
     load,
     recorded,
 )
@@ -243,6 +246,14 @@ def test_files_hold_each_setting_under_the_name_that_it_had_first():
     }
 
 
+def test_a_setting_that_an_output_was_begun_without_counts_as_its_default() -> None:
+    now = InstructConfig(data_root="d", output="o", seed=3).model_dump(exclude={"output"})
+    begun = {"data_root": "c", "seed": 4, "gone": True}
+    assert completed(begun, now, InstructConfig) == {**now, **begun}
+    del begun["data_root"]
+    assert "data_root" not in completed(begun, now, InstructConfig), "it has no default"
+
+
 def test_the_example_file_is_valid() -> None:
     path = Path(__file__).resolve().parents[1] / "examples" / "annotate.yaml"
     config = load(AnnotateConfig, str(path), {"output": "out"})
@@ -263,6 +274,15 @@ def test_engines_are_a_number_or_a_range(given, expected):
 def test_what_is_no_number_of_engines(given):
     with pytest.raises(ConfigError, match="engines"):
         load(AnnotateConfig, None, {"inputs": ["a"], "output": "b", "engines": given})
+
+
+def test_workers_of_a_training_are_a_number_or_a_range_and_none_where_this_process_trains() -> None:
+    ranges = {0: (0, 0), "0": (0, 0), 3: (3, 3), "2:8": (2, 8)}
+    for given, expected in ranges.items():
+        assert TrainConfig(data="d", output="o", workers=given).worker_range == expected
+    for wrong in ("0:2", "8:2", "-1", "many", True):
+        with pytest.raises(ConfigError, match="workers"):
+            load(TrainConfig, None, {"data": "d", "output": "o", "workers": wrong})
 
 
 @pytest.mark.parametrize(

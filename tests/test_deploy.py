@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 
 from taiyi_ray import placement
-from taiyi_ray.config import AnnotateConfig, load
+from taiyi_ray.config import AnnotateConfig, TrainConfig, load
 from taiyi_ray.engine import ENGINES
+from taiyi_ray.train.workers import workers_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -31,12 +33,19 @@ def engine(**settings: Any) -> dict[str, float]:
     return {"CPU": wanted.cpus, "GPU": wanted.gpus, **kind}
 
 
+def worker(gpu: str) -> dict[str, float]:
+    """What a worker of training asks for."""
+    wanted = workers_of(TrainConfig(data="d", output="o", workers=8, gpu=gpu)).each
+    return {"CPU": wanted.cpus, "GPU": wanted.gpus, f"accelerator_type:{gpu}": 0.001}
+
+
 ASKED = [
     {"CPU": placement.SCAN_CPUS},
     {"CPU": placement.READ_CPUS},
     engine(),
     engine(gpu="L40S"),
     engine(engine="http", url="http://host:8000/v1"),
+    worker("H100"),
 ]
 """What tasks and actors of the jobs ask for, each at once."""
 
@@ -86,7 +95,7 @@ def test_some_node_type_has_what_a_job_asks_for(config, asked):
 
 
 def test_what_no_node_has_is_seen_as_such(config):
-    for asked in ({"CPU": 1, "GPU": 2}, engine(gpu="H100")):
+    for asked in ({"CPU": 1, "GPU": 16}, engine(gpu="H200"), worker("A100")):
         assert launched(config, [asked])[1].infeasible_resource_requests
 
 
@@ -97,6 +106,15 @@ def test_engines_are_on_spot_while_there_is_any(config):
     assert launched(config, [wanted] * 16)[0] == {"gpu_spot": 16}
     assert launched(config, [wanted], gpu_spot=0.0)[0] == {"gpu_on_demand": 1}
     assert set(launched(config, [{"CPU": placement.READ_CPUS}])[0]) == {"cpu"}
+
+
+def test_eight_workers_of_training_share_a_node_that_engines_do_not_take(config):
+    workers = [worker("H100")] * 8
+    assert launched(config, workers)[0] == {"train": 1}
+    assert launched(config, workers * 2)[0] == {"train": 2}
+    assert launched(config, workers * 3)[1].infeasible_resource_requests
+    both = launched(config, [*workers, *[engine(gpu="L40S")] * 3])[0]
+    assert both == {"train": 1, "gpu_spot": 3}
 
 
 def test_the_cluster_is_closed():
@@ -122,9 +140,38 @@ def test_the_cluster_is_closed():
 # ------------------------------------------------------------------------------------- Kubernetes
 
 
-def test_the_ray_job_asks_for_what_its_groups_have():
-    # The whole file was held against the CRD of KubeRay 1.7.0, which is not in this repository.
-    job = yaml.safe_load((DEPLOY / "kuberay/rayjob.yaml").read_text())
+MANIFESTS = {
+    # Its groups say no kind of GPU, and its command asks for none.
+    "rayjob.yaml": [
+        {name: number for name, number in asked.items() if "accelerator" not in name}
+        for asked in ASKED
+    ],
+    "rayjob-train.yaml": [worker("H100")] * 8,
+}
+"""What the jobs of each manifest ask for. The whole files were held against KubeRay's CRD, which is
+not in this repository."""
+
+
+def ray_job(name: str) -> dict[str, Any]:
+    job: dict[str, Any] = yaml.safe_load((DEPLOY / "kuberay" / name).read_text())
+    return job
+
+
+def has(group: dict[str, Any]) -> dict[str, float]:
+    """The resources of a pod of a group, as Ray names them."""
+    (container,) = group["template"]["spec"]["containers"]
+    limits = container["resources"]["limits"]
+    given = json.loads(json.loads(group["rayStartParams"].get("resources", '"{}"')))
+    return {
+        "CPU": float(limits["cpu"]),
+        "GPU": float(limits.get("nvidia.com/gpu", 0)),
+        **given,
+    }
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_ray_job_asks_for_what_its_groups_have(name):
+    job = ray_job(name)
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     cluster_ = job["spec"]["rayClusterSpec"]
     assert cluster_["authOptions"] == {"mode": "token"}
@@ -132,22 +179,32 @@ def test_the_ray_job_asks_for_what_its_groups_have():
     (ray_,) = re.findall(r"^ray==(.*)$", (ROOT / LOCKS[0]).read_text(), re.MULTILINE)
     assert cluster_["rayVersion"] == ray_
     groups = cluster_["workerGroupSpecs"]
-    has = []
     for group in groups:
         assert 0 == group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
-        (container,) = group["template"]["spec"]["containers"]
-        limits = container["resources"]["limits"]
-        has.append((float(limits["cpu"]), float(limits.get("nvidia.com/gpu", 0))))
-    for asked in ASKED:
-        wanted = (asked.get("CPU", 0), asked.get("GPU", 0))
-        assert any(cpus >= wanted[0] and gpus >= wanted[1] for cpus, gpus in has), asked
+    for asked in MANIFESTS[name]:
+        pods = [has(group) for group in groups]
+        assert any(all(pod.get(k, 0) >= v for k, v in asked.items()) for pod in pods), asked
+
+
+def test_engines_on_kubernetes_are_on_spot_first():
+    groups = ray_job("rayjob.yaml")["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     priority = {group["groupName"]: group.get("priority", 0) for group in groups}
     assert priority["gpu-spot"] > priority["gpu-on-demand"]
 
 
-def test_no_pod_runs_as_root():
-    job = yaml.safe_load((DEPLOY / "kuberay/rayjob.yaml").read_text())
-    cluster_ = job["spec"]["rayClusterSpec"]
+def test_the_workers_of_a_training_on_kubernetes_fit_its_nodes():
+    job = ray_job("rayjob-train.yaml")
+    words = job["spec"]["entrypoint"].split()
+    wanted, gpu = int(words[words.index("--workers") + 1]), words[words.index("--gpu") + 1]
+    (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    pod = has(group)
+    assert f"accelerator_type:{gpu}" in pod
+    assert min(pod["GPU"], pod["CPU"]) * group["maxReplicas"] >= wanted
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_no_pod_runs_as_root(name):
+    cluster_ = ray_job(name)["spec"]["rayClusterSpec"]
     for group in (cluster_["headGroupSpec"], *cluster_["workerGroupSpecs"]):
         pod = group["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True

@@ -12,11 +12,18 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+import yaml
+from safetensors.torch import load as tensors_of
 
 from taiyi_ray import storage
+from taiyi_ray.config import TrainConfig
 from taiyi_ray.job.status import Progress
-from tests.conftest import Head
+from taiyi_ray.train import run
+from taiyi_ray.train.status import TrainingLook
+from tests.conftest import Head, running_head, running_node
 from tests.job.jobs import corpus
+from tests.train.small import make_instructions, make_model
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "jobs").glob("*.py"))
@@ -98,8 +105,8 @@ def test_a_job_carries_the_package_and_nothing_else(head, bucket, line):
 
 def test_without_the_token_nothing_is_accepted(head, line, tmp_path):
     stranger = Head(
-        head.environment | {"HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"},
-        head.metrics, head.session, head.pid,
+        head.environment | {"HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"}, head.nodes,
+        head.address, head.metrics, head.session, head.pid,
     )  # fmt: skip
     done = submit(stranger, line)
     assert done.returncode != 0
@@ -133,3 +140,70 @@ def test_a_job_that_was_stopped_goes_on(head, bucket, line, tmp_path):
     assert 0 < units <= there.units_done < there.units
     assert submit(head, line).returncode == 0
     assert documents(f"{bucket}/out") == documents(f"{bucket}/quiet")
+
+
+def drain(head: Head) -> None:
+    """Tell a cluster that the node that is not its head will be taken away in 15 seconds."""
+    listed = submit(head, "ray list nodes --format json").stdout
+    nodes = json.loads(listed[listed.index("[") :])
+    (node,) = (node["node_id"] for node in nodes if not node["is_head_node"])
+    done = submit(
+        head,
+        f"ray drain-node --address {head.address} --node-id {node} --reason-message spot "
+        "--reason DRAIN_NODE_REASON_PREEMPTION --deadline-remaining-seconds 15",
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("how", ["killed", "drained"])
+def test_a_training_on_two_nodes_goes_on_when_one_of_them_goes(s3_server, bucket, tmp_path, how):
+    make_model(tmp_path / "model")
+    make_instructions(tmp_path / "data")
+    settings = {
+        "data": f"{bucket}/data", "model": f"{bucket}/model", "output": f"{bucket}/out",
+        "precision": "float32", "rank": 4, "batch": 9, "row_tokens": 256, "learning_rate": 5e-3,
+        "checkpoint_every": 5, "keep": 99, "stage_data": [{"data": ["stage1"], "epochs": 75}],
+    }  # fmt: skip
+    for folder in ("data", "model"):
+        for file in (tmp_path / folder).rglob("*.*"):
+            name = str(file.relative_to(tmp_path))
+            storage.replace(f"{bucket}/{name}", file.read_bytes())
+    storage.replace(f"{bucket}/train.yaml", yaml.safe_dump(settings).encode())
+    here = {name: str(tmp_path / name) for name in ("data", "model", "output")}
+    assert run(TrainConfig(**settings | here)) == 0
+
+    line = command(ROOT / "jobs/train.py").replace("--workers 8", "--workers 1:2")
+    assert "s3://bucket/train.yaml --workers 1:2" in line
+    log = tmp_path / "job.log"
+    # Each node has a place for one worker.
+    with (
+        running_head(tmp_path, s3_server, cpus=1) as head,
+        running_node(head, tmp_path / "node.log", cpus=1) as kill,
+        log.open("w") as shown,
+    ):
+        job = subprocess.Popen(
+            line, shell=True, cwd=ROOT, env=head.environment, stdout=shown, stderr=shown
+        )
+        until = time.monotonic() + 300
+        while not storage.exists(f"{bucket}/out/checkpoints/000000020.json"):
+            assert job.poll() is None and time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+        if how == "killed":
+            kill()
+        else:
+            drain(head)
+        assert job.wait(400) == 0, log.read_text()
+    text = log.read_text()
+    assert "on 2 workers" in text and "on 1 worker " in text, text
+    assert TrainingLook(f"{bucket}/out").status().state == "complete"
+    if how == "drained":
+        markers = [stored.path for stored in storage.glob(f"{bucket}/out/checkpoints", "*.json")]
+        assert [path for path in markers if int(path[-14:-5]) % 5], "one was written at the notice"
+    found, wanted = (
+        tensors_of(storage.read(f"{output}/adapter/adapter_model.safetensors") or b"")
+        for output in (f"{bucket}/out", here["output"])
+    )
+    for key, tensor in wanted.items():
+        torch.testing.assert_close(found[key], tensor, rtol=1e-3, atol=1e-4, msg=key)

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from taiyi_ray import catalogue, cluster, storage
 from taiyi_ray.catalogue import DataRoot
-from taiyi_ray.config import InstructConfig
+from taiyi_ray.config import InstructConfig, completed
 from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import ConfigError, Unfinished
 from taiyi_ray.instruct import manifest, plan
@@ -131,10 +131,11 @@ def _held_out(root: DataRoot) -> tuple[Index, list[str]]:
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What differs between two identities, in words."""
+    begun = completed(old["settings"], new["settings"], InstructConfig)
     found = [
         name
-        for name in sorted(old["settings"].keys() | new["settings"].keys())
-        if old["settings"].get(name) != new["settings"].get(name)
+        for name in sorted(begun.keys() | new["settings"].keys())
+        if begun.get(name) != new["settings"].get(name)
     ]
     found += [
         f"dataset {name}"

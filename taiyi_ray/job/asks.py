@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray import models
+from taiyi_ray.config import AnnotateConfig, ChatForm
 from taiyi_ray.corpus.plan import Identity, Job, Plan
 from taiyi_ray.corpus.source import Source
 from taiyi_ray.corpus.units import Unit
@@ -27,6 +28,24 @@ class Ask:
 
     assignments: Sequence[Assignment]
     identity: Identity
+
+
+def known_to(job: Job, answering: Answering, chat: ChatForm) -> Answering:
+    """Return what answers, by the identity that an output was begun with.
+
+    At first a merged model was known by its files. An output of that time goes on with it, where
+    the model was merged to the same bytes.
+
+    Args:
+        job: of the output.
+        answering: what answers the questions.
+        chat: the form of the prompts.
+    """
+    before = job.identity.get("model")
+    if answering.model is None or before == answering.identity:
+        return answering
+    by_files = models.identity(models.by_files(answering.model), chat)
+    return replace(answering, identity=by_files) if before == by_files else answering
 
 
 class Asks:

@@ -34,7 +34,7 @@ from taiyi_ray.engine.prepare import Prepared, prepare
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats import document_of, raw_records, read_beside, recognised
 from taiyi_ray.formats.format import Format, RawRecord
-from taiyi_ray.placement import GPUS
+from taiyi_ray.placement import GPUS, Assumed
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.task import Question
@@ -50,24 +50,6 @@ _BYTES = 64 << 20
 _DRAWS = 1000
 _BLOCK = 16
 """Tokens of a block of vLLM's prefix cache: prompts share whole blocks only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assumed:
-    """A figure that was not measured here.
-
-    Attributes:
-        value: what the estimate takes.
-        low, high: the range in which the figure may be.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def draw(self, random_: random.Random) -> float:
-        """Return a value from the range, drawn evenly on a log scale."""
-        return math.exp(random_.uniform(math.log(self.low), math.log(self.high)))
 
 
 PREFILL = Assumed(0.4, 0.2, 0.6)

@@ -22,7 +22,7 @@ from taiyi_ray.corpus import sources
 from taiyi_ray.corpus.plan import check_read_alike, load_job
 from taiyi_ray.corpus.source import Source
 from taiyi_ray.engine.prepare import prepare
-from taiyi_ray.job.asks import Asks
+from taiyi_ray.job.asks import Asks, known_to
 from taiyi_ray.job.loop import Loop
 from taiyi_ray.job.output import JobOutput
 from taiyi_ray.job.planning import planned, print_plan
@@ -79,9 +79,11 @@ def run_sources(
     output = JobOutput(config.output)
     if not dry_run:
         storage.probe(output.address)
-    begun = load_job(output.address) is not None and not config.retry_failed
-    prepared = prepare(config, known=begun)
+    job = load_job(output.address)
+    prepared = prepare(config, known=job is not None and not config.retry_failed)
     config, answering = prepared.config, prepared.answering
+    if job is not None:
+        answering = known_to(job, answering, config.chat)
     asks = Asks(config, answering, assignments, given)
     plan = planned(config, output, asks, given, write=not dry_run)
     if dry_run:

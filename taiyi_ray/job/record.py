@@ -14,7 +14,7 @@ from taiyi_ray.corpus.output import Totals, new_run_id
 from taiyi_ray.errors import StorageError
 from taiyi_ray.job.output import JobOutput
 from taiyi_ray.job.receipt import Receipt
-from taiyi_ray.job.status import BEAT
+from taiyi_ray.states import BEAT
 from taiyi_ray.versions import versions
 
 _COUNTED = ("documents", "failed", "prompt_tokens", "output_tokens")

@@ -7,12 +7,11 @@ committed units are counted. A run's own file tells only whether the run still w
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from rich.table import Table
 
@@ -20,27 +19,10 @@ from taiyi_ray import storage
 from taiyi_ray.corpus.output import Output, Totals
 from taiyi_ray.corpus.plan import Job, load_job, load_plan
 from taiyi_ray.corpus.units import Unit
-
-BEAT = 30.0
-"""Seconds between two writes of a running job's runs/<run_id>.json."""
-
-_SILENT = 4 * BEAT
-"""Seconds after which a run that wrote nothing counts as dead. It is more than BEAT, because a
-write may fail and the clocks of machines differ."""
+from taiyi_ray.states import MEANING, SILENT, State, time_left
 
 _RUNS = 5
 """Number of the newest runs that are read: a job on machines that vanish has many runs."""
-
-State = Literal["absent", "planned", "running", "died", "unfinished", "complete"]
-
-MEANING: dict[State, str] = {
-    "absent": "nothing is there yet",
-    "planned": "planned; no run has begun to annotate",
-    "running": "running",
-    "died": "died without a message; the same command goes on",
-    "unfinished": "ended unfinished; the same command goes on",
-    "complete": "complete",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +85,7 @@ class _RunState:
 
     @property
     def works(self) -> bool:
-        return self.state == "running" and self.silent <= _SILENT
+        return self.state == "running" and self.silent <= SILENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,21 +177,6 @@ class Progress:
             )
 
 
-def watch(output: str, every: float) -> Iterator[Status]:
-    """Yield the progress every so many seconds, until the output is complete.
-
-    Raises:
-        ConfigError, StorageError: as `Progress.status`.
-    """
-    progress = Progress(output)
-    while True:
-        status = progress.status()
-        yield status
-        if status.state == "complete":
-            return
-        time.sleep(every)
-
-
 def _runs(output: str) -> Iterator[_RunState]:
     """Yield the newest runs, the newest first: an id of a run begins with its time."""
     paths = [s.path for s in storage.walk(storage.join(output, "runs")) if s.path.endswith(".json")]
@@ -265,8 +232,7 @@ def table(status: Status) -> Table:
     if status.documents_per_second:
         table.add_row("rate", f"{status.documents_per_second:,.2f} documents/s")
     if status.seconds_left is not None:
-        end = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + status.seconds_left))
-        table.add_row("time left", f"{duration(status.seconds_left)}, until {end}")
+        table.add_row("time left", time_left(status.seconds_left))
     return table
 
 
@@ -279,13 +245,3 @@ def _told(status: Status) -> str:
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
-
-
-def duration(seconds: float) -> str:
-    """Write a duration in at most two units of time: `3 d 4 h`, `12 min`, `40 s`."""
-    minutes, hours = round(seconds / 60), round(seconds / 3600)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if minutes < 120:
-        return f"{minutes} min"
-    return f"{hours} h" if hours < 48 else f"{hours // 24} d {hours % 24} h"

@@ -22,6 +22,7 @@ from taiyi_ray.models.chat import (
 )
 from taiyi_ray.models.folder import (
     Model,
+    by_files,
     cache_size,
     context_length,
     find,
@@ -34,6 +35,7 @@ __all__ = [
     "Model",
     "Spelled",
     "adapter_rank",
+    "by_files",
     "cache_size",
     "check_grammar",
     "context_length",

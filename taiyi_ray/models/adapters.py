@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -66,6 +67,10 @@ def adapter_rank(adapter: str) -> int:
 def merge_adapter(model: Model, adapter: str) -> Model:
     """Return `model` with a LoRA adapter merged into it, in bfloat16; the cache keeps the result.
 
+    Its digest is made of those of the model and of the adapter. The digest of its own files would
+    not be the same everywhere: processors with other instructions sum in another order, and round
+    to other bytes.
+
     Raises:
         ModelError: when `adapter` is not a LoRA folder, or does not fit the model.
     """
@@ -78,7 +83,8 @@ def merge_adapter(model: Model, adapter: str) -> Model:
         _merge(model, source, folder)
 
     folder = cache.made_once(cache.folder() / "merged" / name, merge)
-    return Model(f"{model.name}+{adapter}", folder, digest_of(folder))
+    digest = hashlib.sha256(f"{model.digest}+{found.digest}".encode()).hexdigest()
+    return Model(f"{model.name}+{adapter}", folder, digest)
 
 
 def write_merged(model: str, adapter: str, folder: str) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +37,7 @@ class Model:
     Attributes:
         name: the name by which the user asked for it.
         path: its folder.
-        digest: the digest of its files.
+        digest: the digest of its files; of a merged model, of what was merged.
     """
 
     name: str
@@ -179,6 +179,11 @@ def digest_of(folder: Path) -> str:
         (made / "sha256").write_text(digest.hexdigest())
 
     return (cache.made_once(cache.folder() / "digests" / name, read) / "sha256").read_text()
+
+
+def by_files(model: Model) -> Model:
+    """Return a model with the digest of its files, by which a merged one was known at first."""
+    return replace(model, digest=digest_of(model.path))
 
 
 def tokenizer_digest(model: Model) -> str:

@@ -22,6 +22,19 @@ FILES = "files"
 """The key in pydantic's validation context that says whether an option may name a file here."""
 
 
+def later(default: Any, description: str) -> Any:
+    """Return the field of an option that a task gets when outputs exist already.
+
+    At its default the option is in no identity. So an output that was begun without it goes on, and
+    the default must be what was done before.
+
+    Args:
+        default: the default.
+        description: what the option does.
+    """
+    return Field(default, exclude_if=lambda value: bool(value == default), description=description)
+
+
 class TaskOptions(BaseModel):
     """What a run may choose for a task; the field descriptions are its documentation."""
 
@@ -39,7 +52,10 @@ class TaskOptions(BaseModel):
         return "{}"
 
     def identity(self) -> dict[str, Any]:
-        """The options that can change an answer, under the names that each had first."""
+        """The options that can change an answer, under the names that each had first.
+
+        One that is `later` is left out at its default.
+        """
         first = {now: older for older, now in self.older_names.items()}
         values = self.model_dump(mode="json", exclude={"wording"})
         return {first.get(name, name): value for name, value in values.items()}

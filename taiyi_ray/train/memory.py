@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,26 +64,14 @@ def estimate(model: models.Model, config: TrainConfig) -> Memory:
     Raises:
         ModelError: a file of weights cannot be read.
     """
-    shapes: list[tuple[str, list[int]]] = []
-    for file in sorted(model.path.glob("*.safetensors")):
-        try:
-            tensors: Any = safe_open(file, "pt")  # it has no types of its own
-        except SafetensorError as error:
-            raise ModelError(
-                f"{file}: is not whole ({first_line(error)}); fetch the model again"
-            ) from error
-        names = tensors.keys()
-        shapes += [(name, list(tensors.get_slice(name).get_shape())) for name in names]
-    sizes = {name: _product(shape) for name, shape in shapes}
-    linear = [
-        shape
-        for name, shape in shapes
-        if len(shape) == 2 and "embed" not in name and "lm_head" not in name
-    ]
+    shapes = _shapes(model)
+    sizes = {name: _product(shape) for name, shape in shapes.items()}
+    linear = _linear(shapes)
     wide = 2 if config.precision == "bf16" else 4
     numbers = sum(sizes.values())
-    if config.method == "full":
-        weights, trained = 0.0, float(_TRAINED * numbers)
+    if config.method == "full":  # autocast keeps a copy in bfloat16 while a row is computed
+        weights = float(wide * numbers) if config.precision == "bf16" else 0.0
+        trained = float(_TRAINED * numbers)
     else:
         inside = sum(map(_product, linear))
         four = config.method == "qlora"
@@ -91,12 +80,50 @@ def estimate(model: models.Model, config: TrainConfig) -> Memory:
     about = settings(model, "config.json")
     about = about.get("text_config") or about
     hidden, layers = about.get("hidden_size", 0), about.get("num_hidden_layers", 0)
+    if config.fsdp and (fewest := config.worker_range[0]):
+        # While a row is computed, what is outside of the layers is whole, and two of the layers.
+        outside = wide * (numbers - sum(map(_product, linear)))
+        put_together = outside + 2 * (wide * numbers - outside) / max(1, layers)
+        part = 0.0 if config.method == "full" else weights / fewest
+        weights, trained = part + put_together, trained / fewest
     a_layer = _ACTIVATIONS * hidden * config.row_tokens * wide / 2
     kept = a_layer * layers
     if config.activation_checkpointing:  # the input of each layer, and one layer's activations
         kept = wide * hidden * config.row_tokens * layers + a_layer
     logits = 2 * 4 * about.get("vocab_size", 0) * config.row_tokens * _TARGETS
     return Memory(weights, trained, kept, logits)
+
+
+def linear_weights(model: models.Model) -> int:
+    """Return the number of weights that every token is multiplied with: those of linear layers.
+
+    Raises:
+        ModelError: a file of weights cannot be read.
+    """
+    return sum(map(_product, _linear(_shapes(model))))
+
+
+def _shapes(model: models.Model) -> dict[str, list[int]]:
+    """The shape of each tensor of a model, by its name."""
+    shapes: dict[str, list[int]] = {}
+    for file in sorted(model.path.glob("*.safetensors")):
+        try:
+            tensors: Any = safe_open(file, "pt")  # it has no types of its own
+        except SafetensorError as error:
+            raise ModelError(
+                f"{file}: is not whole ({first_line(error)}); fetch the model again"
+            ) from error
+        names = tensors.keys()
+        shapes |= {name: list(tensors.get_slice(name).get_shape()) for name in names}
+    return shapes
+
+
+def _linear(shapes: dict[str, list[int]]) -> list[list[int]]:
+    return [
+        shape
+        for name, shape in shapes.items()
+        if len(shape) == 2 and "embed" not in name and "lm_head" not in name
+    ]
 
 
 def check(memory: Memory, config: TrainConfig) -> None:
@@ -116,14 +143,15 @@ def check(memory: Memory, config: TrainConfig) -> None:
 def _there(config: TrainConfig) -> float | None:
     if config.gpu:
         return GPUS[config.gpu].memory if config.gpu in GPUS else None
-    if config.workers:
-        return None
+    workers = config.worker_range[1]
+    if workers and os.environ.get("RAY_ADDRESS"):
+        return None  # the cluster's machines may have other memory, and may not be there yet
     import psutil
     import torch
 
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[1])
-    return float(psutil.virtual_memory().available)
+    return float(psutil.virtual_memory().available) / max(1, workers)
 
 
 def _product(shape: list[int]) -> int:

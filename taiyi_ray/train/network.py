@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from taiyi_ray.errors import ModelError, first_line, nearest
 from taiyi_ray.train.attention import PACKED
+from taiyi_ray.train.sharding import gathered
 
 logger = logging.getLogger(__name__)
 
@@ -95,18 +96,16 @@ def load(
                 weights.data = weights.data.float()
     if settings.method != "qlora":
         model.to(device)
+    for module in model.modules():
+        # Without this, bitsandbytes packs a layer's weights at the first look on some CPUs; then it
+        # computes no gradients any more.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     model.train()
     return cast(torch.nn.Module, model)
 
 
 def _four_bits(settings: NetworkSettings) -> Any:
-    import importlib.util
-
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError(
-            "method: qlora needs bitsandbytes, which is not installed; install it, or give "
-            "--method lora and a new --output"
-        )
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -135,7 +134,7 @@ def _adapted(model: Any, settings: NetworkSettings, adapter: Path | None) -> Any
             )
         return adapted
     if isinstance(settings.targets, list):
-        _check_targets(model, settings.targets)
+        check_targets(model, settings.targets)
     # The first weights are drawn on the CPU, so that they are the same on every device.
     torch.manual_seed(settings.seed)
     config = LoraConfig(
@@ -154,7 +153,12 @@ def _adapted(model: Any, settings: NetworkSettings, adapter: Path | None) -> Any
             raise ModelError(f"targets: {first_line(error)}") from error
 
 
-def _check_targets(model: torch.nn.Module, targets: list[str]) -> None:
+def check_targets(model: torch.nn.Module, targets: list[str]) -> None:
+    """Check that a model has a linear layer of each of these names.
+
+    Raises:
+        ModelError: it has none of some name; the message names the nearest.
+    """
     known = {
         name.rpartition(".")[2]
         for name, module in model.named_modules()
@@ -173,26 +177,41 @@ def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     return {name: weights for name, weights in model.named_parameters() if weights.requires_grad}
 
 
-def save(model: torch.nn.Module, folder: Path, base: str) -> None:
+def save(model: torch.nn.Module, folder: Path, base: str, *, first: bool = True) -> None:
     """Write the trained model: an adapter as peft reads it, or all weights, in bfloat16.
 
-    It must not be trained further, because all weights are rounded.
-
     Args:
-        model: a model that `load` returned.
+        model: a model that `load` returned. All workers must call this together where its weights
+            are divided among them.
         folder: the folder, which exists.
         base: the name of the base model, for the adapter's own description.
+        first: whether this worker is the one that writes.
     """
     if not isinstance(model, PeftModel):
-        cast(Any, model.to(torch.bfloat16)).save_pretrained(folder)
+        rounded = _rounded(model, keep=first)
+        if first:
+            its: Any = model
+            its.save_pretrained(folder, state_dict=rounded)
+            its.config.dtype = torch.bfloat16  # it was written as that of the model here
+            its.config.save_pretrained(folder)
         return
-    states = get_peft_model_state_dict(model)
-    save_file(
-        {name: w.detach().cpu().contiguous() for name, w in states.items()},
-        folder / "adapter_model.safetensors",
-        metadata={"format": "pt"},
-    )
-    config = model.peft_config["default"]
-    config.base_model_name_or_path = base
-    config.inference_mode = True
-    config.save_pretrained(folder)
+    states = gathered(get_peft_model_state_dict(model), keep=first)
+    if first:
+        save_file(states, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        config = model.peft_config["default"]
+        config.base_model_name_or_path = base
+        config.inference_mode = True
+        config.save_pretrained(folder)
+
+
+def _rounded(model: torch.nn.Module, *, keep: bool) -> dict[str, torch.Tensor]:
+    """All weights in bfloat16; tied ones are one tensor, as `save_pretrained` expects them."""
+    states = model.state_dict(keep_vars=True)
+    names = {id(each): name for name, each in states.items()}
+    rounded = {
+        name: each.detach().bfloat16() if each.is_floating_point() else each.detach()
+        for name, each in states.items()
+        if names[id(each)] == name
+    }
+    made = gathered(rounded, keep=keep)
+    return {name: made[names[id(each)]] for name, each in states.items()} if keep else {}

@@ -61,6 +61,8 @@ def scalars(points: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
             **{f"loss by task/{name}": loss for name, loss in point["by_task"].items()},
             **{f"loss by dataset/{name}": loss for name, loss in point["by_dataset"].items()},
         }
+        if mfu := point.get("mfu"):
+            values["MFU"] = mfu
         if dev := point.get("dev"):
             values["dev/loss"] = dev["all"]["loss"]
             values |= {f"dev/loss by task/{name}": loss for name, loss in dev["by_task"].items()}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 
 from taiyi_ray.config import TrainConfig
-from taiyi_ray.errors import ModelError
-from taiyi_ray.train import network
+from taiyi_ray.errors import ModelError, TaiyiError, first_line
+from taiyi_ray.train import network, sharding, utilisation
 from taiyi_ray.train.checkpoints import Checkpoints, Marker, Position
 from taiyi_ray.train.packing import Row, TokenRecord, blocks, packed
 from taiyi_ray.train.step import Stepper, StepResult, StepSettings
@@ -30,6 +32,8 @@ _POINTS = 1000
 """About how many points the curves of a run have."""
 
 _WEIGHTS, _OPTIMISER, _HISTORY = "weights.safetensors", "optimiser.safetensors", "history.json"
+_PART = 1 << 30
+"""The most bytes of tensors in a file of a checkpoint, unless one of them has more."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class TrainingPlan:
         model: the digest of the model.
         stages: the stages.
         dev: units of the token store whose loss is looked at.
+        identity: what the run is known by (`train.identity`).
+        origin: what the run stands on, for its record: revision, versions, data, model.
     """
 
     config: TrainConfig
@@ -72,6 +78,8 @@ class TrainingPlan:
     model: str
     stages: tuple[StagePlan, ...]
     dev: tuple[Unit, ...] = ()
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -86,12 +94,18 @@ class History:
         plan: the plan of the run.
         kinds: the task and dataset of each kind of record.
         points: the points of the steps before.
+        used: what the share of the GPUs' peak rate is computed from; None where nothing is trained.
     """
 
     def __init__(
-        self, plan: TrainingPlan, kinds: dict[tuple[str, str], int], points: list[dict[str, Any]]
+        self,
+        plan: TrainingPlan,
+        kinds: dict[tuple[str, str], int],
+        points: list[dict[str, Any]],
+        used: utilisation.Utilisation | None = None,
     ) -> None:
         self.points = points
+        self._used = used
         self._every = max(1, plan.steps // _POINTS)
         self._kinds = kinds
         self._begin()
@@ -135,12 +149,14 @@ class History:
         """
         if not self._newest:
             return
+        sums = self._sums
         self.points.append(
             {
                 **self._newest,
                 "loss": float(self._losses.sum() / self._targets.sum()),
                 "targets": int(self._targets.sum()),
-                **self._sums,
+                "mfu": self._used and self._used.share(sums["computed"], sums["seconds"]),
+                **sums,
                 **self.by_name(self._losses, self._targets),
             }
         )
@@ -169,11 +185,14 @@ class Reporter:
             curves.
         notice: called on all workers after each step: whether a machine will be taken away soon.
             At the first such notice a checkpoint is written at once.
+        begun: called on the first worker just before its first step, with the position and the
+            curves: the model is loaded and can be trained.
     """
 
     point: Callable[[Position, History], None]
     saved: Callable[[Path, History], None]
     notice: Callable[[], bool] = lambda: False
+    begun: Callable[[Position, History], None] = lambda _, __: None
 
 
 def train(
@@ -202,34 +221,39 @@ def train(
     try:
         marker = _agreed(checkpoints.newest() if rank == 0 else None)
         start = marker.position if marker else Position()
-        net = network.load(model, network_settings(config), device, adapter)
+        with _named("the loading of the model"):
+            net = _network(config, model, adapter, device)
         if marker:
             _give_back(network.trained(net), marker)
         kinds: dict[tuple[str, str], int] = {}
         dev = TokenStore(plan.dev, config.row_tokens, kinds)
         stores = [TokenStore(stage.units, config.row_tokens, kinds) for stage in plan.stages]
         points = json.loads(marker.read(_HISTORY)) if marker else []
-        history = History(plan, kinds, points)
+        used = utilisation.of(net, device, _size(), full=config.method == "full")
+        history = History(plan, kinds, points, used)
         position, noticed = start, False
         for number, (stage, store) in enumerate(zip(plan.stages, stores, strict=True)):
             if number < start.stage or (number == start.stage and start.stage_step >= stage.steps):
                 continue
             stepper = Stepper(net, step_settings(config), len(kinds), device)
             stepper.check_apart()
+            if rank == 0 and position == start:
+                reporter.begun(position, history)
             first = start.stage_step if number == start.stage else 0
             if first and marker:
-                stepper.restore(tensors_of(marker.read(_OPTIMISER)))
+                stepper.restore(_tensors(_OPTIMISER, marker))
             order = store.order(config.batch, config.seed, stage.number)
             for stage_step in range(first, stage.steps):
                 position = Position(position.step + 1, number, stage_step + 1)
                 rate = step_settings(config).rate(stage_step, stage.steps)
-                result, counts = _step(
-                    stepper, store, order.step(stage_step), rate, position, config
-                )
+                step = f"step {position.step} (stage {stage.number + 1}, step {stage_step + 1})"
+                with _named(step):
+                    result, counts = _step(
+                        stepper, store, order.step(stage_step), rate, position, config
+                    )
                 if not result.finite:
                     raise ModelError(
-                        f"step {position.step} (stage {stage.number + 1}, step {stage_step + 1}): "
-                        f"the loss is {result.loss:g} and the norm of the gradients "
+                        f"{step}: the loss is {result.loss:g} and the norm of the gradients "
                         f"{result.norm:g}; the last checkpoint is from before; give a lower "
                         "--learning-rate and a new --output"
                     )
@@ -237,17 +261,48 @@ def train(
                 if dev and config.eval_every and position.step % config.eval_every == 0:
                     _look(stepper, dev, config, history)
                 due = stage_step + 1 == stage.steps or position.step % config.checkpoint_every == 0
-                if not noticed and reporter.notice():
+                if not noticed and _anywhere(reporter.notice(), device):
                     due = noticed = True
                 if rank == 0:
                     reporter.point(position, history)
-                    if due:
-                        checkpoints.save(position, _files(net, stepper, history))
+                if due:
+                    files = _files(net, stepper, history)
+                    if rank == 0:
+                        checkpoints.save(position, files)
         checkpoints.wait()
-        if rank == 0:
-            _write_model(net, config, model, history, reporter)
+        _write_model(net, config, model, history, reporter)
     finally:
         checkpoints.close()
+
+
+def _network(
+    config: TrainConfig, model: Path, adapter: Path | None, device: torch.device
+) -> torch.nn.Module:
+    """The model, on this worker's device, or its part of a model that is divided among them."""
+    divided = config.fsdp and _size() > 1
+    where = torch.device("cpu") if divided else device
+    net = network.load(model, network_settings(config), where, adapter)
+    if divided:
+        sharding.shard(net, _size(), device, bf16=config.precision == "bf16")
+    return net
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Have errors say where they were raised."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{where}: the GPU has too little memory ({first_line(error)}); give "
+            "--activation-checkpointing or --fsdp; or a new --output, and fewer --row-tokens, "
+            "--method qlora or a smaller model"
+        ) from error
+    except TaiyiError:
+        raise
+    except Exception as error:
+        error.add_note(f"raised at {where}")
+        raise
 
 
 def _step(
@@ -308,25 +363,48 @@ def step_settings(config: TrainConfig) -> StepSettings:
 def _files(
     net: torch.nn.Module, stepper: Stepper, history: History
 ) -> dict[str, Callable[[], bytes]]:
-    """The files of a checkpoint; what changes with the next step is copied here."""
-    weights = {
-        name: each.detach().to("cpu", copy=True) for name, each in network.trained(net).items()
-    }
-    state = stepper.state()
+    """The files of a checkpoint; what changes with the next step is copied here.
+
+    All workers call it together; the first one gets the files.
+    """
+    keep = _rank() == 0
+    weights = sharding.gathered(network.trained(net), keep=keep)
+    state = stepper.state(keep=keep)
     history.end_point()
     points = json.dumps(history.points).encode()
     return {
-        _WEIGHTS: lambda: bytes_of(weights),
-        _OPTIMISER: lambda: bytes_of(state),
+        **dict(_parts(_WEIGHTS, weights)),
+        **dict(_parts(_OPTIMISER, state)),
         _HISTORY: lambda: points,
     }
 
 
+def _parts(
+    name: str, tensors: Mapping[str, torch.Tensor]
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Files of about a GB that hold the tensors: no store takes one of any size at once."""
+    part: dict[str, torch.Tensor] = {}
+    number = size = 0
+    for key, tensor in tensors.items():
+        if part and size + tensor.nbytes > _PART:
+            yield f"{name}.{number}", partial(bytes_of, part)
+            part, number, size = {}, number + 1, 0
+        part[key] = tensor
+        size += tensor.nbytes
+    yield f"{name}.{number}", partial(bytes_of, part)
+
+
+def _tensors(name: str, marker: Marker) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of the files that `_parts` made, a file at a time."""
+    for file in marker.files:
+        if file["name"].startswith(name):
+            yield from tensors_of(marker.read(file["name"])).items()
+
+
 def _give_back(weights: dict[str, torch.nn.Parameter], marker: Marker) -> None:
-    kept = tensors_of(marker.read(_WEIGHTS))
     with torch.no_grad():
-        for name, each in weights.items():
-            each.copy_(kept[name])
+        for name, tensor in _tensors(_WEIGHTS, marker):
+            weights[name].copy_(sharding.part(tensor, weights[name]))
 
 
 def _look(stepper: Stepper, dev: TokenStore, config: TrainConfig, history: History) -> None:
@@ -339,7 +417,8 @@ def _look(stepper: Stepper, dev: TokenStore, config: TrainConfig, history: Histo
     dev_losses = history.by_name(losses, targets)
     dev_losses["all"] = {"loss": float(losses.sum() / max(1, targets.sum()))}
     history.end_point()
-    history.points[-1]["dev"] = dev_losses
+    # A thread may be writing the curves: a point that it has must not change.
+    history.points[-1] = history.points[-1] | {"dev": dev_losses}
 
 
 def _dev_rows(dev: TokenStore, config: TrainConfig) -> Iterator[Sequence[Row]]:
@@ -361,7 +440,9 @@ def _write_model(
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        network.save(net, folder, config.model)
+        network.save(net, folder, config.model, first=_rank() == 0)
+        if _rank():
+            return
         if config.method == "full":  # an adapter takes these from its base
             for file in model.iterdir():
                 weights = ".safetensors" in file.name or ".bin" in file.name
@@ -377,6 +458,15 @@ def _agreed(marker: Marker | None) -> Marker | None:
     told = [marker]
     dist.broadcast_object_list(told, src=0)
     return told[0]
+
+
+def _anywhere(here: bool, device: torch.device) -> bool:
+    """Whether something is so on any worker."""
+    if _size() == 1:
+        return here
+    told = torch.tensor(int(here), device=device)
+    dist.all_reduce(told, dist.ReduceOp.MAX)
+    return bool(told)
 
 
 def _rank() -> int:

@@ -3,13 +3,14 @@
 The loss of a step is the mean over the targets of all its records, however they are packed and on
 how many workers: each worker sums its tokens' losses divided by the targets of the whole step, and
 the gradients of the workers are added up, once a step. So no worker must have as many rows as
-another, and the curve is the same on one worker and on eight.
+another, and the curve is the same on one worker and on eight. Where the weights are divided among
+the workers, they compute row after row together, and one without a row computes an idle one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -23,8 +24,12 @@ from taiyi_ray.errors import ModelError
 from taiyi_ray.train.attention import Layout
 from taiyi_ray.train.network import trained
 from taiyi_ray.train.packing import Block, Row, RowTensors, TokenRecord, tensors
+from taiyi_ray.train.sharding import gathered, is_sharded, part
 
 Schedule = Literal["constant", "cosine"]
+
+_IDLE: Row = (Block(0, (TokenRecord(np.zeros(2, np.int64), ((1, 2),), 0, 0),)),)
+"""A row that a worker computes because others have one more. Nothing of it counts."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +176,10 @@ class Stepper:
         sums = self._summed(rows, targets)
         weights = [w for group in self.optimiser.param_groups for w in group["params"]]
         self._add_up(weights)
-        norm = float(torch.nn.utils.clip_grad_norm_(weights, self._settings.clip))
-        result = self._result(sums, norm)
+        (norm,) = gathered(
+            {"norm": torch.nn.utils.clip_grad_norm_(weights, self._settings.clip)}
+        ).values()
+        result = self._result(sums, float(norm))
         if result.finite:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate * group["times"]
@@ -189,6 +196,9 @@ class Stepper:
     def _summed(self, rows: Sequence[Row], targets: int | None) -> torch.Tensor:
         """The sums of losses and of targets by kind; with `targets` gradients are summed, too."""
         sums = torch.zeros(2, self._kinds, dtype=torch.float64, device=self._device)
+        idle = self._missing(
+            len(rows)
+        )  # asked before the rows, whose layers all wait for one another
         for row in rows:
             arrays = tensors(row)
             losses = self.losses(arrays)
@@ -197,7 +207,19 @@ class Stepper:
             kinds = torch.from_numpy(arrays.kinds).to(self._device)
             sums[0].index_add_(0, kinds, losses.detach().double())
             sums[1].index_add_(0, kinds, torch.ones_like(losses, dtype=torch.float64))
+        for _ in range(idle):
+            losses = self.losses(tensors(_IDLE))
+            if targets is not None:
+                (0 * losses.sum()).backward()
         return sums
+
+    def _missing(self, rows: int) -> int:
+        """How many rows another worker has more, where all must compute equally many."""
+        if not is_sharded(self._model):
+            return 0
+        most = torch.tensor(rows, device=self._device)
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        return int(most) - rows
 
     def losses(self, arrays: RowTensors) -> torch.Tensor:
         """Return the loss of each target of a row, in float32; logits are computed only there."""
@@ -222,8 +244,11 @@ class Stepper:
         return cast
 
     def _add_up(self, weights: Sequence[torch.nn.Parameter]) -> None:
-        """Add up the gradients of all workers; a worker without rows has none of its own."""
-        if not _many():
+        """Add up the gradients of all workers; a worker without rows has none of its own.
+
+        Where the weights are divided among the workers, this was done with each layer's gradients.
+        """
+        if not _many() or is_sharded(self._model):
             return
         for each in weights:
             if each.grad is None:
@@ -243,23 +268,30 @@ class Stepper:
         losses, counts = sums.cpu().numpy()
         return StepResult(float(losses.sum() / max(1, counts.sum())), losses, counts, norm)
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return copies, in this machine's memory, of what the optimiser has learned, by name."""
+    def state(self, *, keep: bool = True) -> dict[str, torch.Tensor]:
+        """Return copies, in this machine's memory, of what the optimiser has learned, by name.
+
+        All workers must call it together where the weights are divided among them.
+
+        Args:
+            keep: whether this worker keeps them; else nothing is returned.
+        """
         names = {id(weights): name for name, weights in trained(self._model).items()}
-        return {
-            f"{names[id(weights)]}|{key}": torch.as_tensor(value).detach().to("cpu", copy=True)
+        learned = {
+            f"{names[id(weights)]}|{key}": value
             for weights, values in self.optimiser.state.items()
             for key, value in values.items()
         }
+        return gathered(learned, keep=keep)
 
-    def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Give the optimiser back what `state` returned."""
+    def restore(self, state: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Give the optimiser back what `state` returned, as pairs."""
         named = trained(self._model)
-        for key, value in state.items():
-            name, _, part = key.rpartition("|")
+        for label, value in state:
+            name, _, key = label.rpartition("|")
             weights = named[name]
-            place = torch.device("cpu") if part == "step" else weights.device
-            self.optimiser.state[weights][part] = value.to(place)
+            its = self.optimiser.state[weights]
+            its[key] = value if key == "step" else part(value, weights)
 
 
 def _many() -> bool:

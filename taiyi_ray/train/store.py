@@ -11,7 +11,8 @@ import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,9 @@ SCHEMA = pa.schema(
 _ABOUT = b"taiyi_ray"
 """The key of a unit's own description in the metadata of its schema."""
 
+_READERS = 16
+"""Files whose footers are read at the same time."""
+
 UNSPELLABLE = "no conversation that the chat form allows"
 TOO_LONG = "longer than row_tokens"
 
@@ -73,7 +77,7 @@ class Unit:
     left_out: dict[str, int]
 
 
-def files(data: str, folders: Sequence[str]) -> list[storage.Stored]:
+def files(data: str, folders: Iterable[str]) -> list[storage.Stored]:
     """Return the Parquet files of instructions below some folders of an output.
 
     Raises:
@@ -93,6 +97,25 @@ def files(data: str, folders: Sequence[str]) -> list[storage.Stored]:
             )
         found += below
     return found
+
+
+def check(data: str, folders: Iterable[str]) -> None:
+    """Check that some folders hold instructions, by the footers of their files alone.
+
+    Args:
+        data: the output of build-instructions.
+        folders: the folders below it.
+
+    Raises:
+        ConfigError: a folder has no instructions, or a file lacks a column or is damaged.
+    """
+
+    def look(path: str) -> None:
+        with storage.open_read(path) as file:
+            _parquet(path, file)
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        list(readers.map(look, [source.path for source in files(data, folders)]))
 
 
 def build(
@@ -186,17 +209,7 @@ def _turns(messages: Any) -> Any:
 
 def _instructions(path: str) -> Iterator[dict[str, Any]]:
     with storage.open_read(path) as file:
-        try:
-            parquet = pq.ParquetFile(file)
-        except pa.ArrowInvalid as error:
-            raise ConfigError(f"{path}: is no Parquet file ({error})") from error
-        if missing := [name for name in COLUMNS if name not in parquet.schema_arrow.names]:
-            raise ConfigError(
-                f"{path}: has no column {missing[0]!r}; `data` is a folder that "
-                "build-instructions wrote"
-            )
-        if not _is_conversation(parquet.schema_arrow.field("messages").type):
-            raise ConfigError(f"{path}: the column 'messages' is no list of `role` and `content`")
+        parquet = _parquet(path, file)
         try:
             for batch in parquet.iter_batches(1024, columns=list(COLUMNS)):
                 yield from batch.to_pylist()
@@ -204,6 +217,22 @@ def _instructions(path: str) -> Iterator[dict[str, Any]]:
             raise ConfigError(
                 f"{path}: is damaged ({first_line(error)}); build the instructions again"
             ) from error
+
+
+def _parquet(path: str, file: Any) -> pq.ParquetFile:
+    """Open a file of instructions, and check its columns."""
+    try:
+        parquet = pq.ParquetFile(file)
+    except pa.ArrowInvalid as error:
+        raise ConfigError(f"{path}: is no Parquet file ({error})") from error
+    if missing := [name for name in COLUMNS if name not in parquet.schema_arrow.names]:
+        raise ConfigError(
+            f"{path}: has no column {missing[0]!r}; `data` is a folder that "
+            "build-instructions wrote"
+        )
+    if not _is_conversation(parquet.schema_arrow.field("messages").type):
+        raise ConfigError(f"{path}: the column 'messages' is no list of `role` and `content`")
+    return parquet
 
 
 def _is_conversation(kind: pa.DataType) -> bool:

@@ -9,18 +9,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from taiyi_ray import models
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.corpus.plan import Plan
+from taiyi_ray.corpus.plan import Job, Part, Plan
 from taiyi_ray.corpus.source import Source
 from taiyi_ray.corpus.sources import SOURCE_KINDS, find
 from taiyi_ray.engine import ENGINES
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.job.asks import Asks
+from taiyi_ray.job.asks import Asks, known_to
 from taiyi_ray.job.job import run_sources
 from taiyi_ray.job.output import JobOutput
 from taiyi_ray.job.planning import planned
 from tests.job.jobs import corpus, table, unit_files
 from tests.job.made import MADE, Made
+from tests.models.tiny import make_adapter, make_model
 from tests.samples import asked
 
 OF_RUN = (asked("ner", "gene"),)
@@ -136,3 +138,28 @@ def test_units_that_are_left_of_a_source_want_to_know_what_to_ask(tmp_path):
         asks_of(tmp_path, sources[1]).by_fingerprint(plan, units)
     of_insulin = [unit for unit in units if unit.source == "insulin/4"]
     assert asks_of(tmp_path, sources[1]).by_fingerprint(plan, of_insulin)
+
+
+def test_an_output_that_was_begun_when_a_merged_model_was_known_by_its_files_goes_on_so(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TAIYI_RAY_CACHE", str(tmp_path / "cache"))
+    base = make_model(tmp_path / "base")
+    adapter = str(make_adapter(tmp_path / "adapter", base))
+    config = AnnotateConfig(inputs=["in"], output="out", model=str(base), adapter=adapter)
+    now = ENGINES["vllm"].probe(config)
+    model = models.resolve(str(base), adapter)
+    assert now.identity == now.digest == model.digest
+
+    def begun(identity: str) -> Job:
+        values = {"model": identity}
+        part = Part(sources=[])
+        return Job(fingerprint="f", identity=values, config={}, versions={}, part=part)
+
+    by_files = models.by_files(model).digest
+    older = known_to(begun(by_files), now, "template")
+    assert (older.identity, older.digest) == (by_files, now.digest)
+    assert known_to(begun(now.identity), now, "template") == now
+    assert known_to(begun("another model"), now, "template") == now
+    server = ENGINES["fake"].probe(config)
+    assert known_to(begun("another server"), server, "template") == server

@@ -14,16 +14,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from taiyi_ray import storage
+from taiyi_ray import states, storage
 from taiyi_ray.annotation import Annotated, failed
 from taiyi_ray.corpus.output import Output
 from taiyi_ray.corpus.plan import Job, Part, put_job
 from taiyi_ray.corpus.source import PlannedSource
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.errors import ConfigError, StorageError
-from taiyi_ray.job import status as status_module
 from taiyi_ray.job.output import JobOutput
-from taiyi_ray.job.status import Progress, Status, duration, table, watch
+from taiyi_ray.job.status import Progress, Status, table
 from taiyi_ray.records import Answer, Document
 
 SOURCE = "a.jsonl-01234567"
@@ -194,8 +193,9 @@ def test_watching_ends_when_all_is_done(tmp_path, monkeypatch):
             run(place, "complete")
 
     # Not in the module `time` itself: threads of other tests sleep too.
-    monkeypatch.setattr(status_module, "time", SimpleNamespace(sleep=wait))
-    assert [found.state for found in watch(place, 5)] == ["absent", "planned", "complete"]
+    monkeypatch.setattr(states, "time", SimpleNamespace(sleep=wait))
+    looks = states.watch(Progress(place).status, 5)
+    assert [found.state for found in looks] == ["absent", "planned", "complete"]
     assert waits == [5, 5]
 
 
@@ -233,21 +233,6 @@ def test_a_person_sees_counts_rate_and_time_left(tmp_path):
     ):
         assert line in text
     assert "nothing is there yet" in shown(Status("out", "absent"))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (8, "8 s"),
-        (89, "89 s"),
-        (100, "2 min"),
-        (7000, "117 min"),
-        (7300, "2 h"),
-        (280000, "3 d 6 h"),
-    ],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_the_command_needs_no_ray(tmp_path):

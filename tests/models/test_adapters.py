@@ -37,6 +37,26 @@ def test_a_merged_adapter_answers_as_the_adapter_does(cache: Path, tmp_path: Pat
     assert again.digest != models.resolve(str(base)).digest
 
 
+def test_a_merged_model_is_known_by_what_was_merged_whatever_bytes_a_processor_makes_of_it(
+    cache: Path, tmp_path: Path
+) -> None:
+    base = make_model(tmp_path / "base")
+    adapter = make_adapter(tmp_path / "adapter", base)
+    here = models.resolve(str(base), str(adapter))
+    # A processor with other instructions rounds some sums to the next number.
+    weights = here.path / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-2] ^= 1
+    weights.write_bytes(data)
+    there = models.resolve(str(base), str(adapter), here.digest)
+    assert there.digest == here.digest
+    assert models.by_files(there).digest not in (here.digest, models.resolve(str(base)).digest)
+    config = adapter / "adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": 8', '"lora_alpha": 4'))
+    with pytest.raises(ModelError, match="is another model here than where the job was started"):
+        models.resolve(str(base), str(adapter), here.digest)
+
+
 @pytest.mark.parametrize("other", [{"width": 64}, {"layers": 1}, {"layers": 3}])
 def test_an_adapter_of_another_model(cache: Path, tmp_path: Path, other: dict[str, int]) -> None:
     adapter = make_adapter(tmp_path / "adapter", make_model(tmp_path / "base"))

@@ -9,9 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.tasks import assign
-from taiyi_ray.tasks.options import named, read_file
+from taiyi_ray.tasks import TASKS, assign
+from taiyi_ray.tasks.options import TaskOptions, later, named, read_file
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term
+from tests.samples import OPTIONS
 
 
 def written(folder: Path, text: str) -> str:
@@ -92,3 +93,46 @@ def test_several_questions_share_the_document() -> None:
     assert [a.document_first for a in assign(["title", "summary"], {})] == [True, True]
     assert [a.document_first for a in assign(["mt"], {})] == [False]
     assert [a.document_first for a in assign(["mt", "similarity"], {})] == [False, False]
+
+
+def test_an_option_that_a_task_gets_later_leaves_identities_as_they_are_at_its_default() -> None:
+    class Before(TaskOptions):
+        """Options as they were."""
+
+        type: str = "disease"
+
+    class Now(Before):
+        """The same with one more."""
+
+        deep: bool = later(False, "look twice")
+
+    assert Now().identity() == Now(deep=False).identity() == Before().identity()
+    assert Now(deep=True).identity() == Before().identity() | {"deep": True}
+
+
+RELEASED = {
+    "ner": {"types", "ask"},
+    "re": {"relations"},
+    "ee": {"types"},
+    "tc": {"labels", "several"},
+    "qa": {"form", "questions", "choices"},
+    "mt": {"to"},
+    "title": set(),
+    "summary": {"sentences"},
+    "similarity": {"labels"},
+    "entailment": {"labels"},
+    "dialogue": set(),
+    "report": {"sections"},
+    "nen": {"terms", "db", "mentions", "candidates"},
+    "coref": set(),
+    "act": {"labels", "turns"},
+    "causal": {"types"},
+    "text2dt": set(),
+}
+"""The options in the identities of outputs that exist, by task."""
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_no_option_is_added_to_the_identities_of_outputs_that_exist(name: str) -> None:
+    options = TASKS[name].options(**OPTIONS.get(name, {}))
+    assert options.identity().keys() == RELEASED[name], "a new option is `later`"

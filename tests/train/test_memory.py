@@ -1,5 +1,6 @@
 """The memory that training takes, before it takes it."""
 
+import psutil
 import pytest
 
 from taiyi_ray import models
@@ -21,6 +22,8 @@ def test_the_embedded_model_takes_what_its_numbers_say(embedded: models.Model) -
     less = memory.estimate(embedded, config(method="lora", activation_checkpointing=True))
     assert less.activations < lora.activations / 5
     assert memory.estimate(embedded, config(preset="paper")).weights < lora.weights
+    part = memory.estimate(embedded, config(method="full", fsdp=True, workers=8))
+    assert part.trained == full.trained / 8 and part.weights < full.weights
 
 
 def test_too_little_memory_is_one_line_that_says_what_helps() -> None:
@@ -33,3 +36,13 @@ def test_too_little_memory_is_one_line_that_says_what_helps() -> None:
         memory.check(needed, config(gpu="H100"))
     with pytest.raises(ConfigError, match="--activation-checkpointing"):
         memory.check(memory.Memory(1e15, 0, 0, 0), config())
+
+
+def test_workers_on_this_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    half = memory.Memory(psutil.virtual_memory().available / 2, 0, 0, 0)
+    memory.check(half, config(workers=1))
+    with pytest.raises(ConfigError, match="GB a worker"):
+        memory.check(half, config(workers=5))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    memory.check(half, config(workers=5))

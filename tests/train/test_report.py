@@ -24,6 +24,8 @@ RECORD = {
         }
     ],
     "settings": {"model": "m", "batch": 4}, "versions": {"torch": "2"},
+    "revision": "0123abc", "data": {"address": "data", "manifest": "4567def"},
+    "model": {"name": "m", "digest": "89ab"},
 }  # fmt: skip
 
 
@@ -41,6 +43,13 @@ def test_the_page_shows_them_and_takes_no_name_for_markup() -> None:
     assert "<b>" not in page and "&lt;b&gt;" in page
     assert '<polyline points="0.0,0.0 640.0,90.0"/>' in page
     assert re.search("40.0% of the tokens saved", page) and "3 too long" in page
+
+
+def test_the_page_says_what_the_run_stands_on_and_why_it_ended() -> None:
+    page = report.html(RECORD | {"state": "unfinished", "reason": "no GPU"})
+    for told in ("0123abc", "4567def", "89ab", "<td>torch<td>2", "unfinished (no GPU): step 2"):
+        assert told in page
+    assert "without a manifest" in report.html(RECORD | {"data": {"address": "d"}, "points": []})
 
 
 def test_tensorboard_reads_the_events() -> None:

@@ -1,0 +1,92 @@
+"""What the user may have wrong, found before anything is written and before any GPU is taken."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from jinja2 import TemplateError
+
+from taiyi_ray import models, storage
+from taiyi_ray.config import TrainConfig
+from taiyi_ray.errors import ConfigError, ModelError, first_line
+from taiyi_ray.train import network, store
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+
+def check(config: TrainConfig, model: models.Model, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check the data, the chat template, the lengths and the layers of a run.
+
+    Args:
+        config: the settings.
+        model: the model.
+        tokenizer: its tokenizer.
+
+    Raises:
+        ConfigError: a folder of the data is missing, a file lacks a column or is damaged, or
+            records could be longer than the model's context.
+        ModelError: the model has no chat template that takes a question, or lacks a layer that
+            shall get an adapter.
+    """
+    _check_template(model, tokenizer, config.chat)
+    _check_length(config, model)
+    if config.method != "full" and isinstance(config.targets, list) and config.adapter is None:
+        _check_targets(config, model)
+    store.check(storage.absolute(config.data), _folders(config))
+
+
+def _folders(config: TrainConfig) -> Iterable[str]:
+    folders = [folder for stage in config.stages_to_train for folder in stage.data]
+    return dict.fromkeys([*folders, *(["dev"] if config.eval_every else [])])
+
+
+def _check_template(
+    model: models.Model, tokenizer: PreTrainedTokenizerBase, form: models.ChatForm
+) -> None:
+    try:
+        models.prompt_tokens(tokenizer, [{"role": "user", "content": "?"}], form)
+    except TemplateError as error:
+        raise ModelError(
+            f"model {model.name}: its chat template refuses a question ({first_line(error)})"
+        ) from error
+
+
+def _check_length(config: TrainConfig, model: models.Model) -> None:
+    try:
+        longest = models.context_length(model)
+    except ModelError:  # its config.json does not say it
+        return
+    if config.row_tokens > longest:
+        raise ConfigError(
+            f"row_tokens: {config.row_tokens:,} is more than the {longest:,} tokens that the model "
+            f"{model.name} takes at most; give --row-tokens {longest}"
+        )
+
+
+def _check_targets(config: TrainConfig, model: models.Model) -> None:
+    assert isinstance(config.targets, list)
+    if (empty := _without_weights(config, model)) is not None:
+        network.check_targets(empty, config.targets)
+
+
+def _without_weights(config: TrainConfig, model: models.Model) -> nn.Module | None:
+    """The layers of a model, without memory for weights; None where its class cannot do that."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    code = config.trust_remote_code
+    with suppress(Exception), torch.device("meta"):  # a model's own code may raise anything
+        about = AutoConfig.from_pretrained(
+            model.path, local_files_only=True, trust_remote_code=code
+        )
+        made: nn.Module = AutoModelForCausalLM.from_config(about, trust_remote_code=code)
+        return made
+    logger.info("%s: its layers are known only when it is loaded", model.name)
+    return None

@@ -1,0 +1,72 @@
+"""A training run on the console: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from taiyi_ray.states import BEAT
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the first worker tells about its progress.
+
+    Attributes:
+        step: how many steps of the run are made.
+        text: what a person reads: the stage, the loss, the rate, the time left; before the first
+            step, what the worker does.
+        begun: whether it has the model and makes steps.
+    """
+
+    step: int
+    text: str
+    begun: bool = True
+
+
+class TrainingProgress:
+    """Shows how far a run is, as a context manager.
+
+    Args:
+        console: where it is shown.
+        steps: the steps of the run.
+    """
+
+    def __init__(self, console: Console, steps: int) -> None:
+        self._console = console
+        self._steps = steps
+        self._said = time.monotonic()
+        self._bar = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=steps)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Show what the run waits for, or what happened to it."""
+        self._bar.update(self._task, description=text)
+        if not self._console.is_terminal:
+            self._console.print(text)
+
+    def show(self, told: Told) -> None:
+        """Show what a worker told."""
+        self._bar.update(self._task, completed=told.step, description=told.text)
+        now = time.monotonic()
+        if not self._console.is_terminal and told.begun and now - self._said >= BEAT:
+            self._said = now
+            self._console.print(f"step {told.step:,} of {self._steps:,}, {told.text}")
