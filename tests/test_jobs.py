@@ -142,15 +142,29 @@ def test_a_job_that_was_stopped_goes_on(head, bucket, line, tmp_path):
     assert documents(f"{bucket}/out") == documents(f"{bucket}/quiet")
 
 
+def drain(head: Head) -> None:
+    """Tell a cluster that the node that is not its head will be taken away in 15 seconds."""
+    listed = submit(head, "ray list nodes --format json").stdout
+    nodes = json.loads(listed[listed.index("[") :])
+    (node,) = (node["node_id"] for node in nodes if not node["is_head_node"])
+    done = submit(
+        head,
+        f"ray drain-node --address {head.address} --node-id {node} --reason-message spot "
+        "--reason DRAIN_NODE_REASON_PREEMPTION --deadline-remaining-seconds 15",
+    )
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_training_on_two_nodes_goes_on_when_one_of_them_is_killed(s3_server, bucket, tmp_path):
+@pytest.mark.parametrize("how", ["killed", "drained"])
+def test_a_training_on_two_nodes_goes_on_when_one_of_them_goes(s3_server, bucket, tmp_path, how):
     make_model(tmp_path / "model")
     make_instructions(tmp_path / "data")
     settings = {
         "data": f"{bucket}/data", "model": f"{bucket}/model", "output": f"{bucket}/out",
         "precision": "float32", "rank": 4, "batch": 9, "row_tokens": 256, "learning_rate": 5e-3,
-        "checkpoint_every": 5, "stage_data": [{"data": ["stage1"], "epochs": 75}],
+        "checkpoint_every": 5, "keep": 99, "stage_data": [{"data": ["stage1"], "epochs": 75}],
     }  # fmt: skip
     for folder in ("data", "model"):
         for file in (tmp_path / folder).rglob("*.*"):
@@ -176,11 +190,17 @@ def test_a_training_on_two_nodes_goes_on_when_one_of_them_is_killed(s3_server, b
         while not storage.exists(f"{bucket}/out/checkpoints/000000020.json"):
             assert job.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.2)
-        kill()
+        if how == "killed":
+            kill()
+        else:
+            drain(head)
         assert job.wait(400) == 0, log.read_text()
     text = log.read_text()
     assert "on 2 workers" in text and "on 1 worker " in text, text
     assert TrainingLook(f"{bucket}/out").status().state == "complete"
+    if how == "drained":
+        markers = [stored.path for stored in storage.glob(f"{bucket}/out/checkpoints", "*.json")]
+        assert [path for path in markers if int(path[-14:-5]) % 5], "one was written at the notice"
     found, wanted = (
         tensors_of(storage.read(f"{output}/adapter/adapter_model.safetensors") or b"")
         for output in (f"{bucket}/out", here["output"])

@@ -221,7 +221,8 @@ def train(
     try:
         marker = _agreed(checkpoints.newest() if rank == 0 else None)
         start = marker.position if marker else Position()
-        net = _network(config, model, adapter, device)
+        with _named("the loading of the model"):
+            net = _network(config, model, adapter, device)
         if marker:
             _give_back(network.trained(net), marker)
         kinds: dict[tuple[str, str], int] = {}
@@ -287,19 +288,20 @@ def _network(
 
 
 @contextmanager
-def _named(step: str) -> Iterator[None]:
-    """Have errors say at which step they were raised."""
+def _named(where: str) -> Iterator[None]:
+    """Have errors say where they were raised."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise ModelError(
-            f"{step}: the GPU has too little memory ({first_line(error)}); give "
-            "--activation-checkpointing, or fewer --row-tokens and a new --output"
+            f"{where}: the GPU has too little memory ({first_line(error)}); give "
+            "--activation-checkpointing or --fsdp; or a new --output, and fewer --row-tokens, "
+            "--method qlora or a smaller model"
         ) from error
     except TaiyiError:
         raise
     except Exception as error:
-        error.add_note(f"raised at {step}")
+        error.add_note(f"raised at {where}")
         raise
 
 

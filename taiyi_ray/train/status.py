@@ -42,6 +42,7 @@ class TrainingStatus:
         losses: the newest loss by task.
         tokens: how many tokens were trained.
         tokens_per_second: the newest rate of a run that works.
+        mfu: the share of the device's peak rate that this is, where the peak is known.
         seconds_left: at that rate; None when no run works or the rate is not known yet.
         written: when the run last wrote its state (ISO 8601).
         waiting: what it waits for; None when it trains.
@@ -58,6 +59,7 @@ class TrainingStatus:
     losses: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     tokens_per_second: float | None = None
+    mfu: float | None = None
     seconds_left: float | None = None
     written: str | None = None
     waiting: str | None = None
@@ -104,6 +106,7 @@ class TrainingLook:
             losses=newest.get("by_task", {}),
             tokens=record["totals"]["tokens"],
             tokens_per_second=_rate(newest) if works else None,
+            mfu=newest.get("mfu") if works else None,
             seconds_left=record.get("seconds_left") if works else None,
             written=datetime.fromtimestamp(record["updated"], UTC).isoformat(timespec="seconds"),
             waiting=record.get("waiting") if state == "running" else None,
@@ -146,7 +149,8 @@ def table(status: TrainingStatus) -> Table:
     if status.dev_loss is not None:
         table.add_row("loss on dev", f"{status.dev_loss:.3f}")
     if status.tokens_per_second:
-        table.add_row("rate", f"{status.tokens_per_second:,.0f} tokens/s")
+        mfu = "" if status.mfu is None else f", MFU {status.mfu:.0%}"
+        table.add_row("rate", f"{status.tokens_per_second:,.0f} tokens/s{mfu}")
     if status.seconds_left is not None:
         table.add_row("time left", time_left(status.seconds_left))
     return table

@@ -10,6 +10,7 @@ import tempfile
 from typing import Any
 
 from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
 
 from taiyi_ray import models, storage
 from taiyi_ray.config import TrainConfig
@@ -69,6 +70,7 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
         console.print(f"done before: {done}")
         return 0
     console.print(described(plan))
+    disable_progress_bar()  # those of transformers would tear ours
     with TrainingProgress(console, plan.steps) as progress:
         record = TrainingRecord(plan, progress.show)
         try:

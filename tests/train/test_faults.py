@@ -19,7 +19,7 @@ from tenacity import wait_none
 
 from taiyi_ray import storage
 from taiyi_ray.config import TrainConfig
-from taiyi_ray.errors import EXIT_UNFINISHED, StorageGone
+from taiyi_ray.errors import EXIT_UNFINISHED, ModelError, StorageGone
 from taiyi_ray.train import run, stages
 from taiyi_ray.train.record import TrainingRecord
 from taiyi_ray.train.stages import Reporter
@@ -166,6 +166,17 @@ def test_a_run_goes_on_at_the_border_of_an_epoch_and_of_a_stage(
         assert run(config) == 0
     assert len(steps) == 12 - border
     check_alike(weights(config.output), wanted)
+
+
+def test_too_little_memory_of_a_gpu_is_one_line_that_says_at_which_step(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: stages.Stepper, *_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    monkeypatch.setattr(stages.Stepper, "step", full)
+    with pytest.raises(ModelError, match=r"^step 1 \(stage 1, step 1\): the GPU has .* give --act"):
+        run(TrainConfig(**settings))
 
 
 def test_an_error_of_a_step_says_at_which_step_it_was_raised(

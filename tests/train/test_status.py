@@ -68,6 +68,11 @@ def test_what_it_waits_for_and_why_it_ended_are_told(tmp_path: Path) -> None:
     assert "step 3 failed 3 times" in shown(TrainingLook(str(tmp_path)).status())
 
 
+def test_the_share_of_the_peak_is_told_where_it_is_known(tmp_path: Path) -> None:
+    written(tmp_path, "running", points=[POINTS[0] | {"mfu": 0.42}])
+    assert "200 tokens/s, MFU 42%" in shown(TrainingLook(str(tmp_path)).status())
+
+
 def test_nothing_is_there_yet(tmp_path: Path) -> None:
     found = TrainingLook(str(tmp_path / "out")).status()
     assert found.state == "absent" and "nothing is there yet" in shown(found)
