@@ -199,9 +199,8 @@ class Stepper:
     def _summed(self, rows: Sequence[Row], targets: int | None) -> torch.Tensor:
         """The sums of losses and of targets by kind; with `targets` gradients are summed, too."""
         sums = torch.zeros(2, self._kinds, dtype=torch.float64, device=self._device)
-        idle = self._missing(
-            len(rows)
-        )  # asked before the rows, whose layers all wait for one another
+        # Asked before the rows are computed, because workers wait for one another at each layer.
+        idle = self._missing(len(rows))
         for row in rows:
             arrays = tensors(row)
             losses = self.losses(arrays)
