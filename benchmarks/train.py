@@ -274,6 +274,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, default=DATA)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--documents", type=int, nargs=2, default=list(DOCUMENTS.values()))
+    parser.add_argument("--workers", action="store_true", help="measure two workers, too")
     arguments = parser.parse_args()
     model = models.resolve()
     tokenizer = models.load_tokenizer(model)
@@ -295,7 +296,7 @@ def main() -> None:
             warm.ours("", share=True), warm.padded(""), warm.trl("")
         rates[data] = in_turn(ways, arguments.rounds)
         rows += _rows(data, sides)
-    if DEVICE.type == "cpu":
+    if arguments.workers:
         found = records(tokenizer, arguments.data_root, NINE, sizes[NINE])
         rates["workers"] = in_turn(
             {str(n): partial(together, n, model.path, found) for n in (1, 2)}, arguments.rounds
