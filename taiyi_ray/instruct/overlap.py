@@ -1,10 +1,10 @@
 """Finds training documents that occur in the test sets: by identifier, by text, by shared n-grams.
 
-The n-grams are 8 words of a text, or 16 characters where it is Chinese. A training document
-overlaps with a test document when a share of the *test* document's n-grams occur in it, or when all
-of its own occur in the test document: where documents are sentences, none holds a fifth of an
-abstract. Both sides are compared without case, punctuation and white space, and without regard to
-passages.
+An n-gram is 8 words in a row, or 16 Chinese characters, or what comes to as much where a text mixes
+both: a word counts as two characters. A training document overlaps with a test document when a
+share of the *test* document's n-grams occur in it, or when all of its own occur in the test
+document: where documents are sentences, none holds a fifth of an abstract. Both sides are compared
+without case, punctuation and white space, and without regard to passages.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import numpy.typing as npt
 from taiyi_ray.forms import HAN
 from taiyi_ray.records import Document
 
-WORDS, CHARACTERS = 8, 16
-"""Words of an n-gram, and characters of one in a text without blanks between words."""
+SIZE = 16
+"""The size of an n-gram: a Chinese character is 1, any other word 2."""
 
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(f"[{HAN}]|[^\\W_{HAN}]+")
 _HAN = re.compile(f"[{HAN}]")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses no bits (Knuth 6.4)
 
@@ -58,38 +58,39 @@ class Overlap(NamedTuple):
     dataset: str
 
 
-def _bare(document: Document) -> str:
-    text = unicodedata.normalize("NFKC", document.text).casefold()
-    return " ".join(_WORD.findall(text))
+def _units(document: Document) -> list[str]:
+    """The words of a text, and its Chinese characters one by one, in their order."""
+    return _WORD.findall(unicodedata.normalize("NFKC", document.text).casefold())
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 @lru_cache(1 << 16)
-def _number(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest())
+def _known(unit: str) -> tuple[int, int]:
+    """The number and the size of a word or a Chinese character."""
+    return _number(unit), 1 if _HAN.match(unit) else 2
 
 
 def text_hash(document: Document) -> int:
     """64 bits of a hash of the bare text, without white space; equal texts have equal hashes."""
-    return _number.__wrapped__(_bare(document).replace(" ", ""))
+    return _number("".join(_units(document)))
 
 
 def grams(document: Document) -> _Hashes:
     """The hashes of a text's n-grams, each once, sorted; none where the text is too short."""
-    bare = _bare(document)
-    if len(_HAN.findall(bare)) * 2 > len(bare):
-        packed = bare.replace(" ", "").encode("utf-32-le")
-        units = np.frombuffer(packed, np.uint32).astype(np.uint64) * _FACTOR
-        size = CHARACTERS
-    else:
-        units = np.array([_number(word) for word in bare.split()], np.uint64)
-        size = WORDS
-    count = len(units) - size + 1
-    if count < 1:
-        return np.empty(0, np.uint64)
+    units = [_known(unit) for unit in _units(document)]
+    numbers, sizes = np.array(units, np.uint64).reshape(-1, 2).T
+    before = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])  # the size of all before one
+    ends = np.searchsorted(before, before[:-1] + SIZE)
+    count = np.searchsorted(ends, len(units), "right")  # behind these the text is too short
+    lengths = (ends - np.arange(len(units)))[:count]
+    numbers = np.pad(numbers, (0, SIZE))
     hashes = np.zeros(count, np.uint64)
-    for offset in range(size):  # a polynomial in _FACTOR, modulo 2^64
-        hashes = hashes * _FACTOR + units[offset : offset + count]
-        hashes ^= hashes >> np.uint64(29)
+    for offset in range(int(lengths.max(initial=0))):  # a polynomial in _FACTOR, modulo 2^64
+        mixed = hashes * _FACTOR + numbers[offset : offset + count]
+        hashes = np.where(lengths > offset, mixed ^ (mixed >> np.uint64(29)), hashes)
     return np.unique(hashes)
 
 

@@ -63,6 +63,38 @@ def test_chinese_texts_are_compared_by_characters() -> None:
     )
 
 
+MIXED = (
+    "入组标准：ECOG PS 0-1 分，WBC≥3.5×10^9/L，PLT≥100×10^9/L；方案 GEMOX：Gemcitabine 1000 mg/m2 d1、"
+    "Oxaliplatin 85 mg/m2 d2，q2w"
+)
+
+
+def test_texts_of_both_scripts_are_compared_by_words_and_characters() -> None:
+    training = document(
+        "给予方案 GEMOX : gemcitabine 1000 mg/m2 d1,oxaliplatin 85 mg/m2 d2", language="zh"
+    )
+    assert index(MIXED, language="zh").overlap(training, None, 0.2) == Overlap("ngrams", "tested")
+    other = document("方案 FOLFOX：Oxaliplatin 100 mg/m2 d1", language="zh")
+    assert index(MIXED, language="zh").overlap(other, None, 0.2) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (" ".join(WORDS[:8]), 1),
+        (" ".join(WORDS[:7]), 0),
+        (CHINESE[:16], 1),
+        (CHINESE[:15], 0),
+        (CHINESE[:14] + " word", 1),  # a word is as much as two characters
+        (CHINESE[:13] + " word", 0),
+        ("word " + CHINESE[:16], 2),
+        ("", 0),
+    ],
+)
+def test_an_ngram_is_eight_words_or_sixteen_characters(text: str, number: int) -> None:
+    assert len(grams(document(text))) == number
+
+
 def test_an_index_is_the_same_after_it_was_stored() -> None:
     made = Index.of(
         [
