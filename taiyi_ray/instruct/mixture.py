@@ -76,13 +76,14 @@ def mix_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> M
         rate=min(rate_of(entry, task, documents, config), most / documents),
         ask=config.ask,
         negatives=config.negatives,
-        wordings=_wordings(known, config),
+        wordings=wordings(known, config),
         first=config.document_first,
         characters=config.characters,
     )
 
 
-def _wordings(task: Task, config: InstructConfig) -> tuple[int, ...]:
+def wordings(task: Task, config: InstructConfig) -> tuple[int, ...]:
+    """The numbers of the wordings that questions of a task are drawn from."""
     if config.wordings == "short" and task.wordings >= template.SHORT:
         return (template.SHORT,)
     return tuple(range(1, task.wordings + 1))

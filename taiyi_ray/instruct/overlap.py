@@ -16,13 +16,16 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from taiyi_ray.forms import HAN
 from taiyi_ray.records import Document
+
+VERSION = 1
+"""It rises when the same documents overlap with other ones."""
 
 SIZE = 16
 """The size of an n-gram: a Chinese character is 1, any other word 2."""
@@ -44,6 +47,23 @@ class HeldOut(NamedTuple):
 
     dataset: str
     pmid: str | None
+
+
+class Compared(NamedTuple):
+    """What is compared of a document.
+
+    Attributes:
+        text: the hash of its text.
+        grams: the hashes of its n-grams.
+    """
+
+    text: int
+    grams: _Hashes
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """What is compared of this document."""
+        return cls(text_hash(document), grams(document))
 
 
 class Overlap(NamedTuple):
@@ -115,18 +135,18 @@ class Index:
     sizes: npt.NDArray[np.uint32]
 
     @classmethod
-    def of(cls, documents: Iterable[tuple[Document, HeldOut]]) -> Index:
+    def of(cls, documents: Iterable[tuple[HeldOut, Compared]]) -> Index:
         """Make the index of test documents."""
         known: list[HeldOut] = []
         texts: dict[int, int] = {}
         pmids: dict[str, int] = {}
         hashes: list[_Hashes] = []
-        for number, (document, held_out) in enumerate(documents):
+        for number, (held_out, compared) in enumerate(documents):
             known.append(held_out)
-            texts.setdefault(text_hash(document), number)
+            texts.setdefault(compared.text, number)
             if held_out.pmid is not None:
                 pmids.setdefault(held_out.pmid, number)
-            hashes.append(grams(document))
+            hashes.append(compared.grams)
         sizes = np.array([len(of_one) for of_one in hashes], np.uint32)
         every = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
         owners = np.repeat(np.arange(len(hashes), dtype=np.uint32), sizes)

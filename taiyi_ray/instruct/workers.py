@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taiyi_ray import catalogue, storage
+from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import StorageGone, TaiyiError
 from taiyi_ray.instruct.draws import Draws
 from taiyi_ray.instruct.instruction import SCHEMA, Tally, rows
-from taiyi_ray.instruct.overlap import Index, text_hash
+from taiyi_ray.instruct.overlap import Compared, HeldOut, Index, text_hash
 from taiyi_ray.instruct.plan import HELD_OUT, Part, assignments_of
 from taiyi_ray.records import Document
 
@@ -27,6 +28,21 @@ FOOTER = b"taiyi_ray"
 ENDING = ".parquet"
 
 
+def read_held_out(dataset: str, split: Split, data_root: str) -> list[tuple[HeldOut, Compared]]:
+    """Read a split that nothing trains on: what is compared of each of its documents.
+
+    Args:
+        dataset, split: the split.
+        data_root: the address of the folder of the corpora.
+    """
+    entry = catalogue.entry(dataset)
+    return [
+        (HeldOut(dataset, entry.pmid_of(document.document_id)), Compared.of(document))
+        for document in catalogue.load(entry, split, data_root=data_root)
+        if document.status == "ok"
+    ]
+
+
 def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Read units of one part in one pass over its split; yield a row for each unit, in their order.
 
@@ -34,12 +50,13 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     stood in the split before. If the split cannot be read, it has the reason as `error`.
 
     Args:
-        row: `part` is a Part; `units` are the pending units of it, in order.
+        row: `part` is a Part, and `data_root` the address of the folder of the corpora; `units` are
+            the pending units of the part, in order.
     """
     part = Part.model_validate_json(row["part"])
     units = [Unit.model_validate_json(one) for one in row["units"]]
     seen: set[int] = set()
-    documents = enumerate(catalogue.load(part.dataset, part.split, data_root=part.data_root))
+    documents = enumerate(catalogue.load(part.dataset, part.split, data_root=row["data_root"]))
     error, gone = "", False
     for unit in units:
         mine: list[Document] = []
@@ -124,7 +141,7 @@ def _chosen(
     tally: Tally,
 ) -> Iterator[Document]:
     """Yield the documents of a part that may train; count why others may not."""
-    pmids = catalogue.entry(part.dataset).pmids
+    entry = catalogue.entry(part.dataset)
     for document in documents:
         if part.holds != "all":
             draws = Draws(seed, (part.dataset, part.split, document.position))
@@ -133,8 +150,7 @@ def _chosen(
         tally.documents += 1
         reason = "duplicate" if document.position in again else _fault(document)
         if reason is None:
-            pmid = document.document_id if pmids else None
-            found = index.overlap(document, pmid, overlap)
+            found = index.overlap(document, entry.pmid_of(document.document_id), overlap)
             if found is None:
                 yield document
                 continue

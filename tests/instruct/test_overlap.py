@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taiyi_ray.instruct.overlap import HeldOut, Index, Overlap, grams, text_hash
+from taiyi_ray.instruct.overlap import Compared, HeldOut, Index, Overlap, grams, text_hash
 from taiyi_ray.records import Document, passages
 
 WORDS = [f"word{number}" for number in range(100)]
@@ -19,7 +19,9 @@ def document(*texts: str, language: str = "en", pmid: str = "1") -> Document:
 
 
 def index(*texts: str, language: str = "en", pmid: str | None = "99") -> Index:
-    return Index.of((document(text, language=language), HeldOut("tested", pmid)) for text in texts)
+    return Index.of(
+        (HeldOut("tested", pmid), Compared.of(document(text, language=language))) for text in texts
+    )
 
 
 def test_the_same_pmid_is_an_overlap_whatever_the_text() -> None:
@@ -64,8 +66,8 @@ def test_chinese_texts_are_compared_by_characters() -> None:
 
 
 MIXED = (
-    "入组标准：ECOG PS 0-1 分，WBC≥3.5×10^9/L，PLT≥100×10^9/L；方案 GEMOX：Gemcitabine 1000 mg/m2 d1、"
-    "Oxaliplatin 85 mg/m2 d2，q2w"
+    "入组标准：ECOG PS 0-1 分，WBC≥3.5×10^9/L，PLT≥100×10^9/L；方案 GEMOX："
+    "Gemcitabine 1000 mg/m2 d1、Oxaliplatin 85 mg/m2 d2，q2w"
 )
 
 
@@ -98,8 +100,8 @@ def test_an_ngram_is_eight_words_or_sixteen_characters(text: str, number: int) -
 def test_an_index_is_the_same_after_it_was_stored() -> None:
     made = Index.of(
         [
-            (document(ENGLISH), HeldOut("a", "7")),
-            (document(CHINESE, language="zh"), HeldOut("b", None)),
+            (HeldOut("a", "7"), Compared.of(document(ENGLISH))),
+            (HeldOut("b", None), Compared.of(document(CHINESE, language="zh"))),
         ]
     )
     stored = Index.from_bytes(made.to_bytes())
