@@ -18,7 +18,7 @@ from rich.table import Table
 from taiyi_ray import catalogue, highlight, storage
 from taiyi_ray.corpus.units import Units
 from taiyi_ray.instruct.instruction import Tally
-from taiyi_ray.instruct.mixture import published
+from taiyi_ray.instruct.mixture import published, shares
 from taiyi_ray.instruct.plan import Build, Part
 from taiyi_ray.instruct.workers import ENDING, FOOTER
 from taiyi_ray.tasks.vocabulary import LANGUAGES
@@ -171,9 +171,8 @@ def _papers() -> Counter[tuple[str, str]]:
     """The instructions of the paper's mix, by task and language, as far as they are itemised."""
     found: Counter[tuple[str, str]] = Counter()
     for entry in catalogue.entries():
-        for task in entry.tasks:
-            if records := published(entry, task):
-                found[task, entry.language[0]] += records
+        for task, records in shares(entry).items():
+            found[task, entry.language[0]] += records
     return found
 
 

@@ -37,7 +37,7 @@ def read_held_out(dataset: str, split: Split, data_root: str) -> list[tuple[Held
     """
     entry = catalogue.entry(dataset)
     return [
-        (HeldOut(dataset, entry.pmid_of(document.document_id)), Compared.of(document))
+        (HeldOut(dataset, entry.pmid_of(document.document_id)), Compared.of_test(document))
         for document in catalogue.load(entry, split, data_root=data_root)
         if document.status == "ok"
     ]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taiyi_ray.instruct.overlap import Compared, HeldOut, Index, Overlap, grams, text_hash
-from taiyi_ray.records import Document, passages
+from taiyi_ray.records import Annotations, Document, Mention, passages
 
 WORDS = [f"word{number}" for number in range(100)]
 ENGLISH = " ".join(WORDS)
@@ -54,6 +54,17 @@ def test_a_sentence_of_a_test_text_is_an_overlap_though_it_is_a_small_part_of_it
     sentence: list[str], expected: Overlap | None
 ) -> None:
     assert index(ENGLISH).overlap(document(" ".join(sentence).title()), None, 0.2) == expected
+
+
+def test_a_test_sentence_without_gold_may_stand_in_a_paper() -> None:
+    sentence = document("All authors read and approved the final manuscript.")
+    paper = document(f"{ENGLISH} {sentence.text}")
+    plain = Index.of([(HeldOut("tested", None), Compared.of_test(sentence))])
+    assert plain.overlap(paper, None, 0.2) is None
+    assert plain.overlap(sentence, None, 0.2) == Overlap("text", "tested")
+    gold = Annotations(mentions=[Mention(0, "person", "authors", 4, 11)])
+    marked = Index.of([(HeldOut("tested", None), Compared.of_test(replace(sentence, gold=gold)))])
+    assert marked.overlap(paper, None, 0.2) == Overlap("ngrams", "tested")
 
 
 def test_chinese_texts_are_compared_by_characters() -> None:
