@@ -22,7 +22,7 @@ from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.config import InstructConfig
 from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import ConfigError, Unfinished
-from taiyi_ray.instruct import manifest, plan
+from taiyi_ray.instruct import manifest, plan, tables
 from taiyi_ray.instruct.inputs import changes, inputs
 from taiyi_ray.instruct.overlap import Index
 from taiyi_ray.instruct.plan import Build, Part
@@ -82,7 +82,7 @@ def run(config: InstructConfig) -> int:
                 _check_same(config, build, identity, read, root)
             _work(config, root.address, output, build, console)
     written = manifest.write(output, build)
-    console.print(manifest.table(written))
+    console.print(tables.table(written))
     console.print(f"{config.output}: report.html shows the mixture")
     return 0
 

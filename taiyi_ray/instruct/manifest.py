@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from jinja2 import Environment, StrictUndefined
-from rich.table import Table
 
 from taiyi_ray import catalogue, highlight, storage
 from taiyi_ray.corpus.units import Units
@@ -110,29 +109,6 @@ def _manifest(build: Build, tallies: list[tuple[Part, Tally]]) -> dict[str, Any]
         "wordings": dict(sorted(by_wording.items())),
         "datasets": datasets,
     }
-
-
-def table(made: dict[str, Any]) -> Table:
-    """The instructions of each dataset and task as a table for the console."""
-    found = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("folder", "dataset", "task"):
-        found.add_column(name)
-    for name in ("documents", "instructions", "paper", "rejected", "lost"):
-        found.add_column(name, justify="right")
-    for one in made["datasets"]:
-        for row in one["instructions"]:
-            paper = one["paper"].get(row["task"])
-            found.add_row(
-                one["folder"],
-                one["dataset"],
-                row["task"],
-                f"{one['used']:,}",
-                f"{row['made']:,}",
-                f"{paper:,}" if paper else "",
-                f"{sum(one['rejected'].values()):,}",
-                f"{sum(one['lost'].values()):,}",
-            )
-    return found
 
 
 def _html(made: dict[str, Any]) -> str:
