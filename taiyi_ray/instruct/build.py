@@ -24,7 +24,7 @@ from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import ConfigError, Unfinished
 from taiyi_ray.instruct import manifest, plan, tables
 from taiyi_ray.instruct.inputs import changes, inputs
-from taiyi_ray.instruct.overlap import Index
+from taiyi_ray.instruct.overlap import Index, Trained
 from taiyi_ray.instruct.plan import Build, Part
 from taiyi_ray.instruct.workers import ENDING, make_unit, read_held_out, read_units
 from taiyi_ray.interrupts import terminable
@@ -72,13 +72,10 @@ def run(config: InstructConfig) -> int:
         ):
             if build is None:
                 console.print(f"reading {len(chosen)} datasets to plan the build ...")
-                build = Build(
-                    identity=identity,
-                    inputs=inputs(read, root),
-                    unchecked=unchecked,
-                    parts=plan.parts(chosen, config, options, _counting(root.address, config)),
-                )
-                build = _put(output, build, _index(compared, root.address).to_bytes())
+                files = inputs(read, root)
+                made, trained = plan.parts(chosen, config, options, _scanning(root.address, config))
+                build = Build(identity=identity, inputs=files, unchecked=unchecked, parts=made)
+                build = _put(output, build, _index(compared, root.address), trained)
                 _check_same(config, build, identity, read, root)
             _work(config, root.address, output, build, console)
     written = manifest.write(output, build)
@@ -109,12 +106,14 @@ def _check_same(
         )
 
 
-def _put(output: str, build: Build, held_out: bytes) -> Build:
+def _put(output: str, build: Build, held_out: Index, trained: Trained) -> Build:
     """Put the plan of a build, and return the one that stands: another process may be first."""
-    storage.put_if_absent(storage.join(output, plan.HELD_OUT), held_out)
-    storage.put_if_absent(
-        storage.join(output, plan.BUILD), build.model_dump_json(indent=1).encode()
-    )
+    for name, data in (
+        (plan.HELD_OUT, held_out.to_bytes()),
+        (plan.TRAINED, trained.to_bytes()),
+        (plan.BUILD, build.model_dump_json(indent=1).encode()),
+    ):
+        storage.put_if_absent(storage.join(output, name), data)
     stands = plan.load_build(output)
     assert stands is not None
     return stands
@@ -154,14 +153,14 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return found
 
 
-def _counting(root: str, config: InstructConfig) -> plan.Count:
-    def count(wanted: Iterable[tuple[str, str]]) -> Iterator[Sequence[int]]:
+def _scanning(root: str, config: InstructConfig) -> plan.Scan:
+    def scan(wanted: Iterable[tuple[str, str]]) -> Iterator[plan.Scanned]:
         import ray
 
-        task: Any = ray.remote(num_cpus=1)(plan.sizes)
+        task: Any = ray.remote(num_cpus=1)(plan.scan)
         yield from map(ray.get, [task.remote(*one, root, config.limit) for one in wanted])
 
-    return count
+    return scan
 
 
 def _work(

@@ -1,5 +1,7 @@
 """Finds training documents that occur in the test sets: by identifier, by text, by shared n-grams.
 
+It also finds documents that are held out for development and occur in a training set.
+
 An n-gram is 8 words in a row, or 16 Chinese characters, or what comes to as much where a text mixes
 both: a word counts as two characters. A training document overlaps with a test document when a
 share of the *test* document's n-grams occur in it, or when all of its own occur in the test
@@ -13,7 +15,7 @@ import hashlib
 import io
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
@@ -128,6 +130,62 @@ def grams(document: Document) -> _Hashes:
         mixed = hashes * _FACTOR + numbers[offset : offset + count]
         hashes = np.where(lengths > offset, mixed ^ (mixed >> np.uint64(29)), hashes)
     return np.unique(hashes)
+
+
+def keys(document: Document, pmid: str | None) -> list[int]:
+    """Numbers of which two documents share one if they have the same text or PubMed identifier.
+
+    Args:
+        document: the document.
+        pmid: its PubMed identifier, if it has one.
+    """
+    return [text_hash(document), *([] if pmid is None else [_number(f"pmid {pmid}")])]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Which datasets have a document in their training split: some 20 bytes a document.
+
+    Attributes:
+        datasets: their names.
+        keys: the keys of all documents, sorted.
+        owners: the number of the dataset of each key.
+    """
+
+    datasets: list[str]
+    keys: _Hashes
+    owners: npt.NDArray[np.uint16]
+
+    @classmethod
+    def of(cls, splits: Mapping[str, _Hashes]) -> Trained:
+        """Know training splits, given the keys of their documents by the name of the dataset."""
+        every = np.concatenate([np.empty(0, np.uint64), *splits.values()])
+        owners = np.repeat(np.arange(len(splits)), [len(of) for of in splits.values()])
+        order = np.argsort(every, kind="stable")
+        return cls(list(splits), every[order], owners.astype(np.uint16)[order])
+
+    def having(self, of_document: Iterable[int]) -> set[str]:
+        """The datasets that have a document with one of these keys."""
+        found: set[str] = set()
+        for key in of_document:
+            first, last = (self.keys.searchsorted(np.uint64(key), s) for s in ("left", "right"))
+            found |= {self.datasets[owner] for owner in self.owners[first:last].tolist()}
+        return found
+
+    def to_bytes(self) -> bytes:
+        """The same as bytes."""
+        buffer = io.BytesIO()
+        np.save(buffer, self.keys)
+        np.save(buffer, self.owners)
+        np.save(buffer, np.frombuffer("\n".join(self.datasets).encode(), np.uint8))
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Trained:
+        """Read what `to_bytes` made."""
+        buffer = io.BytesIO(data)
+        known, owners, names = (np.load(buffer, allow_pickle=False) for _ in range(3))
+        return cls(_lines(names, names), known, owners)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, JsonValue
 
 from taiyi_ray import catalogue, formats, storage
@@ -25,8 +27,8 @@ from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 Holds = Literal["all", "train", "dev"]
 
-BUILD, HELD_OUT = "_build.json", "_held_out.npy"
-"""Files of an output: the plan, and the index of the test sets."""
+BUILD, HELD_OUT, TRAINED = "_build.json", "_held_out.npy", "_trained.npy"
+"""Files of an output: the plan, the index of the test sets, and what the training splits hold."""
 
 _HELD_OUT_SHARE = 0.02
 """The most documents of a training split that are held out where a dataset has no `dev`."""
@@ -244,41 +246,59 @@ def choose(
     return chosen, notes
 
 
-Count = Callable[[Iterable[tuple[str, Split]]], Iterator[Sequence[int]]]
-"""Gives the sizes of the documents of each (dataset, split), in order: here or on a cluster."""
+class Scanned(NamedTuple):
+    """What was found in a split.
+
+    Attributes:
+        sizes: the characters of each document.
+        keys: by which its documents are known again; none of a split that does not train.
+    """
+
+    sizes: list[int]
+    keys: npt.NDArray[np.uint64]
 
 
-def sizes(dataset: str, split: Split, data_root: str, limit: int | None) -> list[int]:
-    """The characters of each document of a split, of the first `limit` ones if it is not None."""
-    found: list[int] = []
-    for document in catalogue.load(dataset, split, data_root=data_root):
-        if limit is not None and len(found) >= limit:
+Scan = Callable[[Iterable[tuple[str, Split]]], Iterator[Scanned]]
+"""Reads each (dataset, split), in order: here or on a cluster."""
+
+
+def scan(dataset: str, split: Split, data_root: str, limit: int | None) -> Scanned:
+    """Read a split, or its first `limit` documents if that is not None."""
+    entry = catalogue.entry(dataset)
+    sizes: list[int] = []
+    keys: list[int] = []
+    for document in catalogue.load(entry, split, data_root=data_root):
+        if limit is not None and len(sizes) >= limit:
             break
-        found.append(sum(len(passage.text) for passage in document.passages))
-    return found
+        sizes.append(sum(len(passage.text) for passage in document.passages))
+        if split == "train":
+            keys += overlap.keys(document, entry.pmid_of(document.document_id))
+    return Scanned(sizes, np.array(keys, np.uint64))
 
 
 def parts(
     chosen: Sequence[Chosen],
     config: InstructConfig,
     options: dict[str, dict[str, Any]],
-    count: Count,
-) -> list[Part]:
-    """Plan what is made of the chosen datasets.
+    scanning: Scan,
+) -> tuple[list[Part], overlap.Trained]:
+    """Plan what is made of the chosen datasets, and know what their training splits hold.
 
     Args:
         chosen: the datasets.
         config: the settings.
         options: options of the tasks that the user gave, by task.
-        count: finds the sizes of documents.
+        scanning: reads the splits.
     """
     wanted = [(one, split) for one in chosen for split in one.splits]
-    counted = count((one.entry.name, split) for one, split in wanted)
-    return [
-        part
-        for (one, split), of_split in zip(wanted, counted, strict=True)
-        for part in _parts(one, split, of_split, config, options)
-    ]
+    made: list[Part] = []
+    trained: dict[str, npt.NDArray[np.uint64]] = {}
+    scanned = scanning((one.entry.name, split) for one, split in wanted)
+    for (one, split), found in zip(wanted, scanned, strict=True):
+        made += _parts(one, split, found.sizes, config, options)
+        if split == "train":
+            trained[one.entry.name] = found.keys
+    return made, overlap.Trained.of(trained)
 
 
 def _parts(

@@ -18,8 +18,8 @@ from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import StorageGone, TaiyiError
 from taiyi_ray.instruct.draws import Draws
 from taiyi_ray.instruct.instruction import SCHEMA, Tally, rows
-from taiyi_ray.instruct.overlap import Compared, HeldOut, Index, text_hash
-from taiyi_ray.instruct.plan import HELD_OUT, Part, assignments_of
+from taiyi_ray.instruct.overlap import Compared, HeldOut, Index, Trained, keys, text_hash
+from taiyi_ray.instruct.plan import HELD_OUT, TRAINED, Part, assignments_of
 from taiyi_ray.records import Document
 
 FOOTER = b"taiyi_ray"
@@ -113,7 +113,7 @@ def make_unit(
         part = Part.model_validate_json(row["part"])
         try:
             documents, again = pickle.loads(row["documents"])
-            chosen = _chosen(part, documents, set(again), seed, overlap, _index(output), tally)
+            chosen = _chosen(part, documents, set(again), seed, overlap, output, tally)
             made = list(_rows(part, chosen, seed, tally))
             Units(output, ENDING).commit(unit, _file(unit, made, tally))
         except (TaiyiError, OSError) as fault:
@@ -137,11 +137,12 @@ def _chosen(
     again: Collection[int],
     seed: int,
     overlap: float,
-    index: Index,
+    output: str,
     tally: Tally,
 ) -> Iterator[Document]:
-    """Yield the documents of a part that may train; count why others may not."""
+    """Yield the documents of a part that may train or be held out; count why others may not."""
     entry = catalogue.entry(part.dataset)
+    index = _index(output)
     for document in documents:
         if part.holds != "all":
             draws = Draws(seed, (part.dataset, part.split, document.position))
@@ -150,13 +151,26 @@ def _chosen(
         tally.documents += 1
         reason = "duplicate" if document.position in again else _fault(document)
         if reason is None:
-            found = index.overlap(document, entry.pmid_of(document.document_id), overlap)
-            if found is None:
+            pmid = entry.pmid_of(document.document_id)
+            found = index.overlap(document, pmid, overlap)
+            trains = _trains(part, document, pmid, output)
+            if found is None and not trains:
                 yield document
                 continue
-            tally.overlaps[f"{found.kind} in {found.dataset}"] += 1
-            reason = "in a test set"
+            if found is not None:
+                tally.overlaps[f"{found.kind} in {found.dataset}"] += 1
+            reason = "in a test set" if found else f"in the training set of {trains}"
         tally.rejected[reason] += 1
+
+
+def _trains(part: Part, document: Document, pmid: str | None, output: str) -> str:
+    """The first dataset that trains on a document which is to be held out; empty if none does."""
+    if part.holds != "dev":
+        return ""
+    others = _trained(output).having(keys(document, pmid))
+    if part.split == "train":  # it is not trained where it is held out
+        others -= {part.dataset}
+    return min(others, default="")
 
 
 def _fault(document: Document) -> str | None:
@@ -195,6 +209,15 @@ def _rows(
 
 @lru_cache(1)
 def _index(output: str) -> Index:
-    data = storage.read(storage.join(output, HELD_OUT))
-    assert data is not None, "the driver puts the index before it starts the work"
-    return Index.from_bytes(data)
+    return Index.from_bytes(_put(output, HELD_OUT))
+
+
+@lru_cache(1)
+def _trained(output: str) -> Trained:
+    return Trained.from_bytes(_put(output, TRAINED))
+
+
+def _put(output: str, name: str) -> bytes:
+    data = storage.read(storage.join(output, name))
+    assert data is not None, f"the driver puts {name} before it starts the work"
+    return data

@@ -59,6 +59,15 @@ def test_what_stands_in_a_test_set_or_twice_does_not_train(built: Path) -> None:
     assert set(made["unchecked"]) == held_out - {"bc5cdr/test", "ncbi_disease/test"}
 
 
+def test_what_another_dataset_trains_on_is_not_held_out_for_the_loss(built: Path) -> None:
+    assert "8000" not in {row["document_id"] for row in instructions(built, "dev")}
+    made = json.loads((built / "_manifest.json").read_text())
+    (dev,) = [
+        one for one in made["datasets"] if (one["dataset"], one["split"]) == ("bc5cdr", "dev")
+    ]
+    assert dev["rejected"] == {"in the training set of ncbi_disease": 1}
+
+
 def test_questions_on_one_document_share_a_group(built: Path) -> None:
     groups = {row["group"]: row["document_id"] for row in instructions(built, "stage1")}
     assert len(groups) == len(set(groups.values()))

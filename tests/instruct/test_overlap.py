@@ -2,11 +2,21 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taiyi_ray.instruct.overlap import Compared, HeldOut, Index, Overlap, grams, text_hash
+from taiyi_ray.instruct.overlap import (
+    Compared,
+    HeldOut,
+    Index,
+    Overlap,
+    Trained,
+    grams,
+    keys,
+    text_hash,
+)
 from taiyi_ray.records import Annotations, Document, Mention, passages
 
 WORDS = [f"word{number}" for number in range(100)]
@@ -123,6 +133,20 @@ def test_an_index_is_the_same_after_it_was_stored() -> None:
         made.pmids,
     )
     assert stored.overlap(document(CHINESE, language="zh"), None, 0.5) == Overlap("text", "b")
+
+
+def test_training_sets_are_known_by_text_and_identifier() -> None:
+    splits = {
+        name: np.array(keys(document(text), pmid), np.uint64)
+        for name, text, pmid in (("a", ENGLISH, "7"), ("b", ENGLISH, None), ("c", CHINESE, "8"))
+    }
+    made = Trained.of(splits)
+    known = Trained.from_bytes(made.to_bytes())
+    assert known.to_bytes() == made.to_bytes()
+    assert known.having(keys(document(ENGLISH.upper()), None)) == {"a", "b"}
+    assert known.having(keys(document("another text"), "8")) == {"c"}
+    assert known.having(keys(document("another text"), "9")) == set()
+    assert Trained.from_bytes(Trained.of({}).to_bytes()).having([1]) == set()
 
 
 def test_an_index_of_nothing_finds_nothing() -> None:
