@@ -166,15 +166,19 @@ def assignments_of(
 
 
 def _askable(
-    entry: Entry, tasks: Sequence[str], options: Mapping[str, Mapping[str, Any]], notes: list[str]
+    entry: Entry,
+    tasks: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    lacking: dict[str, list[str]],
 ) -> tuple[str, ...]:
-    """The tasks of which all options are known; a note says what the others lack."""
+    """The tasks of which all options are known; `lacking` gets the dataset by what others lack."""
     found = []
     for task in tasks:
         try:
             assignments_of(entry, [task], options)
         except ConfigError as error:
-            notes.append(f"{task} of {entry.name} is left out: {error} (--task-file gives it)")
+            what = str(error).removeprefix(f"{entry.file}: ")
+            lacking.setdefault(what, []).append(entry.name)
         else:
             found.append(task)
     return tuple(found)
@@ -207,6 +211,7 @@ def choose(
     chosen: list[Chosen] = []
     notes: list[str] = []
     without_consent: list[str] = []
+    lacking: dict[str, list[str]] = {}
     for entry in wanted:
         tasks = tuple(t for t in entry.tasks if config.tasks is None or t in config.tasks)
         here = catalogue.present(entry, root)
@@ -228,10 +233,14 @@ def choose(
         if not named and entry.may_train != "yes" and entry.name not in config.accept_terms:
             without_consent.append(entry.name)
             continue
-        tasks = _askable(entry, tasks, options, notes)
+        tasks = _askable(entry, tasks, options, lacking)
         if not tasks:
             continue
         chosen.append(Chosen(entry, tasks, splits))
+    notes += [
+        f"left out for {', '.join(names)}: {what} (--task-file gives it)"
+        for what, names in lacking.items()
+    ]
     catalogue.check_terms([one.entry for one in chosen], config.accept_terms)
     if without_consent:
         notes.append(

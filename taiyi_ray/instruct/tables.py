@@ -97,7 +97,10 @@ def _tasks(datasets: Iterable[dict[str, Any]], total: int) -> list[tuple[object,
     for one in datasets:
         for row in one["instructions"]:
             counts[row["task"], row["language"]] += row["made"]
-    return [(*key, number, f"{number / (total or 1):.1%}") for key, number in counts.most_common()]
+    return [
+        (*key, number, f"{100 * number / (total or 1):.1f} %")
+        for key, number in counts.most_common()
+    ]
 
 
 def _pairs(datasets: Iterable[dict[str, Any]]) -> list[tuple[object, ...]]:

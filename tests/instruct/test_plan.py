@@ -85,3 +85,14 @@ def test_the_identity_says_how_tasks_ask_and_formats_are_read(root: DataRoot) ->
     assert short["tasks"].keys() == {"ner", "re"}
     assert short["tasks"] != every["tasks"]
     assert "data_root" not in short["settings"] and "held_out" not in short["settings"]
+
+
+def test_a_task_that_lacks_an_option_is_left_out_with_one_note_for_all_datasets(
+    root: DataRoot,
+) -> None:
+    chosen, notes = choose(config(root), root, {}, {})
+    assert [one.tasks for one in chosen] == [("ner",), ("ner", "re")]
+    (note,) = [note for note in notes if "nen" in note]
+    assert note.startswith("left out for ncbi_disease, bc5cdr: nen: terms is missing")
+    given, _ = choose(config(root), root, {"nen": {"terms": {"D1": ["aspirin"]}}}, {})
+    assert [one.tasks for one in given] == [("ner", "nen"), ("ner", "nen", "re")]
