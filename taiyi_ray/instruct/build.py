@@ -24,7 +24,7 @@ from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import ConfigError, Unfinished
 from taiyi_ray.instruct import manifest, plan, tables
 from taiyi_ray.instruct.inputs import changes, inputs
-from taiyi_ray.instruct.overlap import Index, Trained
+from taiyi_ray.instruct.overlap import Index
 from taiyi_ray.instruct.plan import Build, Part
 from taiyi_ray.instruct.workers import ENDING, make_unit, read_held_out, read_units
 from taiyi_ray.interrupts import terminable
@@ -74,10 +74,17 @@ def run(config: InstructConfig) -> int:
                 console.print(f"reading {len(chosen)} datasets to plan the build ...")
                 files = inputs(read, root)
                 made, trained = plan.parts(chosen, config, options, _scanning(root.address, config))
-                build = Build(identity=identity, inputs=files, unchecked=unchecked, parts=made)
-                build = _put(output, build, _index(compared, root.address), trained)
+                build = Build(
+                    identity=identity,
+                    inputs=files,
+                    unchecked=unchecked,
+                    held_out=_keep(output, "held_out", _index(compared, root.address).to_bytes()),
+                    trained=_keep(output, "trained", trained.to_bytes()),
+                    parts=made,
+                )
+                build = _put(output, build)
                 _check_same(config, build, identity, read, root)
-            _work(config, root.address, output, build, console)
+            _work(config, root.address, build, console)
     written = manifest.write(output, build)
     console.print(tables.table(written))
     console.print(f"{config.output}: report.html shows the mixture")
@@ -106,14 +113,18 @@ def _check_same(
         )
 
 
-def _put(output: str, build: Build, held_out: Index, trained: Trained) -> Build:
+def _keep(output: str, what: str, data: bytes) -> str:
+    """Put what a plan refers to under a name of its content, which no other plan can spoil."""
+    name = f"_{what}-{plan.digest(data)}.npy"
+    storage.put_if_absent(storage.join(output, name), data)
+    return name
+
+
+def _put(output: str, build: Build) -> Build:
     """Put the plan of a build, and return the one that stands: another process may be first."""
-    for name, data in (
-        (plan.HELD_OUT, held_out.to_bytes()),
-        (plan.TRAINED, trained.to_bytes()),
-        (plan.BUILD, build.model_dump_json(indent=1).encode()),
-    ):
-        storage.put_if_absent(storage.join(output, name), data)
+    storage.put_if_absent(
+        storage.join(output, plan.BUILD), build.model_dump_json(indent=1).encode()
+    )
     stands = plan.load_build(output)
     assert stands is not None
     return stands
@@ -163,18 +174,16 @@ def _scanning(root: str, config: InstructConfig) -> plan.Scan:
     return scan
 
 
-def _work(
-    config: InstructConfig, data_root: str, output: str, build: Build, console: Console
-) -> None:
+def _work(config: InstructConfig, data_root: str, build: Build, console: Console) -> None:
     """Execute the pending units until there are none.
 
     Args:
         config: the settings.
         data_root: the address of the folder of the corpora.
-        output: the address of the output.
         build: the plan.
         console: shows the progress.
     """
+    output = storage.absolute(config.output)
     total = sum(unit.records for part in build.parts for unit in part.all_units())
     luckless = 0
     with Progress(
@@ -198,14 +207,14 @@ def _work(
                     f"{len(pending)} units could not be made; the same command tries them again"
                 )
             before = len(pending)
-            for receipt in _execute(pending, config, data_root, output):
+            for receipt in _execute(pending, config, data_root, build):
                 if receipt["error"] and not receipt["gone"]:
                     raise ConfigError(receipt["error"])
                 progress.advance(bar, receipt["documents"])
 
 
 def _execute(
-    pending: Sequence[tuple[Part, Unit]], config: InstructConfig, data_root: str, output: str
+    pending: Sequence[tuple[Part, Unit]], config: InstructConfig, data_root: str, build: Build
 ) -> Iterator[dict[str, Any]]:
     """Read, make and commit units on the cluster; yield their receipts."""
     import ray.data
@@ -237,9 +246,11 @@ def _execute(
             .map_batches(
                 make,
                 fn_kwargs={
-                    "output": output,
+                    "output": storage.absolute(config.output),
                     "seed": config.seed,
                     "overlap": config.overlap,
+                    "held_out": build.held_out,
+                    "trained": build.trained,
                 },
                 batch_size=1,
                 num_cpus=READ_CPUS,

@@ -27,8 +27,8 @@ from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 Holds = Literal["all", "train", "dev"]
 
-BUILD, HELD_OUT, TRAINED = "_build.json", "_held_out.npy", "_trained.npy"
-"""Files of an output: the plan, the index of the test sets, and what the training splits hold."""
+BUILD = "_build.json"
+"""The file of an output that holds its plan."""
 
 _HELD_OUT_SHARE = 0.02
 """The most documents of a training split that are held out where a dataset has no `dev`."""
@@ -78,6 +78,8 @@ class Build(BaseModel, frozen=True):
         inputs: the files that are read.
         unchecked: the held-out splits that are not in the data root: nothing was compared with
             them.
+        held_out: the name of the file with the index of the held-out splits.
+        trained: the name of the file that says what the training splits hold.
         parts: the plan.
     """
 
@@ -85,6 +87,8 @@ class Build(BaseModel, frozen=True):
     identity: dict[str, Any]
     inputs: Inputs
     unchecked: list[str]
+    held_out: str
+    trained: str
     parts: list[Part]
 
 
@@ -388,14 +392,15 @@ def _asks(task: Task, config: InstructConfig) -> str:
         for language in LANGUAGES
         for wording in wordings(task, config)
     ]
-    return _digest(json.dumps([task.version, digests]).encode())
+    return digest(json.dumps([task.version, digests]).encode())
 
 
 def _digest_of(entry: Entry) -> str:
-    return _digest(entry.model_dump_json().encode())
+    return digest(entry.model_dump_json().encode())
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """16 hexadecimal digits of the SHA-256 of data."""
     return hashlib.sha256(data).hexdigest()[:16]
 
 

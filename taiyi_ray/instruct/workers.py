@@ -7,7 +7,7 @@ import json
 import pickle
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +19,7 @@ from taiyi_ray.errors import StorageGone, TaiyiError
 from taiyi_ray.instruct.draws import Draws
 from taiyi_ray.instruct.instruction import SCHEMA, Tally, rows
 from taiyi_ray.instruct.overlap import Compared, HeldOut, Index, Trained, keys, text_hash
-from taiyi_ray.instruct.plan import HELD_OUT, TRAINED, Part, assignments_of
+from taiyi_ray.instruct.plan import Part, assignments_of
 from taiyi_ray.records import Document
 
 FOOTER = b"taiyi_ray"
@@ -92,7 +92,13 @@ def _is_known(document: Document, seen: set[int]) -> bool:
 
 
 def make_unit(
-    batch: dict[str, Any], *, output: str, seed: int, overlap: float
+    batch: dict[str, Any],
+    *,
+    output: str,
+    seed: int,
+    overlap: float,
+    held_out: str,
+    trained: str,
 ) -> dict[str, list[Any]]:
     """Make the instructions of one unit, and commit it whole.
 
@@ -101,6 +107,8 @@ def make_unit(
         output: the address of the output.
         seed: the seed of all draws.
         overlap: the share of a test document's n-grams that takes a training document out.
+        held_out: the name of the file with the index of the held-out splits.
+        trained: the name of the file that says what the training splits hold.
 
     Returns:
         Its receipt: `documents`, `error` (empty if the unit is committed) and `gone` (a storage did
@@ -113,12 +121,31 @@ def make_unit(
         part = Part.model_validate_json(row["part"])
         try:
             documents, again = pickle.loads(row["documents"])
-            chosen = _chosen(part, documents, set(again), seed, overlap, output, tally)
+            compare = _Compare(
+                _index(storage.join(output, held_out)),
+                _trained(storage.join(output, trained)),
+                overlap,
+            )
+            chosen = _chosen(part, documents, set(again), seed, compare, tally)
             made = list(_rows(part, chosen, seed, tally))
             Units(output, ENDING).commit(unit, _file(unit, made, tally))
         except (TaiyiError, OSError) as fault:
             error, gone = str(fault), isinstance(fault, StorageGone)
     return {"documents": [unit.records], "error": [error], "gone": [gone]}
+
+
+class _Compare(NamedTuple):
+    """What documents are compared with.
+
+    Attributes:
+        tests: the test sets.
+        trained: the training splits.
+        share: the share of a test document's n-grams that takes a training document out.
+    """
+
+    tests: Index
+    trained: Trained
+    share: float
 
 
 def _file(unit: Unit, made: list[dict[str, Any]], tally: Tally) -> bytes:
@@ -136,13 +163,11 @@ def _chosen(
     documents: Iterable[Document],
     again: Collection[int],
     seed: int,
-    overlap: float,
-    output: str,
+    compare: _Compare,
     tally: Tally,
 ) -> Iterator[Document]:
     """Yield the documents of a part that may train or be held out; count why others may not."""
     entry = catalogue.entry(part.dataset)
-    index = _index(output)
     for document in documents:
         if part.holds != "all":
             draws = Draws(seed, (part.dataset, part.split, document.position))
@@ -152,8 +177,8 @@ def _chosen(
         reason = "duplicate" if document.position in again else _fault(document)
         if reason is None:
             pmid = entry.pmid_of(document.document_id)
-            found = index.overlap(document, pmid, overlap)
-            trains = _trains(part, document, pmid, output)
+            found = compare.tests.overlap(document, pmid, compare.share)
+            trains = _trains(part, document, pmid, compare.trained)
             if found is None and not trains:
                 yield document
                 continue
@@ -163,11 +188,11 @@ def _chosen(
         tally.rejected[reason] += 1
 
 
-def _trains(part: Part, document: Document, pmid: str | None, output: str) -> str:
+def _trains(part: Part, document: Document, pmid: str | None, trained: Trained) -> str:
     """The first dataset that trains on a document which is to be held out; empty if none does."""
     if part.holds != "dev":
         return ""
-    others = _trained(output).having(keys(document, pmid))
+    others = trained.having(keys(document, pmid))
     if part.split == "train":  # it is not trained where it is held out
         others -= {part.dataset}
     return min(others, default="")
@@ -208,16 +233,16 @@ def _rows(
 
 
 @lru_cache(1)
-def _index(output: str) -> Index:
-    return Index.from_bytes(_put(output, HELD_OUT))
+def _index(address: str) -> Index:
+    return Index.from_bytes(_kept(address))
 
 
 @lru_cache(1)
-def _trained(output: str) -> Trained:
-    return Trained.from_bytes(_put(output, TRAINED))
+def _trained(address: str) -> Trained:
+    return Trained.from_bytes(_kept(address))
 
 
-def _put(output: str, name: str) -> bytes:
-    data = storage.read(storage.join(output, name))
-    assert data is not None, f"the driver puts {name} before it starts the work"
+def _kept(address: str) -> bytes:
+    data = storage.read(address)
+    assert data is not None, f"the driver puts {address} before it starts the work"
     return data
