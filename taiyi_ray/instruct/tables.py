@@ -15,9 +15,9 @@ def table(made: dict[str, Any]) -> Table:
     """The instructions of each dataset and task as a table for the console."""
     found = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("folder", "dataset", "task"):
-        found.add_column(name)
+        found.add_column(name, overflow="fold")
     for name in ("documents", "instructions", "paper", "rejected", "lost"):
-        found.add_column(name, justify="right")
+        found.add_column(name, justify="right", overflow="fold")
     for one in made["datasets"]:
         for row in one["instructions"]:
             paper = one["paper"].get(row["task"])
