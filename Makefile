@@ -25,9 +25,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SUFFIXES:
-.PHONY: help install annotate test test-long lint format docs check-locks clean \
+.PHONY: help install annotate test test-long lint format docs built check-locks clean \
   bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
-  bench-train bench-lake bench-tables
+  bench-train bench-lake bench-instruct bench-tables
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
@@ -126,6 +126,16 @@ docs: $(INSTALLED_DEV)  ## write the parts of docs/ that come from the code and 
 	$(BIN)/python docs/licences.py > docs/licences.md
 	$(BIN)/python docs/tables.py
 
+# Those whose terms are unknown are built to count what the program makes of them, not to train.
+DATA ?= ../shared/data
+ACCEPTED := mediqa_rqe meqsum bionlp_st_2011_rel bionlp_st_2011_epi bionlp_st_2011_ge bionlp_st_2011_id \
+  cEHRNER chemprot_sentences chip_ctc_15 dxy_dialogue species_800
+built: $(INSTALLED_DEV)  ## build instruction data of the corpora in DATA, and write down what was made
+	@$(BIN)/taiyi-ray build-instructions --data-root $(DATA) --output $(OUT)/instructions \
+	  $(ACCEPTED:%=--accept-terms %)
+	cp $(OUT)/instructions/_manifest.json docs/built.json
+	$(BIN)/python docs/tables.py
+
 # What was not installed here (the set for GPUs, another Python) is resolved from the index's metadata:
 # bound to a lock file, the result must be that file, and all of it wheels. Installs nothing. PyPI's
 # torch, without its CUDA, stands in for the one for CPUs, which is not on PyPI.
@@ -178,6 +188,9 @@ bench-train: $(INSTALLED_DEV)  ## measure a training step beside Hugging Face's 
 
 bench-lake: $(INSTALLED)  ## measure the lake: first build, daily update, queries, for 100,000 and 1 M documents
 	@$(BIN)/python -m benchmarks.lake
+
+bench-instruct: $(INSTALLED_DEV)  ## measure building instruction data, beside datasets' load_dataset and map
+	@$(BIN)/python -m benchmarks.instruct
 
 bench-tables: $(INSTALLED)  ## put the results of the benchmarks into benchmarks/README.md
 	@$(BIN)/python -m benchmarks.tables

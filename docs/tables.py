@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from taiyi_ray import formats
 from taiyi_ray.catalogue import views
 from taiyi_ray.engine import http
 from taiyi_ray.evaluate import benchmark
+from taiyi_ray.instruct import tables as instruct_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
@@ -38,8 +40,15 @@ def _http() -> str:
     return "\n".join(["| Argument | Default | Meaning |", "|---|---|---|", *rows, ""])
 
 
+def _built() -> str:
+    """What was built of the corpora that were here (`make built`), from the kept manifest."""
+    made = json.loads((ROOT / "docs" / "built.json").read_text(encoding="utf-8"))
+    return instruct_tables.markdown(made)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "benchmarks": benchmark.markdown,
+    "built": _built,
     "catalogue": views.summary,
     "datasets": views.markdown,
     "formats": formats.markdown,

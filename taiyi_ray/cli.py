@@ -103,6 +103,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "adapters": _pairs("--adapter", "NAME=PATH, as in ner=path/to/lora"),
     "engine_args": _engine_args,
     "datasets": _names,
+    "held_out": _names,
     "rates": _pairs("--rate", "NAME=N, as in ner=1.3 or bc5cdr/ner=2"),
 }
 """Reads the settings that the command line writes in another form than a file does."""
@@ -401,6 +402,7 @@ def build_instructions(
     document_first: Annotated[float | None, _building("document_first")] = None,
     characters: Annotated[int | None, _building("characters")] = None,
     overlap: Annotated[float | None, _building("overlap")] = None,
+    held_out: Annotated[str | None, _building("held_out", metavar="NAME,...")] = None,
     dev_documents: Annotated[int | None, _building("dev_documents")] = None,
     seed: Annotated[int | None, _building("seed")] = None,
     limit: Annotated[int | None, _building("limit")] = None,

@@ -483,6 +483,10 @@ class ServeConfig(EngineSettings):
         return self
 
 
+BENCHMARKS = "benchmarks"
+"""The word for all splits that benchmarks measure with, in `held_out`."""
+
+
 class InstructConfig(Settings):
     """The settings of `taiyi-ray build-instructions`; the descriptions are its help texts."""
 
@@ -536,6 +540,11 @@ class InstructConfig(Settings):
         gt=0,
         le=1,
         description="share of a test document's n-grams that takes a training document out",
+    )
+    held_out: list[str] = Field(
+        [BENCHMARKS],
+        description="what no dataset trains on: datasets, or DATASET/SPLIT; `benchmarks` stands "
+        "for all that benchmarks measure with",
     )
     dev_documents: int = Field(
         200, ge=0, description="held-out documents of a dataset, for the loss during training"

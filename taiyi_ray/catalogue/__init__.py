@@ -13,7 +13,7 @@ Adding a dataset: one file in `rows/`. A parser is a format (`taiyi_ray/formats/
 from taiyi_ray.catalogue.checks import Checked, check
 from taiyi_ray.catalogue.entry import SPLITS, Entry, entries, entry
 from taiyi_ray.catalogue.files import DataRoot
-from taiyi_ray.catalogue.loading import absent, check_terms, load, present, unseen
+from taiyi_ray.catalogue.loading import absent, check_terms, load, present, stored, unseen
 
 __all__ = [
     "SPLITS",
@@ -27,5 +27,6 @@ __all__ = [
     "entry",
     "load",
     "present",
+    "stored",
     "unseen",
 ]

@@ -5,6 +5,7 @@ What nobody here has seen is null: an entry is `verified` only where real record
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from importlib import resources
@@ -146,6 +147,11 @@ def _yes_or_no(value: object) -> object:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
+def _one_or_more(value: object) -> object:
+    """Read a value that stands alone as the only one of a list."""
+    return [value] if isinstance(value, str) else value
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -263,8 +269,9 @@ class Entry(_Strict):
         may_train: whether its owner allows to train models with it. All but `yes` need consent.
         address: where to get it.
         paper: the address of the paper that describes it.
-        held_out: the split that a benchmark measures with: no dataset trains on its documents.
-        pmids: whether the identifiers of its documents are those of PubMed.
+        held_out: the splits that benchmarks measure with: no dataset trains on their documents.
+        pmids: whether the identifiers of its documents are those of PubMed; or the pattern of an
+            identifier that holds one, which is its group.
         listed: the number of records of each split as Taiyi lists it.
         mix: what Taiyi's published instruction mix took from it.
         verified: whether real records of it were parsed here.
@@ -292,8 +299,8 @@ class Entry(_Strict):
     may_train: Annotated[Literal["yes", "no", "unknown", "in_house"], BeforeValidator(_yes_or_no)]
     address: str | None
     paper: str | None
-    held_out: Split | None = None
-    pmids: bool = False
+    held_out: Annotated[tuple[Split, ...], BeforeValidator(_one_or_more)] = ()
+    pmids: bool | str = False
     listed: dict[str, int] = {}
     mix: tuple[MixShare, ...] = ()
     verified: bool
@@ -321,6 +328,13 @@ class Entry(_Strict):
         """The names of the formats of its layouts; that of the entry where it has none."""
         named = [layout.format or self.format for layout in self.layouts] or [self.format]
         return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    def pmid_of(self, document_id: str | None) -> str | None:
+        """The PubMed identifier of a document; None where it is not known."""
+        if document_id is None or isinstance(self.pmids, bool):
+            return document_id if self.pmids else None
+        found = re.match(self.pmids, document_id)
+        return found[1] if found else None
 
     @property
     def file(self) -> str:

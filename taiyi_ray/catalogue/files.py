@@ -22,6 +22,7 @@ from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import Read, read_beside
 from taiyi_ray.formats.format import MAX_RECORD_BYTES
 from taiyi_ray.formats.gunzip import Gunzip
+from taiyi_ray.storage import Stored
 
 
 class DataRoot:
@@ -36,17 +37,17 @@ class DataRoot:
         self._matched: dict[str, tuple[str, ...]] = {}
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The names of all files, below the folder."""
+    def stored(self) -> dict[str, Stored]:
+        """All files, by their names below the folder."""
         if not storage.is_folder(self.address):
             raise ConfigError(f"--data-root {self.address}: no such folder")
         start = len(storage.join(self.address, ""))
-        return tuple(stored.path[start:] for stored in storage.walk(self.address))
+        return {stored.path[start:]: stored for stored in storage.walk(self.address)}
 
     def matching(self, pattern: str) -> tuple[str, ...]:
         """The names that match a pattern, in order."""
         if pattern not in self._matched:
-            self._matched[pattern] = _matching(pattern, self.names)
+            self._matched[pattern] = _matching(pattern, self.stored)
         return self._matched[pattern]
 
     def address_of(self, name: str) -> str:
@@ -59,9 +60,11 @@ class DataRoot:
 
     def lacking(self, files: SplitFiles) -> list[str]:
         """The patterns of a split that nothing here matches."""
-        wanted = [f.archive if isinstance(f, Archived) else f for f in files.files]
-        wanted += [pattern for pattern in (files.ids, files.without_ids) if pattern]
-        return [pattern for pattern in wanted if not self.matching(pattern)]
+        return [pattern for pattern in _patterns(files) if not self.matching(pattern)]
+
+    def read_for(self, files: SplitFiles) -> list[str]:
+        """The names of all files and archives that are read for a split, in order."""
+        return [name for pattern in _patterns(files) for name in self.matching(pattern)]
 
     def layouts(self, entry: Entry) -> dict[Split, Layout]:
         """The layout in which each split of an entry is read, of the splits that are here.
@@ -80,6 +83,11 @@ class DataRoot:
     def splits(self, entry: Entry) -> tuple[Split, ...]:
         """The splits of an entry that are here."""
         return tuple(self.layouts(entry))
+
+
+def _patterns(files: SplitFiles) -> list[str]:
+    wanted = [f.archive if isinstance(f, Archived) else f for f in files.files]
+    return wanted + [pattern for pattern in (files.ids, files.without_ids) if pattern]
 
 
 def _matching(pattern: str, names: Iterable[str]) -> tuple[str, ...]:

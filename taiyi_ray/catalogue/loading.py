@@ -16,6 +16,7 @@ from taiyi_ray.catalogue.files import DataRoot, opened
 from taiyi_ray.errors import ConfigError, first_line, nearest
 from taiyi_ray.formats.format import Format
 from taiyi_ray.records import Document, Event, Label
+from taiyi_ray.storage import Stored
 from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
 
 Root = str | PathLike[str] | DataRoot
@@ -73,6 +74,22 @@ def load(name: str | Entry, split: str, *, data_root: Root) -> Iterator[Document
     if layout is None:
         raise ConfigError(absent(wanted, asked, root))
     return _Reader(wanted, layout, asked, root).documents()
+
+
+def stored(wanted: Entry, split: Split, root: DataRoot) -> dict[str, Stored]:
+    """The files that `load` reads for a split that is here, by their names below the data root.
+
+    Args:
+        wanted: the entry.
+        split: a split of which all files are in the data root.
+        root: the data root.
+    """
+    layout = root.layouts(wanted)[split]
+    files = layout.splits[split]
+    names = root.read_for(files)
+    format_ = format_of(wanted, layout, files)
+    names += sorted({other for name in names for other in formats.beside(name, format_)})
+    return {name: root.stored[name] for name in names if name in root.stored}
 
 
 def unseen(wanted: Entry) -> str:

@@ -67,6 +67,11 @@ def chosen(
     ]
 
 
+def _folded(names: Iterable[str]) -> list[Column]:
+    """Columns whose long words go on in the next line; by default they would be cut."""
+    return [Column(name, overflow="fold") for name in names]
+
+
 def as_dict(entry: Entry, root: DataRoot | None) -> dict[str, Any]:
     """An entry as values for JSON; `present` is None without a data root."""
     here = list(root.splits(entry)) if root else []
@@ -87,9 +92,8 @@ def as_dict(entry: Entry, root: DataRoot | None) -> dict[str, Any]:
 
 def table(entries: Sequence[Entry], root: DataRoot | None) -> Table:
     """The entries as a table, a line each."""
-    shown = Table(Column("dataset", no_wrap=True), "language", "tasks", "may train", box=None)
-    if root is not None:
-        shown.add_column("present")
+    names = ["language", "tasks", "may train", *(["present"] if root is not None else [])]
+    shown = Table(Column("dataset", no_wrap=True), *_folded(names), box=None)
     for entry in entries:
         cells = [
             entry.name,
@@ -98,7 +102,7 @@ def table(entries: Sequence[Entry], root: DataRoot | None) -> Table:
             entry.may_train.replace("_", " "),
         ]
         if root is not None:
-            cells.append(",".join(root.splits(entry)) or "absent")
+            cells.append(", ".join(root.splits(entry)) or "absent")
         shown.add_row(*cells)
     return shown
 
@@ -135,13 +139,14 @@ def _facts(entry: Entry) -> Table:
         "paper": entry.paper or "not known",
         "as Taiyi lists it": ", ".join(sizes),
         "in Taiyi's mix": "; ".join(shares),
+        "held out of training": ", ".join(entry.held_out),
         "read here": "yes" if entry.verified else "no",
         "notes": entry.notes or "",
     }
     shown = Table(box=None, show_header=False)
     for name, value in facts.items():
         if value:
-            shown.add_row(Text(name, "dim"), Text(value))
+            shown.add_row(Text(name, "dim"), Text(value, overflow="fold"))
     return shown
 
 
@@ -185,7 +190,7 @@ def _marked(document: Document) -> Iterator[Text]:
 def checks_table(checked: Sequence[Checked]) -> Table:
     """What stands in the splits of a dataset, and what is recorded about its records."""
     names = ("documents", "failed", "mentions", "relations", "events", "labels", "texts")
-    shown = Table("split", *names, "recorded", box=None)
+    shown = Table(*_folded(["split", *names, "recorded"]), box=None)
     for one in sorted(checked, key=lambda one: SPLITS.index(one.split)):
         recorded = ", ".join(f"{kind} {number:,}" for kind, number in sorted(one.reasons.items()))
         shown.add_row(one.split, *(f"{getattr(one.found, name):,}" for name in names), recorded)

@@ -368,8 +368,19 @@ _WAY_OUT = "give the new file another name, or write to another --output"
 
 
 def _check_file(known: SourceState, now: storage.Stored) -> None:
-    if (now.size, now.tag) == (known.size, known.tag):
-        return
-    if now.size == known.size and known.sha256 is not None and digest(now.path) == known.sha256:
-        return
-    raise ConfigError(f"{now.path}: changed since its units were planned; {_WAY_OUT}")
+    if is_changed(known, now):
+        raise ConfigError(f"{now.path}: changed since its units were planned; {_WAY_OUT}")
+
+
+def is_changed(known: SourceState, now: storage.Stored) -> bool:
+    """Whether a file has other content than it had.
+
+    A local file that was only touched or copied has the same: its digest decides.
+
+    Args:
+        known: the file as it was.
+        now: the file as it is.
+    """
+    if now.size != known.size:
+        return True
+    return now.tag != known.tag and (known.sha256 is None or digest(now.path) != known.sha256)

@@ -11,7 +11,7 @@ from itertools import islice
 
 from taiyi_ray import catalogue, storage
 from taiyi_ray.catalogue import DataRoot
-from taiyi_ray.catalogue.entry import Archived, Split
+from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.catalogue.loading import format_of
 from taiyi_ray.corpus.plan import load_job, load_plan
 from taiyi_ray.corpus.source import PlannedSource, Scanned, SourceState
@@ -68,9 +68,7 @@ class BenchmarkSource:
         if layout is None:
             raise ConfigError(catalogue.absent(entry, self.split, root))
         files = layout.splits[self.split]
-        wanted = [f.archive if isinstance(f, Archived) else f for f in files.files]
-        wanted += [pattern for pattern in (files.ids, files.without_ids) if pattern]
-        addresses = [root.address_of(name) for pattern in wanted for name in root.matching(pattern)]
+        addresses = [root.address_of(name) for name in root.read_for(files)]
         content = [digest(address) or storage.stat(address).tag for address in addresses]
         read = format_of(entry, layout, files)
         told = [content, read.name, read.version, files.model_dump(mode="json", exclude={"counts"})]

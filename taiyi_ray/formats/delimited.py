@@ -1,8 +1,9 @@
 """Delimited text (CSV, TSV) and spreadsheets (XLSX): a record is a row, read by a field map.
 
 CSV follows RFC 4180 (https://www.rfc-editor.org/rfc/rfc4180): a cell in double quotes may hold
-delimiters, line breaks and doubled quotes. Each record holds the header too, so that it can be read
-alone. A table without a header has columns named `1`, `2` ...
+delimiters, line breaks and doubled quotes. A quote inside a cell that does not begin with one is a
+sign like any other. Each record holds the header too, so that it can be read alone. A table without
+a header has columns named `1`, `2` ...
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import csv
 import io
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import BinaryIO, Final
@@ -60,15 +62,16 @@ class SheetOptions(FieldMap):
 def scan(stream: BinaryIO, options: DelimitedOptions) -> Iterator[RawRecord]:
     """Yield each row behind the header. A row goes on until its quotes are closed."""
     record = LineRecord("row")
+    delimiter = options.delimiter.encode()
     header: bytes | None = None if options.header else b""
-    open_, nothing, rows = False, True, 0
+    open_, nothing, rows = 0, True, 0  # the number of lines whose quotes are not closed yet
     for line in lines(stream):
         if not open_ and line is not None and not line.strip():
             continue
         nothing = False
         record.add(line)
         if options.quotes and line is not None:
-            open_ ^= bool(line.count(b'"') % 2)
+            open_ = open_ + 1 if _ends_in_quotes(line, bool(open_), delimiter) else 0
         if open_:
             continue
         for row in record.taken():
@@ -81,12 +84,40 @@ def scan(stream: BinaryIO, options: DelimitedOptions) -> Iterator[RawRecord]:
             else:
                 header = row.data
     if record:
-        yield RawRecord.broken("truncated", "the data ends inside quotes")
+        message = f"the data ends inside quotes that {open_:,} lines before began: is one stray?"
+        yield RawRecord.broken("truncated", message)
     elif header and not rows and b"\r" in header:
         message = "the lines end with CR alone: save the file with LF or CRLF"
         yield RawRecord.broken("malformed", message)
     if nothing:
         yield RawRecord.broken("empty", "the file is empty")
+
+
+def _ends_in_quotes(line: bytes, quoted: bool, delimiter: bytes) -> bool:
+    """Whether a line ends inside the quotes of a cell.
+
+    Args:
+        line: the line.
+        quoted: whether it begins inside quotes.
+        delimiter: what stands between two cells.
+    """
+    at = 0
+    if not quoted:
+        if b'"' not in line:
+            return False
+        quoted, at = line.startswith(b'"'), int(line.startswith(b'"'))
+    while True:
+        while quoted:
+            at = line.find(b'"', at) + 1
+            if not at:
+                return True
+            quoted = line[at : at + 1] == b'"'  # a doubled quote is one of the text
+            at += quoted
+        at = line.find(delimiter, at) + len(delimiter)
+        if at < len(delimiter):
+            return False
+        if line[at : at + 1] == b'"':
+            quoted, at = True, at + 1
 
 
 def _with_header(header: bytes, row: RawRecord) -> RawRecord:
@@ -108,7 +139,9 @@ def _rows(text: str, delimiter: str, *, quotes: bool) -> list[list[str]]:
     try:
         return list(csv.reader(source, delimiter=delimiter, strict=True))
     except csv.Error as error:
-        raise FormatError("malformed", f"not a row of CSV: {error}") from None
+        many = text.count("\n") + 1
+        lines_ = f" ({many:,} lines with the header: is a quote stray?)" if many > 2 else ""
+        raise FormatError("malformed", f"not a row of CSV: {error}{lines_}") from None
 
 
 def _row_document(
@@ -122,7 +155,14 @@ def _row_document(
     if len(names) != len(row):
         message = f"{len(row)} cells where the header has {len(names)}: is the delimiter right?"
         raise FormatError("malformed", message)
-    cells = dict(zip((name.strip() for name in names), row, strict=True))
+    cells: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    named = options.named()
+    for name, cell in zip((name.strip() for name in names), row, strict=True):
+        seen[name] += 1
+        if seen[name] > 1 and name in named:
+            raise FormatError("malformed", f"the header has the column {name!r} twice")
+        cells[f"{name} ({seen[name]})" if name and seen[name] > 1 else name] = cell
 
     def get(name: str) -> list[object]:
         if name not in cells:
@@ -131,7 +171,6 @@ def _row_document(
         return [cells[name]]
 
     document = document_of(get, options)
-    named = options.named()
     document.metadata = {name: cell for name, cell in cells.items() if cell and name not in named}
     return document
 
@@ -210,6 +249,7 @@ FORMAT = NamedFormat(
     scan,
     parse,
     "a row of CSV or TSV: what its field map says",
+    version=2,
 )
 SHEET = NamedFormat(
     "xlsx",
@@ -217,4 +257,5 @@ SHEET = NamedFormat(
     scan_sheet,
     parse_sheet,
     "a row of a sheet: what its field map says",
+    version=2,
 )

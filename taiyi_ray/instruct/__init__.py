@@ -8,6 +8,8 @@ overlap.py      documents that occur in a test set
 workers.py      the work on the cluster
 build.py        the run
 manifest.py     what was made: counts, losses, the report
+tables.py       the same as tables
+inputs.py       the files that are read, as they were when they were planned
 """
 
 from taiyi_ray.instruct.build import run

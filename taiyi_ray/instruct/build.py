@@ -16,18 +16,19 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from taiyi_ray import catalogue, cluster, storage
-from taiyi_ray.catalogue import DataRoot
+from taiyi_ray import cluster, storage
+from taiyi_ray.catalogue import DataRoot, Entry
+from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.config import InstructConfig, completed
 from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import ConfigError, Unfinished
-from taiyi_ray.instruct import manifest, plan
-from taiyi_ray.instruct.overlap import HeldOut, Index
+from taiyi_ray.instruct import manifest, plan, tables
+from taiyi_ray.instruct.inputs import changes, inputs
+from taiyi_ray.instruct.overlap import Index
 from taiyi_ray.instruct.plan import Build, Part
-from taiyi_ray.instruct.workers import ENDING, make_unit, read_units
+from taiyi_ray.instruct.workers import ENDING, make_unit, read_held_out, read_units
 from taiyi_ray.interrupts import terminable
 from taiyi_ray.placement import READ_CPUS, Resources
-from taiyi_ray.records import Document
 from taiyi_ray.tasks.options import read_file
 
 _LUCKLESS = 2
@@ -49,21 +50,21 @@ def run(config: InstructConfig) -> int:
     root = DataRoot(config.data_root)
     output = storage.absolute(config.output)
     options = read_file(config.task_file) if config.task_file else {}
-    chosen, notes = plan.choose(config, root, options)
+    held_out = plan.held_out_splits(config)
+    chosen, notes = plan.choose(config, root, options, held_out)
     for note in notes:
         console.print(f"note: {note}")
     storage.probe(output)
-    index, unchecked = _held_out(root)
+    compared, unchecked = plan.compared(held_out, root)
     if unchecked:
         console.print(
-            f"note: nothing is compared with the test sets of {', '.join(unchecked)}: they are not "
-            "in the data root"
+            f"note: nothing is compared with {', '.join(unchecked)}: they are not in the data root"
         )
-    held_out = index.to_bytes()
-    identity = plan.identity(config, chosen, options, held_out)
+    identity = plan.identity(config, chosen, options, compared)
+    read = [*((one.entry, split) for one in chosen for split in one.splits), *compared]
     build = plan.load_build(output)
     if build is not None:
-        _check_same(config, build, identity)
+        _check_same(config, build, identity, read, root)
     if build is None or _pending(build, output):
         with (
             cluster.connected(cluster.Workers(Resources(1, 0), config.workers or 1, "a worker")),
@@ -71,30 +72,56 @@ def run(config: InstructConfig) -> int:
         ):
             if build is None:
                 console.print(f"reading {len(chosen)} datasets to plan the build ...")
-                made = plan.parts(
-                    chosen, root.address, config, options, _counting(root.address, config)
+                files = inputs(read, root)
+                made, trained = plan.parts(chosen, config, options, _scanning(root.address, config))
+                build = Build(
+                    identity=identity,
+                    inputs=files,
+                    unchecked=unchecked,
+                    held_out=_keep(output, "held_out", _index(compared, root.address).to_bytes()),
+                    trained=_keep(output, "trained", trained.to_bytes()),
+                    parts=made,
                 )
-                build = Build(identity=identity, unchecked=unchecked, parts=made)
-                build = _put(output, build, held_out)
-                _check_same(config, build, identity)
-            _work(config, output, build, console)
+                build = _put(output, build)
+                _check_same(config, build, identity, read, root)
+            _work(config, root.address, build, console)
     written = manifest.write(output, build)
-    console.print(manifest.table(written))
+    console.print(tables.table(written))
     console.print(f"{config.output}: report.html shows the mixture")
     return 0
 
 
-def _check_same(config: InstructConfig, build: Build, identity: dict[str, Any]) -> None:
-    if changed := _differences(build.identity, identity):
+def _check_same(
+    config: InstructConfig,
+    build: Build,
+    identity: dict[str, Any],
+    read: Sequence[tuple[Entry, Split]],
+    root: DataRoot,
+) -> None:
+    """Raise ConfigError unless a build is that of these settings, of these datasets and files."""
+    changed = _differences(build.identity, identity)
+    if not changed and (files := changes(build.inputs, read, root)):
+        more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
+        raise ConfigError(
+            f"{config.output}: belongs to a build with other files: {files[0]}{more}; put back "
+            "what was there, or use another --output"
+        )
+    if changed:
         raise ConfigError(
             f"{config.output}: belongs to a build with other {', '.join(changed)}; use the same "
             "settings and corpora, or another --output"
         )
 
 
-def _put(output: str, build: Build, held_out: bytes) -> Build:
+def _keep(output: str, what: str, data: bytes) -> str:
+    """Put what a plan refers to under a name of its content, which no other plan can spoil."""
+    name = f"_{what}-{plan.digest(data)}.npy"
+    storage.put_if_absent(storage.join(output, name), data)
+    return name
+
+
+def _put(output: str, build: Build) -> Build:
     """Put the plan of a build, and return the one that stands: another process may be first."""
-    storage.put_if_absent(storage.join(output, plan.HELD_OUT), held_out)
     storage.put_if_absent(
         storage.join(output, plan.BUILD), build.model_dump_json(indent=1).encode()
     )
@@ -110,23 +137,13 @@ def _pending(build: Build, output: str) -> list[tuple[Part, Unit]]:
     ]
 
 
-def _held_out(root: DataRoot) -> tuple[Index, list[str]]:
-    """The index of the test sets that are in the data root, and the names of those that are not."""
-    absent: list[str] = []
+def _index(held_out: Iterable[tuple[Entry, Split]], root: str) -> Index:
+    """Make the index of what nothing trains on; the cluster reads the splits side by side."""
+    import ray
 
-    def documents() -> Iterator[tuple[Document, HeldOut]]:
-        for entry in catalogue.entries():
-            if entry.held_out is None:
-                continue
-            if entry.held_out not in catalogue.present(entry, root):
-                absent.append(entry.name)
-                continue
-            for document in catalogue.load(entry, entry.held_out, data_root=root):
-                if document.status == "ok":
-                    pmid = document.document_id if entry.pmids else None
-                    yield document, HeldOut(entry.name, pmid)
-
-    return Index.of(documents()), absent
+    task: Any = ray.remote(num_cpus=1)(read_held_out)
+    read = [task.remote(entry.name, split, root) for entry, split in held_out]
+    return Index.of(one for of_split in read for one in ray.get(of_split))
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -137,26 +154,37 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for name in sorted(begun.keys() | new["settings"].keys())
         if begun.get(name) != new["settings"].get(name)
     ]
-    found += [
-        f"dataset {name}"
-        for name in sorted(old["entries"].keys() | new["entries"].keys())
-        if old["entries"].get(name) != new["entries"].get(name)
-    ]
-    return found + (["test sets"] if old["held_out"] != new["held_out"] else [])
+    for what, name in (
+        ("dataset", "entries"), ("format", "formats"), ("task", "tasks"), ("test set", "held_out")
+    ):  # fmt: skip
+        found += [
+            f"{what} {one}"
+            for one in sorted(old[name].keys() | new[name].keys())
+            if old[name].get(one) != new[name].get(one)
+        ]
+    return found
 
 
-def _counting(root: str, config: InstructConfig) -> plan.Count:
-    def count(wanted: Iterable[tuple[str, str]]) -> Iterator[Sequence[int]]:
+def _scanning(root: str, config: InstructConfig) -> plan.Scan:
+    def scan(wanted: Iterable[tuple[str, str]]) -> Iterator[plan.Scanned]:
         import ray
 
-        task: Any = ray.remote(num_cpus=1)(plan.sizes)
+        task: Any = ray.remote(num_cpus=1)(plan.scan)
         yield from map(ray.get, [task.remote(*one, root, config.limit) for one in wanted])
 
-    return count
+    return scan
 
 
-def _work(config: InstructConfig, output: str, build: Build, console: Console) -> None:
-    """Execute the pending units until there are none."""
+def _work(config: InstructConfig, data_root: str, build: Build, console: Console) -> None:
+    """Execute the pending units until there are none.
+
+    Args:
+        config: the settings.
+        data_root: the address of the folder of the corpora.
+        build: the plan.
+        console: shows the progress.
+    """
+    output = storage.absolute(config.output)
     total = sum(unit.records for part in build.parts for unit in part.all_units())
     luckless = 0
     with Progress(
@@ -180,14 +208,14 @@ def _work(config: InstructConfig, output: str, build: Build, console: Console) -
                     f"{len(pending)} units could not be made; the same command tries them again"
                 )
             before = len(pending)
-            for receipt in _execute(pending, config, output):
+            for receipt in _execute(pending, config, data_root, build):
                 if receipt["error"] and not receipt["gone"]:
                     raise ConfigError(receipt["error"])
                 progress.advance(bar, receipt["documents"])
 
 
 def _execute(
-    pending: Sequence[tuple[Part, Unit]], config: InstructConfig, output: str
+    pending: Sequence[tuple[Part, Unit]], config: InstructConfig, data_root: str, build: Build
 ) -> Iterator[dict[str, Any]]:
     """Read, make and commit units on the cluster; yield their receipts."""
     import ray.data
@@ -199,6 +227,7 @@ def _execute(
     context.target_max_block_size = 1  # one row a block: a task takes a unit at a time
     rows = [
         {
+            "data_root": data_root,
             "part": part.model_copy(update={"units": []}).model_dump_json(),
             "units": [unit.model_dump_json() for _, unit in of_part],
         }
@@ -218,9 +247,11 @@ def _execute(
             .map_batches(
                 make,
                 fn_kwargs={
-                    "output": output,
+                    "output": storage.absolute(config.output),
                     "seed": config.seed,
                     "overlap": config.overlap,
+                    "held_out": build.held_out,
+                    "trained": build.trained,
                 },
                 batch_size=1,
                 num_cpus=READ_CPUS,

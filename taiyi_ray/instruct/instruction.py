@@ -24,6 +24,9 @@ STAGE_TWO = frozenset({"qa", "dialogue", "chat"})
 _TYPES = {"ner": "types", "re": "relations", "ee": "types"}
 """The option that lists what a question names, of the tasks that can ask about a part of it."""
 
+_OF_WINDOWS = frozenset({"ner", "re", "ee", "nen", "coref", "causal"})
+"""The tasks whose answers state what stands in the window that a question shows."""
+
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 SCHEMA = pa.schema(
@@ -152,6 +155,9 @@ def rows(
         except NotApplicable:
             tally.rejected[f"{task}: nothing to ask"] += 1
             return
+        if task not in _OF_WINDOWS and _in_windows([question for question, _ in lessons]):
+            tally.rejected[f"{task}: too long"] += 1
+            return
         for question, gold in lessons:
             answer = _answer(worded, question, gold, tally)
             if answer is None:
@@ -163,6 +169,12 @@ def rows(
             tally.instructions[f"{task}/{question.language}/{wording}"] += 1
             messages = worded.task.conversation(question, gold)
             yield _row(question, messages, document, dataset, split, wording, first)
+
+
+def _in_windows(questions: Sequence[Question]) -> bool:
+    """Whether the same is asked of parts of a text: no part may be answered by the whole's gold."""
+    asked = Counter((question.language, question.key) for question in questions)
+    return any(number > 1 for number in asked.values())
 
 
 def _asked(assignment: Assignment, mix: Mix, uses: int, draws: Draws) -> Iterator[Assignment]:

@@ -13,12 +13,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from jinja2 import Environment, StrictUndefined
-from rich.table import Table
 
 from taiyi_ray import catalogue, highlight, storage
 from taiyi_ray.corpus.units import Units
 from taiyi_ray.instruct.instruction import Tally
-from taiyi_ray.instruct.mixture import published
+from taiyi_ray.instruct.mixture import published, shares
 from taiyi_ray.instruct.plan import Build, Part
 from taiyi_ray.instruct.workers import ENDING, FOOTER
 from taiyi_ray.tasks.vocabulary import LANGUAGES
@@ -112,29 +111,6 @@ def _manifest(build: Build, tallies: list[tuple[Part, Tally]]) -> dict[str, Any]
     }
 
 
-def table(made: dict[str, Any]) -> Table:
-    """The instructions of each dataset and task as a table for the console."""
-    found = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("folder", "dataset", "task"):
-        found.add_column(name)
-    for name in ("documents", "instructions", "paper", "rejected", "lost"):
-        found.add_column(name, justify="right")
-    for one in made["datasets"]:
-        for row in one["instructions"]:
-            paper = one["paper"].get(row["task"])
-            found.add_row(
-                one["folder"],
-                one["dataset"],
-                row["task"],
-                f"{one['used']:,}",
-                f"{row['made']:,}",
-                f"{paper:,}" if paper else "",
-                f"{sum(one['rejected'].values()):,}",
-                f"{sum(one['lost'].values()):,}",
-            )
-    return found
-
-
 def _html(made: dict[str, Any]) -> str:
     """The report: the mixture by task and language beside the paper's, and what was left out."""
     datasets = made["datasets"]
@@ -171,9 +147,8 @@ def _papers() -> Counter[tuple[str, str]]:
     """The instructions of the paper's mix, by task and language, as far as they are itemised."""
     found: Counter[tuple[str, str]] = Counter()
     for entry in catalogue.entries():
-        for task in entry.tasks:
-            if records := published(entry, task):
-                found[task, entry.language[0]] += records
+        for task, records in shares(entry).items():
+            found[task, entry.language[0]] += records
     return found
 
 

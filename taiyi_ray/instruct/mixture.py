@@ -8,6 +8,8 @@ catalogue holds the count of each dataset; RATES serve the datasets that the pap
 
 from __future__ import annotations
 
+from collections import Counter
+
 from taiyi_ray.catalogue import Entry
 from taiyi_ray.config import InstructConfig
 from taiyi_ray.instruct.instruction import Mix
@@ -25,17 +27,25 @@ _CODES = {
     "TT-ds": "title", "MT-zh2en": "mt", "QA_choice": "qa", "QA_cqa": "qa", "QA_sqa": "qa",
     "MRD": "dialogue", "COT": "chat",
 }  # fmt: skip
-"""The tasks by the codes of the published mix. `ADD` there is the only task of its dataset."""
+"""The tasks by the codes of the published mix. `ADD` there is the task of its dataset."""
+
+
+def shares(entry: Entry) -> Counter[str]:
+    """The instructions that the paper's mix has of a dataset, by task.
+
+    A share whose code is none of the dataset's tasks is one of its first task: the mix calls
+    dialogues of one dataset questions. Where no task here asks for its gold, the code decides.
+    """
+    found: Counter[str] = Counter()
+    for share in entry.mix:
+        task = _CODES.get(share.task, "")
+        found[task if task in entry.tasks or not entry.tasks else entry.tasks[0]] += share.records
+    return found
 
 
 def published(entry: Entry, task: str) -> int | None:
     """The instructions that the paper's mix has of a dataset and a task; None where it has none."""
-    found = [
-        share.records
-        for share in entry.mix
-        if _CODES.get(share.task, entry.tasks[0] if entry.tasks else "") == task
-    ]
-    return sum(found) if found else None
+    return shares(entry)[task] or None
 
 
 def rate_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> float:
@@ -76,13 +86,14 @@ def mix_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> M
         rate=min(rate_of(entry, task, documents, config), most / documents),
         ask=config.ask,
         negatives=config.negatives,
-        wordings=_wordings(known, config),
+        wordings=wordings(known, config),
         first=config.document_first,
         characters=config.characters,
     )
 
 
-def _wordings(task: Task, config: InstructConfig) -> tuple[int, ...]:
+def wordings(task: Task, config: InstructConfig) -> tuple[int, ...]:
+    """The numbers of the wordings that questions of a task are drawn from."""
     if config.wordings == "short" and task.wordings >= template.SHORT:
         return (template.SHORT,)
     return tuple(range(1, task.wordings + 1))

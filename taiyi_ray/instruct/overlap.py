@@ -1,10 +1,12 @@
 """Finds training documents that occur in the test sets: by identifier, by text, by shared n-grams.
 
-The n-grams are 8 words of a text, or 16 characters where it is Chinese. A training document
-overlaps with a test document when a share of the *test* document's n-grams occur in it, or when all
-of its own occur in the test document: where documents are sentences, none holds a fifth of an
-abstract. Both sides are compared without case, punctuation and white space, and without regard to
-passages.
+It also finds documents that are held out for development and occur in a training set.
+
+An n-gram is 8 words in a row, or 16 Chinese characters, or what comes to as much where a text mixes
+both: a word counts as two characters. A training document overlaps with a test document when a
+share of the *test* document's n-grams occur in it, or when all of its own occur in the test
+document: where documents are sentences, none holds a fifth of an abstract. Both sides are compared
+without case, punctuation and white space, and without regard to passages.
 """
 
 from __future__ import annotations
@@ -13,21 +15,27 @@ import hashlib
 import io
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from taiyi_ray.forms import HAN
-from taiyi_ray.records import Document
+from taiyi_ray.records import Annotations, Document
 
-WORDS, CHARACTERS = 8, 16
-"""Words of an n-gram, and characters of one in a text without blanks between words."""
+VERSION = 1
+"""It rises when the same documents overlap with other ones."""
 
-_WORD = re.compile(r"[^\W_]+")
+SIZE = 16
+"""The size of an n-gram: a Chinese character is 1, any other word 2."""
+
+_SENTENCE = 32
+"""A text with fewer n-grams is a sentence."""
+
+_WORD = re.compile(f"[{HAN}]|[^\\W_{HAN}]+")
 _HAN = re.compile(f"[{HAN}]")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses no bits (Knuth 6.4)
 
@@ -46,6 +54,36 @@ class HeldOut(NamedTuple):
     pmid: str | None
 
 
+class Compared(NamedTuple):
+    """What is compared of a document.
+
+    Attributes:
+        text: the hash of its text.
+        grams: the hashes of its n-grams.
+    """
+
+    text: int
+    grams: _Hashes
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """What is compared of a training document."""
+        return cls(text_hash(document), grams(document))
+
+    @classmethod
+    def of_test(cls, document: Document) -> Self:
+        """What is compared of a test document.
+
+        That are no n-grams where it is a sentence without gold. Some stand in many papers (`All
+        authors read and approved the final manuscript`), and none has an answer that training could
+        give away.
+        """
+        made = cls.of(document)
+        if document.gold == Annotations() and len(made.grams) < _SENTENCE:
+            return made._replace(grams=made.grams[:0])
+        return made
+
+
 class Overlap(NamedTuple):
     """Why a training document is taken out.
 
@@ -58,39 +96,96 @@ class Overlap(NamedTuple):
     dataset: str
 
 
-def _bare(document: Document) -> str:
-    text = unicodedata.normalize("NFKC", document.text).casefold()
-    return " ".join(_WORD.findall(text))
+def _units(document: Document) -> list[str]:
+    """The words of a text, and its Chinese characters one by one, in their order."""
+    return _WORD.findall(unicodedata.normalize("NFKC", document.text).casefold())
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 @lru_cache(1 << 16)
-def _number(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest())
+def _known(unit: str) -> tuple[int, int]:
+    """The number and the size of a word or a Chinese character."""
+    return _number(unit), 1 if _HAN.match(unit) else 2
 
 
 def text_hash(document: Document) -> int:
     """64 bits of a hash of the bare text, without white space; equal texts have equal hashes."""
-    return _number.__wrapped__(_bare(document).replace(" ", ""))
+    return _number("".join(_units(document)))
 
 
 def grams(document: Document) -> _Hashes:
     """The hashes of a text's n-grams, each once, sorted; none where the text is too short."""
-    bare = _bare(document)
-    if len(_HAN.findall(bare)) * 2 > len(bare):
-        packed = bare.replace(" ", "").encode("utf-32-le")
-        units = np.frombuffer(packed, np.uint32).astype(np.uint64) * _FACTOR
-        size = CHARACTERS
-    else:
-        units = np.array([_number(word) for word in bare.split()], np.uint64)
-        size = WORDS
-    count = len(units) - size + 1
-    if count < 1:
-        return np.empty(0, np.uint64)
+    units = [_known(unit) for unit in _units(document)]
+    numbers, sizes = np.array(units, np.uint64).reshape(-1, 2).T
+    before = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])  # the size of all before one
+    ends = np.searchsorted(before, before[:-1] + SIZE)
+    count = np.searchsorted(ends, len(units), "right")  # behind these the text is too short
+    lengths = (ends - np.arange(len(units)))[:count]
+    numbers = np.pad(numbers, (0, SIZE))
     hashes = np.zeros(count, np.uint64)
-    for offset in range(size):  # a polynomial in _FACTOR, modulo 2^64
-        hashes = hashes * _FACTOR + units[offset : offset + count]
-        hashes ^= hashes >> np.uint64(29)
+    for offset in range(int(lengths.max(initial=0))):  # a polynomial in _FACTOR, modulo 2^64
+        mixed = hashes * _FACTOR + numbers[offset : offset + count]
+        hashes = np.where(lengths > offset, mixed ^ (mixed >> np.uint64(29)), hashes)
     return np.unique(hashes)
+
+
+def keys(document: Document, pmid: str | None) -> list[int]:
+    """Numbers of which two documents share one if they have the same text or PubMed identifier.
+
+    Args:
+        document: the document.
+        pmid: its PubMed identifier, if it has one.
+    """
+    return [text_hash(document), *([] if pmid is None else [_number(f"pmid {pmid}")])]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Which datasets have a document in their training split: some 20 bytes a document.
+
+    Attributes:
+        datasets: their names.
+        keys: the keys of all documents, sorted.
+        owners: the number of the dataset of each key.
+    """
+
+    datasets: list[str]
+    keys: _Hashes
+    owners: npt.NDArray[np.uint16]
+
+    @classmethod
+    def of(cls, splits: Mapping[str, _Hashes]) -> Trained:
+        """Know training splits, given the keys of their documents by the name of the dataset."""
+        every = np.concatenate([np.empty(0, np.uint64), *splits.values()])
+        owners = np.repeat(np.arange(len(splits)), [len(of) for of in splits.values()])
+        order = np.argsort(every, kind="stable")
+        return cls(list(splits), every[order], owners.astype(np.uint16)[order])
+
+    def having(self, of_document: Iterable[int]) -> set[str]:
+        """The datasets that have a document with one of these keys."""
+        found: set[str] = set()
+        for key in of_document:
+            first, last = (self.keys.searchsorted(np.uint64(key), s) for s in ("left", "right"))
+            found |= {self.datasets[owner] for owner in self.owners[first:last].tolist()}
+        return found
+
+    def to_bytes(self) -> bytes:
+        """The same as bytes."""
+        buffer = io.BytesIO()
+        np.save(buffer, self.keys)
+        np.save(buffer, self.owners)
+        np.save(buffer, np.frombuffer("\n".join(self.datasets).encode(), np.uint8))
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Trained:
+        """Read what `to_bytes` made."""
+        buffer = io.BytesIO(data)
+        known, owners, names = (np.load(buffer, allow_pickle=False) for _ in range(3))
+        return cls(_lines(names, names), known, owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +209,18 @@ class Index:
     sizes: npt.NDArray[np.uint32]
 
     @classmethod
-    def of(cls, documents: Iterable[tuple[Document, HeldOut]]) -> Index:
+    def of(cls, documents: Iterable[tuple[HeldOut, Compared]]) -> Index:
         """Make the index of test documents."""
         known: list[HeldOut] = []
         texts: dict[int, int] = {}
         pmids: dict[str, int] = {}
         hashes: list[_Hashes] = []
-        for number, (document, held_out) in enumerate(documents):
+        for number, (held_out, compared) in enumerate(documents):
             known.append(held_out)
-            texts.setdefault(text_hash(document), number)
+            texts.setdefault(compared.text, number)
             if held_out.pmid is not None:
                 pmids.setdefault(held_out.pmid, number)
-            hashes.append(grams(document))
+            hashes.append(compared.grams)
         sizes = np.array([len(of_one) for of_one in hashes], np.uint32)
         every = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
         owners = np.repeat(np.arange(len(hashes), dtype=np.uint32), sizes)
@@ -142,9 +237,9 @@ class Index:
         """
         if pmid is not None and (number := self.pmids.get(pmid)) is not None:
             return Overlap("pmid", self.documents[number].dataset)
-        if (number := self.texts.get(text_hash(document))) is not None:
+        text, mine = Compared.of(document)
+        if (number := self.texts.get(text)) is not None:
             return Overlap("text", self.documents[number].dataset)
-        mine = grams(document)
         first = np.searchsorted(self.hashes, mine, "left")
         last = np.searchsorted(self.hashes, mine, "right")
         shared = first < last

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, JsonValue
 
-from taiyi_ray import catalogue, storage
+from taiyi_ray import catalogue, formats, storage
 from taiyi_ray.catalogue import DataRoot, Entry
-from taiyi_ray.catalogue.entry import Split
-from taiyi_ray.config import InstructConfig
+from taiyi_ray.catalogue.entry import SPLITS, Split
+from taiyi_ray.config import BENCHMARKS, InstructConfig
 from taiyi_ray.corpus.units import Unit, cut
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.instruct import overlap
+from taiyi_ray.instruct.inputs import Inputs
 from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
-from taiyi_ray.instruct.mixture import mix_of
-from taiyi_ray.tasks import assign
-from taiyi_ray.tasks.task import Assignment
+from taiyi_ray.instruct.mixture import mix_of, wordings
+from taiyi_ray.tasks import assign, select, template
+from taiyi_ray.tasks.task import Assignment, Task
+from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 Holds = Literal["all", "train", "dev"]
 
-BUILD, HELD_OUT = "_build.json", "_held_out.npy"
-"""Files of an output: the plan, and the index of the test sets."""
+BUILD = "_build.json"
+"""The file of an output that holds its plan."""
 
 _HELD_OUT_SHARE = 0.02
 """The most documents of a training split that are held out where a dataset has no `dev`."""
@@ -38,7 +44,6 @@ class Part(BaseModel, frozen=True):
     Attributes:
         name: the folder: `stage1/bc5cdr/train`.
         dataset, split: the documents.
-        data_root: the address of the folder of the corpora.
         holds: which documents of the split it holds: `all`, those that are held out for
             development (`dev`), or the others (`train`).
         dev_share: the share of documents that are held out.
@@ -50,7 +55,6 @@ class Part(BaseModel, frozen=True):
     name: str
     dataset: str
     split: Split
-    data_root: str
     holds: Holds
     dev_share: float
     mixes: dict[str, Mix]
@@ -60,7 +64,7 @@ class Part(BaseModel, frozen=True):
     def all_units(self) -> list[Unit]:
         """The units, as objects of the output."""
         return [
-            Unit(source=self.name, path=self.data_root, first=first, last=last)
+            Unit(source=self.name, path=self.name, first=first, last=last)
             for first, last in self.units
         ]
 
@@ -70,15 +74,21 @@ class Build(BaseModel, frozen=True):
 
     Attributes:
         format: the version of this file's form.
-        identity: what decides the bytes of the output: settings, entries, test sets.
-        unchecked: datasets whose test sets are not in the data root: nothing was compared with
+        identity: what decides the bytes of the output: settings, entries, tasks, test sets.
+        inputs: the files that are read.
+        unchecked: the held-out splits that are not in the data root: nothing was compared with
             them.
+        held_out: the name of the file with the index of the held-out splits.
+        trained: the name of the file that says what the training splits hold.
         parts: the plan.
     """
 
-    format: int = 1
+    format: int = 2
     identity: dict[str, Any]
+    inputs: Inputs
     unchecked: list[str]
+    held_out: str
+    trained: str
     parts: list[Part]
 
 
@@ -94,6 +104,52 @@ class Chosen(NamedTuple):
     entry: Entry
     tasks: tuple[str, ...]
     splits: tuple[Split, ...]
+
+
+HeldOutSplits = Mapping[str, Sequence[Split]]
+"""The splits that no dataset trains on, by the name of their dataset."""
+
+
+def held_out_splits(config: InstructConfig) -> HeldOutSplits:
+    """Find the splits that no dataset trains on, whether they are in the data root or not.
+
+    Raises:
+        ConfigError: no dataset or split has the name that `--held-out` gives.
+    """
+    found: dict[str, dict[Split, None]] = {}
+    for given in config.held_out:
+        if given == BENCHMARKS:
+            for entry in catalogue.entries():
+                if entry.held_out:
+                    found.setdefault(entry.name, {}).update(dict.fromkeys(entry.held_out))
+            continue
+        name, slash, split = given.partition("/")
+        splits = [known for known in SPLITS if not slash or known == split]
+        if not splits:
+            raise ConfigError(
+                f"--held-out {given}: no split is called {split!r}{nearest(split, SPLITS)}"
+            )
+        found.setdefault(catalogue.entry(name).name, {}).update(dict.fromkeys(splits))
+    return {name: tuple(splits) for name, splits in found.items()}
+
+
+def compared(
+    held_out: HeldOutSplits, root: DataRoot
+) -> tuple[list[tuple[Entry, Split]], list[str]]:
+    """Find the held-out splits that are in a data root, and the names of those that are not.
+
+    Args:
+        held_out: the splits that no dataset trains on.
+        root: the data root.
+    """
+    here: list[tuple[Entry, Split]] = []
+    absent: list[str] = []
+    for name, splits in held_out.items():
+        entry = catalogue.entry(name)
+        present = catalogue.present(entry, root)
+        here += [(entry, split) for split in splits if split in present]
+        absent += [f"{name}/{split}" for split in splits if split not in present]
+    return here, absent
 
 
 def assignments_of(
@@ -114,22 +170,29 @@ def assignments_of(
 
 
 def _askable(
-    entry: Entry, tasks: Sequence[str], options: Mapping[str, Mapping[str, Any]], notes: list[str]
+    entry: Entry,
+    tasks: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    lacking: dict[str, list[str]],
 ) -> tuple[str, ...]:
-    """The tasks of which all options are known; a note says what the others lack."""
+    """The tasks of which all options are known; `lacking` gets the dataset by what others lack."""
     found = []
     for task in tasks:
         try:
             assignments_of(entry, [task], options)
         except ConfigError as error:
-            notes.append(f"{task} of {entry.name} is left out: {error} (--task-file gives it)")
+            what = str(error).removeprefix(f"{entry.file}: ")
+            lacking.setdefault(what, []).append(entry.name)
         else:
             found.append(task)
     return tuple(found)
 
 
 def choose(
-    config: InstructConfig, root: DataRoot, options: Mapping[str, Mapping[str, Any]]
+    config: InstructConfig,
+    root: DataRoot,
+    options: Mapping[str, Mapping[str, Any]],
+    held_out: HeldOutSplits,
 ) -> tuple[list[Chosen], list[str]]:
     """Choose the datasets, and say in notes why others are left out.
 
@@ -137,9 +200,11 @@ def choose(
         config: the settings.
         root: the data root.
         options: options of the tasks that the user gave, by task.
+        held_out: the splits that no dataset trains on.
 
     Raises:
-        ConfigError: a dataset that was named is unknown or absent, or consent to it is missing.
+        ConfigError: a dataset that was named is unknown, absent or held out, or consent to it is
+            missing.
     """
     named = config.datasets is not None
     wanted = (
@@ -150,6 +215,7 @@ def choose(
     chosen: list[Chosen] = []
     notes: list[str] = []
     without_consent: list[str] = []
+    lacking: dict[str, list[str]] = {}
     for entry in wanted:
         tasks = tuple(t for t in entry.tasks if config.tasks is None or t in config.tasks)
         here = catalogue.present(entry, root)
@@ -159,14 +225,26 @@ def choose(
                 next(iter(catalogue.load(entry, "train", data_root=root)))
                 raise ConfigError(f"--tasks: {entry.name} has gold for {', '.join(entry.tasks)}")
             continue
+        splits = tuple(s for s in here if s not in ("test", *held_out.get(entry.name, ())))
+        if "train" not in splits:
+            if named:
+                raise ConfigError(
+                    f"--datasets {entry.name}: is held out of training by --held-out; take it away "
+                    "from one of them"
+                )
+            notes.append(f"{entry.name} is left out: it is held out of training")
+            continue
         if not named and entry.may_train != "yes" and entry.name not in config.accept_terms:
             without_consent.append(entry.name)
             continue
-        tasks = _askable(entry, tasks, options, notes)
+        tasks = _askable(entry, tasks, options, lacking)
         if not tasks:
             continue
-        splits = tuple(s for s in here if s not in ("test", entry.held_out))
         chosen.append(Chosen(entry, tasks, splits))
+    notes += [
+        f"left out for {', '.join(names)}: {what} (--task-file gives it)"
+        for what, names in lacking.items()
+    ]
     catalogue.check_terms([one.entry for one in chosen], config.accept_terms)
     if without_consent:
         notes.append(
@@ -181,50 +259,65 @@ def choose(
     return chosen, notes
 
 
-Count = Callable[[Iterable[tuple[str, Split]]], Iterator[Sequence[int]]]
-"""Gives the sizes of the documents of each (dataset, split), in order: here or on a cluster."""
+class Scanned(NamedTuple):
+    """What was found in a split.
+
+    Attributes:
+        sizes: the characters of each document.
+        keys: by which its documents are known again; none of a split that does not train.
+    """
+
+    sizes: list[int]
+    keys: npt.NDArray[np.uint64]
 
 
-def sizes(dataset: str, split: Split, data_root: str, limit: int | None) -> list[int]:
-    """The characters of each document of a split, of the first `limit` ones if it is not None."""
-    found: list[int] = []
-    for document in catalogue.load(dataset, split, data_root=data_root):
-        if limit is not None and len(found) >= limit:
+Scan = Callable[[Iterable[tuple[str, Split]]], Iterator[Scanned]]
+"""Reads each (dataset, split), in order: here or on a cluster."""
+
+
+def scan(dataset: str, split: Split, data_root: str, limit: int | None) -> Scanned:
+    """Read a split, or its first `limit` documents if that is not None."""
+    entry = catalogue.entry(dataset)
+    sizes: list[int] = []
+    keys: list[int] = []
+    for document in catalogue.load(entry, split, data_root=data_root):
+        if limit is not None and len(sizes) >= limit:
             break
-        found.append(sum(len(passage.text) for passage in document.passages))
-    return found
+        sizes.append(sum(len(passage.text) for passage in document.passages))
+        if split == "train":
+            keys += overlap.keys(document, entry.pmid_of(document.document_id))
+    return Scanned(sizes, np.array(keys, np.uint64))
 
 
 def parts(
     chosen: Sequence[Chosen],
-    root: str,
     config: InstructConfig,
     options: dict[str, dict[str, Any]],
-    count: Count,
-) -> list[Part]:
-    """Plan what is made of the chosen datasets.
+    scanning: Scan,
+) -> tuple[list[Part], overlap.Trained]:
+    """Plan what is made of the chosen datasets, and know what their training splits hold.
 
     Args:
         chosen: the datasets.
-        root: the address of the folder of the corpora.
         config: the settings.
         options: options of the tasks that the user gave, by task.
-        count: finds the sizes of documents.
+        scanning: reads the splits.
     """
     wanted = [(one, split) for one in chosen for split in one.splits]
-    counted = count((one.entry.name, split) for one, split in wanted)
-    return [
-        part
-        for (one, split), of_split in zip(wanted, counted, strict=True)
-        for part in _parts(one, split, of_split, root, config, options)
-    ]
+    made: list[Part] = []
+    trained: dict[str, npt.NDArray[np.uint64]] = {}
+    scanned = scanning((one.entry.name, split) for one, split in wanted)
+    for (one, split), found in zip(wanted, scanned, strict=True):
+        made += _parts(one, split, found.sizes, config, options)
+        if split == "train":
+            trained[one.entry.name] = found.keys
+    return made, overlap.Trained.of(trained)
 
 
 def _parts(
     one: Chosen,
     split: Split,
     of_split: Sequence[int],
-    root: str,
     config: InstructConfig,
     options: dict[str, dict[str, Any]],
 ) -> Iterator[Part]:
@@ -251,7 +344,6 @@ def _parts(
                 name=f"{folder}/{one.entry.name}/{split}",
                 dataset=one.entry.name,
                 split=split,
-                data_root=root,
                 holds=holds,
                 dev_share=dev_share,
                 mixes={task: mix_of(one.entry, task, documents, config) for task in tasks},
@@ -264,30 +356,51 @@ def identity(
     config: InstructConfig,
     chosen: Sequence[Chosen],
     options: Mapping[str, Mapping[str, Any]],
-    held_out: bytes,
+    held_out: Sequence[tuple[Entry, Split]],
 ) -> dict[str, Any]:
-    """What decides the bytes of the output; another identity wants another output.
+    """What decides the bytes of the output, besides the files; another one wants another output.
 
     Args:
         config: the settings.
         chosen: the datasets.
         options: options of the tasks that the user gave, by task.
-        held_out: the index of the test sets.
+        held_out: the splits that training documents are compared with.
     """
     settings = config.model_dump(
-        exclude={"data_root", "output", "workers", "accept_terms", "task_file"}
+        exclude={"data_root", "output", "workers", "accept_terms", "task_file", "held_out"}
     )
     settings["task_options"] = options
     return {
         "settings": settings,
-        "entries": {
-            one.entry.name: _digest(one.entry.model_dump_json().encode()) for one in chosen
+        "entries": {one.entry.name: _digest_of(one.entry) for one in chosen},
+        "formats": {name: formats.version_of(name) for one in chosen for name in one.entry.formats},
+        "tasks": {
+            task.name: _asks(task, config)
+            for task in select(sorted({t for one in chosen for t in one.tasks}), training=True)
         },
-        "held_out": _digest(held_out),
+        "held_out": {
+            "comparison": overlap.VERSION,
+            **{f"{entry.name}/{split}": _digest_of(entry) for entry, split in held_out},
+        },
     }
 
 
-def _digest(data: bytes) -> str:
+def _asks(task: Task, config: InstructConfig) -> str:
+    """A digest of how a task asks and answers."""
+    digests = [
+        template.digest(task.template, language, wording)
+        for language in LANGUAGES
+        for wording in wordings(task, config)
+    ]
+    return digest(json.dumps([task.version, digests]).encode())
+
+
+def _digest_of(entry: Entry) -> str:
+    return digest(entry.model_dump_json().encode())
+
+
+def digest(data: bytes) -> str:
+    """16 hexadecimal digits of the SHA-256 of data."""
     return hashlib.sha256(data).hexdigest()[:16]
 
 

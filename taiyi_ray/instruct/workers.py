@@ -7,24 +7,40 @@ import json
 import pickle
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taiyi_ray import catalogue, storage
+from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import StorageGone, TaiyiError
 from taiyi_ray.instruct.draws import Draws
 from taiyi_ray.instruct.instruction import SCHEMA, Tally, rows
-from taiyi_ray.instruct.overlap import Index, text_hash
-from taiyi_ray.instruct.plan import HELD_OUT, Part, assignments_of
+from taiyi_ray.instruct.overlap import Compared, HeldOut, Index, Trained, keys, text_hash
+from taiyi_ray.instruct.plan import Part, assignments_of
 from taiyi_ray.records import Document
 
 FOOTER = b"taiyi_ray"
 """The key of a unit's footer in the metadata of its Parquet file."""
 
 ENDING = ".parquet"
+
+
+def read_held_out(dataset: str, split: Split, data_root: str) -> list[tuple[HeldOut, Compared]]:
+    """Read a split that nothing trains on: what is compared of each of its documents.
+
+    Args:
+        dataset, split: the split.
+        data_root: the address of the folder of the corpora.
+    """
+    entry = catalogue.entry(dataset)
+    return [
+        (HeldOut(dataset, entry.pmid_of(document.document_id)), Compared.of_test(document))
+        for document in catalogue.load(entry, split, data_root=data_root)
+        if document.status == "ok"
+    ]
 
 
 def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -34,12 +50,13 @@ def read_units(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     stood in the split before. If the split cannot be read, it has the reason as `error`.
 
     Args:
-        row: `part` is a Part; `units` are the pending units of it, in order.
+        row: `part` is a Part, and `data_root` the address of the folder of the corpora; `units` are
+            the pending units of the part, in order.
     """
     part = Part.model_validate_json(row["part"])
     units = [Unit.model_validate_json(one) for one in row["units"]]
     seen: set[int] = set()
-    documents = enumerate(catalogue.load(part.dataset, part.split, data_root=part.data_root))
+    documents = enumerate(catalogue.load(part.dataset, part.split, data_root=row["data_root"]))
     error, gone = "", False
     for unit in units:
         mine: list[Document] = []
@@ -75,7 +92,13 @@ def _is_known(document: Document, seen: set[int]) -> bool:
 
 
 def make_unit(
-    batch: dict[str, Any], *, output: str, seed: int, overlap: float
+    batch: dict[str, Any],
+    *,
+    output: str,
+    seed: int,
+    overlap: float,
+    held_out: str,
+    trained: str,
 ) -> dict[str, list[Any]]:
     """Make the instructions of one unit, and commit it whole.
 
@@ -84,6 +107,8 @@ def make_unit(
         output: the address of the output.
         seed: the seed of all draws.
         overlap: the share of a test document's n-grams that takes a training document out.
+        held_out: the name of the file with the index of the held-out splits.
+        trained: the name of the file that says what the training splits hold.
 
     Returns:
         Its receipt: `documents`, `error` (empty if the unit is committed) and `gone` (a storage did
@@ -96,12 +121,31 @@ def make_unit(
         part = Part.model_validate_json(row["part"])
         try:
             documents, again = pickle.loads(row["documents"])
-            chosen = _chosen(part, documents, set(again), seed, overlap, _index(output), tally)
+            compare = _Compare(
+                _index(storage.join(output, held_out)),
+                _trained(storage.join(output, trained)),
+                overlap,
+            )
+            chosen = _chosen(part, documents, set(again), seed, compare, tally)
             made = list(_rows(part, chosen, seed, tally))
             Units(output, ENDING).commit(unit, _file(unit, made, tally))
         except (TaiyiError, OSError) as fault:
             error, gone = str(fault), isinstance(fault, StorageGone)
     return {"documents": [unit.records], "error": [error], "gone": [gone]}
+
+
+class _Compare(NamedTuple):
+    """What documents are compared with.
+
+    Attributes:
+        tests: the test sets.
+        trained: the training splits.
+        share: the share of a test document's n-grams that takes a training document out.
+    """
+
+    tests: Index
+    trained: Trained
+    share: float
 
 
 def _file(unit: Unit, made: list[dict[str, Any]], tally: Tally) -> bytes:
@@ -119,12 +163,11 @@ def _chosen(
     documents: Iterable[Document],
     again: Collection[int],
     seed: int,
-    overlap: float,
-    index: Index,
+    compare: _Compare,
     tally: Tally,
 ) -> Iterator[Document]:
-    """Yield the documents of a part that may train; count why others may not."""
-    pmids = catalogue.entry(part.dataset).pmids
+    """Yield the documents of a part that may train or be held out; count why others may not."""
+    entry = catalogue.entry(part.dataset)
     for document in documents:
         if part.holds != "all":
             draws = Draws(seed, (part.dataset, part.split, document.position))
@@ -133,14 +176,26 @@ def _chosen(
         tally.documents += 1
         reason = "duplicate" if document.position in again else _fault(document)
         if reason is None:
-            pmid = document.document_id if pmids else None
-            found = index.overlap(document, pmid, overlap)
-            if found is None:
+            pmid = entry.pmid_of(document.document_id)
+            found = compare.tests.overlap(document, pmid, compare.share)
+            trains = _trains(part, document, pmid, compare.trained)
+            if found is None and not trains:
                 yield document
                 continue
-            tally.overlaps[f"{found.kind} in {found.dataset}"] += 1
-            reason = "in a test set"
+            if found is not None:
+                tally.overlaps[f"{found.kind} in {found.dataset}"] += 1
+            reason = "in a test set" if found else f"in the training set of {trains}"
         tally.rejected[reason] += 1
+
+
+def _trains(part: Part, document: Document, pmid: str | None, trained: Trained) -> str:
+    """The first dataset that trains on a document which is to be held out; empty if none does."""
+    if part.holds != "dev":
+        return ""
+    others = trained.having(keys(document, pmid))
+    if part.split == "train":  # it is not trained where it is held out
+        others -= {part.dataset}
+    return min(others, default="")
 
 
 def _fault(document: Document) -> str | None:
@@ -178,7 +233,16 @@ def _rows(
 
 
 @lru_cache(1)
-def _index(output: str) -> Index:
-    data = storage.read(storage.join(output, HELD_OUT))
-    assert data is not None, "the driver puts the index before it starts the work"
-    return Index.from_bytes(data)
+def _index(address: str) -> Index:
+    return Index.from_bytes(_kept(address))
+
+
+@lru_cache(1)
+def _trained(address: str) -> Trained:
+    return Trained.from_bytes(_kept(address))
+
+
+def _kept(address: str) -> bytes:
+    data = storage.read(address)
+    assert data is not None, f"the driver puts {address} before it starts the work"
+    return data

@@ -15,6 +15,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -38,7 +39,15 @@ from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
 
 OWN_QUESTION, _CHOICE = "question", "choice"
 _VERDICTS = (Term("yes", "yes", "是"), Term("no", "no", "否"), Term("maybe", "maybe", "不确定"))
-_LETTER = re.compile(r"\s*[(（]?([A-Z])(?![^\W\d_])")
+_LETTER = re.compile(
+    r"\s*[(（]?([A-Z])"
+    r"(?=[^\S\n]*(?:[)）.．。:：、,，;；\n]|[-–—]\s|$)|\s+(?:is|because)\b|\s*(?:是|正确|因))"
+)
+"""A letter that stands for a choice. In `A 45-year-old man` and `B cells` it is a word or a part of
+one."""
+
+_ANOTHER = re.compile(r"[)）]?\s*[,，、;；]\s*[(（]?[A-Z](?!\w)")
+"""What follows a letter where more than one is named."""
 
 
 def _by_name(value: object) -> object:
@@ -131,12 +140,7 @@ def questions(
 
 def _own(document: Document, options: Options) -> Iterator[tuple[Passage, _Worded]]:
     """Yield the document's own questions in English or Chinese, each with its passage."""
-    own: list[tuple[Passage, list[str]]] = []
-    for passage in document.passages:
-        if passage.type == OWN_QUESTION and passage.language in LANGUAGES:
-            own.append((passage, []))
-        elif passage.type == _CHOICE and own:
-            own[-1][1].append(passage.text.strip())
+    own = _with_choices(document)
     if not own:
         raise NotApplicable("the run has no questions, and no passage has the type question")
     choosing = options.form == "choice"
@@ -147,6 +151,17 @@ def _own(document: Document, options: Options) -> Iterator[tuple[Passage, _Worde
             lettered = dict(zip(string.ascii_uppercase, choices, strict=False))
             part = str(number) if len(own) > 1 else None
             yield passage, _Worded(passage.text.strip(), part, lettered if choosing else {})
+
+
+def _with_choices(document: Document) -> list[tuple[Passage, list[str]]]:
+    """The document's own questions in English or Chinese, each with the words of its choices."""
+    own: list[tuple[Passage, list[str]]] = []
+    for passage in document.passages:
+        if passage.type == OWN_QUESTION and passage.language in LANGUAGES:
+            own.append((passage, []))
+        elif passage.type == _CHOICE and own:
+            own[-1][1].append(passage.text.strip())
+    return own
 
 
 def _itself(passage: Passage) -> Window:
@@ -197,10 +212,53 @@ def parse(
     """
     if not question.types:
         return texts.parse(text, question, document, cut=cut, scores=scores)
-    lettered = all(len(term.en) == 1 for term in question.types)
-    if lettered and (letter := _LETTER.match(text)):
-        text = text[: letter.end(1)]  # `B. the words of the choice`
+    if all(len(term.en) == 1 for term in question.types):
+        return _choice(text, question, document, cut=cut, scores=scores)
     return labels.parse(text, question, "", cut=cut, scores=scores)
+
+
+def _choice(
+    text: str, question: Question, document: Document, *, cut: bool, scores: Scores | None
+) -> Parsed:
+    """Read the letter of a choice, or its words, perhaps behind the letter."""
+    words = _words(question, document)
+    letter = _letter(text, {term.en: words.get(term.name) for term in question.types})
+    if letter and not _ANOTHER.match(text, letter.end(1)):
+        text = text[: letter.end(1)]
+    known = tuple(Term(t.name, t.en, words.get(t.name, t.zh)) for t in question.types)
+    return labels.parse(text, replace(question, types=known), "", cut=cut, scores=scores)
+
+
+def _letter(text: str, words: Mapping[str, str | None]) -> re.Match[str] | None:
+    """The letter that an answer begins with, if it stands for a choice.
+
+    Args:
+        text: the answer.
+        words: the words of each choice by its letter, where they are known.
+    """
+    if text.strip() in words.values():
+        return None  # `E. coli`
+    for letter, of_choice in words.items():
+        if of_choice and (found := re.match(rf"\s*({letter})\s+{re.escape(of_choice)}", text)):
+            return found
+    found = _LETTER.match(text)
+    return found if found and found[1] in words else None
+
+
+def _words(question: Question, document: Document) -> dict[str, str]:
+    """The words of choices by their names: those of the run, or of the document's own question."""
+    if any(term.name != term.en for term in question.types):
+        return {term.name: term.name for term in question.types}
+    number = question.part or "1"
+    own = _with_choices(document)
+    if not number.isdecimal() or int(number) > len(own):
+        return {}
+    choices = own[int(number) - 1][1]
+    return {
+        letter: words
+        for letter, words in zip(string.ascii_uppercase, choices, strict=False)
+        if words
+    }
 
 
 def target(question: Question, gold: Annotations) -> str:
@@ -221,7 +279,7 @@ def score(predicted: Annotations, gold: Annotations) -> Counts:
 
 TASK = Task(
     name="qa",
-    version=2,
+    version=3,
     summary="question answering: free, yes / no / maybe, or multiple choice",
     results="`texts` (form `free`) or `labels`, as `qa`, or `qa:NAME` where questions have names",
     template="qa.v1",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -105,3 +107,68 @@ def test_no_entry_allows_training_where_the_notes_on_its_files_do_not(
 @pytest.fixture(scope="module")
 def shared_root(shared_data: Path) -> catalogue.DataRoot:
     return catalogue.DataRoot(shared_data)
+
+
+_CBLUE = (
+    "CMeEE",
+    "CMeIE",
+    "CHIP-CDN",
+    "CHIP-CTC",
+    "CHIP-STS",
+    "KUAKE-QIC",
+    "KUAKE-QQR",
+    "KUAKE-QTR",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        *((n, [f"CBLUE/{n}/{n}_{split}.json" for split in ("train", "dev")]) for n in _CBLUE),
+        ("CMeEE-V2", ["CMeEE-V2/CMeEE-V2_train.json", "CMeEE-V2/CMeEE-V2_dev.json"]),
+        ("CMeIE-V2", ["CMeIE-V2/CMeIE-V2_train.jsonl", "CMeIE-V2/CMeIE-V2_dev.jsonl"]),
+        (
+            "med_qa",
+            [
+                f"data_clean/questions/US/4_options/phrases_no_exclude_{split}.jsonl"
+                for split in ("train", "dev", "test")
+            ],
+        ),
+        ("MedMCQA", ["medmcqa/data/train.json", "medmcqa/data/dev.json"]),
+    ],
+)  # fmt: skip
+def test_the_files_of_an_owners_archive_are_found_by_their_names(
+    name: str, files: list[str], tmp_path: Path
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    root = catalogue.DataRoot(tmp_path)
+    one = catalogue.entry(name)
+    read = {
+        split: list(root.matching(pattern))
+        for split, layout in root.layouts(one).items()
+        for pattern in layout.splits[split].files
+        if isinstance(pattern, str)
+    }
+    assert sorted(read.values()) == [[file] for file in sorted(files)]
+    assert read.keys() <= {"train", "dev", "test"} and "train" in read
+
+
+def test_parallel_sentences_are_read_from_their_archive(tmp_path: Path) -> None:
+    folder = "./processed_data/open_access/open_access"
+    packed = tmp_path / "nejm-open-access.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        for ending, text in (
+            ("zh", "患者好转 。\n无 。\n"),
+            ("en", "The patient improved .\nNone .\n"),
+        ):
+            member = tarfile.TarInfo(f"{folder}/nejm.train.{ending}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    first, second = catalogue.load("paramed", "train", data_root=tmp_path)
+    assert first.text == "患者好转 。"
+    assert [(text.task, text.text) for text in first.gold.texts] == [
+        ("mt:en", "The patient improved .")
+    ]
+    assert second.gold.texts[0].text == "None ."

@@ -53,6 +53,29 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:
     assert "no column 'text' (there are: a, b)" in document.errors[0].message
 
 
+def test_a_quote_inside_a_cell_is_a_sign_and_hides_no_row() -> None:
+    documents = table('ID,text,label\n1,a 5" tube,x\n2,b,y\n3,"c, ""d""",z\n4,6" and 7",x\n')
+    assert [d.text for d in documents] == ['a 5" tube', "b", 'c, "d"', '6" and 7"']
+
+
+def test_rows_that_a_stray_quote_swallows_are_told_by_their_number() -> None:
+    documents = table('ID,text,label\n1,"a,x\n2,b,x\n3,"c",y\n4,d,y\n')
+    assert kinds(documents) == ["malformed", "4"]
+    assert "(4 lines with the header: is a quote stray?)" in documents[0].errors[0].message
+    (_, last) = table('ID,text,label\n1,a,x\n2,"b,x\n3,c,x\n4,d,y\n')
+    assert last.errors[0].message == (
+        "the data ends inside quotes that 3 lines before began: is one stray?"
+    )
+
+
+def test_a_column_that_stands_twice_is_an_error_where_it_is_read() -> None:
+    (document,) = table("ID,text,label,text\n1,a,x,b\n")
+    assert document.errors[0].kind == "malformed"
+    assert document.errors[0].message == "the header has the column 'text' twice"
+    (document,) = table("ID,text,label,n,n,,\n1,a,x,5,6,,\n")
+    assert document.metadata == {"n": "5", "n (2)": "6"}
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [

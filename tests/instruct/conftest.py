@@ -20,11 +20,11 @@ LEAKED: Record = (
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("corpora")
-    again = numbered(3, 1)[0]
+    again, trained = numbered(3, 1)[0], numbered(300, 1)[0]
     bc5cdr(
         root,
         train=[*numbered(0, 40), ("1999", *again[1:]), LEAKED],
-        dev=numbered(100, 10),
+        dev=[*numbered(100, 10), ("8000", *trained[1:])],
         test=numbered(200, 10),
     )
     ncbi_disease(

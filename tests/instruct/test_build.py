@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from taiyi_ray import catalogue, storage
 from taiyi_ray.instruct.instruction import SCHEMA
 from tests.instruct.building import build, command, started
+from tests.instruct.corpora import bc5cdr, numbered
 
 
 def instructions(output: Path, folder: str) -> list[dict[str, Any]]:
@@ -53,8 +55,17 @@ def test_what_stands_in_a_test_set_or_twice_does_not_train(built: Path) -> None:
     assert by_name["bc5cdr"]["rejected"] == {"duplicate": 1, "in a test set": 1}
     assert by_name["bc5cdr"]["overlaps"] == {"text in ncbi_disease": 1}
     assert by_name["ncbi_disease"]["overlaps"] == {"pmid in bc5cdr": 1}
-    held_out = {entry.name for entry in catalogue.entries() if entry.held_out}
-    assert set(made["unchecked"]) == held_out - {"bc5cdr", "ncbi_disease"}
+    held_out = {f"{e.name}/{split}" for e in catalogue.entries() for split in e.held_out}
+    assert set(made["unchecked"]) == held_out - {"bc5cdr/test", "ncbi_disease/test"}
+
+
+def test_what_another_dataset_trains_on_is_not_held_out_for_the_loss(built: Path) -> None:
+    assert "8000" not in {row["document_id"] for row in instructions(built, "dev")}
+    made = json.loads((built / "_manifest.json").read_text())
+    (dev,) = [
+        one for one in made["datasets"] if (one["dataset"], one["split"]) == ("bc5cdr", "dev")
+    ]
+    assert dev["rejected"] == {"in the training set of ncbi_disease": 1}
 
 
 def test_questions_on_one_document_share_a_group(built: Path) -> None:
@@ -72,12 +83,30 @@ def test_a_build_goes_on_where_one_ended_and_refuses_other_settings(
     data: Path, built: Path
 ) -> None:
     before = files_of(built)
-    lost = next((built / "stage1").rglob("*.parquet"))
-    lost.unlink()
+    next((built / "stage1").rglob("*.parquet")).unlink()
     refused = command(data, built, seed=1)
     assert refused.returncode == 2
     assert "belongs to a build with other seed; use the same settings" in refused.stderr
     build(data, built)
+    assert files_of(built) == before
+
+
+def test_a_build_goes_on_where_its_corpora_moved_and_refuses_changed_ones(
+    data: Path, built: Path, tmp_path: Path
+) -> None:
+    before = files_of(built)
+    moved = tmp_path / "moved"
+    shutil.copytree(data, moved, copy_function=shutil.copyfile)
+    next((built / "stage1").rglob("*.parquet")).unlink()
+    bc5cdr(moved, train=numbered(0, 43))
+    refused = command(moved, built)
+    assert refused.returncode == 2
+    assert (
+        f"{built}: belongs to a build with other files: bc5cdr/train: "
+        "CDR_TrainingSet.PubTator.txt has changed; put back what was there"
+    ) in refused.stderr
+    shutil.copyfile(data / "CDR_TrainingSet.PubTator.txt", moved / "CDR_TrainingSet.PubTator.txt")
+    build(moved, built)
     assert files_of(built) == before
 
 
@@ -93,6 +122,11 @@ def test_a_dataset_that_is_not_there_is_named_with_its_address(tmp_path: Path) -
     assert "bc5cdr: the files of its train split are not below" in line
     assert "get it at http" in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same_bytes_too(data: Path, built: Path, tmp_path: Path) -> None:
+    assert files_of(build(data, tmp_path, workers=2)) == files_of(built)
 
 
 @pytest.mark.slow

@@ -93,6 +93,21 @@ def test_a_label_that_is_not_in_its_list_is_rejected_and_counted() -> None:
     )
 
 
+def test_a_text_that_is_too_long_for_one_question_is_rejected_where_the_whole_is_asked_about() -> (
+    None
+):
+    text = "Aspirin relieves pain. " * 20
+    gold = Annotations(labels=[Label("tc", "drug")])
+    long = Document("7", passages([("text", "en", text)]), gold=gold, position=3)
+    short = MIX.model_copy(update={"characters": 100})
+    classes = assignment("tc", labels=["drug", "disease"], multi_label=True)
+    tally = Tally()
+    assert made(long, classes, short, tally) == []
+    assert tally.rejected == {"tc: too long": 1}
+    assert len(made(long, classes)) == 1
+    assert len(made(long, NER, short)) > 1  # mentions stand in their windows
+
+
 def test_a_rate_below_one_samples_documents() -> None:
     sampled = MIX.model_copy(update={"rate": 0.25})
     found = 0

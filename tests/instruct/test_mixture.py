@@ -8,7 +8,7 @@ import pytest
 
 from taiyi_ray import catalogue
 from taiyi_ray.config import InstructConfig
-from taiyi_ray.instruct.mixture import mix_of, published, rate_of
+from taiyi_ray.instruct.mixture import mix_of, published, rate_of, shares
 from taiyi_ray.tasks import TASKS, template
 
 
@@ -74,3 +74,22 @@ def test_wordings_are_all_or_the_short_one() -> None:
 def test_the_published_counts_are_found_by_task() -> None:
     assert published(catalogue.entry("bc5cdr"), "re") == 500
     assert published(catalogue.entry("biored"), "ner") is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("bc5cdr", {"ner": 650, "re": 500}),
+        ("BenTsao_livercacer", {"dialogue": 911}),  # the mix calls it questions
+        ("CHIP-CDEE", {"ee": 2992}),  # ADD
+        ("biosses", {"similarity": 70}),  # its scores are the gold of no task
+    ],
+)
+def test_every_share_of_the_papers_mix_is_counted(dataset: str, expected: dict[str, int]) -> None:
+    assert shares(catalogue.entry(dataset)) == expected
+
+
+def test_the_shares_sum_up_to_what_the_paper_itemises() -> None:
+    every = sum(shares(entry).total() for entry in catalogue.entries())
+    assert every == sum(share.records for entry in catalogue.entries() for share in entry.mix)
+    assert "" not in {task for entry in catalogue.entries() for task in shares(entry)}

@@ -2,12 +2,22 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taiyi_ray.instruct.overlap import HeldOut, Index, Overlap, grams, text_hash
-from taiyi_ray.records import Document, passages
+from taiyi_ray.instruct.overlap import (
+    Compared,
+    HeldOut,
+    Index,
+    Overlap,
+    Trained,
+    grams,
+    keys,
+    text_hash,
+)
+from taiyi_ray.records import Annotations, Document, Mention, passages
 
 WORDS = [f"word{number}" for number in range(100)]
 ENGLISH = " ".join(WORDS)
@@ -19,7 +29,9 @@ def document(*texts: str, language: str = "en", pmid: str = "1") -> Document:
 
 
 def index(*texts: str, language: str = "en", pmid: str | None = "99") -> Index:
-    return Index.of((document(text, language=language), HeldOut("tested", pmid)) for text in texts)
+    return Index.of(
+        (HeldOut("tested", pmid), Compared.of(document(text, language=language))) for text in texts
+    )
 
 
 def test_the_same_pmid_is_an_overlap_whatever_the_text() -> None:
@@ -54,6 +66,17 @@ def test_a_sentence_of_a_test_text_is_an_overlap_though_it_is_a_small_part_of_it
     assert index(ENGLISH).overlap(document(" ".join(sentence).title()), None, 0.2) == expected
 
 
+def test_a_test_sentence_without_gold_may_stand_in_a_paper() -> None:
+    sentence = document("All authors read and approved the final manuscript.")
+    paper = document(f"{ENGLISH} {sentence.text}")
+    plain = Index.of([(HeldOut("tested", None), Compared.of_test(sentence))])
+    assert plain.overlap(paper, None, 0.2) is None
+    assert plain.overlap(sentence, None, 0.2) == Overlap("text", "tested")
+    gold = Annotations(mentions=[Mention(0, "person", "authors", 4, 11)])
+    marked = Index.of([(HeldOut("tested", None), Compared.of_test(replace(sentence, gold=gold)))])
+    assert marked.overlap(paper, None, 0.2) == Overlap("ngrams", "tested")
+
+
 def test_chinese_texts_are_compared_by_characters() -> None:
     training = document("主诉：" + CHINESE[5:35] + "。", language="zh")
     assert index(CHINESE, language="zh").overlap(training, None, 0.2) == Overlap("ngrams", "tested")
@@ -63,11 +86,43 @@ def test_chinese_texts_are_compared_by_characters() -> None:
     )
 
 
+MIXED = (
+    "入组标准：ECOG PS 0-1 分，WBC≥3.5×10^9/L，PLT≥100×10^9/L；方案 GEMOX："
+    "Gemcitabine 1000 mg/m2 d1、Oxaliplatin 85 mg/m2 d2，q2w"
+)
+
+
+def test_texts_of_both_scripts_are_compared_by_words_and_characters() -> None:
+    training = document(
+        "给予方案 GEMOX : gemcitabine 1000 mg/m2 d1,oxaliplatin 85 mg/m2 d2", language="zh"
+    )
+    assert index(MIXED, language="zh").overlap(training, None, 0.2) == Overlap("ngrams", "tested")
+    other = document("方案 FOLFOX：Oxaliplatin 100 mg/m2 d1", language="zh")
+    assert index(MIXED, language="zh").overlap(other, None, 0.2) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (" ".join(WORDS[:8]), 1),
+        (" ".join(WORDS[:7]), 0),
+        (CHINESE[:16], 1),
+        (CHINESE[:15], 0),
+        (CHINESE[:14] + " word", 1),  # a word is as much as two characters
+        (CHINESE[:13] + " word", 0),
+        ("word " + CHINESE[:16], 2),
+        ("", 0),
+    ],
+)
+def test_an_ngram_is_eight_words_or_sixteen_characters(text: str, number: int) -> None:
+    assert len(grams(document(text))) == number
+
+
 def test_an_index_is_the_same_after_it_was_stored() -> None:
     made = Index.of(
         [
-            (document(ENGLISH), HeldOut("a", "7")),
-            (document(CHINESE, language="zh"), HeldOut("b", None)),
+            (HeldOut("a", "7"), Compared.of(document(ENGLISH))),
+            (HeldOut("b", None), Compared.of(document(CHINESE, language="zh"))),
         ]
     )
     stored = Index.from_bytes(made.to_bytes())
@@ -78,6 +133,20 @@ def test_an_index_is_the_same_after_it_was_stored() -> None:
         made.pmids,
     )
     assert stored.overlap(document(CHINESE, language="zh"), None, 0.5) == Overlap("text", "b")
+
+
+def test_training_sets_are_known_by_text_and_identifier() -> None:
+    splits = {
+        name: np.array(keys(document(text), pmid), np.uint64)
+        for name, text, pmid in (("a", ENGLISH, "7"), ("b", ENGLISH, None), ("c", CHINESE, "8"))
+    }
+    made = Trained.of(splits)
+    known = Trained.from_bytes(made.to_bytes())
+    assert known.to_bytes() == made.to_bytes()
+    assert known.having(keys(document(ENGLISH.upper()), None)) == {"a", "b"}
+    assert known.having(keys(document("another text"), "8")) == {"c"}
+    assert known.having(keys(document("another text"), "9")) == set()
+    assert Trained.from_bytes(Trained.of({}).to_bytes()).having([1]) == set()
 
 
 def test_an_index_of_nothing_finds_nothing() -> None:

@@ -99,6 +99,20 @@ def test_document_without_a_question_of_its_own(form: str, document: Document, r
         ("choice", "C", None, "invalid"),
         ("choice", "Both", None, "invalid"),
         ("choice", "", None, "invalid"),
+        ("choice", "B - wrong", "wrong", None),
+        ("choice", "B right\nbecause", None, "invalid"),
+        ("choice", "B wrong", "wrong", None),
+        ("choice", "B is correct", "wrong", None),
+        ("choice", "A because of the dose", "right", None),
+        ("choice", "A\nThe dose is low.", "right", None),
+        ("choice", "A 45-year-old man needs B", None, "invalid"),
+        ("choice", "A patient", None, "invalid"),
+        ("choice", "B-cell lymphoma", None, "invalid"),
+        ("choice", "A型", None, "invalid"),
+        ("choice", "B、因为", "wrong", None),
+        ("choice", "B正确", "wrong", None),
+        ("choice", "A, B", "right", "invalid"),
+        ("choice", "(A), (B)", "right", "invalid"),
     ],
 )
 def test_answers(form: str, answer: str, label: str | None, problem: str | None) -> None:
@@ -109,6 +123,26 @@ def test_answers(form: str, answer: str, label: str | None, problem: str | None)
     parsed = assignment.task.parse(answer, question, document)
     assert parsed.annotations.labels == ([Label("qa:q", label)] if label else [])
     assert parsed.problem == problem
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"),
+    [
+        ("A 45-year-old man", "A"),  # the letter, and the words of its choice
+        ("45-year-old man", "A"),
+        ("B. E. coli", "B"),
+        ("E. coli", "B"),
+        ("A woman", "C"),
+        ("A child", None),
+    ],
+)
+def test_a_choice_is_named_by_its_letter_or_its_words(answer: str, label: str | None) -> None:
+    document = own("en", "Who?", "45-year-old man", "E. coli", "A woman")
+    assignment = asked("qa", form="choice")
+    (question,) = assignment.questions(document)
+    parsed = assignment.task.parse(answer, question, document)
+    assert [one.label for one in parsed.annotations.labels] == ([label] if label else [])
+    assert parsed.problem == (None if label else "invalid")
 
 
 def test_free_answers_are_texts() -> None:

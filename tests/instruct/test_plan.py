@@ -1,0 +1,98 @@
+"""The plan: which datasets train, and what nothing trains on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taiyi_ray import catalogue
+from taiyi_ray.catalogue import DataRoot
+from taiyi_ray.config import InstructConfig
+from taiyi_ray.errors import ConfigError
+from taiyi_ray.instruct.plan import choose, compared, held_out_splits, identity
+from tests.instruct.corpora import bc5cdr, ncbi_disease, numbered
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> DataRoot:
+    bc5cdr(tmp_path, train=numbered(0, 3), dev=numbered(3, 2), test=numbered(5, 2))
+    ncbi_disease(tmp_path, train=numbered(10, 2))
+    return DataRoot(tmp_path)
+
+
+def config(root: DataRoot | None = None, **settings: Any) -> InstructConfig:
+    address = root.address if root else "corpora"
+    return InstructConfig(data_root=address, output="out", **settings)
+
+
+def test_what_benchmarks_measure_with_is_held_out_unless_the_user_says_otherwise() -> None:
+    every = held_out_splits(config())
+    assert every["bc5cdr"] == ("test",)
+    assert every["biored"] == ("dev", "test")
+    assert every.keys() == {entry.name for entry in catalogue.entries() if entry.held_out}
+    assert held_out_splits(config(held_out=["bc5cdr/test", "gad"])) == {
+        "bc5cdr": ("test",),
+        "gad": ("train", "dev", "test"),
+    }
+    more = held_out_splits(config(held_out=["benchmarks", "biored"]))
+    assert more["biored"] == ("dev", "test", "train")
+    assert more.keys() == every.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bc5cdx", "no dataset is called 'bc5cdx'; did you mean 'bc5cdr'?"),
+        ("bc5cdr/tst", "--held-out bc5cdr/tst: no split is called 'tst'; did you mean 'test'?"),
+    ],
+)
+def test_a_name_of_nothing_is_an_error(name: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        held_out_splits(config(held_out=[name]))
+    assert message in str(caught.value)
+
+
+def test_a_dataset_that_is_held_out_does_not_train(root: DataRoot) -> None:
+    chosen, notes = choose(config(root), root, {}, {"bc5cdr": ("train", "test")})
+    assert [one.entry.name for one in chosen] == ["ncbi_disease"]
+    assert "bc5cdr is left out: it is held out of training" in notes
+    with pytest.raises(ConfigError, match="--datasets bc5cdr: is held out of training"):
+        choose(config(root, datasets=["bc5cdr"]), root, {}, {"bc5cdr": ("train",)})
+
+
+def test_a_split_that_is_held_out_is_not_read_for_the_loss_either(root: DataRoot) -> None:
+    named = config(root, datasets=["bc5cdr"])
+    ((_, _, splits),) = choose(named, root, {}, {})[0]
+    assert splits == ("train", "dev")
+    ((_, _, splits),) = choose(named, root, {}, {"bc5cdr": ("dev",)})[0]
+    assert splits == ("train",)
+
+
+def test_what_is_compared_with_is_what_is_there(root: DataRoot) -> None:
+    here, absent = compared({"bc5cdr": ("test",), "ncbi_disease": ("dev", "test")}, root)
+    assert [(entry.name, split) for entry, split in here] == [("bc5cdr", "test")]
+    assert absent == ["ncbi_disease/dev", "ncbi_disease/test"]
+
+
+def test_the_identity_says_how_tasks_ask_and_formats_are_read(root: DataRoot) -> None:
+    chosen, _ = choose(config(root), root, {}, {})
+    short, every = (
+        identity(config(root, wordings=wordings), chosen, {}, []) for wordings in ("short", "all")
+    )
+    assert short["formats"].keys() == {"pubtator"}
+    assert short["tasks"].keys() == {"ner", "re"}
+    assert short["tasks"] != every["tasks"]
+    assert "data_root" not in short["settings"] and "held_out" not in short["settings"]
+
+
+def test_a_task_that_lacks_an_option_is_left_out_with_one_note_for_all_datasets(
+    root: DataRoot,
+) -> None:
+    chosen, notes = choose(config(root), root, {}, {})
+    assert [one.tasks for one in chosen] == [("ner",), ("ner", "re")]
+    (note,) = [note for note in notes if "nen" in note]
+    assert note.startswith("left out for ncbi_disease, bc5cdr: nen: terms is missing")
+    given, _ = choose(config(root), root, {"nen": {"terms": {"D1": ["aspirin"]}}}, {})
+    assert [one.tasks for one in given] == [("ner", "nen"), ("ner", "nen", "re")]
