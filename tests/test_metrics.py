@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import random
-import re
-from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nervaluate import Evaluator
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU, CHRF
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from taiyi_ray import metrics
 from taiyi_ray.metrics import METRICS, Array, Quality, best_threshold, calibration, interval, paired
@@ -256,10 +260,9 @@ def test_no_other_threshold_is_better(scored):
 
 
 # --------------------------------------------------------------- independent implementations
-# nervaluate, scikit-learn, sacrebleu and rouge-score are not installed here. What follows computes
-# the same by other means: from their definitions, document by document.
 
 CASES = 1000
+Pair = tuple[Annotations, Annotations]
 
 
 def random_cases(seed: int) -> Iterator[random.Random]:
@@ -267,87 +270,161 @@ def random_cases(seed: int) -> Iterator[random.Random]:
     yield from (random.Random(draw.random()) for _ in range(CASES))
 
 
-def test_strict_agrees_with_a_count_over_spans_as_nervaluate_makes_it():
+def spans(draw: random.Random) -> list[tuple[str, int, int]]:
+    """Mentions of a document that do not overlap, which nervaluate takes for granted."""
+    places = sorted(draw.sample(range(12), 2 * draw.randrange(5)))
+    return [(draw.choice("ab"), *at) for at in zip(places[::2], places[1::2], strict=True)]
+
+
+def test_strict_f1_agrees_with_nervaluate():
     for draw in random_cases(1):
-        pairs = []
-        tp = actual = possible = 0
-        for _ in range(draw.randint(1, 3)):
-            gold, mine = (
-                {(draw.choice("ab"), draw.randrange(6)) for _ in range(draw.randrange(5))}
-                for _ in range(2)
-            )
-            # nervaluate, strict: each predicted span that is in the gold with its label is correct
-            tp += sum(one in gold for one in mine)
-            actual, possible = actual + len(mine), possible + len(gold)
-            pairs.append(
-                tuple(mentions(*(mention(t, "xx", at) for t, at in of)) for of in (mine, gold))
-            )
-        expected = 200 * tp / (actual + possible) if actual + possible else 0.0
-        assert value("strict_f1", *pairs) == pytest.approx(expected)
-
-
-def test_micro_f1_agrees_with_a_matrix_of_labels_as_scikit_learn_makes_it():
-    for draw in random_cases(2):
-        mine, gold = (
-            np.array([[draw.random() < 0.4 for _ in "abcd"] for _ in range(4)]) for _ in range(2)
+        both = [[spans(draw) for _ in range(draw.randint(1, 3))]]
+        both.append([spans(draw) if draw.random() < 0.5 else list(one) for one in both[0]])
+        true, pred = (
+            [[{"label": t, "start": start, "end": end} for t, start, end in one] for one in of]
+            for of in both
         )
-        both, either = (mine & gold).sum(), mine.sum() + gold.sum()
+        theirs = Evaluator(true, pred, tags=["a", "b"], loader="dict").evaluate()
+        gold, mine = (
+            [mentions(*(Mention(0, t, "x", start, end) for t, start, end in one)) for one in of]
+            for of in both
+        )
+        pairs = list(zip(mine, gold, strict=True))
+        sums = documents("strict_f1", *pairs).sum(axis=0)
+        strict = theirs["overall"]["strict"]
+        assert metrics.precision(sums) == pytest.approx(100 * strict.precision)
+        assert metrics.recall(sums) == pytest.approx(100 * strict.recall)
+        assert value("strict_f1", *pairs) == pytest.approx(100 * strict.f1)
+
+
+def test_micro_f1_and_accuracy_agree_with_scikit_learn():
+    for draw in random_cases(2):
+        true, pred = ([[draw.random() < 0.4 for _ in "abcd"] for _ in range(4)] for _ in range(2))
         pairs = [
             tuple(labelled(*(n for n, yes in zip("abcd", row, strict=True) if yes)) for row in rows)
-            for rows in zip(mine, gold, strict=True)
+            for rows in zip(pred, true, strict=True)
         ]
-        assert value("micro_f1", *pairs) == pytest.approx(200 * both / either if either else 0.0)
+        sums = documents("micro_f1", *pairs).sum(axis=0)
+        found = [of(sums) for of in (metrics.precision, metrics.recall, metrics.f1)]
+        theirs = precision_recall_fscore_support(true, pred, average="micro", zero_division=0)
+        assert found == pytest.approx([100 * float(one) for one in theirs[:3]])
+        one_of = [draw.choices("abcd", k=6) for _ in range(2)]
+        singles = [tuple(map(labelled, names)) for names in zip(*one_of, strict=True)]
+        assert value("accuracy", *singles) == pytest.approx(100 * accuracy_score(*one_of))
 
 
-def chrf_of(pairs: list[tuple[str, str]]) -> float:
-    """chrF2 of a corpus, as sacrebleu's paper defines it: mean precision and recall of 6 orders."""
-    precisions, recalls = [], []
-    for n in range(1, 7):
-        match = hypothesis = reference = 0
-        for mine, true in pairs:
-            mine, true = re.sub(r"\s", "", mine), re.sub(r"\s", "", true)
-            grams = [Counter(s[i : i + n] for i in range(len(s) - n + 1)) for s in (mine, true)]
-            match += sum(min(number, grams[1][gram]) for gram, number in grams[0].items())
-            hypothesis += sum(grams[0].values()) if grams[1] else 0
-            reference += sum(grams[1].values())
-        if hypothesis and reference:
-            precisions.append(match / hypothesis)
-            recalls.append(match / reference)
-    if not sum(precisions) + sum(recalls):
-        return 0.0
-    p, r = sum(precisions) / len(precisions), sum(recalls) / len(recalls)
-    return 100 * 5 * p * r / (4 * p + r)
+def some_texts(draw: random.Random, letters: str) -> list[tuple[str, str]]:
+    """Texts with references: some equal, some with words dropped, some unlike."""
+    pairs = []
+    for _ in range(draw.randint(1, 4)):
+        true = [draw.choice(letters) for _ in range(draw.randint(1, 24))]
+        mine = [one for one in true if draw.random() < 0.9]
+        mine = draw.choice([true, mine, draw.sample(true, len(true)), [draw.choice(letters)]])
+        pairs.append(("".join(mine), "".join(true)))
+    return pairs
 
 
-def test_chrf_agrees_with_its_definition():
+@pytest.mark.parametrize(
+    ("letters", "tokenize"),
+    [("ab c. D,\n1", "13a"), ("高血压的药，ab 1%", "zh")],
+    ids=["English", "Chinese"],
+)
+def test_bleu_and_chrf_agree_with_sacrebleu(letters, tokenize):
+    bleu, chrf = BLEU(tokenize=tokenize, force=True), CHRF()
     for draw in random_cases(3):
-        pairs = [
-            tuple("".join(draw.choices("ab 血", k=draw.randint(1, 12))) for _ in range(2))
-            for _ in range(draw.randint(1, 3))
-        ]
-        found = value("chrf", *((written(mine), written(true)) for mine, true in pairs))
-        assert found == pytest.approx(chrf_of(pairs))
+        # A reference is never empty, and a Chinese one is known by its characters.
+        pairs = [(mine, letters[0] + true) for mine, true in some_texts(draw, letters)]
+        hypotheses, references = map(list, zip(*pairs, strict=True))
+        of = [(written(mine), written(true)) for mine, true in pairs]
+        expected = bleu.corpus_score(hypotheses, [references]).score
+        assert value("bleu", *of) == pytest.approx(expected)
+        assert value("chrf", *of) == pytest.approx(
+            chrf.corpus_score(hypotheses, [references]).score
+        )
 
 
-def lcs(one: list[str], other: list[str]) -> int:
-    row = [0] * (len(other) + 1)
-    for word in one:
-        before = row[:]
-        for n, theirs in enumerate(other):
-            row[n + 1] = before[n] + 1 if word == theirs else max(row[n], before[n + 1])
-    return row[-1]
-
-
-def test_rouge_agrees_with_its_definition():
+def test_rouge_agrees_with_rouge_score():
+    names = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeL": "rouge_l"}
+    scorer = RougeScorer([*names])
     for draw in random_cases(4):
-        mine, true = ([draw.choice("abc") for _ in range(draw.randint(1, 8))] for _ in range(2))
-        pair = (written(" ".join(mine)), written(" ".join(true)))
-        p, r = lcs(mine, true) / len(mine), lcs(mine, true) / len(true)
-        expected = 100 * 2 * p * r / (p + r) if p + r else 0.0
-        assert value("rouge_l", pair) == pytest.approx(expected)
-        shared = sum((Counter(mine) & Counter(true)).values())
-        p, r = shared / len(mine), shared / len(true)
-        assert value("rouge_1", pair) == pytest.approx(100 * 2 * p * r / (p + r) if p + r else 0.0)
+        pairs = some_texts(draw, "ab c. D1-")
+        of = [(written(mine), written(true)) for mine, true in pairs]
+        scored = [scorer.score(true, mine) for mine, true in pairs]
+        for theirs, ours in names.items():
+            mean = sum(one[theirs].fmeasure for one in scored) / len(scored)
+            assert value(ours, *of) == pytest.approx(100 * mean)
+
+
+def test_rouge_of_chinese_agrees_with_rouge_score_over_characters():
+    class Characters:
+        def tokenize(self, text: str) -> list[str]:
+            return [letter for letter in text if not letter.isspace()]
+
+    scorer = RougeScorer(["rouge1", "rougeL"], tokenizer=Characters())
+    for draw in random_cases(5):
+        pairs = some_texts(draw, "高血压的药 ")
+        scored = [scorer.score(true, mine) for mine, true in pairs]
+        of = [(written(mine), written(true)) for mine, true in pairs]
+        for theirs, ours in {"rouge1": "rouge_1", "rougeL": "rouge_l"}.items():
+            mean = sum(one[theirs].fmeasure for one in scored) / len(scored)
+            assert value(ours, *of) == pytest.approx(100 * mean)
+
+
+# ----------------------------------------------------------- the official evaluator's own sample
+
+CDR_SAMPLE = Path(__file__).parent / "cdr_sample"
+
+
+def cdr_sample(name: str) -> dict[str, Annotations]:
+    """The annotations of a file of the sample, by document."""
+    lines = gzip.decompress((CDR_SAMPLE / f"{name}.tsv.gz").read_bytes()).decode().splitlines()
+    found: dict[str, Annotations] = {}
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for document, *fields in (line.split("\t") for line in lines):
+        of = found.setdefault(document, Annotations())
+        if fields[0] == "CID":
+            pairs.setdefault(document, []).append((fields[1], fields[2]))
+            continue
+        start, end, text, type_, id_ = fields
+        mention = Mention(len(of.mentions), type_, text, int(start), int(end))
+        mention.concept = Concept("", id_) if id_ else None
+        of.mentions.append(mention)
+    for document, named in pairs.items():
+        of = found[document]
+        ends = {
+            id_: [m for m in of.mentions if m.concept and id_ in m.concept.id.split("|")]
+            for pair in named
+            for id_ in pair
+        }
+        for head, tail in named:
+            heads, tails = ends[head], ends[tail]
+            texts = (heads[0].text, tails[0].text)
+            ids = ([m.id for m in heads], [m.id for m in tails])
+            of.relations.append(Relation(len(of.relations), "cid", *texts, *ids))
+    return found
+
+
+def sample_counts(metric: str, name: str) -> list[float]:
+    """The sums of a metric over the sample, of a file with predictions."""
+    gold, mine = cdr_sample("gold"), cdr_sample(name)
+    pairs = ((mine.get(document, Annotations()), true) for document, true in gold.items())
+    sums: list[float] = documents(metric, *pairs).sum(axis=0).tolist()
+    return sums
+
+
+def test_pairs_through_predicted_concepts_are_counted_as_the_official_evaluator_does():
+    """Its readme: 90 true positives, 533 false positives and 33 false negatives."""
+    assert sample_counts("linked_f1", "relations") == [90, 533, 33]
+
+
+def test_diseases_are_counted_as_the_official_evaluator_does():
+    """Its readme: 303 true positives, 105 false positives and 121 false negatives."""
+    gold, mine = cdr_sample("gold"), cdr_sample("mentions")
+    sums = [
+        METRICS["strict_f1"].sums(mine.get(document, Annotations()), true).get("Disease", (0, 0, 0))
+        for document, true in gold.items()
+    ]
+    assert np.sum(sums, axis=0).tolist() == [303, 105, 121]
 
 
 def test_every_metric_says_nothing_of_an_empty_document():

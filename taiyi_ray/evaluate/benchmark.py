@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from taiyi_ray import catalogue
 from taiyi_ray.catalogue.entry import Entry, Split
@@ -32,6 +32,8 @@ class Published(_Strict):
     Attributes:
         metric: the metric of this program that counts as they did, as far as that is known.
         documents: how many documents they scored; a score on another number stands alone.
+        digest: of the documents that they scored with their gold (`scoring.set_digest`).
+        by_count: why the number of documents tells their set, where nobody here has seen it.
         values: the numbers in percent, by the names of the systems.
         source: where they were published.
         warnings: what makes them hard to compare.
@@ -43,7 +45,17 @@ class Published(_Strict):
     values: dict[str, float]
     source: str
     warnings: tuple[str, ...] = ()
+    digest: str | None = None
+    by_count: str | None = None
     not_comparable: str | None = None
+
+    @model_validator(mode="after")
+    def _tells_its_set(self) -> Self:
+        if sum(bool(given) for given in (self.digest, self.by_count, self.not_comparable)) != 1:
+            raise ValueError(
+                "`published` says by `digest`, `by_count` or `not_comparable` which set it is of"
+            )
+        return self
 
 
 class Benchmark(_Strict):
@@ -73,6 +85,27 @@ class Benchmark(_Strict):
     def entry(self) -> Entry:
         """The entry of its dataset."""
         return catalogue.entry(self.dataset)
+
+    def measures(self, split: Split) -> bool:
+        """Whether a split is one that models are measured with, so that nothing is chosen on it.
+
+        These are the split that this benchmark scores, what the dataset holds out, and every test
+        split.
+        """
+        return split in (self.split, self.entry.held_out, "test")
+
+    @property
+    def choices_from(self) -> str:
+        """What to do for thresholds, which are never chosen on a split that measures models."""
+        free = [split for split in self.entry.splits if not self.measures(split)]
+        if "dev" in free:
+            return "evaluate --split dev with --scores first"
+        if "train" in free:
+            return (
+                "evaluate --split train --limit N with --scores first, of a model for which those "
+                "N documents were held out of training"
+            )
+        return f"{self.dataset} has no other split, so leave it out of --benchmarks"
 
     def assignment(self, more: dict[str, Any], *, grammar: bool) -> Assignment:
         """What is asked about its documents.

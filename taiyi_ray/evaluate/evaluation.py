@@ -5,8 +5,10 @@ It writes:
 OUT/annotations/<benchmark>/<split>/...   the rows, as every corpus job does
 OUT/scores.json                           a list of objects, one a benchmark and metric
 OUT/counts.parquet                        what each document adds to each metric, by type
-OUT/thresholds.json                       with --scores, of dev: the best thresholds, by type
-OUT/test_readings.json                    each time that a test split was scored
+OUT/thresholds.json                       with --scores: the best thresholds, by type, never of a
+                                          split that models are measured with
+OUT/test_readings.json                    each time that a split was scored that models are
+                                          measured with
 OUT/report.html                           scores, errors, examples
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -58,7 +61,7 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     sources, cases = _sources(config, console)
     # Read first: what is wrong with it should be said before hours of work.
-    thresholds = _thresholds(config.thresholds) if config.thresholds else {}
+    thresholds = _thresholds(config.thresholds, sources) if config.thresholds else {}
     register(config.data_root)
     every: list[Source] = [*sources, *cases]
     job = config.as_job([source.address for source in every])
@@ -67,7 +70,10 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
         return code
     scores = [score(one, config.output, thresholds.get(one.benchmark.name)) for one in sources]
     records = [record for one in scores for record in one.as_records(config.seed)]
-    _write(config, scores, records)
+    readings = _readings(config, scores)
+    _write(config, scores, records, readings)
+    for note in _read_again(readings):
+        console.print(note)
     if records:
         console.print(table(records))
     if (answered := side_by_side([config.output])) is not None:
@@ -135,7 +141,10 @@ def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:
 
 
 def _write(
-    config: EvaluateConfig, scores: Sequence[BenchmarkScores], records: Sequence[dict[str, Any]]
+    config: EvaluateConfig,
+    scores: Sequence[BenchmarkScores],
+    records: Sequence[dict[str, Any]],
+    readings: Sequence[dict[str, Any]],
 ) -> None:
     def put(name: str, data: bytes) -> None:
         storage.replace(storage.join(storage.absolute(config.output), name), data)
@@ -146,7 +155,6 @@ def _write(
     put(COUNTS, buffer.getvalue())
     if config.scores and (best := _best_thresholds(scores)):
         put(THRESHOLDS, _json(best))
-    readings = _readings(config, scores)
     put(READINGS, _json(readings))
     put(REPORT, write_report(scores, records, readings, config).encode())
 
@@ -156,18 +164,20 @@ def _json(value: Any) -> bytes:
 
 
 def _readings(config: EvaluateConfig, scores: Iterable[BenchmarkScores]) -> list[dict[str, Any]]:
-    """The readings of test splits so far, and those of this run.
+    """The readings so far of splits that models are measured with, and those of this run.
 
     A reading of the same rows in the same way is no new one.
     """
     path = storage.join(storage.absolute(config.output), READINGS)
-    readings: list[dict[str, Any]] = json.loads(storage.read(path) or b"[]")
+    # Earlier versions counted test splits alone, and did not name them.
+    readings = [{"split": "test", **r} for r in json.loads(storage.read(path) or b"[]")]
     known = [{k: v for k, v in reading.items() if k != "time"} for reading in readings]
     for one in scores:
-        if one.split != "test":
+        if not one.benchmark.measures(one.split):
             continue
         reading = {
             "benchmark": one.benchmark.name,
+            "split": one.split,
             "fingerprint": one.tag,
             "documents": len(one.documents),
             "thresholds": config.thresholds,
@@ -177,11 +187,25 @@ def _readings(config: EvaluateConfig, scores: Iterable[BenchmarkScores]) -> list
     return readings
 
 
+def _read_again(readings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A note for each split that models are measured with and that was read more than once."""
+    times = Counter((reading["benchmark"], reading["split"]) for reading in readings)
+    return [
+        f"note: {benchmark}: its {split} split was scored in {number} ways ({READINGS}); to choose "
+        "between them is to tune on it"
+        for (benchmark, split), number in times.items()
+        if number > 1
+    ]
+
+
 def _best_thresholds(scores: Iterable[BenchmarkScores]) -> dict[str, Thresholds]:
-    """For each benchmark the threshold of each type with the best F1, never on a test split."""
+    """For each benchmark the threshold of each type with the best F1, by its main metric.
+
+    Splits that models are measured with have no part in it.
+    """
     found: dict[str, Thresholds] = {}
     for one in scores:
-        if one.split == "test":
+        if one.benchmark.measures(one.split):
             continue
         by_type: dict[str, list[tuple[float, bool]]] = {}
         for type_, value, right in one.scored:
@@ -195,15 +219,21 @@ def _best_thresholds(scores: Iterable[BenchmarkScores]) -> dict[str, Thresholds]
     return found
 
 
-def _thresholds(output: str) -> dict[str, Thresholds]:
-    """The thresholds that an evaluation of dev found; raises ConfigError if there are none."""
+def _thresholds(output: str, sources: Iterable[BenchmarkSource]) -> dict[str, Thresholds]:
+    """The thresholds that an earlier evaluation found for these benchmarks.
+
+    Raises:
+        ConfigError: it found none for one of them, as on a split that models are measured with.
+    """
     data = storage.read(storage.join(storage.absolute(output), THRESHOLDS))
-    if data is None:
-        raise ConfigError(
-            f"--thresholds {output}: has no {THRESHOLDS}, which never come from a test split; "
-            "evaluate --split dev with --scores first"
-        )
-    known: dict[str, Thresholds] = json.loads(data)
+    known: dict[str, Thresholds] = json.loads(data or b"{}")
+    for one in sources:
+        if one.benchmark.name not in known:
+            raise ConfigError(
+                f"--thresholds {output}: has none for {one.benchmark.name}: they are never chosen "
+                f"on its {one.benchmark.split} split, which models are measured with; "
+                f"{one.benchmark.choices_from}"
+            )
     return known
 
 

@@ -13,7 +13,7 @@ from taiyi_ray import highlight
 from taiyi_ray.config import EvaluateConfig
 from taiyi_ray.evaluate.errors import Kind, Verdict, verdicts
 from taiyi_ray.evaluate.scoring import BenchmarkScores, Shown
-from taiyi_ray.metrics import METRICS, calibration, f1, precision, recall
+from taiyi_ray.metrics import METRICS, calibration
 from taiyi_ray.records import Mention, as_values
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -35,7 +35,7 @@ def write_report(
     Args:
         scores: the scores.
         records: the entries of scores.json.
-        readings: the readings of test splits.
+        readings: the readings of splits that models are measured with.
         config: the settings of the run.
     """
     documents = [_document(one, shown) for one in scores for shown in one.shown]
@@ -63,20 +63,13 @@ def _benchmark(one: BenchmarkScores) -> dict[str, Any]:
         kinds[kind] += number
         if kind == "wrong type" and gold and predicted:
             confused[gold, predicted] += number
-    types = []
-    for type_ in one.types(metric):
-        sums = one.sums(metric, type_).sum(axis=0)
-        entry: dict[str, Any] = {"name": type_, "value": float(metric.value(sums))}
-        if metric.width == 3:
-            entry |= {"precision": float(precision(sums)), "recall": float(recall(sums))}
-            entry |= {"f1": float(f1(sums)), "gold": int(sums[0] + sums[2])}
-        types.append(entry)
     published = one.benchmark.published
     return {
         "name": one.benchmark.name,
         "split": one.split,
         "metric": metric.name,
-        "types": types,
+        "counts": metric.counts,
+        "types": one.by_type(metric),
         "kinds": {kind: kinds[kind] for kind in KINDS if kinds[kind]},
         "confused": confused.most_common(_MOST_CONFUSED),
         "shares": one.shares,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +21,19 @@ from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import Benchmark
 from taiyi_ray.evaluate.errors import verdicts
 from taiyi_ray.evaluate.source import BenchmarkSource
-from taiyi_ray.metrics import METRICS, Array, Metric, Sums, interval, stretch
+from taiyi_ray.metrics import (
+    METRICS,
+    Array,
+    Metric,
+    Sums,
+    interval,
+    labels,
+    precision,
+    recall,
+    stretch,
+    string_mentions,
+    string_relations,
+)
 from taiyi_ray.records import (
     NOT_APPLICABLE,
     Annotations,
@@ -100,6 +114,7 @@ class BenchmarkScores:
         scored: type, score and rightness of each annotation that has a score.
         shown: some documents with errors.
         tag: what stands for everything that was scored, to tell whether a test was read before.
+        digest: of the documents and their gold, to tell whether the set is the published one.
     """
 
     benchmark: Benchmark
@@ -113,6 +128,7 @@ class BenchmarkScores:
     scored: list[tuple[str, float, bool]] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
     tag: str = ""
+    digest: str = ""
 
     def sums(self, metric: Metric, type_: str | None = None) -> Array:
         """The sums of a metric for each document: of one type, or of all together."""
@@ -128,20 +144,31 @@ class BenchmarkScores:
             {type_ for document in self.documents for type_ in document.sums[metric.name]}
         )
 
+    def by_type(self, metric: Metric) -> list[dict[str, Any]]:
+        """The value of each type; where the metric counts, precision, recall and gold, too."""
+        return [
+            {"type": type_, **_values(metric, self.sums(metric, type_).sum(axis=0))}
+            for type_ in self.types(metric)
+        ]
+
     def _published(self, metric: str) -> tuple[dict[str, float] | None, str | None]:
-        """The published numbers if they are of the same set and metric, else why they are not."""
+        """The published numbers if they are of the same set and metric, and what is to be said."""
         known = self.benchmark.published
         if known is None:
             return None, "nobody published a number that is known here"
         if known.not_comparable:
             return None, known.not_comparable
         number = len(self.documents) + self.not_asked + self.unreadable
-        if number not in known.documents or self.split != self.benchmark.split:
+        if self.split != self.benchmark.split:
+            return None, f"the published numbers are of the {self.benchmark.split} split"
+        if number not in known.documents:
             wanted = " or ".join(f"{n:,}" for n in known.documents)
             return None, f"the published numbers are of {wanted} documents, these of {number:,}"
+        if known.digest not in (None, self.digest):
+            return None, "the published numbers are of other documents, or of other gold"
         if metric != known.metric:
             return None, f"the published numbers count as {known.metric} does"
-        return dict(known.values), None
+        return dict(known.values), known.by_count
 
     def as_records(self, seed: int) -> list[dict[str, Any]]:
         """The entries of scores.json: one for each metric.
@@ -154,11 +181,12 @@ class BenchmarkScores:
     def _record(self, metric: Metric, seed: int) -> dict[str, Any]:
         sums = self.sums(metric)
         low, high = interval(metric, sums, seed=seed)
+        values = _values(metric, sums.sum(axis=0))
         published, note = self._published(metric.name)
         return {
             "benchmark": self.benchmark.name,
             "metric": metric.name,
-            "value": float(metric.value(sums.sum(axis=0))),
+            "value": values.pop("value"),
             "low": low,
             "high": high,
             "documents": len(self.documents),
@@ -166,6 +194,8 @@ class BenchmarkScores:
             "published": published,
             "published_note": note,
             "split": self.split,
+            **values,
+            "types": self.by_type(metric),
             "not_asked": self.not_asked,
             "unreadable": self.unreadable,
             "questions": self.questions,
@@ -179,6 +209,15 @@ class BenchmarkScores:
             name: 100 * self.problems[name] / max(1, self.questions)
             for name in dict.fromkeys(PROBLEMS.values())
         }
+
+
+def _values(metric: Metric, sums: Array) -> dict[str, Any]:
+    """The value of added sums; where the metric counts, with precision, recall and gold."""
+    found: dict[str, Any] = {"value": float(metric.value(sums))}
+    if metric.counts:
+        found |= {"precision": float(precision(sums)), "recall": float(recall(sums))}
+        found["gold"] = int(sums[0] + sums[2])
+    return found
 
 
 def _stacked(metric: Metric, sums: Iterable[ByType], type_: str | None = None) -> Array:
@@ -207,6 +246,7 @@ def score(
     benchmark = source.benchmark
     scores = BenchmarkScores(benchmark, source.split)
     metrics = [METRICS[name] for name in benchmark.metrics]
+    parts = []
     for row, document in zip(_rows(source, output), source.read(), strict=False):
         scores.tag = row["fingerprint"]
         if (row["position"], row["document_id"]) != (document.position, document.document_id):
@@ -214,6 +254,8 @@ def score(
                 f"{output}: the rows of {source.name} are not those of its documents; write to "
                 "another --output"
             )
+        gold = asked_of(document.gold, assignment)
+        parts.append(told(document, gold))
         if document.status == "failed":
             scores.unreadable += 1
             continue
@@ -222,9 +264,8 @@ def score(
             scores.not_asked += 1
             continue
         _count_answers(scores, row)
-        gold = _asked_of(document.gold, assignment)
-        predicted = _above(_asked_of(annotations_from_row(dict(row)), assignment), thresholds or {})
-        best = _asked_of(best, assignment)
+        predicted = _above(asked_of(annotations_from_row(dict(row)), assignment), thresholds or {})
+        best = asked_of(best, assignment)
         scores.documents.append(
             ScoredDocument(
                 document.position,
@@ -240,7 +281,23 @@ def score(
         if wrong and len(scores.shown) < MOST_SHOWN:
             asked = [_prompt(question) for question in assignment.questions(document)]
             scores.shown.append(Shown(row, predicted, gold, asked))
+    scores.digest = set_digest(parts)
     return scores
+
+
+def told(document: Document, gold: Annotations) -> str:
+    """What tells a document from others in a digest: its text, and its gold by texts and labels.
+
+    Neither ids nor offsets nor white space count, because files of several formats give them
+    differently for the same set, or do not have them.
+    """
+    items = string_mentions(gold) | string_relations(gold) | labels(gold)
+    return json.dumps(["".join(document.text.split()), sorted(json.dumps(i) for i in items)])
+
+
+def set_digest(parts: Iterable[str]) -> str:
+    """The digest of a set of documents by what `told` says of each; their order does not matter."""
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
 
 
 def _rows(source: BenchmarkSource, output: str) -> Iterator[dict[str, Any]]:
@@ -293,7 +350,7 @@ def _count_answers(scores: BenchmarkScores, row: Mapping[str, Any]) -> None:
 # ------------------------------------------------------------------------------ what is compared
 
 
-def _asked_of(found: Annotations, assignment: Assignment) -> Annotations:
+def asked_of(found: Annotations, assignment: Assignment) -> Annotations:
     """Only what was asked for: what was not is neither right nor missed."""
     task, options = assignment.task.name, assignment.options
     terms = next(

@@ -41,6 +41,17 @@ def concept_of(identifier: str | None) -> Concept | None:
     return Concept(named[1], named[2]) if named else Concept("", identifier)
 
 
+def concepts_of(identifier: str) -> frozenset[str]:
+    """The concepts that an identifier names: `D001943|D010051` names two.
+
+    The names of one variant are one concept, the first of them; what a variant belongs to is none.
+    """
+    names = _names(_parts(identifier))
+    of_variant = [name for name in names if _NAME.fullmatch(name)]
+    others = [name for name in names if not _NAME.fullmatch(name)]
+    return frozenset([*of_variant[:1], *others])
+
+
 def identifier_of(concept: Concept) -> str:
     """The inverse of `concept_of`."""
     return f"{concept.db}:{concept.id}" if concept.db else concept.id

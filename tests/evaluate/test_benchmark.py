@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from taiyi_ray.catalogue import DataRoot
+from taiyi_ray.catalogue import SPLITS, DataRoot
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.evaluate.benchmark import benchmarks, chosen
+from taiyi_ray.evaluate import scoring
+from taiyi_ray.evaluate.benchmark import Published, benchmarks, chosen
 from taiyi_ray.metrics import METRICS
 from taiyi_ray.tasks import TASKS
+from tests.evaluate.made import source
 
 THIRTEEN = (
     "bc5cdr-chemical", "bc5cdr-disease", "chemdner", "ncbi-disease", "cmeee", "bc5cdr-cid", "cmeie",
@@ -73,3 +75,35 @@ def test_ten_of_the_thirteen_are_in_the_folder_of_real_corpora(shared_data):
     root = DataRoot(shared_data)
     absent = {name for name in THIRTEEN if not root.splits(benchmarks()[name].entry)}
     assert absent == {"chemdner", "litcovid", "medqa-mcmle"}
+
+
+def test_published_numbers_say_which_set_they_are_of():
+    values = {"metric": "string_f1", "documents": [6], "values": {"Taiyi": 1.0}, "source": "x"}
+    assert Published(**values, digest="ab").by_count is None
+    for more in ({}, {"digest": "ab", "by_count": "there is one"}):
+        with pytest.raises(ValueError, match="says by `digest`, `by_count` or `not_comparable`"):
+            Published(**values, **more)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in THIRTEEN if benchmarks()[name].published.digest is not None]
+)
+def test_the_real_test_set_is_the_published_one(shared_data, tmp_path, name):
+    asked = source(shared_data, name)
+    documents = list(asked.read())
+    told = [
+        scoring.told(one, scoring.asked_of(one.gold, asked.assignments[0])) for one in documents
+    ]
+    published = benchmarks()[name].published
+    assert len(documents) in published.documents
+    assert scoring.set_digest(told) == published.digest
+
+
+def test_nothing_is_chosen_on_a_split_that_models_are_measured_with():
+    cmeee, biored = benchmarks()["cmeee"], benchmarks()["biored"]
+    assert [cmeee.measures(split) for split in SPLITS] == [False, True, True]
+    assert [biored.measures(split) for split in SPLITS] == [False, True, True]
+    assert not benchmarks()["bc5cdr-cid"].measures("dev")
+    assert benchmarks()["bc5cdr-cid"].choices_from == "evaluate --split dev with --scores first"
+    assert "--split train --limit N" in cmeee.choices_from
+    assert "KUAKE-QIC has no other split" in benchmarks()["kuake-qic"].choices_from

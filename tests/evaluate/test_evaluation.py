@@ -12,7 +12,13 @@ from rich.console import Console
 
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate import evaluation, run
-from taiyi_ray.evaluate.evaluation import _best_thresholds, _sources, _thresholds
+from taiyi_ray.evaluate.evaluation import (
+    _best_thresholds,
+    _read_again,
+    _readings,
+    _sources,
+    _thresholds,
+)
 from taiyi_ray.evaluate.scoring import score
 from taiyi_ray.records import Annotations, Mention
 from tests.evaluate.made import answered, corpora, settings, source
@@ -58,7 +64,11 @@ def test_an_evaluation_grows_by_a_benchmark_and_asks_nothing_twice(joined, root,
     counts = pq.read_table(output / "counts.parquet").to_pylist()
     assert {row["benchmark"] for row in counts} == {name for name, _ in after}
     readings = json.loads((output / "test_readings.json").read_text())
-    assert [reading["benchmark"] for reading in readings] == ["bc5cdr-chemical", "bc5cdr-cid"]
+    assert [(reading["benchmark"], reading["split"]) for reading in readings] == [
+        ("bc5cdr-chemical", "test"),
+        ("bc5cdr-cid", "test"),
+        ("kuake-qic", "dev"),
+    ]
 
     capsys.readouterr()
     assert run(settings(root, output, "ncbi-disease", "kuake-qic", limit=2, scores=True)) == 0
@@ -81,16 +91,13 @@ def test_benchmarks_that_are_all_absent_end_the_command_with_where_to_get_them(t
         run(config)
 
 
-def test_thresholds_come_from_dev_and_never_from_a_test_split(root, tmp_path):
-    with pytest.raises(ConfigError, match=r"has no thresholds\.json, which never come from a test"):
-        _thresholds(str(tmp_path))
-
+def test_thresholds_come_from_dev_and_never_from_a_split_that_measures(root, tmp_path):
     def find(document):
         wrong = Mention(9, "chemical", "reverses", 9, 17, score=0.25)
         right = [replace(m, score=0.75) for m in document.gold.mentions]
         return Annotations([*right, wrong])
 
-    scores = []
+    scores, sources = [], [source(root, "bc5cdr-chemical")]
     for split in ("dev", "test"):
         asked = source(root, "bc5cdr-chemical", split=split)
         answered(tmp_path / split, asked, find)
@@ -98,7 +105,61 @@ def test_thresholds_come_from_dev_and_never_from_a_test_split(root, tmp_path):
     assert _best_thresholds(scores) == {"bc5cdr-chemical": {"chemical": 0.75}}
     assert _best_thresholds(scores[1:]) == {}
     (tmp_path / evaluation.THRESHOLDS).write_text(json.dumps(_best_thresholds(scores)))
-    assert _thresholds(str(tmp_path)) == {"bc5cdr-chemical": {"chemical": 0.75}}
+    assert _thresholds(str(tmp_path), sources) == {"bc5cdr-chemical": {"chemical": 0.75}}
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "way_out"),
+    [
+        ("bc5cdr-disease", "test", "evaluate --split dev with --scores first"),
+        ("cmeee", "dev", "evaluate --split train --limit N with --scores first, of a model for"),
+        ("kuake-qic", "dev", "KUAKE-QIC has no other split, so leave it out of --benchmarks"),
+    ],
+)
+def test_tuning_on_a_split_that_measures_is_refused_whatever_its_name(
+    root, tmp_path, name, split, way_out
+):
+    (tmp_path / evaluation.THRESHOLDS).write_text('{"bc5cdr-chemical": {}}')
+    sources = [source(root, "bc5cdr-chemical"), source(root, name)]
+    with pytest.raises(ConfigError) as error:
+        _thresholds(str(tmp_path), sources)
+    line = str(error.value)
+    assert line.startswith(f"--thresholds {tmp_path}: has none for {name}: they are never chosen")
+    assert f"on its {split} split, which models are measured with; {way_out}" in line
+    assert "\n" not in line
+
+
+def test_a_development_split_that_measures_gives_no_thresholds_and_its_readings_count(
+    root, tmp_path
+):
+    asked = source(root, "kuake-qic")  # its dev split is what the paper measures with
+
+    def find(document):
+        return Annotations(labels=[replace(label, score=0.5) for label in document.gold.labels])
+
+    answered(tmp_path / "out", asked, find)
+    found = [score(asked, str(tmp_path / "out"))]
+    assert _best_thresholds(found) == {}
+    config = settings(root, tmp_path / "out", "kuake-qic", scores=True)
+    readings = _readings(config, found)
+    assert [(one["benchmark"], one["split"]) for one in readings] == [("kuake-qic", "dev")]
+    (tmp_path / "out" / evaluation.READINGS).write_text(json.dumps(readings))
+    assert _readings(config, found) == readings
+    assert _read_again(readings) == []
+    again = settings(root, tmp_path / "out", "kuake-qic", scores=True, thresholds="elsewhere")
+    (note,) = _read_again(_readings(again, found))
+    assert note.startswith("note: kuake-qic: its dev split was scored in 2 ways")
+
+
+def test_readings_of_earlier_versions_were_of_test_splits(root, tmp_path):
+    asked = source(root, "bc5cdr-chemical")
+    answered(tmp_path / "out", asked, lambda document: document.gold)
+    found = [score(asked, str(tmp_path / "out"))]
+    config = settings(root, tmp_path / "out", "bc5cdr-chemical")
+    (reading,) = _readings(config, found)
+    old = {name: value for name, value in reading.items() if name != "split"}
+    (tmp_path / "out" / evaluation.READINGS).write_text(json.dumps([old]))
+    assert _readings(config, found) == [reading]
 
 
 def test_examples_of_the_training_split_stand_before_each_question(root, tmp_path):

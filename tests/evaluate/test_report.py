@@ -31,9 +31,14 @@ def page(tmp_path):
     asked = source(root, "bc5cdr-chemical")
     answered(tmp_path / "out", asked, find, raw=HOSTILE)
     scores = [score(asked, str(tmp_path / "out"))]
-    scores[0].unreadable += 494  # so that the published numbers stand beside it
+    known = scores[0].benchmark.published.model_copy(
+        update={"documents": (6,), "digest": scores[0].digest}
+    )
+    scores[0].benchmark = scores[0].benchmark.model_copy(update={"published": known})
     records = [record for one in scores for record in one.as_records(0)]
-    readings = [{"time": "2026-01-01", "benchmark": "b", "documents": 6, "thresholds": None}]
+    readings = [
+        {"time": "2026-01-01", "benchmark": "b", "split": "dev", "documents": 6, "thresholds": None}
+    ]
     return write_report(scores, records, readings, settings(root, tmp_path / "out"))
 
 
@@ -41,7 +46,7 @@ def test_scores_stand_beside_the_published_ones_with_their_intervals(page):
     assert 'title="Taiyi 2 90.2"' in page
     assert "the published numbers count as string_f1 does" in page
     assert re.search(r'aria-label="\d+\.\d, interval \d+\.\d to \d+\.\d, ceiling 100\.0"', page)
-    assert "Readings of test splits (1)" in page
+    assert "Readings of splits that measure (1)" in page
 
 
 def test_each_document_shows_what_is_right_wrong_and_missing(page):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.evaluate.scoring import COUNTS, counts_table, score
+from taiyi_ray.evaluate.scoring import COUNTS, BenchmarkScores, counts_table, score
 from taiyi_ray.records import Annotations, Document, Label, Mention, Relation
 from tests.evaluate.made import answered, corpora, source
 
@@ -95,20 +96,55 @@ def test_shares_of_bad_answers_stand_beside_the_score(root, tmp_path, error, sha
     }
 
 
+def published(scores: BenchmarkScores, **changed: object) -> list[tuple[object, str | None]]:
+    """The published numbers of each metric with the note, where the entry says something else."""
+    known = scores.benchmark.published
+    assert known is not None
+    known = known.model_copy(update={"digest": None, "by_count": None, **changed})
+    scores.benchmark = scores.benchmark.model_copy(update={"published": known})
+    return [(found["published"], found["published_note"]) for found in scores.as_records(0)]
+
+
 def test_published_numbers_stand_only_beside_a_score_on_the_same_set(root, tmp_path):
     asked = source(root, "bc5cdr-chemical")
     answered(tmp_path / "out", asked, gold_of)
     found = score(asked, str(tmp_path / "out"))
-    strict, string = found.as_records(0)
-    assert strict["published"] is string["published"] is None
-    assert string["published_note"] == "the published numbers are of 500 documents, these of 6"
-    found.unreadable += 494  # documents that count, though nothing could be read of them
-    strict, string = found.as_records(0)
-    assert strict["published"] is None
-    assert strict["published_note"] == "the published numbers count as string_f1 does"
-    assert string["published"]["Taiyi 2"] == 90.2
+    few = "the published numbers are of 500 documents, these of 6"
+    assert published(found, digest=found.digest, documents=(500,)) == [(None, few)] * 2
+    strict, string = published(found, digest=found.digest, documents=(6,))
+    assert strict == (None, "the published numbers count as string_f1 does")
+    assert string[0]["Taiyi 2"] == 90.2
+    assert string[1] is None
+    other = "the published numbers are of other documents, or of other gold"
+    assert published(found, digest="0123", documents=(6,)) == [(None, other)] * 2
+    _, taken = published(found, by_count="there is one test split", documents=(6,))
+    assert taken == (string[0], "there is one test split")
+    never = published(found, not_comparable="they are of sentences", documents=(6,))
+    assert never == [(None, "they are of sentences")] * 2
     found.split = "dev"
-    assert found.as_records(0)[1]["published"] is None
+    _, of_dev = published(found, not_comparable=None, digest=found.digest, documents=(6,))
+    assert of_dev == (None, "the published numbers are of the test split")
+
+
+def test_a_set_is_known_by_texts_and_gold_in_any_order_and_not_by_ids_or_offsets(root, tmp_path):
+    file = root / "CDR_TestSet.PubTator.txt"
+    text = file.read_text()
+
+    def digest(changed: str) -> str:
+        file.write_text(changed)
+        out = tmp_path / hashlib.sha256(changed.encode()).hexdigest()
+        asked = source(root, "bc5cdr-chemical")
+        answered(out, asked, gold_of)
+        return score(asked, str(out)).digest
+
+    before = digest(text)
+    first, *rest = text.rstrip("\n").split("\n\n")
+    assert digest("\n\n".join([*rest, first.replace("100", "555")]) + "\n\n") == before
+    assert digest(text.replace("Naloxone helped.", "Naloxone  helped.")) == before
+    assert digest(text.replace("Naloxone helped.", "Naloxone failed.", 1)) != before
+    assert digest(text.replace("100\t31\t40\tClonidine\tChemical\tD003000\n", "")) != before
+    # What this benchmark does not ask for is not its gold.
+    assert digest(text.replace("100\t64\t72\tsedation\tDisease\tD000077227\n", "")) == before
 
 
 def test_annotations_below_the_threshold_of_their_type_do_not_count(root, tmp_path):
