@@ -299,7 +299,9 @@ def test_strict_f1_agrees_with_nervaluate():
 
 def test_micro_f1_and_accuracy_agree_with_scikit_learn():
     for draw in random_cases(2):
-        true, pred = ([[draw.random() < 0.4 for _ in "abcd"] for _ in range(4)] for _ in range(2))
+        true, pred = (
+            np.array([[draw.random() < 0.4 for _ in "abcd"] for _ in range(4)]) for _ in range(2)
+        )
         pairs = [
             tuple(labelled(*(n for n, yes in zip("abcd", row, strict=True) if yes)) for row in rows)
             for rows in zip(pred, true, strict=True)
