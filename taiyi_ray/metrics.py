@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import LCSseq
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import BLEU
 
 from taiyi_ray.formats.concepts import concepts_of
 from taiyi_ray.forms import HAN, running
@@ -266,9 +266,9 @@ def _bleu_sums(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
 
 def _bleu(sums: Array) -> Array:
     def score(of: Array) -> float:
-        counts = [int(number) for number in of]
-        right, all_ = counts[:_BLEU_ORDER], counts[_BLEU_ORDER : 2 * _BLEU_ORDER]
-        return BLEU.compute_bleu(right, all_, *counts[-2:], smooth_method="exp").score
+        *grams, written, wanted = (int(number) for number in of)
+        right, all_ = grams[:_BLEU_ORDER], grams[_BLEU_ORDER:]
+        return BLEU.compute_bleu(right, all_, written, wanted, smooth_method="exp").score
 
     scores: Array = np.apply_along_axis(score, -1, sums)
     return scores

@@ -41,10 +41,13 @@ from taiyi_ray.evaluate.scoring import BenchmarkScores, Thresholds, counts_table
 from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
 from taiyi_ray.job.job import run_sources
 from taiyi_ray.metrics import METRICS, best_threshold
-from taiyi_ray.records import Document
+from taiyi_ray.tasks.task import Assignment
 
 SCORES, COUNTS, THRESHOLDS = "scores.json", "counts.parquet", "thresholds.json"
 READINGS, REPORT = "test_readings.json", "report.html"
+
+_MOST_EXAMPLES = 5000
+"""The most documents among which similar examples are looked for: they travel to all workers."""
 
 
 def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
@@ -105,7 +108,7 @@ def _sources(
             continue
         asked = benchmark.assignment(more, grammar=grammar)
         if config.shots:
-            asked = asked.with_shots(_examples(benchmark, config, root))
+            asked = _with_examples(asked, benchmark, split, config, root)
         sources.append(BenchmarkSource(benchmark, split, root.address, (asked,), config.limit))
     cases = case_sources(root.address, grammar=grammar) if with_cases else []
     if not (sources or cases):
@@ -115,17 +118,38 @@ def _sources(
     return sources, cases
 
 
-def _examples(benchmark: Benchmark, config: EvaluateConfig, root: DataRoot) -> list[Document]:
-    """Draw the examples that stand before each question, from the training split."""
+def _with_examples(
+    asked: Assignment, benchmark: Benchmark, split: Split, config: EvaluateConfig, root: DataRoot
+) -> Assignment:
+    """Put examples of the training split before each question.
+
+    Args:
+        asked: what is asked.
+        benchmark: the benchmark.
+        split: the split that is scored.
+        config: how many examples, and how they are chosen.
+        root: the data root.
+
+    Raises:
+        ConfigError: the training split is not here, or its documents are scored themselves.
+    """
     if "train" not in root.splits(benchmark.entry):
         raise ConfigError(
             f"--shots {config.shots}: examples for {benchmark.name} come from its training split: "
             f"{_absent(benchmark, 'train', root)}"
         )
+    if split == "train" and config.shots_by == "seed":
+        raise ConfigError(
+            f"--shots {config.shots} --split train: documents of {benchmark.name} would be their "
+            "own examples; score another split, or give --shots-by similarity"
+        )
     read = catalogue.load(benchmark.entry, "train", data_root=root)
     usable = [document for document in read if document.status == "ok"]
     draw = random.Random(config.seed)
-    return draw.sample(usable, min(config.shots, len(usable)))
+    if config.shots_by == "seed":
+        return asked.with_shots(draw.sample(usable, min(config.shots, len(usable))))
+    pool = draw.sample(usable, min(_MOST_EXAMPLES, len(usable)))
+    return asked.with_similar_shots(pool, config.shots)
 
 
 def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:

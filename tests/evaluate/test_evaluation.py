@@ -179,3 +179,19 @@ def test_examples_of_the_training_split_stand_before_each_question(root, tmp_pat
     assert of.assignments[0].identity().keys() - plain.assignments[0].identity() == {"shots"}
     with pytest.raises(ConfigError, match=r"^--shots 2: examples for kuake-qic come from its trai"):
         _sources(settings(root, tmp_path / "out", "kuake-qic", shots=2), Console(quiet=True))
+
+
+def test_examples_by_similarity_are_those_of_the_training_split_most_like_each_document(
+    root, tmp_path
+):
+    train = root / "CDR_TrainingSet.PubTator.txt"
+    train.write_text(train.read_text().replace("Naloxone helped", "Morphine helped", 5))
+    config = settings(root, tmp_path / "out", "bc5cdr-chemical", shots=1, shots_by="similarity")
+    (of,), _ = _sources(config, Console(quiet=True))
+    (question,) = of.assignments[0].questions(next(of.read()))
+    assert [message["role"] for message in question.messages] == ["user", "assistant", "user"]
+    # The last training document has just the words of the question's, which may be itself.
+    assert "Morphine helped" in question.messages[0]["content"]
+    with pytest.raises(ConfigError, match=r"^--shots 1 --split train: documents of bc5cdr-chem"):
+        more = settings(root, tmp_path / "out", "bc5cdr-chemical", shots=1, split="train")
+        _sources(more, Console(quiet=True))
