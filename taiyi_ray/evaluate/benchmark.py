@@ -5,6 +5,7 @@ The entries stand in benchmarks.yaml. What they say of the dataset itself is the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -14,12 +15,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from taiyi_ray import catalogue
+from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.catalogue.entry import Entry, Split
 from taiyi_ray.config import explain
 from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.formats.concepts import concepts_of
 from taiyi_ray.metrics import METRICS
-from taiyi_ray.tasks import TASKS, assign
+from taiyi_ray.tasks import TASKS, assign, terminology
 from taiyi_ray.tasks.task import Assignment
+from taiyi_ray.tasks.terminology import Terminology
 
 
 class _Strict(BaseModel):
@@ -68,6 +72,8 @@ class Benchmark(_Strict):
         task: the task that is asked.
         types: those of the dataset's types, relations or labels that are asked for; all without it.
         options: options of the task, besides those of the dataset.
+        terminology: the splits whose gold names are the terminology of a task `nen`. Another task
+            is asked together with `nen`, for the concepts of the names in the text.
         metrics: the metrics, the main one first.
         published: what others published.
     """
@@ -78,6 +84,7 @@ class Benchmark(_Strict):
     task: str
     types: tuple[str, ...] = ()
     options: dict[str, JsonValue] = {}
+    terminology: tuple[Split, ...] = ()
     metrics: tuple[str, ...] = Field(min_length=1)
     published: Published | None = None
 
@@ -107,26 +114,45 @@ class Benchmark(_Strict):
             )
         return f"{self.dataset} has no other split, so leave it out of --benchmarks"
 
-    def assignment(self, more: dict[str, Any], *, grammar: bool) -> Assignment:
-        """What is asked about its documents.
+    def assignments(
+        self, more: dict[str, Any], *, grammar: bool, data_root: DataRoot
+    ) -> tuple[Assignment, ...]:
+        """What is asked about its documents, its own task first.
 
         Args:
-            more: options of the task that the run gives; those that the task lacks do not count.
+            more: options of the tasks that the run gives; those that a task lacks do not count.
             grammar: whether answers are constrained to what is in the text.
+            data_root: the folder below which the corpora lie, for the names of a terminology.
 
         Raises:
-            ConfigError: an option has a wrong value.
+            ConfigError: an option has a wrong value, or a split of the terminology is not here.
         """
-        options = self.entry.options_of(self.task)
+        own = self.entry.options_of(self.task)
         for name in ("types", "relations", "labels"):
-            if self.types and name in options:
-                options[name] = tuple(t for t in options[name] if t.name in self.types)
-        known = TASKS[self.task].options.model_fields
-        options |= self.options
-        options |= {name: value for name, value in more.items() if name in known}
-        origin = f"benchmark {self.name}"
-        (assignment,) = assign([self.task], {self.task: options}, grammar=grammar, origin=origin)
-        return assignment
+            if self.types and name in own:
+                own[name] = tuple(t for t in own[name] if t.name in self.types)
+        options = {self.task: own | self.options}
+        if self.terminology:
+            options.setdefault("nen", {"mentions": "names"})["terms"] = self._terms(data_root)
+        for task, values in options.items():
+            known = TASKS[task].options.model_fields
+            values |= {name: value for name, value in more.items() if name in known}
+        return tuple(assign([*options], options, grammar=grammar, origin=f"benchmark {self.name}"))
+
+    def _terms(self, data_root: DataRoot) -> Terminology:
+        """The concepts of the terminology's splits, by the names that they have there."""
+        names: dict[str, Counter[str]] = {}
+        for split in self.terminology:
+            for document in catalogue.load(self.entry, split, data_root=data_root):
+                for mention in document.gold.mentions:
+                    known = mention.concept
+                    if known and len(concepts_of(known.id)) == 1:
+                        name = " ".join((known.name or mention.text).split())
+                        of = names.setdefault(known.id, Counter())
+                        of.update([name, " ".join(mention.text.split())])
+        return terminology.from_mapping(
+            {id_: [name for name, _ in of.most_common()] for id_, of in names.items()}
+        )
 
 
 @cache

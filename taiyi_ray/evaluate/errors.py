@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from taiyi_ray.formats.concepts import concepts_of
 from taiyi_ray.forms import running
 from taiyi_ray.metrics import stretch
 from taiyi_ray.records import Annotations, Mention
@@ -42,7 +43,11 @@ def _of_mentions(predicted: Annotations, gold: Annotations) -> Iterator[Verdict]
     met = set()
     for key, mention in mine.items():
         if key in true:
-            yield Verdict("right", mention.type, mention.type, mention)
+            linked, meant = mention.concept, true[key].concept
+            if linked and meant and concepts_of(linked.id).isdisjoint(concepts_of(meant.id)):
+                yield Verdict("wrong link", meant.id, linked.id, mention)
+            else:
+                yield Verdict("right", mention.type, mention.type, mention)
             continue
         near = [(other, m) for other, m in open_.items() if _overlap(mention, m)]
         same = [pair for pair in near if pair[0][1] == key[1]]

@@ -103,13 +103,15 @@ def _sources(
     wanted = [(one, config.split or one.split) for one in chosen(names)]
     every = {(one.name, split): one for one, split in [*known, *wanted]}
     for (_, split), benchmark in every.items():
-        if split not in root.splits(benchmark.entry):
-            missing.append(f"{benchmark.name}: absent: {_absent(benchmark, split, root)}")
+        here = root.splits(benchmark.entry)
+        if lacking := [part for part in (split, *benchmark.terminology) if part not in here]:
+            missing.append(f"{benchmark.name}: absent: {_absent(benchmark, lacking[0], root)}")
             continue
-        asked = benchmark.assignment(more, grammar=grammar)
+        asked, *beside = benchmark.assignments(more, grammar=grammar, data_root=root)
         if config.shots:
             asked = _with_examples(asked, benchmark, split, config, root)
-        sources.append(BenchmarkSource(benchmark, split, root.address, (asked,), config.limit))
+        every_task = (asked, *beside)
+        sources.append(BenchmarkSource(benchmark, split, root.address, every_task, config.limit))
     cases = case_sources(root.address, grammar=grammar) if with_cases else []
     if not (sources or cases):
         raise ConfigError("; ".join(missing))

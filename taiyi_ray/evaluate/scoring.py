@@ -44,7 +44,7 @@ from taiyi_ray.records import (
     annotations_from_row,
     rows_of,
 )
-from taiyi_ray.tasks.task import Assignment, NotApplicable, Question
+from taiyi_ray.tasks.task import Assignment, NotApplicable, Question, Task
 
 ByType = Mapping[str, Sums]
 Thresholds = Mapping[str, float]
@@ -242,7 +242,7 @@ def score(
         ConfigError: the rows are not those of the documents of the benchmark.
         StorageError: something cannot be read.
     """
-    (assignment,) = source.assignments
+    assignment, *_ = source.assignments
     benchmark = source.benchmark
     scores = BenchmarkScores(benchmark, source.split)
     metrics = [METRICS[name] for name in benchmark.metrics]
@@ -259,7 +259,7 @@ def score(
         if document.status == "failed":
             scores.unreadable += 1
             continue
-        best = _ceiling(assignment, document)
+        best = _ceiling(source.assignments, document)
         if best is None or _was_not_asked(row, assignment):
             scores.not_asked += 1
             continue
@@ -279,7 +279,7 @@ def score(
         scores.kinds.update(judged)
         wrong = any(kind != "right" for kind, _, _ in judged) or bool(gold.texts)
         if wrong and len(scores.shown) < MOST_SHOWN:
-            asked = [_prompt(question) for question in assignment.questions(document)]
+            asked = [_prompt(q) for q, _ in _questions(source.assignments, document)]
             scores.shown.append(Shown(row, predicted, gold, asked))
     scores.digest = set_digest(parts)
     return scores
@@ -319,15 +319,34 @@ def _prompt(question: Question) -> dict[str, Any]:
     }
 
 
-def _ceiling(assignment: Assignment, document: Document) -> Annotations | None:
-    """What the answers that state the gold are read as; None if there is nothing to ask."""
-    task = assignment.task
-    try:
-        asked = assignment.questions(document)
-    except NotApplicable:
+def _questions(
+    assignments: Sequence[Assignment], document: Document
+) -> Iterator[tuple[Question, Task]]:
+    """The questions of all tasks that have something to ask, each with its task."""
+    for assignment in assignments:
+        try:
+            asked = assignment.questions(document)
+        except NotApplicable:
+            continue
+        yield from ((question, assignment.task) for question in asked)
+
+
+def _ceiling(assignments: Sequence[Assignment], document: Document) -> Annotations | None:
+    """What the answers that state the gold are read as; None if there is nothing to ask.
+
+    Args:
+        assignments: the tasks; there is nothing to ask if the first has no question.
+        document: the document with its gold.
+    """
+    asked = list(_questions(assignments, document))
+    if not any(task is assignments[0].task for _, task in asked):
         return None
-    answers = [(question, task.target(question, document.gold)) for question in asked]
-    return merge([task.parse(text, q, document).annotations for q, text in answers])
+    return merge(
+        [
+            task.parse(task.target(question, document.gold), question, document).annotations
+            for question, task in asked
+        ]
+    )
 
 
 def _was_not_asked(row: Mapping[str, Any], assignment: Assignment) -> bool:
@@ -364,6 +383,8 @@ def asked_of(found: Annotations, assignment: Assignment) -> Annotations:
     names = {term.name for term in terms}
     if task == "ner":
         return Annotations([m for m in found.mentions if m.type in names])
+    if task == "nen":
+        return Annotations([mention for mention in found.mentions if mention.concept])
     if task in ("re", "ee"):
         return Annotations(
             [replace(mention, type=None) for mention in found.mentions],

@@ -10,7 +10,7 @@ import pytest
 
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.scoring import COUNTS, BenchmarkScores, counts_table, score
-from taiyi_ray.records import Annotations, Document, Label, Mention, Relation
+from taiyi_ray.records import Annotations, Concept, Document, Label, Mention, Relation
 from tests.evaluate.made import answered, corpora, source
 
 
@@ -75,6 +75,58 @@ def test_relations_count_by_concepts_and_by_the_strings_of_the_gold(root, tmp_pa
 
     assert record(root, tmp_path, "bc5cdr-cid", other_case, 0)["value"] == 100
     assert record(root, tmp_path, "bc5cdr-cid", other_case, 1)["value"] == 0
+
+
+def test_relations_count_by_the_concepts_that_the_model_gives_to_names(root, tmp_path):
+    def values(find):
+        asked = source(root, "bc5cdr-cid-linked")
+        out = tmp_path / find.__name__
+        answered(out, asked, find)
+        found = score(asked, str(out)).as_records(0)
+        assert [one["metric"] for one in found] == ["linked_f1", "concept_f1", "string_f1"]
+        assert {one["ceiling"] for one in found} == {100}
+        return [one["value"] for one in found]
+
+    def wrong_concept(document):
+        wrong = [
+            replace(m, concept=Concept("", "D1") if m.text == "Clonidine" else m.concept)
+            for m in document.gold.mentions
+        ]
+        return replace(document.gold, mentions=wrong)
+
+    def no_concept(document):
+        bare = [replace(mention, concept=None) for mention in document.gold.mentions]
+        return replace(document.gold, mentions=bare)
+
+    assert values(gold_of) == [100, 100, 100]
+    assert values(wrong_concept) == values(no_concept) == [0, 100, 100]
+
+
+def test_concepts_of_mentions_count_by_place_and_concept(root, tmp_path):
+    def first_is_wrong(document):
+        first, *rest = document.gold.mentions
+        return Annotations([replace(first, concept=Concept("", "D1")), *rest[:-1]])
+
+    asked = source(root, "bc5cdr-concepts")
+    answered(tmp_path / "out", asked, first_is_wrong)
+    found = score(asked, str(tmp_path / "out"))
+    (record,) = found.as_records(0)
+    assert (record["metric"], record["ceiling"], record["gold"]) == ("link_f1", 100, 36)
+    assert (record["precision"], record["recall"]) == pytest.approx((80, 100 * 4 / 6))
+    assert found.kinds["wrong link", "D009270", "D1"] == 6
+    assert {kind for kind, _, _ in found.kinds} == {"right", "wrong link", "missed"}
+
+
+def test_scores_have_precision_recall_and_each_type(root, tmp_path):
+    def one_of_two(document):
+        return Annotations(document.gold.mentions[:2])  # a chemical, and a disease
+
+    found = record(root, tmp_path, "bc5cdr-chemical", one_of_two)
+    assert (found["precision"], found["recall"], found["gold"]) == (100, pytest.approx(100 / 3), 18)
+    assert found["types"] == [
+        {name: found[name] for name in ("value", "precision", "recall", "gold")}
+        | {"type": "chemical"}
+    ]
 
 
 @pytest.mark.parametrize(
