@@ -112,7 +112,10 @@ def string_relations(found: Annotations) -> set[Item]:
     return {(r.type, (running(r.head_text), running(r.tail_text))) for r in found.relations}
 
 
-def events(found: Annotations) -> set[Item]:
+Roles = frozenset[tuple[str, str]]
+
+
+def events(found: Annotations) -> set[tuple[str, tuple[str | None, Roles]]]:
     """Events by type, the text of the trigger, and roles with their texts."""
     texts = {mention.id: mention.text for mention in found.mentions}
     return {
@@ -355,7 +358,7 @@ class Metric:
         return total
 
 
-def _of_items(items: Callable[[Annotations], set[Item]]) -> Callable[..., dict[str, Sums]]:
+def _of_items(items: Callable[[Annotations], Iterable[Item]]) -> Callable[..., dict[str, Sums]]:
     return lambda predicted, gold: counted(items(predicted), items(gold))
 
 
@@ -488,6 +491,12 @@ def calibration(scored: Iterable[tuple[float, bool]], bins: int = 10) -> list[Bi
         )
         for _, group in sorted(found.items())
     ]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """By how much scores and shares of right annotations differ in the mean (ECE); 0 to 1."""
+    number = sum(one.number for one in bins)
+    return sum(abs(one.score - one.right) * one.number for one in bins) / number if bins else 0.0
 
 
 def best_threshold(scored: Iterable[tuple[float, bool]], gold: int) -> float:

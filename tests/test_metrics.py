@@ -17,7 +17,16 @@ from sacrebleu.metrics import BLEU, CHRF
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from taiyi_ray import metrics
-from taiyi_ray.metrics import METRICS, Array, Quality, best_threshold, calibration, interval, paired
+from taiyi_ray.metrics import (
+    METRICS,
+    Array,
+    Quality,
+    best_threshold,
+    calibration,
+    calibration_error,
+    interval,
+    paired,
+)
 from taiyi_ray.records import (
     Annotations,
     Argument,
@@ -237,6 +246,12 @@ def test_calibration_groups_annotations_by_score():
     bins = calibration([(0.05, False), (0.95, True), (0.99, True), (1.0, False)])
     assert [(b.number, b.right) for b in bins] == [(1, 0.0), (3, 2 / 3)]
     assert bins[1].score == pytest.approx(0.98)
+
+
+def test_the_error_of_calibration_is_the_mean_distance_of_scores_and_shares():
+    bins = calibration([(0.25, False)] * 3 + [(0.9, True)])
+    assert calibration_error(bins) == pytest.approx((3 * 0.25 + 0.1) / 4)
+    assert calibration_error([]) == 0
 
 
 def test_the_best_threshold_drops_what_lowers_f1_and_keeps_all_if_nothing_does():

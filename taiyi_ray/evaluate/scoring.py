@@ -144,10 +144,15 @@ class BenchmarkScores:
             {type_ for document in self.documents for type_ in document.sums[metric.name]}
         )
 
-    def by_type(self, metric: Metric) -> list[dict[str, Any]]:
-        """The value of each type; where the metric counts, precision, recall and gold, too."""
+    def by_type(self, metric: Metric, seed: int) -> list[dict[str, Any]]:
+        """The values of each type, as `_values` gives them.
+
+        Args:
+            metric: the metric.
+            seed: of the draws of the intervals.
+        """
         return [
-            {"type": type_, **_values(metric, self.sums(metric, type_).sum(axis=0))}
+            {"type": type_, **_values(metric, self.sums(metric, type_), seed)}
             for type_ in self.types(metric)
         ]
 
@@ -180,22 +185,19 @@ class BenchmarkScores:
 
     def _record(self, metric: Metric, seed: int) -> dict[str, Any]:
         sums = self.sums(metric)
-        low, high = interval(metric, sums, seed=seed)
-        values = _values(metric, sums.sum(axis=0))
+        values = _values(metric, sums, seed)
         published, note = self._published(metric.name)
         return {
             "benchmark": self.benchmark.name,
             "metric": metric.name,
-            "value": values.pop("value"),
-            "low": low,
-            "high": high,
+            **{name: values.pop(name) for name in ("value", "low", "high")},
             "documents": len(self.documents),
             "ceiling": float(metric.value(self.ceilings(metric).sum(axis=0))),
             "published": published,
             "published_note": note,
             "split": self.split,
             **values,
-            "types": self.by_type(metric),
+            "types": self.by_type(metric, seed),
             "not_asked": self.not_asked,
             "unreadable": self.unreadable,
             "questions": self.questions,
@@ -211,9 +213,17 @@ class BenchmarkScores:
         }
 
 
-def _values(metric: Metric, sums: Array) -> dict[str, Any]:
-    """The value of added sums; where the metric counts, with precision, recall and gold."""
-    found: dict[str, Any] = {"value": float(metric.value(sums))}
+def _values(metric: Metric, documents: Array, seed: int) -> dict[str, Any]:
+    """The value with its interval; where the metric counts, precision, recall and gold, too.
+
+    Args:
+        metric: the metric.
+        documents: the sums of each document.
+        seed: of the draws of the interval.
+    """
+    sums = documents.sum(axis=0)
+    low, high = interval(metric, documents, seed=seed)
+    found: dict[str, Any] = {"value": float(metric.value(sums)), "low": low, "high": high}
     if metric.counts:
         found |= {"precision": float(precision(sums)), "recall": float(recall(sums))}
         found["gold"] = int(sums[0] + sums[2])

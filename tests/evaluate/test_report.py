@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from taiyi_ray.evaluate.report import KINDS, write_report
+from taiyi_ray.evaluate.report import KINDS, _matrix, write_report
 from taiyi_ray.evaluate.scoring import score
 from taiyi_ray.records import Annotations, Mention
 from tests.evaluate.made import answered, corpora, settings, source
@@ -56,8 +56,38 @@ def test_each_document_shows_what_is_right_wrong_and_missing(page):
     assert [mention["type"] for mention in first["mentions"]] == [
         *("right", "boundary", "spurious", "missed"),
     ]
+    assert {mention["note"] for mention in first["mentions"]} == {"chemical"}
     assert first["prompts"][0]["messages"][0]["role"] == "user"
     assert len(data["documents"]) == 6
+
+
+def test_types_are_confused_in_a_matrix_with_what_was_missed_or_is_not_in_the_gold():
+    kinds = {
+        ("right", "a", "a"): 3,
+        ("wrong type", "a", "b"): 2,
+        ("boundary", "b", "b"): 1,
+        ("missed", "b", None): 4,
+        ("spurious", None, "c"): 5,
+        ("wrong link", "D1", "D2"): 7,
+    }
+    assert _matrix(kinds) == {
+        "columns": ["a", "b", "c", "boundary", "missed"],
+        "rows": [
+            ("a", [3, 2, 0, 0, 0], 5),
+            ("b", [0, 0, 0, 1, 4], 5),
+            ("c", [0, 0, 0, 0, 0], 1),
+            ("not in the gold", [0, 0, 5, 0, 0], 5),
+        ],
+    }
+    assert _matrix({("right", "a", "a"): 3}) is None
+    many = {("right", f"t{number}", f"t{number}"): 1 for number in range(20)}
+    assert _matrix(many) is None
+
+
+def test_calibration_is_a_plot_with_a_point_for_each_bin(page):
+    assert "the mean distance to it is 0.55" in page
+    points = re.findall(r"<title>mean score (.*?), right (.*?), (\d+) annotations", page)
+    assert points == [("0.30", "0.00", "6"), ("0.80", "0.00", "6")]
 
 
 def test_nothing_in_the_data_can_end_the_script_or_become_html(page):

@@ -123,10 +123,8 @@ def test_scores_have_precision_recall_and_each_type(root, tmp_path):
 
     found = record(root, tmp_path, "bc5cdr-chemical", one_of_two)
     assert (found["precision"], found["recall"], found["gold"]) == (100, pytest.approx(100 / 3), 18)
-    assert found["types"] == [
-        {name: found[name] for name in ("value", "precision", "recall", "gold")}
-        | {"type": "chemical"}
-    ]
+    names = ("value", "low", "high", "precision", "recall", "gold")
+    assert found["types"] == [{"type": "chemical", **{name: found[name] for name in names}}]
 
 
 @pytest.mark.parametrize(
