@@ -94,3 +94,32 @@ def test_nothing_in_the_data_can_end_the_script_or_become_html(page):
     assert HOSTILE not in page
     assert page.count("</script>") == 2
     assert "default-src 'none'" in page
+
+
+def test_in_a_browser_the_plots_are_where_the_scores_are_and_the_page_fits_a_phone(
+    browser, page, tmp_path
+):
+    file = tmp_path / "report.html"
+    file.write_text(page)
+    opened = browser.new_page(viewport={"width": 1200, "height": 900})
+    faults: list[str] = []
+    opened.on("console", lambda message: faults.append(message.text))
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.goto(file.as_uri())
+    track = opened.locator(".plot .track").nth(1)
+    box, circle = track.bounding_box(), track.locator("[title='Taiyi 2 90.2']").bounding_box()
+    middle = circle["x"] + circle["width"] / 2
+    assert (middle - box["x"]) / box["width"] == pytest.approx(0.902, abs=0.005)
+    for details in opened.locator("details.of").all():
+        details.evaluate("element => element.open = true")
+    assert opened.locator(".calibration circle").count() == 2
+
+    assert opened.locator("article:visible").count() == 6
+    opened.locator("#types").get_by_role("button", name="boundary 6").click()
+    assert opened.locator("mark.off").count() == 6
+    opened.locator("mark[data-type=spurious]").first.hover()
+    assert "chemical" in opened.locator("#tip").text_content()
+    opened.set_viewport_size({"width": 400, "height": 800})
+    assert opened.evaluate("document.documentElement.scrollWidth") == 400
+    opened.close()
+    assert faults == []
