@@ -213,4 +213,6 @@ def markdown() -> str:
 
 
 def _why(known: Published) -> list[str]:
-    return [f"Not comparable: {known.not_comparable}."] if known.not_comparable else []
+    if known.not_comparable:
+        return [f"Not comparable: {known.not_comparable}."]
+    return [f"Known by the number of its documents: {known.by_count}."] if known.by_count else []

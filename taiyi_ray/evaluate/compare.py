@@ -24,8 +24,10 @@ from taiyi_ray.metrics import METRICS, Array, Difference, Metric, interval, pair
 ALL_TYPES = "(all)"
 
 _Key = tuple[str, str, str]
-_Sums = dict[int, dict[str, Array]]
-"""The sums of each document at its position, by type; a document without any has an empty one."""
+_Place = tuple[int, str | None]
+_Sums = dict[_Place, dict[str, Array]]
+"""The sums of each document, by its position and id, then by type; a document without any has an
+empty one. The same position with another id is another document, of other files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _lines(
             if key not in read[number]:
                 continue
             mine, first = read[number][key], read[0][key]
-            both = sorted(mine.keys() & first.keys())
+            both = sorted(mine.keys() & first.keys(), key=str)
             if not both:
                 raise ConfigError(f"{run}: scored other documents of {benchmark} than {runs[0]}")
             here = _array(metric, mine, both, type_)
@@ -113,13 +115,10 @@ def _told(difference: Difference) -> tuple[float, float, float, float, str]:
     return (difference.value, difference.low, difference.high, difference.p, difference.verdict)
 
 
-def _array(metric: Metric, of: _Sums, positions: Sequence[int], type_: str | None) -> Array:
+def _array(metric: Metric, of: _Sums, places: Sequence[_Place], type_: str | None) -> Array:
     zero = np.zeros(metric.width)
     return np.array(
-        [
-            sum(of[at].values(), zero) if type_ is None else of[at].get(type_, zero)
-            for at in positions
-        ]
+        [sum(of[at].values(), zero) if type_ is None else of[at].get(type_, zero) for at in places]
     )
 
 
@@ -131,7 +130,7 @@ def _read(run: str) -> dict[_Key, _Sums]:
     found: dict[_Key, _Sums] = {}
     for row in pq.read_table(io.BytesIO(data)).to_pylist():
         sums = found.setdefault((row["benchmark"], row["split"], row["metric"]), {})
-        of_document = sums.setdefault(row["position"], {})
+        of_document = sums.setdefault((row["position"], row["document_id"]), {})
         if row["sums"] is not None:
             of_document[row["type"]] = np.array(row["sums"])
     return found

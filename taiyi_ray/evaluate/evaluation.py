@@ -37,7 +37,14 @@ from taiyi_ray.evaluate.cases import CASES, CaseSource
 from taiyi_ray.evaluate.cases import sources as case_sources
 from taiyi_ray.evaluate.cases import table as side_by_side
 from taiyi_ray.evaluate.report import write_report
-from taiyi_ray.evaluate.scoring import BenchmarkScores, Thresholds, counts_table, score
+from taiyi_ray.evaluate.scoring import (
+    PROBLEMS,
+    BenchmarkScores,
+    Thresholds,
+    counts_table,
+    key,
+    score,
+)
 from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
 from taiyi_ray.job.job import run_sources
 from taiyi_ray.metrics import METRICS, best_threshold
@@ -159,7 +166,7 @@ def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:
     if entry.layouts and split not in entry.splits:
         return f"{entry.name} has no split {split!r} (splits: {', '.join(entry.splits)})"
     if not entry.layouts:
-        return catalogue.unseen(entry)
+        return f"{catalogue.unseen(entry)}; get it at {entry.address or 'an unknown address'}"
     return catalogue.absent(entry, split, root)
 
 
@@ -264,10 +271,11 @@ def _thresholds(output: str, sources: Iterable[BenchmarkSource]) -> dict[str, Th
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """The entries of scores.json with their intervals, ceilings and published numbers."""
+    """The entries of scores.json: intervals, ceilings, published numbers, shares of bad answers."""
+    shares = list(dict.fromkeys(PROBLEMS.values()))
     shown = Table(
         Column("benchmark", no_wrap=True), "metric", "score", "95 %", "ceiling", "documents",
-        "published", box=None,
+        *(f"{name} %" for name in shares), "published", box=None,
     )  # fmt: skip
     for record in records:
         published = record["published"] or {}
@@ -278,6 +286,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> Table:
             f"{record['low']:.1f}-{record['high']:.1f}",
             f"{record['ceiling']:.1f}",
             f"{record['documents']:,}",
+            *(f"{record[key(name)]:.1f}" for name in shares),
             ", ".join(f"{name} {value:.1f}" for name, value in published.items()),
         )
     return shown

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from taiyi_ray import highlight
 from taiyi_ray.config import EvaluateConfig
 from taiyi_ray.evaluate.errors import Kind, Verdict, verdicts
-from taiyi_ray.evaluate.scoring import BenchmarkScores, Shown
+from taiyi_ray.evaluate.scoring import PROBLEMS, BenchmarkScores, Shown
 from taiyi_ray.metrics import METRICS, calibration, calibration_error
 from taiyi_ray.records import Mention, as_values
 
@@ -50,6 +50,7 @@ def write_report(
         records=records,
         benchmarks=[_benchmark(one, config.seed) for one in scores],
         compared={one.benchmark.name for one in scores if one.benchmark.published},
+        shares=list(dict.fromkeys(PROBLEMS.values())),
         readings=readings,
         kinds=KINDS,
         colours=_COLOURS,

@@ -64,6 +64,11 @@ PROBLEMS = {
 """The words for what is wrong with answers, by their errors in the rows."""
 
 
+def key(problem: str) -> str:
+    """The key of a share of bad answers in scores.json."""
+    return problem.replace(" ", "_")
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredDocument:
     """What one document adds to the metrics of a benchmark.
@@ -201,7 +206,7 @@ class BenchmarkScores:
             "not_asked": self.not_asked,
             "unreadable": self.unreadable,
             "questions": self.questions,
-            **{name.replace(" ", "_"): share for name, share in self.shares.items()},
+            **{key(name): share for name, share in self.shares.items()},
         }
 
     @property

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +27,7 @@ from taiyi_ray.evaluate.evaluation import (
 from taiyi_ray.evaluate.scoring import score
 from taiyi_ray.records import Annotations, Mention
 from tests.evaluate.made import answered, corpora, settings, source
-from tests.job.jobs import table, unit_files
+from tests.job.jobs import content, table, unit_files
 
 # Ray's own settings warn of themselves when a process that shows warnings imports it.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -195,3 +200,43 @@ def test_examples_by_similarity_are_those_of_the_training_split_most_like_each_d
     with pytest.raises(ConfigError, match=r"^--shots 1 --split train: documents of bc5cdr-chem"):
         more = settings(root, tmp_path / "out", "bc5cdr-chemical", shots=1, split="train")
         _sources(more, Console(quiet=True))
+
+
+def test_a_killed_evaluation_goes_on_and_asks_only_what_it_lacks(joined, root, tmp_path):
+    output, quiet = tmp_path / "out", tmp_path / "quiet"
+    names = ("bc5cdr-chemical", "bc5cdr-disease", "bc5cdr-cid")
+    command = "from taiyi_ray.cli import main; main()"
+    slow = ("--engine", "fake", "--engine-arg", "latency=1", "--engine-arg", "question_slots=1")
+    options = ("--benchmarks", ",".join(names), "--context-length", "4096", "--data-root", root)
+    log = tmp_path / "log"
+    with log.open("w") as printed:
+        driver = subprocess.Popen(
+            [sys.executable, "-c", command, "evaluate", *options, "--output", output, *slow],
+            stdout=printed, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    until = time.monotonic() + 120
+    while len(unit_files(output)) < 4:
+        assert driver.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.1)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    kept = {path: path.read_bytes() for path in unit_files(output)}
+    assert 4 <= len(kept) < 18
+    assert not (output / "scores.json").exists()
+
+    assert run(settings(root, output, *names)) == 0
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len({row["run_id"] for row in table(output)}) == 2
+    assert len(table(output)) == 18
+    assert run(settings(root, quiet, *names)) == 0
+    assert content(output) == content(quiet)
+    assert scores(output) == scores(quiet)
+
+    # A benchmark is added: the rows of the others stay, and are scored again.
+    done = {path: path.read_bytes() for path in unit_files(output)}
+    assert run(settings(root, output, "kuake-qic")) == 0
+    assert {path: path.read_bytes() for path in done} == done
+    added = set(unit_files(output)) - done.keys()
+    assert {path.parent.name for path in added} == {"dev"}
+    assert len(table(output)) == 18 + 4
+    assert {name for name, _ in scores(output)} == {*names, "kuake-qic"}
