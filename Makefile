@@ -27,7 +27,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs check-locks clean \
   bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
-  bench-lake bench-tables
+  bench-lake bench-evaluate bench-tables
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
@@ -176,7 +176,10 @@ bench-serve: $(INSTALLED)  ## measure the service beside bare `vllm serve` and r
 bench-lake: $(INSTALLED)  ## measure the lake: first build, daily update, queries, for 100,000 and 1 M documents
 	@$(BIN)/python -m benchmarks.lake
 
-bench-tables: $(INSTALLED)  ## put the results of the benchmarks into benchmarks/README.md
+bench-evaluate: $(INSTALLED)  ## measure the default model on the benchmarks, with the grammar and without
+	@$(BIN)/python -m benchmarks.evaluate
+
+bench-tables: $(INSTALLED)  ## put the results of the benchmarks into the pages that show them
 	@$(BIN)/python -m benchmarks.tables
 
 clean:  ## remove .venv and what builds and checks leave; OUT stays
