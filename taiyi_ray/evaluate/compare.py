@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Column, Table
 
-from taiyi_ray import storage
+from taiyi_ray import highlight, storage
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.evaluation import COUNTS
 from taiyi_ray.metrics import METRICS, Array, Difference, Metric, interval, paired
@@ -204,7 +204,14 @@ def _html(compared: Sequence[Compared]) -> bytes:
     rows = "\n".join(line("td", _cells(one)) for one in compared)
     return (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Comparison</title>\n'
-        f"<table>\n{line('th', _HEAD)}\n{rows}\n</table>\n</html>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<style>{highlight.style(__package__, 'report')}</style>\n"
+        '<main class="page summary">\n<h1>Comparison</h1>\n'
+        '<p class="lead">Differences are to the first run, over the documents that both scored, '
+        "with their 95 % interval.</p>\n"
+        f'<div class="wide"><table class="runs">\n<thead>{line("th", _HEAD)}</thead>\n<tbody>\n{rows}\n'
+        "</tbody></table></div>\n</main>\n</html>\n"
     ).encode()
 
 
