@@ -202,6 +202,7 @@ def test_examples_by_similarity_are_those_of_the_training_split_most_like_each_d
         _sources(more, Console(quiet=True))
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_and_asks_only_what_it_lacks(joined, root, tmp_path):
     output, quiet = tmp_path / "out", tmp_path / "quiet"
     names = ("bc5cdr-chemical", "bc5cdr-disease", "bc5cdr-cid")
