@@ -10,17 +10,17 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from benchmarks.bare import VLLM
 from benchmarks.gold import DATA
 from benchmarks.measure import ROOT, Row, say, write
 from taiyi_ray.config import EvaluateConfig
 from taiyi_ray.evaluate.compare import ALL_TYPES, compare
-from taiyi_ray.rows import read_rows
 
 DOCUMENTS = 5
 SETTINGS: dict[str, Any] = {
@@ -65,16 +65,14 @@ def evaluated(grounding: str, folder: Path) -> Path:
 
 def rows(output: Path, grounding: str) -> Iterator[Row]:
     """A line for the main metric of each benchmark, with what was found and where it stands."""
-    found, outside = Counter[str](), Counter[str]()
-    for row in read_rows(output):
-        benchmark = row.source.partition("/")[0]
-        found[benchmark] += len(row.mentions)
-        outside[benchmark] += sum(mention.start is None for mention in row.mentions)
     shown: set[str] = set()
     for record in json.loads((output / "scores.json").read_text(encoding="utf-8")):
         if (name := record["benchmark"]) in shown:
             continue
         shown.add(name)
+        read = pq.read_table(output / "annotations" / name, columns=["mentions"])
+        mentions = [mention for found in read["mentions"].to_pylist() for mention in found]
+        outside = sum(mention["start"] is None for mention in mentions)
         yield {
             "benchmark": name,
             "grounding": grounding,
@@ -85,8 +83,8 @@ def rows(output: Path, grounding: str) -> Iterator[Row]:
             "ceiling": round(record["ceiling"], 1),
             "precision": _rounded(record.get("precision")),
             "recall": _rounded(record.get("recall")),
-            "mentions": found[name] or None,
-            "not in the text": outside[name] if found[name] else None,
+            "mentions": len(mentions) or None,
+            "not in the text": outside if mentions else None,
             "cut %": round(record["cut"], 1),
             "looping %": round(record["looping"], 1),
             "invalid %": round(record["invalid"], 1),
