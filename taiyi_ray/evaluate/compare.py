@@ -210,8 +210,8 @@ def _html(compared: Sequence[Compared]) -> bytes:
         '<main class="page summary">\n<h1>Comparison</h1>\n'
         '<p class="lead">Differences are to the first run, over the documents that both scored, '
         "with their 95 % interval.</p>\n"
-        f'<div class="wide"><table class="runs">\n<thead>{line("th", _HEAD)}</thead>\n<tbody>\n{rows}\n'
-        "</tbody></table></div>\n</main>\n</html>\n"
+        f'<div class="wide"><table class="runs">\n<thead>{line("th", _HEAD)}</thead>\n'
+        f"<tbody>\n{rows}\n</tbody></table></div>\n</main>\n</html>\n"
     ).encode()
 
 
