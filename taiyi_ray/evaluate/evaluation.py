@@ -166,7 +166,8 @@ def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:
     if entry.layouts and split not in entry.splits:
         return f"{entry.name} has no split {split!r} (splits: {', '.join(entry.splits)})"
     if not entry.layouts:
-        return f"{catalogue.unseen(entry)}; get it at {entry.address or 'an unknown address'}"
+        where = entry.address or "an address that is not known"
+        return f"{catalogue.unseen(entry)}; get it at {where}"
     return catalogue.absent(entry, split, root)
 
 

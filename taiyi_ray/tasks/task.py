@@ -310,7 +310,10 @@ class Assignment:
     def _shots(self, examples: Iterable[Document]) -> dict[_Asked, list[Message]]:
         shots: dict[_Asked, list[Message]] = {}
         for example in examples:
-            asked_of = self.task.questions(example, self, None)
+            try:
+                asked_of = self.task.questions(example, self, None)
+            except NotApplicable:
+                continue  # it shows nothing of the task
             first = {_asked(question): question for question in reversed(asked_of)}
             for asked, question in first.items():
                 answer = {"role": "assistant", "content": self.task.target(question, example.gold)}

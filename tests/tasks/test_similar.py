@@ -73,3 +73,11 @@ def test_each_document_is_asked_behind_its_own_examples():
     assert one.keys() - plain.identity() == {"similar"}
     assert one["similar"] != other["similar"]
     assert one == plain.with_similar_shots(examples, 1).identity()
+
+
+def test_an_example_about_which_the_task_has_nothing_to_ask_is_left_out():
+    (plain,) = assign(["ner"], {"ner": {"types": ["disease"]}})
+    empty, good = document("..."), gold("He has gout.", "gout")
+    for asked in (plain.with_shots([empty, good]), plain.with_similar_shots([empty, good], 2)):
+        (question,) = asked.questions(document("Old gout he has"))
+        assert [message["role"] for message in question.messages] == ["user", "assistant", "user"]
