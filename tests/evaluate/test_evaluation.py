@@ -94,6 +94,10 @@ def test_benchmarks_that_are_all_absent_end_the_command_with_where_to_get_them(t
     config = settings(tmp_path / "empty", tmp_path / "out", "ncbi-disease")
     with pytest.raises(ConfigError, match=r"^ncbi-disease: absent: .*get it at https://"):
         run(config)
+    config = settings(tmp_path / "empty", tmp_path / "out", "translation")
+    unseen = r"^translation: absent: paramed: nobody here has seen its files yet.*; get it at https"
+    with pytest.raises(ConfigError, match=unseen):
+        run(config)
     config = settings(tmp_path / "empty", tmp_path / "out", "kuake-qic", split="test")
     with pytest.raises(ConfigError, match=r"has no split 'test' \(splits: dev\)"):
         run(config)
