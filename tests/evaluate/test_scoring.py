@@ -7,10 +7,23 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+from sacrebleu.metrics import BLEU, CHRF
 
+from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.evaluate.benchmark import benchmarks
 from taiyi_ray.evaluate.scoring import COUNTS, BenchmarkScores, counts_table, score
-from taiyi_ray.records import Annotations, Concept, Document, Label, Mention, Relation
+from taiyi_ray.evaluate.source import BenchmarkSource
+from taiyi_ray.records import (
+    Annotations,
+    Concept,
+    Document,
+    Label,
+    Mention,
+    Relation,
+    Text,
+    passages,
+)
 from tests.evaluate.made import answered, corpora, source
 
 
@@ -125,6 +138,76 @@ def test_scores_have_precision_recall_and_each_type(root, tmp_path):
     assert (found["precision"], found["recall"], found["gold"]) == (100, pytest.approx(100 / 3), 18)
     names = ("value", "low", "high", "precision", "recall", "gold")
     assert found["types"] == [{"type": "chemical", **{name: found[name] for name in names}}]
+
+
+class Made(BenchmarkSource):
+    """A benchmark on documents of the test's own, as its corpus is not here."""
+
+    def read(self):
+        yield from self.made
+
+
+def made(name, *documents):
+    benchmark = benchmarks()[name]
+    asked = benchmark.assignments({}, grammar=True, data_root=DataRoot("."))
+    of = Made(benchmark, benchmark.split, ".", asked)
+    for position, document in enumerate(documents):
+        document.source, document.position = of.name, position
+    object.__setattr__(of, "made", documents)
+    return of
+
+
+def with_texts(document_id, shown, **texts):
+    document = Document(document_id, passages(shown))
+    document.gold = Annotations(texts=[Text(task, text) for task, text in texts.items()])
+    return document
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "task", "reference"),
+    [
+        (
+            "translation",
+            ("abstract", "zh", "早期拔管缩短住院时间。"),
+            "mt:en",
+            "It is shorter now.",
+        ),
+        (
+            "translation-zh",
+            ("abstract", "en", "It is shorter."),
+            "mt:zh",
+            "早期拔管缩短了住院时间。",
+        ),
+    ],
+)
+def test_translations_are_scored_as_sacrebleu_does(tmp_path, name, shown, task, reference):
+    of = made(name, *(with_texts(f"d{n}", [shown], **{task: reference}) for n in range(3)))
+    mine = reference[:-3]
+    answered(tmp_path, of, lambda document: Annotations(texts=[Text(task, mine)]))
+    bleu, chrf = score(of, str(tmp_path)).as_records(0)
+    tokenize = "zh" if name.endswith("zh") else "13a"
+    expected = BLEU(tokenize=tokenize).corpus_score([mine] * 3, [[reference] * 3])
+    assert (bleu["metric"], bleu["value"]) == ("bleu", pytest.approx(expected.score))
+    expected = CHRF().corpus_score([mine] * 3, [[reference] * 3])
+    assert chrf["value"] == pytest.approx(expected.score)
+    assert (bleu["ceiling"], chrf["ceiling"]) == (pytest.approx(100), 100)
+    assert [one["type"] for one in bleu["types"]] == [task]
+    assert "precision" not in bleu
+
+
+def test_a_report_is_scored_by_its_sections(tmp_path):
+    talk = [("patient", "zh", "孩子昨晚开始咳嗽。"), ("doctor", "zh", "考虑普通感冒。")]
+    gold = {"report:chief_complaint": "咳嗽一天。", "report:diagnosis": "普通感冒。"}
+    of = made("imcs-reports", with_texts("d0", talk, **gold))
+    answered(
+        tmp_path, of, lambda document: Annotations(texts=[Text("report:diagnosis", "普通感冒。")])
+    )
+    record, *_ = score(of, str(tmp_path)).as_records(0)
+    assert {one["type"]: one["value"] for one in record["types"]} == {
+        "report:chief_complaint": 0,
+        "report:diagnosis": 100,
+    }
+    assert (record["value"], record["ceiling"]) == (50, 100)
 
 
 @pytest.mark.parametrize(
