@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -217,6 +217,27 @@ def _linked_counts(predicted: Annotations, gold: Annotations) -> dict[str, Sums]
     """Pairs of concepts, where the predicted mentions say which concept a text stands for."""
     mine = _pairs(predicted.relations, _Concepts(predicted))
     return counted(mine, _pairs(gold.relations, _Concepts(gold)))
+
+
+def oriented(predicted: Annotations, gold: Annotations) -> Annotations:
+    """The prediction with the ends of its relations in the order in which the gold has them.
+
+    It is for corpora whose relations have no direction: their gold names the ends in any order.
+    """
+    known = _Concepts(gold)
+    true = string_relations(gold) | _pairs(gold.relations, known)
+
+    def is_true(relation: Relation) -> bool:
+        named = string_relations(Annotations(relations=[relation]))
+        return not true.isdisjoint(named | _pairs([relation], known, by_text=True))
+
+    def turned(one: Relation) -> Relation:
+        other = replace(
+            one, head_text=one.tail_text, tail_text=one.head_text, head=one.tail, tail=one.head
+        )
+        return other if is_true(other) and not is_true(one) else one
+
+    return replace(predicted, relations=[turned(relation) for relation in predicted.relations])
 
 
 def links(found: Annotations) -> set[Item]:

@@ -25,6 +25,7 @@ from taiyi_ray.metrics import (
     calibration,
     calibration_error,
     interval,
+    oriented,
     paired,
 )
 from taiyi_ray.records import (
@@ -136,6 +137,14 @@ def test_pairs_of_concepts_count_once_by_whatever_name_they_are_called():
     assert METRICS["concept_f1"].sums(linked(("FAM", "pain and fever")), cdr()) == {
         "cid": (1, 1, 1)
     }
+
+
+def test_relations_without_direction_are_turned_as_the_gold_has_them():
+    turned = oriented(linked(("delirium", "FAM"), ("fever", "Famotidine"), ("fever", "x")), cdr())
+    found = [(one.head_text, one.tail_text) for one in turned.relations]
+    assert found == [("FAM", "delirium"), ("Famotidine", "fever"), ("fever", "x")]
+    assert value("concept_f1", (turned, cdr())) == pytest.approx(80)
+    assert oriented(cdr(), cdr()) == cdr()
 
 
 def test_pairs_of_strings_are_those_that_the_gold_names():

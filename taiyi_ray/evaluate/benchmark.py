@@ -74,6 +74,7 @@ class Benchmark(_Strict):
         options: options of the task, besides those of the dataset.
         terminology: the splits whose gold names are the terminology of a task `nen`. Another task
             is asked together with `nen`, for the concepts of the names in the text.
+        directed: whether the ends of a relation have an order.
         metrics: the metrics, the main one first.
         published: what others published.
     """
@@ -85,6 +86,7 @@ class Benchmark(_Strict):
     types: tuple[str, ...] = ()
     options: dict[str, JsonValue] = {}
     terminology: tuple[Split, ...] = ()
+    directed: bool = True
     metrics: tuple[str, ...] = Field(min_length=1)
     published: Published | None = None
 

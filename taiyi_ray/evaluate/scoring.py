@@ -28,6 +28,7 @@ from taiyi_ray.metrics import (
     Sums,
     interval,
     labels,
+    oriented,
     precision,
     recall,
     stretch,
@@ -281,6 +282,8 @@ def score(
         _count_answers(scores, row)
         predicted = _above(asked_of(annotations_from_row(dict(row)), assignment), thresholds or {})
         best = asked_of(best, assignment)
+        if not benchmark.directed:
+            predicted, best = oriented(predicted, gold), oriented(best, gold)
         scores.documents.append(
             ScoredDocument(
                 document.position,

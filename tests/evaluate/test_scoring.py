@@ -90,6 +90,22 @@ def test_relations_count_by_concepts_and_by_the_strings_of_the_gold(root, tmp_pa
     assert record(root, tmp_path, "bc5cdr-cid", other_case, 1)["value"] == 0
 
 
+def test_only_relations_without_direction_may_be_named_the_other_way_round(root, tmp_path):
+    def other_way(document):
+        (one,) = document.gold.relations
+        return Annotations(
+            relations=[replace(one, head_text=one.tail_text, tail_text=one.head_text)]
+        )
+
+    for directed, value in ((True, 0), (False, 100)):
+        asked = source(root, "bc5cdr-cid")
+        benchmark = asked.benchmark.model_copy(update={"directed": directed})
+        of = replace(asked, benchmark=benchmark)
+        answered(tmp_path / str(directed), of, other_way)
+        found = score(of, str(tmp_path / str(directed))).as_records(0)
+        assert [record["value"] for record in found] == [value, value]
+
+
 def test_relations_count_by_the_concepts_that_the_model_gives_to_names(root, tmp_path):
     def values(find):
         asked = source(root, "bc5cdr-cid-linked")
