@@ -27,7 +27,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs built check-locks clean \
   bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
-  bench-train bench-lake bench-instruct bench-tables
+  bench-train bench-lake bench-instruct bench-evaluate bench-tables
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
@@ -192,7 +192,10 @@ bench-lake: $(INSTALLED)  ## measure the lake: first build, daily update, querie
 bench-instruct: $(INSTALLED_DEV)  ## measure building instruction data, beside datasets' load_dataset and map
 	@$(BIN)/python -m benchmarks.instruct
 
-bench-tables: $(INSTALLED)  ## put the results of the benchmarks into benchmarks/README.md
+bench-evaluate: $(INSTALLED)  ## measure the default model on the benchmarks, with the grammar and without
+	@$(BIN)/python -m benchmarks.evaluate
+
+bench-tables: $(INSTALLED)  ## put the results of the benchmarks into the pages that show them
 	@$(BIN)/python -m benchmarks.tables
 
 clean:  ## remove .venv and what builds and checks leave; OUT stays

@@ -72,7 +72,7 @@ def write(
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(table(result["rows"]))
-    say(f"{path.relative_to(ROOT)}; `make bench-tables` puts it into benchmarks/README.md")
+    say(f"{path.relative_to(ROOT)}; `make bench-tables` puts it into its page")
 
 
 def machine() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Puts the tables of results/*.json into README.md, each between its two marks."""
+"""Puts the tables of results/*.json into the pages that show them, each between its two marks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks.measure import RESULTS, table
+from benchmarks.measure import RESULTS, ROOT, table
 
-README = Path(__file__).with_name("README.md")
+PAGES = (Path(__file__).with_name("README.md"), ROOT / "docs" / "evaluation.md")
 _PLACE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -33,4 +33,5 @@ def _section(name: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -522,6 +522,7 @@ def evaluate(
     ask: Annotated[str | None, _evaluating("ask")] = None,
     wording: Annotated[int | None, _evaluating("wording")] = None,
     shots: Annotated[int | None, _evaluating("shots")] = None,
+    shots_by: Annotated[str | None, _evaluating("shots_by")] = None,
     seed: Annotated[int | None, _evaluating("seed")] = None,
     scores: _Scores = None,
     thresholds: Annotated[str | None, _evaluating("thresholds", metavar="OUT")] = None,

@@ -358,6 +358,11 @@ class EvaluateConfig(JobSettings, EngineSettings):
     shots: int = Field(
         0, ge=0, description="examples from the training split that stand before each question"
     )
+    shots_by: Literal["seed", "similarity"] = Field(
+        "seed",
+        description="take the same examples for all documents, drawn by --seed, or for each "
+        "document those whose words are most like its own",
+    )
     seed: int = Field(0, ge=0, description="seed of the choice of examples and of the intervals")
     thresholds: str | None = Field(
         None,

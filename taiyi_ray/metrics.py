@@ -6,10 +6,14 @@ matter, and documents can be drawn again (bootstrap) without reading them again.
 
     strict_f1     mentions with the same type and the same offsets
     string_f1     the paper's kind: sets of exact strings a document, of mentions or of pairs
-    concept_f1    pairs of concepts, as the BioCreative V CDR task counts them
+    concept_f1    pairs of concepts, as the BioCreative V CDR task counts them; gold mentions say
+                  which concept a text stands for
+    linked_f1     the same, but the predicted mentions say it
+    link_f1       mentions with the same offsets and concept (normalisation)
     event_f1      events with the same type, trigger and arguments, by their strings
     micro_f1      labels
     accuracy      the share of gold labels that were given, with no other for the question
+    bleu          word n-grams of texts, as sacrebleu counts them; of Chinese, of its characters
     chrf          character n-grams of texts, as sacrebleu counts them by default
     rouge_1, rouge_2, rouge_l   words of texts, as rouge-score counts them; Chinese characters
 """
@@ -19,15 +23,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import LCSseq
+from sacrebleu.metrics.bleu import BLEU
 
+from taiyi_ray.formats.concepts import concepts_of
 from taiyi_ray.forms import HAN, running
-from taiyi_ray.records import Annotations, Mention
+from taiyi_ray.records import Annotations, Mention, Relation
 from taiyi_ray.tasks.task import Counts
 
 Array = NDArray[np.float64]
@@ -39,7 +45,6 @@ SAMPLES = 1000
 """How often the documents are drawn again for an interval."""
 
 _DRAWN_AT_ONCE = 50
-_BETWEEN_IDS = re.compile(r"[|;,]")
 
 # ------------------------------------------------------------------- precision, recall and F1
 
@@ -107,7 +112,10 @@ def string_relations(found: Annotations) -> set[Item]:
     return {(r.type, (running(r.head_text), running(r.tail_text))) for r in found.relations}
 
 
-def events(found: Annotations) -> set[Item]:
+Roles = frozenset[tuple[str, str]]
+
+
+def events(found: Annotations) -> set[tuple[str, tuple[str | None, Roles]]]:
     """Events by type, the text of the trigger, and roles with their texts."""
     texts = {mention.id: mention.text for mention in found.mentions}
     return {
@@ -139,46 +147,107 @@ def _single_labels(predicted: Annotations, gold: Annotations) -> dict[str, Sums]
 
 
 class _Concepts:
-    """The concepts that the gold mentions of a document have, by their texts."""
+    """The concepts that mentions of a document have: of each mention, and of each text.
 
-    def __init__(self, gold: Annotations) -> None:
-        self._by_id: dict[int, frozenset[str]] = {}
+    Args:
+        found: annotations whose mentions were normalised, as the gold or as a prediction.
+    """
+
+    def __init__(self, found: Annotations) -> None:
+        self._of_mention: dict[int, frozenset[str]] = {}
+        self._mentions: dict[str, set[int]] = {}
         self._by_text: dict[str, set[str]] = {}
-        for mention in gold.mentions:
+        for mention in found.mentions:
             if mention.concept is None:
                 continue
-            # A text that names more than one concept has all their ids: `D001|D002`.
-            ids = frozenset(_BETWEEN_IDS.split(mention.concept.id))
-            self._by_id[mention.id] = ids
-            self._by_text.setdefault(running(mention.text).casefold(), set()).update(ids)
+            # A mention that names more than one concept has the ids of all: `D001|D002`.
+            concepts = concepts_of(mention.concept.id)
+            self._of_mention[mention.id] = concepts
+            for concept in concepts:
+                self._mentions.setdefault(concept, set()).add(mention.id)
+            self._by_text.setdefault(running(mention.text).casefold(), set()).update(concepts)
 
-    def of_mentions(self, ids: Sequence[int], text: str) -> frozenset[str]:
-        """The concept of one end of a gold relation: the one that all its mentions have."""
-        known = [self._by_id[number] for number in ids if number in self._by_id]
-        return frozenset.intersection(*known) if known else self.of_text(text)
+    def of_end(self, ids: Sequence[int], text: str) -> frozenset[str]:
+        """The concept of one end of a relation: the one that all its mentions have.
+
+        The mentions may share more than one, as where all of them name two diseases at once. The
+        end is then the concept that no other mention has.
+
+        Args:
+            ids: the mentions of the end.
+            text: its text, which counts where no mention of the end has a concept.
+        """
+        known = [self._of_mention[number] for number in ids if number in self._of_mention]
+        if not known:
+            return self.of_text(text)
+        shared = frozenset.intersection(*known)
+        own = frozenset(concept for concept in shared if self._mentions[concept] <= set(ids))
+        return own or shared
 
     def of_text(self, text: str) -> frozenset[str]:
-        """The concepts of a text; a text that no gold mention has is a concept of its own."""
+        """The concepts of a text; a text that no mention has is a concept of its own."""
         surface = running(text).casefold()
         return frozenset(self._by_text.get(surface, {surface}))
+
+
+def _pairs(relations: Iterable[Relation], known: _Concepts, *, by_text: bool = False) -> set[Item]:
+    """Relations by type and the concepts of their ends.
+
+    Args:
+        relations: the relations.
+        known: which mention has which concepts.
+        by_text: whether the ends are known by their texts alone, because the mentions are others.
+    """
+    return {
+        (relation.type, (head, tail))
+        for relation in relations
+        for head in known.of_end([] if by_text else relation.head, relation.head_text)
+        for tail in known.of_end([] if by_text else relation.tail, relation.tail_text)
+    }
 
 
 def _concept_counts(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
     """Pairs of concepts, where the gold mentions say which concept a text stands for."""
     known = _Concepts(gold)
-    mine: set[Item] = {
-        (relation.type, (head, tail))
-        for relation in predicted.relations
-        for head in known.of_text(relation.head_text)
-        for tail in known.of_text(relation.tail_text)
+    mine = _pairs(predicted.relations, known, by_text=True)
+    return counted(mine, _pairs(gold.relations, known))
+
+
+def _linked_counts(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
+    """Pairs of concepts, where the predicted mentions say which concept a text stands for."""
+    mine = _pairs(predicted.relations, _Concepts(predicted))
+    return counted(mine, _pairs(gold.relations, _Concepts(gold)))
+
+
+def oriented(predicted: Annotations, gold: Annotations) -> Annotations:
+    """The prediction with the ends of its relations in the order in which the gold has them.
+
+    It is for corpora whose relations have no direction: their gold names the ends in any order.
+    """
+    known = _Concepts(gold)
+    true = string_relations(gold) | _pairs(gold.relations, known)
+
+    def is_true(relation: Relation) -> bool:
+        named = string_relations(Annotations(relations=[relation]))
+        return not true.isdisjoint(named | _pairs([relation], known, by_text=True))
+
+    def turned(one: Relation) -> Relation:
+        other = replace(
+            one, head_text=one.tail_text, tail_text=one.head_text, head=one.tail, tail=one.head
+        )
+        return other if is_true(other) and not is_true(one) else one
+
+    return replace(predicted, relations=[turned(relation) for relation in predicted.relations])
+
+
+def links(found: Annotations) -> set[Item]:
+    """Mentions with a concept, by offsets and concept; by text where they were not located."""
+    return {
+        ("concept", (stretch(mention), concept))
+        for mention in found.mentions
+        if mention.concept is not None
+        for concept in concepts_of(mention.concept.id)
     }
-    true: set[Item] = {
-        (relation.type, (head, tail))
-        for relation in gold.relations
-        for head in known.of_mentions(relation.head, relation.head_text)
-        for tail in known.of_mentions(relation.tail, relation.tail_text)
-    }
-    return counted(mine, true)
 
 
 def counted(predicted: Iterable[Item], gold: Iterable[Item]) -> dict[str, Sums]:
@@ -194,7 +263,13 @@ def counted(predicted: Iterable[Item], gold: Iterable[Item]) -> dict[str, Sums]:
 
 # -------------------------------------------------------------------------------------- texts
 
+_BLEU = {
+    chinese: BLEU(tokenize="zh" if chinese else "13a", force=True, effective_order=True)
+    for chinese in (False, True)
+}
+_BLEU_ORDER = 4
 _ORDER, _BETA = 6, 2
+_HAN = re.compile(f"[{HAN}]")
 _WORD = re.compile(rf"[{HAN}]|[a-z0-9]+")
 
 
@@ -202,6 +277,25 @@ def _paired_texts(predicted: Annotations, gold: Annotations) -> Iterator[tuple[s
     written = {text.task: text.text for text in predicted.texts}
     for true in gold.texts:
         yield true.task, written.get(true.task, ""), true.text
+
+
+def _bleu_sums(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
+    """Of each text: n-grams that are right, n-grams, and the lengths of text and reference."""
+    sums: dict[str, Sums] = {}
+    for task, mine, true in _paired_texts(predicted, gold):
+        found = _BLEU[bool(_HAN.search(true))].sentence_score(mine, [true])
+        sums[task] = (*found.counts, *found.totals, found.sys_len, found.ref_len)
+    return sums
+
+
+def _bleu(sums: Array) -> Array:
+    def score(of: Array) -> float:
+        *grams, written, wanted = (int(number) for number in of)
+        right, all_ = grams[:_BLEU_ORDER], grams[_BLEU_ORDER:]
+        return BLEU.compute_bleu(right, all_, written, wanted, smooth_method="exp").score
+
+    scores: Array = np.apply_along_axis(score, -1, sums)
+    return scores
 
 
 def _chrf_sums(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
@@ -274,13 +368,18 @@ class Metric:
     value: Callable[[Array], Array]
     width: int = 3
 
+    @property
+    def counts(self) -> bool:
+        """Whether its sums are true and false positives and false negatives."""
+        return self.width == 3
+
     def total(self, by_type: Mapping[str, Sums]) -> Array:
         """The sums of all types together."""
         total: Array = np.array([*by_type.values(), (0.0,) * self.width], float).sum(axis=0)
         return total
 
 
-def _of_items(items: Callable[[Annotations], set[Item]]) -> Callable[..., dict[str, Sums]]:
+def _of_items(items: Callable[[Annotations], Iterable[Item]]) -> Callable[..., dict[str, Sums]]:
     return lambda predicted, gold: counted(items(predicted), items(gold))
 
 
@@ -298,9 +397,12 @@ METRICS: dict[str, Metric] = {
         Metric("strict_f1", _of_items(strict_mentions), f1),
         Metric("string_f1", _string_counts, f1),
         Metric("concept_f1", _concept_counts, f1),
+        Metric("linked_f1", _linked_counts, f1),
+        Metric("link_f1", _of_items(links), f1),
         Metric("event_f1", _of_items(events), f1),
         Metric("micro_f1", _of_items(labels), f1),
         Metric("accuracy", _single_labels, recall),
+        Metric("bleu", _bleu_sums, _bleu, 2 * _BLEU_ORDER + 2),
         Metric("chrf", _chrf_sums, _chrf, 3 * _ORDER),
         Metric("rouge_1", _rouge(1), _mean, 2),
         Metric("rouge_2", _rouge(2), _mean, 2),
@@ -410,6 +512,12 @@ def calibration(scored: Iterable[tuple[float, bool]], bins: int = 10) -> list[Bi
         )
         for _, group in sorted(found.items())
     ]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """By how much scores and shares of right annotations differ in the mean (ECE); 0 to 1."""
+    number = sum(one.number for one in bins)
+    return sum(abs(one.score - one.right) * one.number for one in bins) / number if bins else 0.0
 
 
 def best_threshold(scored: Iterable[tuple[float, bool]], gold: int) -> float:

@@ -68,8 +68,9 @@ def test_result_and_its_table(
         tables.filled(text.replace("some", "other"))
 
 
-def test_the_page_has_the_tables_of_the_results() -> None:
-    page = tables.README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", tables.PAGES, ids=lambda path: path.name)
+def test_the_pages_have_the_tables_of_the_results(path: Path) -> None:
+    page = path.read_text(encoding="utf-8")
     assert tables.filled(page) == page, "run `make bench-tables`"
 
 

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
 import random
-import re
-from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nervaluate import Evaluator
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU, CHRF
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from taiyi_ray import metrics
-from taiyi_ray.metrics import METRICS, Array, Quality, best_threshold, calibration, interval, paired
+from taiyi_ray.metrics import (
+    METRICS,
+    Array,
+    Quality,
+    best_threshold,
+    calibration,
+    calibration_error,
+    interval,
+    oriented,
+    paired,
+)
 from taiyi_ray.records import (
     Annotations,
     Argument,
@@ -125,6 +139,14 @@ def test_pairs_of_concepts_count_once_by_whatever_name_they_are_called():
     }
 
 
+def test_relations_without_direction_are_turned_as_the_gold_has_them():
+    turned = oriented(linked(("delirium", "FAM"), ("fever", "Famotidine"), ("fever", "x")), cdr())
+    found = [(one.head_text, one.tail_text) for one in turned.relations]
+    assert found == [("FAM", "delirium"), ("Famotidine", "fever"), ("fever", "x")]
+    assert value("concept_f1", (turned, cdr())) == pytest.approx(80)
+    assert oriented(cdr(), cdr()) == cdr()
+
+
 def test_pairs_of_strings_are_those_that_the_gold_names():
     mine = linked(("Famotidine", "delirium"), ("FAM", "delirium"))
     assert METRICS["string_f1"].sums(mine, cdr()) == {"cid": (1, 1, 1)}
@@ -174,25 +196,56 @@ found = st.lists(st.tuples(names, places), max_size=8).map(
 corpora = st.lists(st.tuples(found, found), min_size=1, max_size=6)
 
 
-@given(corpora)
-def test_perfect_is_100_and_empty_is_0(pairs):
-    gold = [(true, true) for _, true in pairs]
-    some = any(true.mentions for _, true in pairs)
-    nothing = [(Annotations(), true) for _, true in pairs]
-    for name in ("strict_f1", "string_f1"):
-        assert value(name, *gold) == (100 if some else 0)
-        assert value(name, *nothing) == 0
+def random_cases(seed: int, cases: int = 1000) -> Iterator[random.Random]:
+    draw = random.Random(seed)
+    yield from (random.Random(draw.random()) for _ in range(cases))
 
 
-@given(corpora, st.randoms(use_true_random=False), st.integers(0, 6))
-def test_neither_the_order_of_documents_nor_their_units_change_a_value(pairs, draw, cut):
+def everything(draw: random.Random) -> Annotations:
+    """Annotations of every kind: what they say may differ, but there is always something."""
+    found = [
+        Mention(n, draw.choice("ab"), f"w{at}", at, at + 2, concept=Concept("", f"D{at % 3}"))
+        for n, at in enumerate(draw.sample(range(20), draw.randint(2, 5)))
+    ]
+    head, tail = draw.sample(found, 2)
+    relations = [Relation(0, draw.choice("xy"), head.text, tail.text, [head.id], [tail.id])]
+    players = [Argument(draw.choice("rs"), tail.id, tail.text)]
+    text = " ".join(draw.choices("abcdef", k=9))
+    return Annotations(
+        found,
+        relations,
+        [Event(0, draw.choice("xy"), head.id, players)],
+        [Label("tc", draw.choice("abc"))],
+        [Text("mt", text), Text("title", text[::-1])],
+    )
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_perfect_is_100_and_empty_is_0(name):
+    for draw in random_cases(6, 40):
+        gold = [everything(draw) for _ in range(3)]
+        assert value(name, *((true, true) for true in gold)) == pytest.approx(100)
+        assert value(name, *((Annotations(), true) for true in gold)) == 0
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_neither_the_order_of_documents_nor_their_units_change_a_value(name):
+    metric = METRICS[name]
+    for draw in random_cases(7, 40):
+        whole = documents(name, *((everything(draw), everything(draw)) for _ in range(5)))
+        cut = draw.randint(0, 5)
+        expected = pytest.approx(metric.value(whole.sum(axis=0)))
+        assert metric.value(whole[:cut].sum(axis=0) + whole[cut:].sum(axis=0)) == expected
+        assert metric.value(np.sum(draw.sample(list(whole), 5), axis=0)) == expected
+
+
+@given(corpora, st.randoms(use_true_random=False))
+def test_the_order_of_documents_does_not_change_an_interval(pairs, draw):
     metric = METRICS["strict_f1"]
     whole = documents("strict_f1", *pairs)
     other = list(whole)
     draw.shuffle(other)
     assert interval(metric, np.array(other)) == interval(metric, whole)
-    parts = whole[:cut].sum(axis=0) + whole[cut:].sum(axis=0)
-    assert metric.value(parts) == metric.value(whole.sum(axis=0))
 
 
 @given(corpora)
@@ -235,6 +288,12 @@ def test_calibration_groups_annotations_by_score():
     assert bins[1].score == pytest.approx(0.98)
 
 
+def test_the_error_of_calibration_is_the_mean_distance_of_scores_and_shares():
+    bins = calibration([(0.25, False)] * 3 + [(0.9, True)])
+    assert calibration_error(bins) == pytest.approx((3 * 0.25 + 0.1) / 4)
+    assert calibration_error([]) == 0
+
+
 def test_the_best_threshold_drops_what_lowers_f1_and_keeps_all_if_nothing_does():
     scored = [(0.9, True), (0.8, True), (0.3, False), (0.2, False)]
     assert best_threshold(scored, 2) == 0.8
@@ -256,98 +315,165 @@ def test_no_other_threshold_is_better(scored):
 
 
 # --------------------------------------------------------------- independent implementations
-# nervaluate, scikit-learn, sacrebleu and rouge-score are not installed here. What follows computes
-# the same by other means: from their definitions, document by document.
-
-CASES = 1000
 
 
-def random_cases(seed: int) -> Iterator[random.Random]:
-    draw = random.Random(seed)
-    yield from (random.Random(draw.random()) for _ in range(CASES))
+def spans(draw: random.Random) -> list[tuple[str, int, int]]:
+    """Mentions of a document that do not overlap, which nervaluate takes for granted."""
+    places = sorted(draw.sample(range(12), 2 * draw.randrange(5)))
+    return [(draw.choice("ab"), *at) for at in zip(places[::2], places[1::2], strict=True)]
 
 
-def test_strict_agrees_with_a_count_over_spans_as_nervaluate_makes_it():
+def test_strict_f1_agrees_with_nervaluate():
     for draw in random_cases(1):
-        pairs = []
-        tp = actual = possible = 0
-        for _ in range(draw.randint(1, 3)):
-            gold, mine = (
-                {(draw.choice("ab"), draw.randrange(6)) for _ in range(draw.randrange(5))}
-                for _ in range(2)
-            )
-            # nervaluate, strict: each predicted span that is in the gold with its label is correct
-            tp += sum(one in gold for one in mine)
-            actual, possible = actual + len(mine), possible + len(gold)
-            pairs.append(
-                tuple(mentions(*(mention(t, "xx", at) for t, at in of)) for of in (mine, gold))
-            )
-        expected = 200 * tp / (actual + possible) if actual + possible else 0.0
-        assert value("strict_f1", *pairs) == pytest.approx(expected)
+        both = [[spans(draw) for _ in range(draw.randint(1, 3))]]
+        both.append([spans(draw) if draw.random() < 0.5 else list(one) for one in both[0]])
+        true, pred = (
+            [[{"label": t, "start": start, "end": end} for t, start, end in one] for one in of]
+            for of in both
+        )
+        theirs = Evaluator(true, pred, tags=["a", "b"], loader="dict").evaluate()
+        gold, mine = (
+            [mentions(*(Mention(0, t, "x", start, end) for t, start, end in one)) for one in of]
+            for of in both
+        )
+        pairs = list(zip(mine, gold, strict=True))
+        sums = documents("strict_f1", *pairs).sum(axis=0)
+        strict = theirs["overall"]["strict"]
+        assert metrics.precision(sums) == pytest.approx(100 * strict.precision)
+        assert metrics.recall(sums) == pytest.approx(100 * strict.recall)
+        assert value("strict_f1", *pairs) == pytest.approx(100 * strict.f1)
 
 
-def test_micro_f1_agrees_with_a_matrix_of_labels_as_scikit_learn_makes_it():
+def test_micro_f1_and_accuracy_agree_with_scikit_learn():
     for draw in random_cases(2):
-        mine, gold = (
+        true, pred = (
             np.array([[draw.random() < 0.4 for _ in "abcd"] for _ in range(4)]) for _ in range(2)
         )
-        both, either = (mine & gold).sum(), mine.sum() + gold.sum()
         pairs = [
             tuple(labelled(*(n for n, yes in zip("abcd", row, strict=True) if yes)) for row in rows)
-            for rows in zip(mine, gold, strict=True)
+            for rows in zip(pred, true, strict=True)
         ]
-        assert value("micro_f1", *pairs) == pytest.approx(200 * both / either if either else 0.0)
+        sums = documents("micro_f1", *pairs).sum(axis=0)
+        found = [of(sums) for of in (metrics.precision, metrics.recall, metrics.f1)]
+        theirs = precision_recall_fscore_support(true, pred, average="micro", zero_division=0)
+        assert found == pytest.approx([100 * float(one) for one in theirs[:3]])
+        one_of = [draw.choices("abcd", k=6) for _ in range(2)]
+        singles = [tuple(map(labelled, names)) for names in zip(*one_of, strict=True)]
+        assert value("accuracy", *singles) == pytest.approx(100 * accuracy_score(*one_of))
 
 
-def chrf_of(pairs: list[tuple[str, str]]) -> float:
-    """chrF2 of a corpus, as sacrebleu's paper defines it: mean precision and recall of 6 orders."""
-    precisions, recalls = [], []
-    for n in range(1, 7):
-        match = hypothesis = reference = 0
-        for mine, true in pairs:
-            mine, true = re.sub(r"\s", "", mine), re.sub(r"\s", "", true)
-            grams = [Counter(s[i : i + n] for i in range(len(s) - n + 1)) for s in (mine, true)]
-            match += sum(min(number, grams[1][gram]) for gram, number in grams[0].items())
-            hypothesis += sum(grams[0].values()) if grams[1] else 0
-            reference += sum(grams[1].values())
-        if hypothesis and reference:
-            precisions.append(match / hypothesis)
-            recalls.append(match / reference)
-    if not sum(precisions) + sum(recalls):
-        return 0.0
-    p, r = sum(precisions) / len(precisions), sum(recalls) / len(recalls)
-    return 100 * 5 * p * r / (4 * p + r)
+def some_texts(draw: random.Random, letters: str) -> list[tuple[str, str]]:
+    """Texts with references: some equal, some with words dropped, some unlike."""
+    pairs = []
+    for _ in range(draw.randint(1, 4)):
+        true = [draw.choice(letters) for _ in range(draw.randint(1, 24))]
+        mine = [one for one in true if draw.random() < 0.9]
+        mine = draw.choice([true, mine, draw.sample(true, len(true)), [draw.choice(letters)]])
+        pairs.append(("".join(mine), "".join(true)))
+    return pairs
 
 
-def test_chrf_agrees_with_its_definition():
+@pytest.mark.parametrize(
+    ("letters", "tokenize"),
+    [("ab c. D,\n1", "13a"), ("高血压的药，ab 1%", "zh")],
+    ids=["English", "Chinese"],
+)
+def test_bleu_and_chrf_agree_with_sacrebleu(letters, tokenize):
+    bleu, chrf = BLEU(tokenize=tokenize, force=True), CHRF()
     for draw in random_cases(3):
-        pairs = [
-            tuple("".join(draw.choices("ab 血", k=draw.randint(1, 12))) for _ in range(2))
-            for _ in range(draw.randint(1, 3))
-        ]
-        found = value("chrf", *((written(mine), written(true)) for mine, true in pairs))
-        assert found == pytest.approx(chrf_of(pairs))
+        # A reference is never empty, and a Chinese one is known by its characters.
+        pairs = [(mine, letters[0] + true) for mine, true in some_texts(draw, letters)]
+        hypotheses, references = map(list, zip(*pairs, strict=True))
+        of = [(written(mine), written(true)) for mine, true in pairs]
+        expected = bleu.corpus_score(hypotheses, [references]).score
+        assert value("bleu", *of) == pytest.approx(expected)
+        assert value("chrf", *of) == pytest.approx(
+            chrf.corpus_score(hypotheses, [references]).score
+        )
 
 
-def lcs(one: list[str], other: list[str]) -> int:
-    row = [0] * (len(other) + 1)
-    for word in one:
-        before = row[:]
-        for n, theirs in enumerate(other):
-            row[n + 1] = before[n] + 1 if word == theirs else max(row[n], before[n + 1])
-    return row[-1]
-
-
-def test_rouge_agrees_with_its_definition():
+def test_rouge_agrees_with_rouge_score():
+    names = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeL": "rouge_l"}
+    scorer = RougeScorer([*names])
     for draw in random_cases(4):
-        mine, true = ([draw.choice("abc") for _ in range(draw.randint(1, 8))] for _ in range(2))
-        pair = (written(" ".join(mine)), written(" ".join(true)))
-        p, r = lcs(mine, true) / len(mine), lcs(mine, true) / len(true)
-        expected = 100 * 2 * p * r / (p + r) if p + r else 0.0
-        assert value("rouge_l", pair) == pytest.approx(expected)
-        shared = sum((Counter(mine) & Counter(true)).values())
-        p, r = shared / len(mine), shared / len(true)
-        assert value("rouge_1", pair) == pytest.approx(100 * 2 * p * r / (p + r) if p + r else 0.0)
+        pairs = some_texts(draw, "ab c. D1-")
+        of = [(written(mine), written(true)) for mine, true in pairs]
+        scored = [scorer.score(true, mine) for mine, true in pairs]
+        for theirs, ours in names.items():
+            mean = sum(one[theirs].fmeasure for one in scored) / len(scored)
+            assert value(ours, *of) == pytest.approx(100 * mean)
+
+
+def test_rouge_of_chinese_agrees_with_rouge_score_over_characters():
+    class Characters:
+        def tokenize(self, text: str) -> list[str]:
+            return [letter for letter in text if not letter.isspace()]
+
+    scorer = RougeScorer(["rouge1", "rougeL"], tokenizer=Characters())
+    for draw in random_cases(5):
+        pairs = some_texts(draw, "高血压的药 ")
+        scored = [scorer.score(true, mine) for mine, true in pairs]
+        of = [(written(mine), written(true)) for mine, true in pairs]
+        for theirs, ours in {"rouge1": "rouge_1", "rougeL": "rouge_l"}.items():
+            mean = sum(one[theirs].fmeasure for one in scored) / len(scored)
+            assert value(ours, *of) == pytest.approx(100 * mean)
+
+
+# ----------------------------------------------------------- the official evaluator's own sample
+
+CDR_SAMPLE = Path(__file__).parent / "cdr_sample"
+
+
+def cdr_sample(name: str) -> dict[str, Annotations]:
+    """The annotations of a file of the sample, by document."""
+    lines = gzip.decompress((CDR_SAMPLE / f"{name}.tsv.gz").read_bytes()).decode().splitlines()
+    found: dict[str, Annotations] = {}
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for document, *fields in (line.split("\t") for line in lines):
+        of = found.setdefault(document, Annotations())
+        if fields[0] == "CID":
+            pairs.setdefault(document, []).append((fields[1], fields[2]))
+            continue
+        start, end, text, type_, id_ = fields
+        mention = Mention(len(of.mentions), type_, text, int(start), int(end))
+        mention.concept = Concept("", id_) if id_ else None
+        of.mentions.append(mention)
+    for document, named in pairs.items():
+        of = found[document]
+        ends = {
+            id_: [m for m in of.mentions if m.concept and id_ in m.concept.id.split("|")]
+            for pair in named
+            for id_ in pair
+        }
+        for head, tail in named:
+            heads, tails = ends[head], ends[tail]
+            texts = (heads[0].text, tails[0].text)
+            ids = ([m.id for m in heads], [m.id for m in tails])
+            of.relations.append(Relation(len(of.relations), "cid", *texts, *ids))
+    return found
+
+
+def sample_counts(metric: str, name: str) -> list[float]:
+    """The sums of a metric over the sample, of a file with predictions."""
+    gold, mine = cdr_sample("gold"), cdr_sample(name)
+    pairs = ((mine.get(document, Annotations()), true) for document, true in gold.items())
+    sums: list[float] = documents(metric, *pairs).sum(axis=0).tolist()
+    return sums
+
+
+def test_pairs_through_predicted_concepts_are_counted_as_the_official_evaluator_does():
+    """Its readme: 90 true positives, 533 false positives and 33 false negatives."""
+    assert sample_counts("linked_f1", "relations") == [90, 533, 33]
+
+
+def test_diseases_are_counted_as_the_official_evaluator_does():
+    """Its readme: 303 true positives, 105 false positives and 121 false negatives."""
+    gold, mine = cdr_sample("gold"), cdr_sample("mentions")
+    sums = [
+        METRICS["strict_f1"].sums(mine.get(document, Annotations()), true).get("Disease", (0, 0, 0))
+        for document, true in gold.items()
+    ]
+    assert np.sum(sums, axis=0).tolist() == [303, 105, 121]
 
 
 def test_every_metric_says_nothing_of_an_empty_document():

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Column, Table
 
-from taiyi_ray import storage
+from taiyi_ray import highlight, storage
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.evaluation import COUNTS
 from taiyi_ray.metrics import METRICS, Array, Difference, Metric, interval, paired
@@ -24,8 +24,10 @@ from taiyi_ray.metrics import METRICS, Array, Difference, Metric, interval, pair
 ALL_TYPES = "(all)"
 
 _Key = tuple[str, str, str]
-_Sums = dict[int, dict[str, Array]]
-"""The sums of each document at its position, by type; a document without any has an empty one."""
+_Place = tuple[int, str | None]
+_Sums = dict[_Place, dict[str, Array]]
+"""The sums of each document, by its position and id, then by type; a document without any has an
+empty one. The same position with another id is another document, of other files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _lines(
             if key not in read[number]:
                 continue
             mine, first = read[number][key], read[0][key]
-            both = sorted(mine.keys() & first.keys())
+            both = sorted(mine.keys() & first.keys(), key=str)
             if not both:
                 raise ConfigError(f"{run}: scored other documents of {benchmark} than {runs[0]}")
             here = _array(metric, mine, both, type_)
@@ -113,13 +115,10 @@ def _told(difference: Difference) -> tuple[float, float, float, float, str]:
     return (difference.value, difference.low, difference.high, difference.p, difference.verdict)
 
 
-def _array(metric: Metric, of: _Sums, positions: Sequence[int], type_: str | None) -> Array:
+def _array(metric: Metric, of: _Sums, places: Sequence[_Place], type_: str | None) -> Array:
     zero = np.zeros(metric.width)
     return np.array(
-        [
-            sum(of[at].values(), zero) if type_ is None else of[at].get(type_, zero)
-            for at in positions
-        ]
+        [sum(of[at].values(), zero) if type_ is None else of[at].get(type_, zero) for at in places]
     )
 
 
@@ -131,7 +130,7 @@ def _read(run: str) -> dict[_Key, _Sums]:
     found: dict[_Key, _Sums] = {}
     for row in pq.read_table(io.BytesIO(data)).to_pylist():
         sums = found.setdefault((row["benchmark"], row["split"], row["metric"]), {})
-        of_document = sums.setdefault(row["position"], {})
+        of_document = sums.setdefault((row["position"], row["document_id"]), {})
         if row["sums"] is not None:
             of_document[row["type"]] = np.array(row["sums"])
     return found
@@ -205,7 +204,14 @@ def _html(compared: Sequence[Compared]) -> bytes:
     rows = "\n".join(line("td", _cells(one)) for one in compared)
     return (
         '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Comparison</title>\n'
-        f"<table>\n{line('th', _HEAD)}\n{rows}\n</table>\n</html>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<style>{highlight.style(__package__, 'report')}</style>\n"
+        '<main class="page summary">\n<h1>Comparison</h1>\n'
+        '<p class="lead">Differences are to the first run, over the documents that both scored, '
+        "with their 95 % interval.</p>\n"
+        f'<div class="wide"><table class="runs">\n<thead>{line("th", _HEAD)}</thead>\n'
+        f"<tbody>\n{rows}\n</tbody></table></div>\n</main>\n</html>\n"
     ).encode()
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from taiyi_ray.formats.concepts import concepts_of
 from taiyi_ray.forms import running
-from taiyi_ray.metrics import stretch
+from taiyi_ray.metrics import events, stretch
 from taiyi_ray.records import Annotations, Mention
 
 Kind = Literal["right", "boundary", "wrong type", "wrong link", "spurious", "missed"]
@@ -19,7 +20,8 @@ class Verdict(NamedTuple):
         kind: the kind of the error, or `right`.
         gold: its type in the gold; None where the gold has no such annotation.
         predicted: the type that was predicted; None where none was.
-        what: the mention, the texts of head and tail, or None for a label.
+        what: the mention; the texts of head and tail, or of a trigger and of the arguments; None
+            for a label.
     """
 
     kind: Kind
@@ -31,7 +33,8 @@ class Verdict(NamedTuple):
 def verdicts(predicted: Annotations, gold: Annotations) -> Iterator[Verdict]:
     """Judge all annotations of a document, the predicted ones and those that are missing."""
     yield from _of_mentions(predicted, gold)
-    yield from _of_relations(predicted, gold)
+    yield from _of_pairs(_relations(predicted), _relations(gold))
+    yield from _of_pairs(_events(predicted), _events(gold))
     yield from _of_labels(predicted, gold)
 
 
@@ -42,7 +45,11 @@ def _of_mentions(predicted: Annotations, gold: Annotations) -> Iterator[Verdict]
     met = set()
     for key, mention in mine.items():
         if key in true:
-            yield Verdict("right", mention.type, mention.type, mention)
+            linked, meant = mention.concept, true[key].concept
+            if linked and meant and concepts_of(linked.id).isdisjoint(concepts_of(meant.id)):
+                yield Verdict("wrong link", meant.id, linked.id, mention)
+            else:
+                yield Verdict("right", mention.type, mention.type, mention)
             continue
         near = [(other, m) for other, m in open_.items() if _overlap(mention, m)]
         same = [pair for pair in near if pair[0][1] == key[1]]
@@ -64,23 +71,42 @@ def _overlap(one: Mention, other: Mention) -> bool:
     return one.start < other.end and other.start < one.end
 
 
-def _of_relations(predicted: Annotations, gold: Annotations) -> Iterator[Verdict]:
-    mine, true = (
-        {(r.type, (running(r.head_text), running(r.tail_text))): None for r in of.relations}
-        for of in (predicted, gold)
-    )
-    types = {ends: type_ for type_, ends in true}
+_Pairs = dict[tuple[str, tuple[str, str]], None]
+
+
+def _relations(found: Annotations) -> _Pairs:
+    return {
+        (relation.type, (running(relation.head_text), running(relation.tail_text))): None
+        for relation in found.relations
+    }
+
+
+def _events(found: Annotations) -> _Pairs:
+    """Events as pairs of the trigger and of all arguments, in words."""
+    return {
+        (
+            type_,
+            (trigger or "no trigger", "; ".join(sorted(f"{role}: {text}" for role, text in roles))),
+        ): None
+        for type_, (trigger, roles) in events(found)
+    }
+
+
+def _of_pairs(mine: _Pairs, true: _Pairs) -> Iterator[Verdict]:
+    types = {ends: type_ for type_, ends in true if (type_, ends) not in mine}
+    met = set()
     named = {text for _, ends in true for text in ends}
     for type_, ends in mine:
         if (type_, ends) in true:
             yield Verdict("right", type_, type_, ends)
         elif ends in types:
+            met.add((types[ends], ends))
             yield Verdict("wrong type", types[ends], type_, ends)
         else:
             linked = named.issuperset(ends)
             yield Verdict("wrong link" if linked else "spurious", None, type_, ends)
     for type_, ends in true:
-        if (type_, ends) not in mine:
+        if (type_, ends) not in mine and (type_, ends) not in met:
             yield Verdict("missed", type_, None, ends)
 
 

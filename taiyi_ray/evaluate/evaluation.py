@@ -5,8 +5,10 @@ It writes:
 OUT/annotations/<benchmark>/<split>/...   the rows, as every corpus job does
 OUT/scores.json                           a list of objects, one a benchmark and metric
 OUT/counts.parquet                        what each document adds to each metric, by type
-OUT/thresholds.json                       with --scores, of dev: the best thresholds, by type
-OUT/test_readings.json                    each time that a test split was scored
+OUT/thresholds.json                       with --scores: the best thresholds, by type, never of a
+                                          split that models are measured with
+OUT/test_readings.json                    each time that a split was scored that models are
+                                          measured with
 OUT/report.html                           scores, errors, examples
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -34,14 +37,24 @@ from taiyi_ray.evaluate.cases import CASES, CaseSource
 from taiyi_ray.evaluate.cases import sources as case_sources
 from taiyi_ray.evaluate.cases import table as side_by_side
 from taiyi_ray.evaluate.report import write_report
-from taiyi_ray.evaluate.scoring import BenchmarkScores, Thresholds, counts_table, score
+from taiyi_ray.evaluate.scoring import (
+    PROBLEMS,
+    BenchmarkScores,
+    Thresholds,
+    counts_table,
+    key,
+    score,
+)
 from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
 from taiyi_ray.job.job import run_sources
 from taiyi_ray.metrics import METRICS, best_threshold
-from taiyi_ray.records import Document
+from taiyi_ray.tasks.task import Assignment
 
 SCORES, COUNTS, THRESHOLDS = "scores.json", "counts.parquet", "thresholds.json"
 READINGS, REPORT = "test_readings.json", "report.html"
+
+_MOST_EXAMPLES = 5000
+"""The most documents among which similar examples are looked for: they travel to all workers."""
 
 
 def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
@@ -58,7 +71,7 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     sources, cases = _sources(config, console)
     # Read first: what is wrong with it should be said before hours of work.
-    thresholds = _thresholds(config.thresholds) if config.thresholds else {}
+    thresholds = _thresholds(config.thresholds, sources) if config.thresholds else {}
     register(config.data_root)
     every: list[Source] = [*sources, *cases]
     job = config.as_job([source.address for source in every])
@@ -67,7 +80,10 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
         return code
     scores = [score(one, config.output, thresholds.get(one.benchmark.name)) for one in sources]
     records = [record for one in scores for record in one.as_records(config.seed)]
-    _write(config, scores, records)
+    readings = _readings(config, scores)
+    _write(config, scores, records, readings)
+    for note in _read_again(readings):
+        console.print(note)
     if records:
         console.print(table(records))
     if (answered := side_by_side([config.output])) is not None:
@@ -94,13 +110,15 @@ def _sources(
     wanted = [(one, config.split or one.split) for one in chosen(names)]
     every = {(one.name, split): one for one, split in [*known, *wanted]}
     for (_, split), benchmark in every.items():
-        if split not in root.splits(benchmark.entry):
-            missing.append(f"{benchmark.name}: absent: {_absent(benchmark, split, root)}")
+        here = root.splits(benchmark.entry)
+        if lacking := [part for part in (split, *benchmark.terminology) if part not in here]:
+            missing.append(f"{benchmark.name}: absent: {_absent(benchmark, lacking[0], root)}")
             continue
-        asked = benchmark.assignment(more, grammar=grammar)
+        asked, *beside = benchmark.assignments(more, grammar=grammar, data_root=root)
         if config.shots:
-            asked = asked.with_shots(_examples(benchmark, config, root))
-        sources.append(BenchmarkSource(benchmark, split, root.address, (asked,), config.limit))
+            asked = _with_examples(asked, benchmark, split, config, root)
+        every_task = (asked, *beside)
+        sources.append(BenchmarkSource(benchmark, split, root.address, every_task, config.limit))
     cases = case_sources(root.address, grammar=grammar) if with_cases else []
     if not (sources or cases):
         raise ConfigError("; ".join(missing))
@@ -109,17 +127,38 @@ def _sources(
     return sources, cases
 
 
-def _examples(benchmark: Benchmark, config: EvaluateConfig, root: DataRoot) -> list[Document]:
-    """Draw the examples that stand before each question, from the training split."""
+def _with_examples(
+    asked: Assignment, benchmark: Benchmark, split: Split, config: EvaluateConfig, root: DataRoot
+) -> Assignment:
+    """Put examples of the training split before each question.
+
+    Args:
+        asked: what is asked.
+        benchmark: the benchmark.
+        split: the split that is scored.
+        config: how many examples, and how they are chosen.
+        root: the data root.
+
+    Raises:
+        ConfigError: the training split is not here, or its documents are scored themselves.
+    """
     if "train" not in root.splits(benchmark.entry):
         raise ConfigError(
             f"--shots {config.shots}: examples for {benchmark.name} come from its training split: "
             f"{_absent(benchmark, 'train', root)}"
         )
+    if split == "train" and config.shots_by == "seed":
+        raise ConfigError(
+            f"--shots {config.shots} --split train: documents of {benchmark.name} would be their "
+            "own examples; score another split, or give --shots-by similarity"
+        )
     read = catalogue.load(benchmark.entry, "train", data_root=root)
     usable = [document for document in read if document.status == "ok"]
     draw = random.Random(config.seed)
-    return draw.sample(usable, min(config.shots, len(usable)))
+    if config.shots_by == "seed":
+        return asked.with_shots(draw.sample(usable, min(config.shots, len(usable))))
+    pool = draw.sample(usable, min(_MOST_EXAMPLES, len(usable)))
+    return asked.with_similar_shots(pool, config.shots)
 
 
 def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:
@@ -127,7 +166,8 @@ def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:
     if entry.layouts and split not in entry.splits:
         return f"{entry.name} has no split {split!r} (splits: {', '.join(entry.splits)})"
     if not entry.layouts:
-        return catalogue.unseen(entry)
+        where = entry.address or "an address that is not known"
+        return f"{catalogue.unseen(entry)}; get it at {where}"
     return catalogue.absent(entry, split, root)
 
 
@@ -135,7 +175,10 @@ def _absent(benchmark: Benchmark, split: Split, root: DataRoot) -> str:
 
 
 def _write(
-    config: EvaluateConfig, scores: Sequence[BenchmarkScores], records: Sequence[dict[str, Any]]
+    config: EvaluateConfig,
+    scores: Sequence[BenchmarkScores],
+    records: Sequence[dict[str, Any]],
+    readings: Sequence[dict[str, Any]],
 ) -> None:
     def put(name: str, data: bytes) -> None:
         storage.replace(storage.join(storage.absolute(config.output), name), data)
@@ -146,7 +189,6 @@ def _write(
     put(COUNTS, buffer.getvalue())
     if config.scores and (best := _best_thresholds(scores)):
         put(THRESHOLDS, _json(best))
-    readings = _readings(config, scores)
     put(READINGS, _json(readings))
     put(REPORT, write_report(scores, records, readings, config).encode())
 
@@ -156,18 +198,20 @@ def _json(value: Any) -> bytes:
 
 
 def _readings(config: EvaluateConfig, scores: Iterable[BenchmarkScores]) -> list[dict[str, Any]]:
-    """The readings of test splits so far, and those of this run.
+    """The readings so far of splits that models are measured with, and those of this run.
 
     A reading of the same rows in the same way is no new one.
     """
     path = storage.join(storage.absolute(config.output), READINGS)
-    readings: list[dict[str, Any]] = json.loads(storage.read(path) or b"[]")
+    # Earlier versions counted test splits alone, and did not name them.
+    readings = [{"split": "test", **r} for r in json.loads(storage.read(path) or b"[]")]
     known = [{k: v for k, v in reading.items() if k != "time"} for reading in readings]
     for one in scores:
-        if one.split != "test":
+        if not one.benchmark.measures(one.split):
             continue
         reading = {
             "benchmark": one.benchmark.name,
+            "split": one.split,
             "fingerprint": one.tag,
             "documents": len(one.documents),
             "thresholds": config.thresholds,
@@ -177,11 +221,25 @@ def _readings(config: EvaluateConfig, scores: Iterable[BenchmarkScores]) -> list
     return readings
 
 
+def _read_again(readings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A note for each split that models are measured with and that was read more than once."""
+    times = Counter((reading["benchmark"], reading["split"]) for reading in readings)
+    return [
+        f"note: {benchmark}: its {split} split was scored in {number} ways ({READINGS}); to choose "
+        "between them is to tune on it"
+        for (benchmark, split), number in times.items()
+        if number > 1
+    ]
+
+
 def _best_thresholds(scores: Iterable[BenchmarkScores]) -> dict[str, Thresholds]:
-    """For each benchmark the threshold of each type with the best F1, never on a test split."""
+    """For each benchmark the threshold of each type with the best F1, by its main metric.
+
+    Splits that models are measured with have no part in it.
+    """
     found: dict[str, Thresholds] = {}
     for one in scores:
-        if one.split == "test":
+        if one.benchmark.measures(one.split):
             continue
         by_type: dict[str, list[tuple[float, bool]]] = {}
         for type_, value, right in one.scored:
@@ -195,23 +253,30 @@ def _best_thresholds(scores: Iterable[BenchmarkScores]) -> dict[str, Thresholds]
     return found
 
 
-def _thresholds(output: str) -> dict[str, Thresholds]:
-    """The thresholds that an evaluation of dev found; raises ConfigError if there are none."""
+def _thresholds(output: str, sources: Iterable[BenchmarkSource]) -> dict[str, Thresholds]:
+    """The thresholds that an earlier evaluation found for these benchmarks.
+
+    Raises:
+        ConfigError: it found none for one of them, as on a split that models are measured with.
+    """
     data = storage.read(storage.join(storage.absolute(output), THRESHOLDS))
-    if data is None:
-        raise ConfigError(
-            f"--thresholds {output}: has no {THRESHOLDS}, which never come from a test split; "
-            "evaluate --split dev with --scores first"
-        )
-    known: dict[str, Thresholds] = json.loads(data)
+    known: dict[str, Thresholds] = json.loads(data or b"{}")
+    for one in sources:
+        if one.benchmark.name not in known:
+            raise ConfigError(
+                f"--thresholds {output}: has none for {one.benchmark.name}: they are never chosen "
+                f"on its {one.benchmark.split} split, which models are measured with; "
+                f"{one.benchmark.choices_from}"
+            )
     return known
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """The entries of scores.json with their intervals, ceilings and published numbers."""
+    """The entries of scores.json: intervals, ceilings, published numbers, shares of bad answers."""
+    shares = list(dict.fromkeys(PROBLEMS.values()))
     shown = Table(
         Column("benchmark", no_wrap=True), "metric", "score", "95 %", "ceiling", "documents",
-        "published", box=None,
+        *(f"{name} %" for name in shares), "published", box=None,
     )  # fmt: skip
     for record in records:
         published = record["published"] or {}
@@ -222,6 +287,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> Table:
             f"{record['low']:.1f}-{record['high']:.1f}",
             f"{record['ceiling']:.1f}",
             f"{record['documents']:,}",
+            *(f"{record[key(name)]:.1f}" for name in shares),
             ", ".join(f"{name} {value:.1f}" for name, value in published.items()),
         )
     return shown

@@ -12,8 +12,8 @@ from typing import Any, get_args
 from taiyi_ray import highlight
 from taiyi_ray.config import EvaluateConfig
 from taiyi_ray.evaluate.errors import Kind, Verdict, verdicts
-from taiyi_ray.evaluate.scoring import BenchmarkScores, Shown
-from taiyi_ray.metrics import METRICS, calibration, f1, precision, recall
+from taiyi_ray.evaluate.scoring import PROBLEMS, BenchmarkScores, Shown
+from taiyi_ray.metrics import METRICS, calibration, calibration_error
 from taiyi_ray.records import Mention, as_values
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -22,6 +22,8 @@ _COLOURS: dict[str, int | None] = dict(zip(KINDS, (3, 5, 2, 10, 0, 1), strict=Tr
 """The colours of the kinds in the style sheet: right is green, spurious red, missed blue."""
 
 _MOST_CONFUSED = 12
+_MOST_IN_MATRIX = 14
+"""With more types, only the types that are confused most often are shown."""
 
 
 def write_report(
@@ -35,7 +37,7 @@ def write_report(
     Args:
         scores: the scores.
         records: the entries of scores.json.
-        readings: the readings of test splits.
+        readings: the readings of splits that models are measured with.
         config: the settings of the run.
     """
     documents = [_document(one, shown) for one in scores for shown in one.shown]
@@ -46,7 +48,9 @@ def write_report(
         style=highlight.style(__package__, "report"),
         config=config,
         records=records,
-        benchmarks=[_benchmark(one) for one in scores],
+        benchmarks=[_benchmark(one, config.seed) for one in scores],
+        compared={one.benchmark.name for one in scores if one.benchmark.published},
+        shares=list(dict.fromkeys(PROBLEMS.values())),
         readings=readings,
         kinds=KINDS,
         colours=_COLOURS,
@@ -54,30 +58,30 @@ def write_report(
     )
 
 
-def _benchmark(one: BenchmarkScores) -> dict[str, Any]:
-    """What the report says of a benchmark besides its scores."""
+def _benchmark(one: BenchmarkScores, seed: int) -> dict[str, Any]:
+    """What the report says of a benchmark besides its scores.
+
+    Args:
+        one: the scores.
+        seed: of the draws of the intervals.
+    """
     metric = METRICS[one.benchmark.metrics[0]]
     kinds: Counter[str] = Counter()
     confused: Counter[tuple[str, str]] = Counter()
     for (kind, gold, predicted), number in one.kinds.items():
         kinds[kind] += number
-        if kind == "wrong type" and gold and predicted:
+        if kind in ("wrong type", "wrong link") and gold and predicted:
             confused[gold, predicted] += number
-    types = []
-    for type_ in one.types(metric):
-        sums = one.sums(metric, type_).sum(axis=0)
-        entry: dict[str, Any] = {"name": type_, "value": float(metric.value(sums))}
-        if metric.width == 3:
-            entry |= {"precision": float(precision(sums)), "recall": float(recall(sums))}
-            entry |= {"f1": float(f1(sums)), "gold": int(sums[0] + sums[2])}
-        types.append(entry)
     published = one.benchmark.published
+    bins = calibration((score, right) for _, score, right in one.scored)
     return {
         "name": one.benchmark.name,
         "split": one.split,
         "metric": metric.name,
-        "types": types,
+        "counts": metric.counts,
+        "types": one.by_type(metric, seed),
         "kinds": {kind: kinds[kind] for kind in KINDS if kinds[kind]},
+        "matrix": _matrix(one.kinds),
         "confused": confused.most_common(_MOST_CONFUSED),
         "shares": one.shares,
         "questions": one.questions,
@@ -85,8 +89,39 @@ def _benchmark(one: BenchmarkScores) -> dict[str, Any]:
         "unreadable": one.unreadable,
         "warnings": published.warnings if published else (),
         "source": published.source if published else None,
-        "calibration": calibration((score, right) for _, score, right in one.scored),
+        "calibration": bins,
+        "calibration_error": calibration_error(bins),
     }
+
+
+def _matrix(kinds: Mapping[tuple[str, str | None, str | None], int]) -> dict[str, Any] | None:
+    """Gold types as rows and predicted types as columns; None where there is nothing to confuse.
+
+    Behind the types stand the columns of what has the type, but not quite the place, and of what
+    was missed; below them, the row of what is not in the gold.
+    """
+    cells: Counter[tuple[str, str]] = Counter()
+    for (kind, gold, predicted), number in kinds.items():
+        if kind in ("right", "wrong type"):
+            cells[gold or "", predicted or ""] += number
+        elif kind in ("boundary", "missed"):
+            cells[gold or "", kind] += number
+        elif gold is None:
+            cells["not in the gold", predicted or ""] += number
+    besides = {"boundary", "missed", "not in the gold"}
+    types = sorted({name for cell in cells for name in cell} - besides)
+    if not 1 < len(types) <= _MOST_IN_MATRIX:
+        return None
+    columns = [
+        *types,
+        *(name for name in ("boundary", "missed") if any(c == name for _, c in cells)),
+    ]
+    rows = []
+    for name in (*types, "not in the gold"):
+        numbers = [cells[name, column] for column in columns]
+        if name in types or any(numbers):
+            rows.append((name, numbers, max(1, sum(numbers))))
+    return {"columns": columns, "rows": rows}
 
 
 def _document(one: BenchmarkScores, shown: Shown) -> dict[str, Any]:
@@ -116,7 +151,8 @@ def _document(one: BenchmarkScores, shown: Shown) -> dict[str, Any]:
 def _marks(found: Iterable[Verdict]) -> Iterable[dict[str, Any]]:
     for number, verdict in enumerate(found):
         if isinstance(verdict.what, Mention):
-            yield {**as_values(verdict.what), "id": number, "type": verdict.kind}
+            marked = {"id": number, "type": verdict.kind, "note": _types(verdict)}
+            yield {**as_values(verdict.what), **marked}
 
 
 def _relation(number: int, verdict: Verdict) -> dict[str, Any]:

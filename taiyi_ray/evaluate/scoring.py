@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +21,20 @@ from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import Benchmark
 from taiyi_ray.evaluate.errors import verdicts
 from taiyi_ray.evaluate.source import BenchmarkSource
-from taiyi_ray.metrics import METRICS, Array, Metric, Sums, interval, stretch
+from taiyi_ray.metrics import (
+    METRICS,
+    Array,
+    Metric,
+    Sums,
+    interval,
+    labels,
+    oriented,
+    precision,
+    recall,
+    stretch,
+    string_mentions,
+    string_relations,
+)
 from taiyi_ray.records import (
     NOT_APPLICABLE,
     Annotations,
@@ -30,7 +45,7 @@ from taiyi_ray.records import (
     annotations_from_row,
     rows_of,
 )
-from taiyi_ray.tasks.task import Assignment, NotApplicable, Question
+from taiyi_ray.tasks.task import Assignment, NotApplicable, Question, Task
 
 ByType = Mapping[str, Sums]
 Thresholds = Mapping[str, float]
@@ -48,6 +63,11 @@ PROBLEMS = {
     "engine_error": "no answer",
 }
 """The words for what is wrong with answers, by their errors in the rows."""
+
+
+def key(problem: str) -> str:
+    """The key of a share of bad answers in scores.json."""
+    return problem.replace(" ", "_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +120,7 @@ class BenchmarkScores:
         scored: type, score and rightness of each annotation that has a score.
         shown: some documents with errors.
         tag: what stands for everything that was scored, to tell whether a test was read before.
+        digest: of the documents and their gold, to tell whether the set is the published one.
     """
 
     benchmark: Benchmark
@@ -113,6 +134,7 @@ class BenchmarkScores:
     scored: list[tuple[str, float, bool]] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
     tag: str = ""
+    digest: str = ""
 
     def sums(self, metric: Metric, type_: str | None = None) -> Array:
         """The sums of a metric for each document: of one type, or of all together."""
@@ -128,20 +150,36 @@ class BenchmarkScores:
             {type_ for document in self.documents for type_ in document.sums[metric.name]}
         )
 
+    def by_type(self, metric: Metric, seed: int) -> list[dict[str, Any]]:
+        """The values of each type, as `_values` gives them.
+
+        Args:
+            metric: the metric.
+            seed: of the draws of the intervals.
+        """
+        return [
+            {"type": type_, **_values(metric, self.sums(metric, type_), seed)}
+            for type_ in self.types(metric)
+        ]
+
     def _published(self, metric: str) -> tuple[dict[str, float] | None, str | None]:
-        """The published numbers if they are of the same set and metric, else why they are not."""
+        """The published numbers if they are of the same set and metric, and what is to be said."""
         known = self.benchmark.published
         if known is None:
             return None, "nobody published a number that is known here"
         if known.not_comparable:
             return None, known.not_comparable
         number = len(self.documents) + self.not_asked + self.unreadable
-        if number not in known.documents or self.split != self.benchmark.split:
+        if self.split != self.benchmark.split:
+            return None, f"the published numbers are of the {self.benchmark.split} split"
+        if number not in known.documents:
             wanted = " or ".join(f"{n:,}" for n in known.documents)
             return None, f"the published numbers are of {wanted} documents, these of {number:,}"
+        if known.digest not in (None, self.digest):
+            return None, "the published numbers are of other documents, or of other gold"
         if metric != known.metric:
             return None, f"the published numbers count as {known.metric} does"
-        return dict(known.values), None
+        return dict(known.values), known.by_count
 
     def as_records(self, seed: int) -> list[dict[str, Any]]:
         """The entries of scores.json: one for each metric.
@@ -153,23 +191,23 @@ class BenchmarkScores:
 
     def _record(self, metric: Metric, seed: int) -> dict[str, Any]:
         sums = self.sums(metric)
-        low, high = interval(metric, sums, seed=seed)
+        values = _values(metric, sums, seed)
         published, note = self._published(metric.name)
         return {
             "benchmark": self.benchmark.name,
             "metric": metric.name,
-            "value": float(metric.value(sums.sum(axis=0))),
-            "low": low,
-            "high": high,
+            **{name: values.pop(name) for name in ("value", "low", "high")},
             "documents": len(self.documents),
             "ceiling": float(metric.value(self.ceilings(metric).sum(axis=0))),
             "published": published,
             "published_note": note,
             "split": self.split,
+            **values,
+            "types": self.by_type(metric, seed),
             "not_asked": self.not_asked,
             "unreadable": self.unreadable,
             "questions": self.questions,
-            **{name.replace(" ", "_"): share for name, share in self.shares.items()},
+            **{key(name): share for name, share in self.shares.items()},
         }
 
     @property
@@ -179,6 +217,23 @@ class BenchmarkScores:
             name: 100 * self.problems[name] / max(1, self.questions)
             for name in dict.fromkeys(PROBLEMS.values())
         }
+
+
+def _values(metric: Metric, documents: Array, seed: int) -> dict[str, Any]:
+    """The value with its interval; where the metric counts, precision, recall and gold, too.
+
+    Args:
+        metric: the metric.
+        documents: the sums of each document.
+        seed: of the draws of the interval.
+    """
+    sums = documents.sum(axis=0)
+    low, high = interval(metric, documents, seed=seed)
+    found: dict[str, Any] = {"value": float(metric.value(sums)), "low": low, "high": high}
+    if metric.counts:
+        found |= {"precision": float(precision(sums)), "recall": float(recall(sums))}
+        found["gold"] = int(sums[0] + sums[2])
+    return found
 
 
 def _stacked(metric: Metric, sums: Iterable[ByType], type_: str | None = None) -> Array:
@@ -203,10 +258,11 @@ def score(
         ConfigError: the rows are not those of the documents of the benchmark.
         StorageError: something cannot be read.
     """
-    (assignment,) = source.assignments
+    assignment, *_ = source.assignments
     benchmark = source.benchmark
     scores = BenchmarkScores(benchmark, source.split)
     metrics = [METRICS[name] for name in benchmark.metrics]
+    parts = []
     for row, document in zip(_rows(source, output), source.read(), strict=False):
         scores.tag = row["fingerprint"]
         if (row["position"], row["document_id"]) != (document.position, document.document_id):
@@ -214,17 +270,20 @@ def score(
                 f"{output}: the rows of {source.name} are not those of its documents; write to "
                 "another --output"
             )
+        gold = asked_of(document.gold, assignment)
+        parts.append(told(document, gold))
         if document.status == "failed":
             scores.unreadable += 1
             continue
-        best = _ceiling(assignment, document)
+        best = _ceiling(source.assignments, document)
         if best is None or _was_not_asked(row, assignment):
             scores.not_asked += 1
             continue
         _count_answers(scores, row)
-        gold = _asked_of(document.gold, assignment)
-        predicted = _above(_asked_of(annotations_from_row(dict(row)), assignment), thresholds or {})
-        best = _asked_of(best, assignment)
+        predicted = _above(asked_of(annotations_from_row(dict(row)), assignment), thresholds or {})
+        best = asked_of(best, assignment)
+        if not benchmark.directed:
+            predicted, best = oriented(predicted, gold), oriented(best, gold)
         scores.documents.append(
             ScoredDocument(
                 document.position,
@@ -238,9 +297,25 @@ def score(
         scores.kinds.update(judged)
         wrong = any(kind != "right" for kind, _, _ in judged) or bool(gold.texts)
         if wrong and len(scores.shown) < MOST_SHOWN:
-            asked = [_prompt(question) for question in assignment.questions(document)]
+            asked = [_prompt(q) for q, _ in _questions(source.assignments, document)]
             scores.shown.append(Shown(row, predicted, gold, asked))
+    scores.digest = set_digest(parts)
     return scores
+
+
+def told(document: Document, gold: Annotations) -> str:
+    """What tells a document from others in a digest: its text, and its gold by texts and labels.
+
+    Neither ids nor offsets nor white space count, because files of several formats give them
+    differently for the same set, or do not have them.
+    """
+    items = string_mentions(gold) | string_relations(gold) | labels(gold)
+    return json.dumps(["".join(document.text.split()), sorted(json.dumps(i) for i in items)])
+
+
+def set_digest(parts: Iterable[str]) -> str:
+    """The digest of a set of documents by what `told` says of each; their order does not matter."""
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
 
 
 def _rows(source: BenchmarkSource, output: str) -> Iterator[dict[str, Any]]:
@@ -262,15 +337,34 @@ def _prompt(question: Question) -> dict[str, Any]:
     }
 
 
-def _ceiling(assignment: Assignment, document: Document) -> Annotations | None:
-    """What the answers that state the gold are read as; None if there is nothing to ask."""
-    task = assignment.task
-    try:
-        asked = assignment.questions(document)
-    except NotApplicable:
+def _questions(
+    assignments: Sequence[Assignment], document: Document
+) -> Iterator[tuple[Question, Task]]:
+    """The questions of all tasks that have something to ask, each with its task."""
+    for assignment in assignments:
+        try:
+            asked = assignment.questions(document)
+        except NotApplicable:
+            continue
+        yield from ((question, assignment.task) for question in asked)
+
+
+def _ceiling(assignments: Sequence[Assignment], document: Document) -> Annotations | None:
+    """What the answers that state the gold are read as; None if there is nothing to ask.
+
+    Args:
+        assignments: the tasks; there is nothing to ask if the first has no question.
+        document: the document with its gold.
+    """
+    asked = list(_questions(assignments, document))
+    if not any(task is assignments[0].task for _, task in asked):
         return None
-    answers = [(question, task.target(question, document.gold)) for question in asked]
-    return merge([task.parse(text, q, document).annotations for q, text in answers])
+    return merge(
+        [
+            task.parse(task.target(question, document.gold), question, document).annotations
+            for question, task in asked
+        ]
+    )
 
 
 def _was_not_asked(row: Mapping[str, Any], assignment: Assignment) -> bool:
@@ -293,7 +387,7 @@ def _count_answers(scores: BenchmarkScores, row: Mapping[str, Any]) -> None:
 # ------------------------------------------------------------------------------ what is compared
 
 
-def _asked_of(found: Annotations, assignment: Assignment) -> Annotations:
+def asked_of(found: Annotations, assignment: Assignment) -> Annotations:
     """Only what was asked for: what was not is neither right nor missed."""
     task, options = assignment.task.name, assignment.options
     terms = next(
@@ -307,6 +401,8 @@ def _asked_of(found: Annotations, assignment: Assignment) -> Annotations:
     names = {term.name for term in terms}
     if task == "ner":
         return Annotations([m for m in found.mentions if m.type in names])
+    if task == "nen":
+        return Annotations([mention for mention in found.mentions if mention.concept])
     if task in ("re", "ee"):
         return Annotations(
             [replace(mention, type=None) for mention in found.mentions],

@@ -41,6 +41,18 @@ def concept_of(identifier: str | None) -> Concept | None:
     return Concept(named[1], named[2]) if named else Concept("", identifier)
 
 
+def concepts_of(identifier: str) -> frozenset[str]:
+    """The concepts that an identifier names: `MESH:D001943|MESH:D010051` names two.
+
+    They are without the names of their databases, as in `Concept.id`. The names of one variant are
+    one concept, the first of them; what a variant belongs to is none.
+    """
+    names = _names(_parts(identifier))
+    of_variant = [name for name in names if _NAME.fullmatch(name)]
+    others = [concept_of(name) for name in names if not _NAME.fullmatch(name)]
+    return frozenset([*of_variant[:1], *(concept.id for concept in others if concept)])
+
+
 def identifier_of(concept: Concept) -> str:
     """The inverse of `concept_of`."""
     return f"{concept.db}:{concept.id}" if concept.db else concept.id

@@ -220,7 +220,7 @@ function onDemand(name, title, content) {
 function mentionTable(row) {
   const groups = new Map();
   for (const mention of row.mentions) {
-    const key = JSON.stringify([typeOf(mention), mention.text, mention.concept?.id]);
+    const key = JSON.stringify([typeOf(mention), mention.text, mention.concept?.id, mention.note]);
     groups.set(key, [...(groups.get(key) ?? []), mention]);
   }
   return onDemand("mentions", `Mentions (${row.mentions.length})`, () => table(
@@ -233,7 +233,7 @@ function mentionTable(row) {
       const name = make("button", { type: "button", "class": "bare" }, surface(row, same[0].text, ids));
       return make("tr", {},
         make("td", {}, lights(name, ids)),
-        make("td", {}, spaced(typeOf(same[0]))),
+        make("td", {}, spaced(typeOf(same[0])), same[0].note ? make("small", {}, ` ${spaced(same[0].note)}`) : null),
         make("td", { "class": "number" }, where || "not in the text"),
         make("td", {}, concept ? `${concept.db}:${concept.id}` : "", concept?.name ? make("small", {}, ` ${concept.name}`) : null),
         make("td", { "class": "number" }, same.map(({ score: value }) => score(value)).find(Boolean) ?? ""));
@@ -426,7 +426,8 @@ function showTip(mark) {
     make("div", {},
       make("i", { "class": `swatch ${colourOf(typeOf(mention))}` }),
       make("strong", {}, spaced(typeOf(mention))), " ",
-      [around.length > 1 && mention.text,
+      [mention.note && spaced(mention.note),
+        around.length > 1 && mention.text,
         score(mention.score) && `score ${score(mention.score)}`,
         mention.concept && `${mention.concept.db}:${mention.concept.id} ${mention.concept.name ?? ""}`.trim(),
         mention.grounded !== "exact" && `found ${mention.grounded}`,

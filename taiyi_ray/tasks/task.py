@@ -18,6 +18,7 @@ from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mentio
 from taiyi_ray.tasks import items, template, thinking
 from taiyi_ray.tasks.options import TaskOptions
 from taiyi_ray.tasks.scores import Scores
+from taiyi_ray.tasks.similar import Similar
 from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
 
 WINDOWS = 2
@@ -278,13 +279,15 @@ class Assignment:
     grammar: bool = True
     document_first: bool = False
     shots: Mapping[_Asked, Sequence[Message]] = field(default_factory=dict, hash=False)
+    similar: Similar | None = field(default=None, hash=False)
 
     def questions(self, document: Document, limit: int | None = None) -> list[Question]:
         """The task's questions on a document; raises NotApplicable when it has none."""
         asked = self.task.questions(document, self, limit)
-        if not self.shots:
+        shots = self._shots(self.similar.to(document)) if self.similar else self.shots
+        if not shots:
             return asked
-        return [replace(q, messages=[*self.shots.get(_asked(q), ()), *q.messages]) for q in asked]
+        return [replace(q, messages=[*shots.get(_asked(q), ()), *q.messages]) for q in asked]
 
     def with_shots(self, examples: Iterable[Document]) -> Assignment:
         """Return the same with examples before each question (few-shot).
@@ -292,13 +295,30 @@ class Assignment:
         Args:
             examples: documents with gold; of each, the first window is asked and answered.
         """
+        return replace(self, shots=self._shots(examples))
+
+    def with_similar_shots(self, examples: Sequence[Document], number: int) -> Assignment:
+        """Return the same with those examples before each question that are most like the document.
+
+        Args:
+            examples: documents with gold to choose from; of each, the first window is asked and
+                answered.
+            number: how many stand before a question.
+        """
+        return replace(self, similar=Similar(examples, number))
+
+    def _shots(self, examples: Iterable[Document]) -> dict[_Asked, list[Message]]:
         shots: dict[_Asked, list[Message]] = {}
         for example in examples:
-            first = {_asked(question): question for question in reversed(self.questions(example))}
+            try:
+                asked_of = self.task.questions(example, self, None)
+            except NotApplicable:
+                continue  # it shows nothing of the task
+            first = {_asked(question): question for question in reversed(asked_of)}
             for asked, question in first.items():
                 answer = {"role": "assistant", "content": self.task.target(question, example.gold)}
                 shots.setdefault(asked, []).extend([*question.messages, answer])
-        return replace(self, shots=shots)
+        return shots
 
     def identity(self) -> dict[str, object]:
         """Everything about this task that can change an answer, for the fingerprint."""
@@ -313,6 +333,8 @@ class Assignment:
         if self.shots:  # outputs on disk know nothing of them
             told = json.dumps([list(messages) for messages in self.shots.values()])
             values["shots"] = hashlib.sha256(told.encode()).hexdigest()[:16]
+        if self.similar:
+            values["similar"] = self.similar.digest()
         return values
 
     def ask(

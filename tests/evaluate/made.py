@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from taiyi_ray.annotation import Annotated
+from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.config import EvaluateConfig
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.evaluate.benchmark import benchmarks
@@ -59,8 +60,8 @@ def settings(root: Path, output: Path, *names: str, **more: Any) -> EvaluateConf
 def source(root: Path, name: str, *, split: Any = None, **options: Any) -> BenchmarkSource:
     """A benchmark as a source, with what is asked about it."""
     benchmark = benchmarks()[name]
-    asked = benchmark.assignment(options, grammar=True)
-    return BenchmarkSource(benchmark, split or benchmark.split, str(root), (asked,))
+    asked = benchmark.assignments(options, grammar=True, data_root=DataRoot(root))
+    return BenchmarkSource(benchmark, split or benchmark.split, str(root), asked)
 
 
 def answered(

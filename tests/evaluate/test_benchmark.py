@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from taiyi_ray.catalogue import DataRoot
+from taiyi_ray.catalogue import SPLITS, DataRoot
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.evaluate.benchmark import benchmarks, chosen
+from taiyi_ray.evaluate import scoring
+from taiyi_ray.evaluate.benchmark import Published, benchmarks, chosen
 from taiyi_ray.metrics import METRICS
 from taiyi_ray.tasks import TASKS
+from tests.evaluate.made import corpora, source
 
 THIRTEEN = (
     "bc5cdr-chemical", "bc5cdr-disease", "chemdner", "ncbi-disease", "cmeee", "bc5cdr-cid", "cmeie",
@@ -46,19 +48,42 @@ def test_what_a_benchmark_names_is_known(benchmark):
     assert set(benchmark.metrics) <= METRICS.keys()
     if benchmark.published:
         assert benchmark.published.metric in benchmark.metrics
-    if benchmark.entry.layouts:
-        assert benchmark.assignment({}, grammar=True).task.name == benchmark.task
+    assert not [split for split in benchmark.terminology if benchmark.measures(split)]
+    if benchmark.entry.layouts and not benchmark.terminology:
+        (asked,) = asked_of(benchmark.name)
+        assert asked.task.name == benchmark.task
+
+
+def asked_of(name, more=(), *, grammar=True, root="."):
+    return benchmarks()[name].assignments(dict(more), grammar=grammar, data_root=DataRoot(root))
 
 
 def test_the_options_of_a_run_reach_the_tasks_that_have_them():
-    asked = benchmarks()["cmeee"].assignment({"ask": "together", "wording": 2}, grammar=False)
+    (asked,) = asked_of("cmeee", {"ask": "together", "wording": 2}, grammar=False)
     assert (asked.options.ask, asked.options.wording, asked.grammar) == ("together", 2, False)
-    assert benchmarks()["kuake-qic"].assignment({"ask": "together"}, grammar=True).options.labels
+    (asked,) = asked_of("kuake-qic", {"ask": "together"})
+    assert asked.options.labels
 
 
 def test_a_benchmark_asks_for_the_types_that_it_names_only():
-    asked = benchmarks()["bc5cdr-disease"].assignment({}, grammar=True)
+    (asked,) = asked_of("bc5cdr-disease")
     assert [term.name for term in asked.options.types] == ["disease"]
+
+
+def test_a_terminology_has_the_gold_names_of_other_splits(tmp_path):
+    root = corpora(tmp_path)
+    relations, concepts = asked_of("bc5cdr-cid-linked", {"wording": 2}, root=root)
+    assert (relations.task.name, concepts.task.name) == ("re", "nen")
+    assert (relations.options.wording, concepts.options.wording) == (2, 2)
+    assert concepts.options.mentions == "names"
+    assert {one.id: one.names for one in concepts.options.terms.entries} == {
+        "D009270": ("Naloxone",),
+        "D007022": ("hypotension",),
+        "D003000": ("Clonidine",),
+        "D000077227": ("sedation",),
+    }
+    (given,) = asked_of("bc5cdr-concepts", root=root)
+    assert (given.task.name, given.options.mentions) == ("nen", "given")
 
 
 def test_names_are_chosen_once_and_an_unknown_one_is_an_error_with_the_nearest():
@@ -72,3 +97,35 @@ def test_ten_of_the_thirteen_are_in_the_folder_of_real_corpora(shared_data):
     root = DataRoot(shared_data)
     absent = {name for name in THIRTEEN if not root.splits(benchmarks()[name].entry)}
     assert absent == {"chemdner", "litcovid", "medqa-mcmle"}
+
+
+def test_published_numbers_say_which_set_they_are_of():
+    values = {"metric": "string_f1", "documents": [6], "values": {"Taiyi": 1.0}, "source": "x"}
+    assert Published(**values, digest="ab").by_count is None
+    for more in ({}, {"digest": "ab", "by_count": "there is one"}):
+        with pytest.raises(ValueError, match="says by `digest`, `by_count` or `not_comparable`"):
+            Published(**values, **more)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in THIRTEEN if benchmarks()[name].published.digest is not None]
+)
+def test_the_real_test_set_is_the_published_one(shared_data, tmp_path, name):
+    asked = source(shared_data, name)
+    documents = list(asked.read())
+    told = [
+        scoring.told(one, scoring.asked_of(one.gold, asked.assignments[0])) for one in documents
+    ]
+    published = benchmarks()[name].published
+    assert len(documents) in published.documents
+    assert scoring.set_digest(told) == published.digest
+
+
+def test_nothing_is_chosen_on_a_split_that_models_are_measured_with():
+    cmeee, biored = benchmarks()["cmeee"], benchmarks()["biored"]
+    assert [cmeee.measures(split) for split in SPLITS] == [False, True, True]
+    assert [biored.measures(split) for split in SPLITS] == [False, True, True]
+    assert not benchmarks()["bc5cdr-cid"].measures("dev")
+    assert benchmarks()["bc5cdr-cid"].choices_from == "evaluate --split dev with --scores first"
+    assert "--split train --limit N" in cmeee.choices_from
+    assert "KUAKE-QIC has no other split" in benchmarks()["kuake-qic"].choices_from

@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 def test_each_case_of_the_example_has_something_to_ask_in_the_language_of_its_text():
     found = sources(str(EXAMPLES), grammar=True)
-    assert len(found) == 15
+    assert len(found) == 17
     for source in found:
         with source.documents("text", 0, 0, {}) as read:
             (document,) = read
@@ -51,7 +51,7 @@ def test_the_answers_of_runs_stand_side_by_side_without_a_score(joined, tmp_path
     out = tmp_path / "out"
     assert run(settings(EXAMPLES, out, "case-study")) == 0
     found = answers(str(out))
-    assert len(found) == 15
+    assert len(found) == 17
     assert found["ner-en"].startswith(("disease: ", "chemical: ", "none"))
     assert compare([str(out), str(out)]) == []
     assert [column.header for column in table([str(out), "other"]).columns] == [

@@ -58,3 +58,15 @@ def test_a_comparison_is_written_as_markdown_html_and_parquet(runs, tmp_path):
 def test_what_holds_no_scores_is_an_error(runs, tmp_path):
     with pytest.raises(ConfigError, match=r"holds no counts\.parquet; name the --output of"):
         compare([*runs, str(tmp_path / "nothing")])
+
+
+def test_other_documents_at_the_same_positions_are_not_compared(runs, tmp_path):
+    root = corpora(tmp_path / "others")
+    file = root / "CDR_TestSet.PubTator.txt"
+    file.write_text(file.read_text().replace("105", "955"))
+    asked = source(root, "bc5cdr-chemical")
+    answered(tmp_path / "other", asked, lambda document: document.gold)
+    found = score(asked, str(tmp_path / "other"))
+    pq.write_table(counts_table([found]), tmp_path / "other" / COUNTS)
+    lines = compare([runs[0], str(tmp_path / "other")])
+    assert {line.documents for line in lines if line.run != runs[0]} == {5}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from taiyi_ray.evaluate.errors import verdicts
-from taiyi_ray.records import Annotations, Label, Mention, Relation
+from taiyi_ray.records import Annotations, Argument, Concept, Event, Label, Mention, Relation
 
 
-def mention(type_: str, start: int | None, end: int | None) -> Mention:
+def mention(type_: str | None, start: int | None, end: int | None) -> Mention:
     return Mention(0, type_, "x", start, end)
 
 
@@ -43,7 +44,10 @@ def test_relations_between_the_right_names_may_have_the_wrong_link_or_type():
     gold = linked(("causes", "a", "b"), ("causes", "c", "d"))
     assert kinds(gold, gold) == {"right": 2}
     assert kinds(linked(("causes", "a", "d")), gold) == {"wrong link": 1, "missed": 2}
-    assert kinds(linked(("treats", "a", "b")), gold) == {"wrong type": 1, "missed": 2}
+    assert kinds(linked(("treats", "a", "b")), gold) == {"wrong type": 1, "missed": 1}
+    # What was found with its right type is not confused with its other type.
+    both = linked(("causes", "a", "b"), ("treats", "a", "b"), ("causes", "c", "d"))
+    assert kinds(both, gold) == {"right": 2, "wrong link": 1}
     assert kinds(linked(("causes", "a", "z")), gold) == {"spurious": 1, "missed": 2}
 
 
@@ -55,3 +59,26 @@ def test_one_label_in_place_of_another_is_a_confusion_and_more_are_spurious_or_m
     assert confused == ("wrong type", "yes", "no", None)
     found = kinds(labelled("a", "b"), labelled("b", "c"))
     assert found == {"right": 1, "spurious": 1, "missed": 1}
+
+
+def test_events_are_judged_by_type_trigger_and_arguments():
+    def happened(type_, **roles):
+        players = [Argument(role, None, text) for role, text in roles.items()]
+        return Annotations([mention(None, 4, 5)], events=[Event(0, type_, 0, players)])
+
+    gold = happened("bind", Theme="p53", Cause="MDM2")
+    assert kinds(happened("bind", Cause="MDM2", Theme="p53"), gold) == {"right": 1}
+    assert kinds(happened("cut", Theme="p53", Cause="MDM2"), gold) == {"wrong type": 1}
+    (fewer, missed) = verdicts(happened("bind", Theme="p53"), gold)
+    assert (fewer.kind, fewer.what) == ("spurious", ("x", "Theme: p53"))
+    assert (missed.kind, missed.what) == ("missed", ("x", "Cause: MDM2; Theme: p53"))
+
+
+def test_a_mention_with_another_concept_has_the_wrong_link():
+    def meant(id_):
+        return Annotations([replace(mention("disease", 4, 10), concept=Concept("", id_))])
+
+    (wrong,) = verdicts(meant("D2"), meant("D1"))
+    assert wrong[:3] == ("wrong link", "D1", "D2")
+    assert kinds(meant("D2"), meant("D1|D2")) == {"right": 1}
+    assert kinds(Annotations([mention("disease", 4, 10)]), meant("D1")) == {"right": 1}

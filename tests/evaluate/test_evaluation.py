@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +17,18 @@ from rich.console import Console
 
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate import evaluation, run
-from taiyi_ray.evaluate.evaluation import _best_thresholds, _sources, _thresholds
+from taiyi_ray.evaluate.evaluation import (
+    _best_thresholds,
+    _read_again,
+    _readings,
+    _sources,
+    _thresholds,
+)
 from taiyi_ray.evaluate.scoring import score
+from taiyi_ray.job.status import watch
 from taiyi_ray.records import Annotations, Mention
 from tests.evaluate.made import answered, corpora, settings, source
-from tests.job.jobs import table, unit_files
+from tests.job.jobs import content, table, unit_files
 
 # Ray's own settings warn of themselves when a process that shows warnings imports it.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -55,10 +67,16 @@ def test_an_evaluation_grows_by_a_benchmark_and_asks_nothing_twice(joined, root,
     assert {name for name, _ in after} == {"bc5cdr-chemical", "bc5cdr-cid", "kuake-qic"}
     assert {key: after[key] for key in before} == before
     assert len(table(output)) == 6
+    (status,) = watch(str(output), 1)
+    assert (status.state, status.records, status.left) == ("complete", 6, 0)
     counts = pq.read_table(output / "counts.parquet").to_pylist()
     assert {row["benchmark"] for row in counts} == {name for name, _ in after}
     readings = json.loads((output / "test_readings.json").read_text())
-    assert [reading["benchmark"] for reading in readings] == ["bc5cdr-chemical", "bc5cdr-cid"]
+    assert [(reading["benchmark"], reading["split"]) for reading in readings] == [
+        ("bc5cdr-chemical", "test"),
+        ("bc5cdr-cid", "test"),
+        ("kuake-qic", "dev"),
+    ]
 
     capsys.readouterr()
     assert run(settings(root, output, "ncbi-disease", "kuake-qic", limit=2, scores=True)) == 0
@@ -76,21 +94,22 @@ def test_benchmarks_that_are_all_absent_end_the_command_with_where_to_get_them(t
     config = settings(tmp_path / "empty", tmp_path / "out", "ncbi-disease")
     with pytest.raises(ConfigError, match=r"^ncbi-disease: absent: .*get it at https://"):
         run(config)
+    config = settings(tmp_path / "empty", tmp_path / "out", "translation")
+    unseen = r"^translation: absent: paramed: nobody here has seen its files yet.*; get it at https"
+    with pytest.raises(ConfigError, match=unseen):
+        run(config)
     config = settings(tmp_path / "empty", tmp_path / "out", "kuake-qic", split="test")
     with pytest.raises(ConfigError, match=r"has no split 'test' \(splits: dev\)"):
         run(config)
 
 
-def test_thresholds_come_from_dev_and_never_from_a_test_split(root, tmp_path):
-    with pytest.raises(ConfigError, match=r"has no thresholds\.json, which never come from a test"):
-        _thresholds(str(tmp_path))
-
+def test_thresholds_come_from_dev_and_never_from_a_split_that_measures(root, tmp_path):
     def find(document):
         wrong = Mention(9, "chemical", "reverses", 9, 17, score=0.25)
         right = [replace(m, score=0.75) for m in document.gold.mentions]
         return Annotations([*right, wrong])
 
-    scores = []
+    scores, sources = [], [source(root, "bc5cdr-chemical")]
     for split in ("dev", "test"):
         asked = source(root, "bc5cdr-chemical", split=split)
         answered(tmp_path / split, asked, find)
@@ -98,7 +117,61 @@ def test_thresholds_come_from_dev_and_never_from_a_test_split(root, tmp_path):
     assert _best_thresholds(scores) == {"bc5cdr-chemical": {"chemical": 0.75}}
     assert _best_thresholds(scores[1:]) == {}
     (tmp_path / evaluation.THRESHOLDS).write_text(json.dumps(_best_thresholds(scores)))
-    assert _thresholds(str(tmp_path)) == {"bc5cdr-chemical": {"chemical": 0.75}}
+    assert _thresholds(str(tmp_path), sources) == {"bc5cdr-chemical": {"chemical": 0.75}}
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "way_out"),
+    [
+        ("bc5cdr-disease", "test", "evaluate --split dev with --scores first"),
+        ("cmeee", "dev", "evaluate --split train --limit N with --scores first, of a model for"),
+        ("kuake-qic", "dev", "KUAKE-QIC has no other split, so leave it out of --benchmarks"),
+    ],
+)
+def test_tuning_on_a_split_that_measures_is_refused_whatever_its_name(
+    root, tmp_path, name, split, way_out
+):
+    (tmp_path / evaluation.THRESHOLDS).write_text('{"bc5cdr-chemical": {}}')
+    sources = [source(root, "bc5cdr-chemical"), source(root, name)]
+    with pytest.raises(ConfigError) as error:
+        _thresholds(str(tmp_path), sources)
+    line = str(error.value)
+    assert line.startswith(f"--thresholds {tmp_path}: has none for {name}: they are never chosen")
+    assert f"on its {split} split, which models are measured with; {way_out}" in line
+    assert "\n" not in line
+
+
+def test_a_development_split_that_measures_gives_no_thresholds_and_its_readings_count(
+    root, tmp_path
+):
+    asked = source(root, "kuake-qic")  # its dev split is what the paper measures with
+
+    def find(document):
+        return Annotations(labels=[replace(label, score=0.5) for label in document.gold.labels])
+
+    answered(tmp_path / "out", asked, find)
+    found = [score(asked, str(tmp_path / "out"))]
+    assert _best_thresholds(found) == {}
+    config = settings(root, tmp_path / "out", "kuake-qic", scores=True)
+    readings = _readings(config, found)
+    assert [(one["benchmark"], one["split"]) for one in readings] == [("kuake-qic", "dev")]
+    (tmp_path / "out" / evaluation.READINGS).write_text(json.dumps(readings))
+    assert _readings(config, found) == readings
+    assert _read_again(readings) == []
+    again = settings(root, tmp_path / "out", "kuake-qic", scores=True, thresholds="elsewhere")
+    (note,) = _read_again(_readings(again, found))
+    assert note.startswith("note: kuake-qic: its dev split was scored in 2 ways")
+
+
+def test_readings_of_earlier_versions_were_of_test_splits(root, tmp_path):
+    asked = source(root, "bc5cdr-chemical")
+    answered(tmp_path / "out", asked, lambda document: document.gold)
+    found = [score(asked, str(tmp_path / "out"))]
+    config = settings(root, tmp_path / "out", "bc5cdr-chemical")
+    (reading,) = _readings(config, found)
+    old = {name: value for name, value in reading.items() if name != "split"}
+    (tmp_path / "out" / evaluation.READINGS).write_text(json.dumps([old]))
+    assert _readings(config, found) == [reading]
 
 
 def test_examples_of_the_training_split_stand_before_each_question(root, tmp_path):
@@ -118,3 +191,60 @@ def test_examples_of_the_training_split_stand_before_each_question(root, tmp_pat
     assert of.assignments[0].identity().keys() - plain.assignments[0].identity() == {"shots"}
     with pytest.raises(ConfigError, match=r"^--shots 2: examples for kuake-qic come from its trai"):
         _sources(settings(root, tmp_path / "out", "kuake-qic", shots=2), Console(quiet=True))
+
+
+def test_examples_by_similarity_are_those_of_the_training_split_most_like_each_document(
+    root, tmp_path
+):
+    train = root / "CDR_TrainingSet.PubTator.txt"
+    train.write_text(train.read_text().replace("Naloxone helped", "Morphine helped", 5))
+    config = settings(root, tmp_path / "out", "bc5cdr-chemical", shots=1, shots_by="similarity")
+    (of,), _ = _sources(config, Console(quiet=True))
+    (question,) = of.assignments[0].questions(next(of.read()))
+    assert [message["role"] for message in question.messages] == ["user", "assistant", "user"]
+    # The last training document has just the words of the question's, which may be itself.
+    assert "Morphine helped" in question.messages[0]["content"]
+    with pytest.raises(ConfigError, match=r"^--shots 1 --split train: documents of bc5cdr-chem"):
+        more = settings(root, tmp_path / "out", "bc5cdr-chemical", shots=1, split="train")
+        _sources(more, Console(quiet=True))
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_and_asks_only_what_it_lacks(joined, root, tmp_path):
+    output, quiet = tmp_path / "out", tmp_path / "quiet"
+    names = ("bc5cdr-chemical", "bc5cdr-disease", "bc5cdr-cid")
+    command = "from taiyi_ray.cli import main; main()"
+    slow = ("--engine", "fake", "--engine-arg", "latency=1", "--engine-arg", "question_slots=1")
+    options = ("--benchmarks", ",".join(names), "--context-length", "4096", "--data-root", root)
+    log = tmp_path / "log"
+    with log.open("w") as printed:
+        driver = subprocess.Popen(
+            [sys.executable, "-c", command, "evaluate", *options, "--output", output, *slow],
+            stdout=printed, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    until = time.monotonic() + 120
+    while len(unit_files(output)) < 4:
+        assert driver.poll() is None and time.monotonic() < until, log.read_text()
+        time.sleep(0.1)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    kept = {path: path.read_bytes() for path in unit_files(output)}
+    assert 4 <= len(kept) < 18
+    assert not (output / "scores.json").exists()
+
+    assert run(settings(root, output, *names)) == 0
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len({row["run_id"] for row in table(output)}) == 2
+    assert len(table(output)) == 18
+    assert run(settings(root, quiet, *names)) == 0
+    assert content(output) == content(quiet)
+    assert scores(output) == scores(quiet)
+
+    # A benchmark is added: the rows of the others stay, and are scored again.
+    done = {path: path.read_bytes() for path in unit_files(output)}
+    assert run(settings(root, output, "kuake-qic")) == 0
+    assert {path: path.read_bytes() for path in done} == done
+    added = set(unit_files(output)) - done.keys()
+    assert {path.parent.name for path in added} == {"dev"}
+    assert len(table(output)) == 18 + 4
+    assert {name for name, _ in scores(output)} == {*names, "kuake-qic"}

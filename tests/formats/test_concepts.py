@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taiyi_ray.formats.concepts import ByConcept, concept_of, identifier_of
+from taiyi_ray.formats.concepts import ByConcept, concept_of, concepts_of, identifier_of
 from taiyi_ray.records import Concept, Mention
 
 # As PubTator 3 gives them for PMID 34895069 and PMID 38258094.
@@ -107,3 +107,26 @@ def test_no_relation_is_compared_with_more_than_a_few_identifiers():
     assert len(by_concept.named("RS#:1;HGVS:x")) == 64
     assert [m.id for m in by_concept.named("RS#:1;CA#:999")] == [999]
     assert [m.id for m in by_concept.named("CA#:999;RS#:1")] == [999]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "concepts"),
+    [
+        ("D001241", {"D001241"}),
+        ("D001943|D010051", {"D001943", "D010051"}),
+        ("14062,14063", {"14062", "14063"}),
+        ("MESH:D001943|OMIM:1234", {"D001943", "1234"}),
+        ("D001943|-1", {"D001943"}),
+        ("5594;5595", {"5594", "5595"}),
+        ("p|SUB|R|140|Q", {"p|SUB|R|140|Q"}),
+        ("c|DEL|1314_1328|", {"c|DEL|1314_1328|"}),
+        (
+            "tmVar:p|SUB|L|55|M;HGVS:p.L55M;VariantGroup:1;CorrespondingGene:5444;RS#:854560",
+            {"tmVar:p|SUB|L|55|M"},
+        ),
+    ],
+)
+def test_an_identifier_names_each_concept_once_and_a_variant_by_its_first_name(
+    identifier, concepts
+):
+    assert concepts_of(identifier) == concepts
