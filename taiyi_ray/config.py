@@ -213,6 +213,11 @@ class EngineSettings(Settings):
     engine_args: Annotated[
         dict[str, JsonValue], AfterValidator(renamed), AfterValidator(_without_secrets)
     ] = Field({}, description="further arguments of the engine")
+    wording: Literal["short"] | int | None = Field(
+        None,
+        description="number of the wording of the questions, from 1, or short: the fewest tokens, "
+        "for a model that was trained so; the default is what the model's folder names, else 1",
+    )
     grounding: Grounding = Field(
         "grammar",
         description="constrain answers to words of the text (grammar), or let the model write "
@@ -240,6 +245,14 @@ class EngineSettings(Settings):
         """The fewest and the most engines."""
         least, _, most = self.engines.partition(":")
         return int(least), int(most or least)
+
+    @field_validator("wording", mode="before")
+    @classmethod
+    def _short_or_a_number(cls, wording: object) -> object:
+        number = int(wording) if isinstance(wording, str) and wording.isdecimal() else wording
+        if number in (None, "short") or (type(number) is int and number >= 1):
+            return number
+        raise ValueError("expected short, or the number of a wording, from 1")
 
     @field_validator("engines", mode="before")
     @classmethod
@@ -327,9 +340,6 @@ class EvaluateConfig(JobSettings, EngineSettings):
     limit: int | None = Field(None, ge=1, description="most documents of each benchmark")
     ask: Ask | None = Field(
         None, description="ask about all mention types in one question, or about each type apart"
-    )
-    wording: int | None = Field(
-        None, ge=1, description="number of the wording of the questions, from 1"
     )
     shots: int = Field(
         0, ge=0, description="examples from the training split that stand before each question"

@@ -686,7 +686,9 @@ def test_behind_a_known_head_the_grammar_allows_the_rest_of_every_right_answer_a
             assert accepts(question.whole_grammar, answer)
         assert not accepts(question.whole_grammar, answer.removeprefix(given).strip())
         back = assignment.task.parse(answer, question, document)
-        of_target = assignment.task.parse(assignment.task.target(question, gold), question, document)
+        of_target = assignment.task.parse(
+            assignment.task.target(question, gold), question, document
+        )
         assert back == of_target
 
 

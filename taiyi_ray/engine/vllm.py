@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
@@ -17,6 +16,9 @@ from taiyi_ray.engine.engine import (
     Completion,
     FinishReason,
     Prompt,
+    behind_head,
+    grammar_of,
+    of_tokens,
     scores_of,
 )
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError
@@ -169,29 +171,24 @@ class VllmEngine:
             raise ConfigError(f"--engine-arg: vLLM refuses it: {error}") from error
         self.client = AsyncLLM.from_engine_args(engine_args, stat_loggers=loggers)
         self._adapter: LoRARequest | None = None
-        self._chat = chat
         self._scores = scores
         model = models.Model(model_path, Path(model_path), "")
-        self._tokenizer = models.load_tokenizer(model, trust_remote_code=trust_remote_code)
-        self._tokenizing = threading.Lock()
-        self.stop_token_ids = models.stop_token_ids(self._tokenizer, chat)
+        tokenizer = models.load_tokenizer(model, trust_remote_code=trust_remote_code)
+        self._prompter = models.Prompter(tokenizer, chat)
+        self.stop_token_ids = models.stop_token_ids(tokenizer, chat)
         self._numbers = itertools.count()
         self.context_length = context_length
         self.question_slots = question_slots(given)
 
     def prompt(self, question: Question) -> Prompt:
-        # Several threads call this method. Each call tells the tokenizer how to treat special
-        # tokens, so only one thread may use it at a time.
-        with self._tokenizing:
-            tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)
-        return Prompt(tokens, len(tokens))
+        return of_tokens(self._prompter, question)
 
     async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
         from vllm.exceptions import VLLMError
         from vllm.v1.engine.exceptions import EngineDeadError
 
         params = sampling_parameters(
-            question.grammar, max_tokens, self.stop_token_ids, scores=self._scores
+            grammar_of(question, prompt), max_tokens, self.stop_token_ids, scores=self._scores
         )
         number = f"{question.task}-{next(self._numbers)}"
         last = None
@@ -208,7 +205,7 @@ class VllmEngine:
             reason = last.outputs[0].finish_reason if last else "no output"
             raise QuestionError(f"the engine ended the answer: {reason}")
         answer = last.outputs[0]
-        return Completion(
+        completion = Completion(
             text=answer.text,
             finish_reason=cast(FinishReason, answer.finish_reason),
             prompt_tokens=prompt.tokens,
@@ -216,6 +213,7 @@ class VllmEngine:
             output_tokens=len(answer.token_ids),
             scores=_scores(answer.text, answer.logprobs) if self._scores else None,
         )
+        return behind_head(completion, prompt.head)
 
     @property
     def alive(self) -> bool:

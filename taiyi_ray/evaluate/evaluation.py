@@ -28,6 +28,7 @@ from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.config import EvaluateConfig
 from taiyi_ray.corpus.source import Source
+from taiyi_ray.engine.prepare import asking_form
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import Benchmark, chosen
 from taiyi_ray.evaluate.cases import CASES, CaseSource
@@ -85,7 +86,8 @@ def _sources(
     """
     root = DataRoot(config.data_root)
     grammar = config.grounding == "grammar"
-    more = {name: value for name in ("ask", "wording") if (value := getattr(config, name))}
+    form = asking_form(config)
+    more = {"ask": config.ask} if config.ask else {}
     sources, missing = [], []
     known, with_cases = planned(config.output)
     names = config.benchmarks
@@ -97,11 +99,11 @@ def _sources(
         if split not in root.splits(benchmark.entry):
             missing.append(f"{benchmark.name}: absent: {_absent(benchmark, split, root)}")
             continue
-        asked = benchmark.assignment(more, grammar=grammar)
+        asked = benchmark.assignment(more, grammar=grammar).in_form(form)
         if config.shots:
             asked = asked.with_shots(_examples(benchmark, config, root))
         sources.append(BenchmarkSource(benchmark, split, root.address, (asked,), config.limit))
-    cases = case_sources(root.address, grammar=grammar) if with_cases else []
+    cases = case_sources(root.address, form, grammar=grammar) if with_cases else []
     if not (sources or cases):
         raise ConfigError("; ".join(missing))
     for note in missing:

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from taiyi_ray import catalogue, cluster, storage
+from taiyi_ray import catalogue, cluster, models, storage
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.config import InstructConfig
 from taiyi_ray.corpus.units import Unit, Units
@@ -78,6 +78,8 @@ def run(config: InstructConfig) -> int:
                 build = _put(output, build, held_out)
                 _check_same(config, build, identity)
             _work(config, output, build, console)
+    if (form := plan.asking_form(build)) is not None:
+        models.write_asking_form(output, form)
     written = manifest.write(output, build)
     console.print(manifest.table(written))
     console.print(f"{config.output}: report.html shows the mixture")

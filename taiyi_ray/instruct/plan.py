@@ -16,8 +16,9 @@ from taiyi_ray.corpus.units import Unit, cut
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
 from taiyi_ray.instruct.mixture import mix_of
-from taiyi_ray.tasks import assign
+from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.task import Assignment
+from taiyi_ray.tasks.template import AskingForm
 
 Holds = Literal["all", "train", "dev"]
 
@@ -285,6 +286,13 @@ def identity(
         },
         "held_out": _digest(held_out),
     }
+
+
+def asking_form(build: Build) -> AskingForm | None:
+    """Return the form of all questions, but those for training only; None if there are more."""
+    mixes = [mix for part in build.parts for task, mix in part.mixes.items() if task in TASKS]
+    forms = {AskingForm(wording=n, headed=mix.headed) for mix in mixes for n in mix.wordings}
+    return forms.pop() if len(forms) == 1 else None
 
 
 def _digest(data: bytes) -> str:

@@ -82,7 +82,7 @@ def run_sources(
     begun = load_job(output.address) is not None and not config.retry_failed
     prepared = prepare(config, known=begun)
     config, answering = prepared.config, prepared.answering
-    asks = Asks(config, answering, assignments, given)
+    asks = Asks(config, answering, [a.in_form(prepared.form) for a in assignments], given)
     plan = planned(config, output, asks, given, write=not dry_run)
     if dry_run:
         print_plan(console, config, plan, output)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from taiyi_ray.config import ChatForm
 from taiyi_ray.errors import ModelError, first_line
 from taiyi_ray.models.folder import Model, settings
+from taiyi_ray.tasks import thinking
 from taiyi_ray.tasks.task import Message
 
 if TYPE_CHECKING:
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 THINKING = "enable_thinking"
 """The variable of a chat template that switches the model's thinking on or off."""
+
+_HEADS = 1024
+"""The heads of answers whose tokens are kept: a run has one for each type that it asks about."""
 
 TAIYI1_SEPARATOR = "<|endoftext|>"
 """Begins, separates and ends the turns of a conversation in the chat form `taiyi1`."""
@@ -117,6 +123,67 @@ def prompt_tokens(
         )
         tokens.append(separator)
     return tokens
+
+
+def head_tokens(
+    tokenizer: PreTrainedTokenizerBase, head: str, form: ChatForm = "template"
+) -> list[int]:
+    """Return the token ids of the beginning of an answer, which stand behind those of the prompt.
+
+    They are what a model in training sees there (`conversation_tokens`), as long as no token goes
+    over the end of `head`.
+
+    Args:
+        tokenizer: the tokenizer of the model.
+        head: the beginning of the answer, without white space at its end.
+        form: the chat form.
+
+    Raises:
+        ModelError: when the tokenizer does not know the form.
+    """
+    # What the user says has no influence: special tokens stand between it and the answer.
+    asked = [{"role": "user", "content": "?"}]
+    prompt = prompt_tokens(tokenizer, asked, form)
+    answered = [*asked, {"role": "assistant", "content": head}]
+    return _answer(tokenizer, answered, prompt, form)[0]
+
+
+class Prompter:
+    """Makes prompts as tokens; threads may use it at the same time.
+
+    Args:
+        tokenizer: the tokenizer of the model.
+        form: the chat form.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, form: ChatForm = "template") -> None:
+        self._tokenizer, self._form = tokenizer, form
+        # A tokenizer is told at each call how to treat special tokens, so that only one thread may
+        # use it at a time.
+        self._one_at_a_time = threading.Lock()
+        self._head = lru_cache(_HEADS)(partial(head_tokens, tokenizer, form=form))
+
+    @cached_property
+    def opens_thought(self) -> bool:
+        """Whether prompts end inside a thought, which the model goes on with before it answers."""
+        asked = [{"role": "user", "content": "?"}]
+        return self._form == "template" and thinking.is_open(
+            _rendered(self._tokenizer, asked, False)
+        )
+
+    def tokens(self, messages: Sequence[Message], head: str = "") -> list[int]:
+        """Return the token ids of a conversation that the model shall answer.
+
+        Args:
+            messages: the turns of the conversation.
+            head: the beginning of the answer, if the prompt holds it.
+
+        Raises:
+            ModelError, ValueError: as of `prompt_tokens`.
+        """
+        with self._one_at_a_time:
+            tokens = prompt_tokens(self._tokenizer, messages, self._form)
+            return tokens + self._head(head) if head else tokens
 
 
 @dataclass(frozen=True, slots=True)

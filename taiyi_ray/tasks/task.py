@@ -336,8 +336,7 @@ class Assignment:
         """Return the same in the form that a model wants; a wording that was chosen stays."""
         if "wording" in self.options.model_fields_set:
             return self
-        wording = min(form.wording, self.task.wordings)
-        options = self.options.model_copy(update={"wording": wording})
+        options = self.options.model_copy(update={"wording": form.wording})
         formed = replace(self, options=options, headed=form.headed, shots={}, examples=())
         return formed.with_shots(self.examples) if self.examples else formed
 

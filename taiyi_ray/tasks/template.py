@@ -33,9 +33,12 @@ class AskingForm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    wording: int = Field(1, ge=1)
+    wording: int = Field(default=1, ge=1)
     headed: bool = False
 
+
+PLAIN_FORM = AskingForm()
+"""The form for models of which nothing is known."""
 
 SHORT_FORM = AskingForm(wording=SHORT, headed=True)
 """The form of the fewest tokens."""
