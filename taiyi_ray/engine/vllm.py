@@ -33,6 +33,11 @@ _MAX_NUM_SEQS = 64
 """The answers that vLLM writes at once, unless its argument `max_num_seqs` says otherwise."""
 
 
+_CPU_BLOCK = 32
+"""The tokens of a block of the prefix cache on a CPU, where vLLM's default is 128. Questions on one
+document share whole blocks only. Smaller ones are not for the fast kernels there."""
+
+
 def question_slots(arguments: Mapping[str, Any]) -> int:
     """How many questions an engine with these arguments takes at once.
 
@@ -89,6 +94,7 @@ def engine_arguments(
     }
     if not torch.cuda.is_available():
         ours["enforce_eager"] = True  # compiling takes minutes and gains nothing in short runs
+        ours["block_size"] = _CPU_BLOCK  # on a GPU vLLM itself takes the smallest that is fast
     return ours | arguments
 
 
@@ -110,7 +116,9 @@ def sampling_parameters(
         StructuredOutputsParams,
     )
 
-    return SamplingParams(
+    from taiyi_ray.engine.grammars import CheckedParams
+
+    return (CheckedParams if grammar else SamplingParams)(
         temperature=cast(float, DECODING["temperature"]),
         max_tokens=max_tokens,
         stop_token_ids=stop_token_ids,
@@ -119,6 +127,7 @@ def sampling_parameters(
         output_kind=RequestOutputKind.FINAL_ONLY,
         repetition_detection=RepetitionDetectionParams(**REPETITION_DETECTION),
         structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
+        skip_clone=True,  # they are of one question
     )
 
 
@@ -154,11 +163,17 @@ class VllmEngine:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        from taiyi_ray.engine.grammars import OneGrammarScheduler
+
         given = engine_arguments(
             model_path,
             context_length=context_length,
             trust_remote_code=trust_remote_code,
-            arguments={"disable_log_stats": not metrics} | arguments,
+            arguments={
+                "disable_log_stats": not metrics,
+                "scheduler_cls": OneGrammarScheduler,
+            }
+            | arguments,
         )
         loggers: list[Any] = []
         if metrics:

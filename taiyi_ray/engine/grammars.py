@@ -1,0 +1,137 @@
+"""Each grammar is checked and compiled once, for all questions that have it.
+
+The questions on one document often have the same grammar. vLLM checks and compiles the grammar of
+every request anew, which takes the host some ten milliseconds. Here a compiled grammar is kept, and
+each request gets a copy of it: copies share the lexer and what it has learned of the text, and each
+has a state of its own.
+
+`CheckedParams` does this in our process, and `OneGrammarScheduler` in the process of vLLM's engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from vllm import SamplingParams
+from vllm.v1.structured_output.backend_guidance import GuidanceBackend
+
+KEPT = 256
+"""The grammars that are kept. An engine has some hundred questions at once, and those on one
+document come together."""
+
+Value = TypeVar("Value")
+
+
+class OnceEach(Generic[Value]):
+    """Makes a value once for each key, in the thread that asks first; keeps the last KEPT of them.
+
+    Attributes:
+        made: how many values were made.
+    """
+
+    def __init__(self) -> None:
+        self.made = 0
+        self._kept: OrderedDict[Hashable, Future[Value]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return the value of a key. Other threads that ask for it meanwhile wait for the same one.
+
+        Args:
+            key: the key.
+            make: makes the value; what it raises is raised to all who ask.
+        """
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is None:
+                kept = self._kept[key] = Future()
+                kept.set_running_or_notify_cancel()
+                self.made += 1
+                first = True
+            else:
+                first = False
+            self._kept.move_to_end(key)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        if first:
+            try:
+                kept.set_result(make())
+            except Exception as error:
+                kept.set_exception(error)
+        return kept.result()
+
+
+class GuidanceOnce(GuidanceBackend):  # type: ignore[misc]
+    """vLLM's backend for llguidance, but that it compiles each grammar once.
+
+    Attributes:
+        compiled: the grammars, each in its first state.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.compiled: OnceEach[Any] = OnceEach()
+
+    def compile_grammar(
+        self, request_type: Any, grammar_spec: str, *more: Any, **named: Any
+    ) -> Any:
+        """Return a grammar in its first state, as vLLM's own backend does."""
+
+        def make() -> Any:
+            return super(GuidanceOnce, self).compile_grammar(
+                request_type, grammar_spec, *more, **named
+            )
+
+        first = self.compiled.get((request_type, grammar_spec), make)
+        return replace(first, ll_matcher=first.ll_matcher.deep_copy())
+
+
+class OneGrammarScheduler:
+    """Stands in for vLLM's scheduler: it makes that one, and gives GuidanceOnce to its manager.
+
+    `scheduler_cls` is the argument of vLLM by which code comes into the process of its engine. The
+    scheduler itself stays vLLM's own.
+    """
+
+    def __new__(cls, *, vllm_config: Any, structured_output_manager: Any, **others: Any) -> Any:
+        if vllm_config.structured_outputs_config.backend == "guidance":
+            structured_output_manager.backend = GuidanceOnce(
+                vllm_config,
+                tokenizer=structured_output_manager.tokenizer,
+                vocab_size=vllm_config.model_config.get_vocab_size(),
+            )
+        settings = vllm_config.scheduler_config
+        settings.scheduler_cls = None
+        own = settings.get_scheduler_cls()
+        return own(
+            vllm_config=vllm_config, structured_output_manager=structured_output_manager, **others
+        )
+
+
+# vLLM warns that a scheduler of somebody else's may be slow; this one makes vLLM's own.
+logging.getLogger("vllm.config.scheduler").addFilter(
+    lambda record: OneGrammarScheduler not in (record.args or ())
+)
+
+
+class CheckedParams(SamplingParams):  # type: ignore[misc]
+    """Parameters whose grammar vLLM checks once, not for each question that has it."""
+
+    def _validate_structured_outputs(self, model: Any, settings: Any, tokenizer: Any) -> None:
+        wanted = self.structured_outputs
+
+        def check() -> Any:
+            super(CheckedParams, self)._validate_structured_outputs(model, settings, tokenizer)
+            return wanted._backend
+
+        wanted._backend = _CHECKED.get((settings.backend, wanted.grammar), check)
+
+
+_CHECKED: OnceEach[Any] = OnceEach()
+"""The grammars that vLLM found right, each with the backend that takes it."""
