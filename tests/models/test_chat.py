@@ -1,6 +1,8 @@
 """Tokenizers, and conversations as tokens."""
 
 import json
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from taiyi_ray import models
 from taiyi_ray.errors import ModelError
 from tests.models.tiny import make_model
+from tests.samples import asked, corpus
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -333,3 +336,70 @@ def test_a_tokenizer_without_an_end_of_answers_is_refused(tmp_path: Path) -> Non
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
     with pytest.raises(ModelError, match="no token that ends an answer"):
         models.conversation_tokens(tokenizer, turns(["pain", "aspirin"]))
+
+
+# --------------------------------------------------------------------------- heads of answers
+
+HEADS = {
+    "Here are the disease entities mentioned in the text:": [" breast cancer; pain", " none"],
+    "上述文本中包含的疾病实体为：": ["乳腺癌; 白血病", "无"],
+    "Result:": [" Treatment"],
+    "上述文本被分类为：": ["治疗; 预防"],
+    "The report is as follows:\nChief complaint:": [" pain\nDiagnosis:", "\nDiagnosis:"],
+}
+"""Heads of answers, each with what may follow."""
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_head_in_the_prompt_is_spelled_as_the_beginning_of_an_answer_is_in_training(
+    spelling: "PreTrainedTokenizerBase", name: str
+) -> None:
+    form = in_form(spelling, name)
+    prompter = models.Prompter(spelling, form)
+    for head, rests in HEADS.items():
+        begun = prompter.tokens(turns(["Where?"]), head)
+        for rest in rests:
+            conversation = turns(["Where?", head + rest])
+            (made,) = models.conversation_tokens(spelling, conversation, form)
+            assert made.ids[: len(begun)] == begun
+            assert spelling.decode(made.ids[len(begun) : -1]) == rest
+
+
+@pytest.mark.parametrize("name", ["bc5cdr", "cMedQANER"])
+def test_prompt_and_answer_have_the_tokens_of_training_whatever_part_of_them_is_the_prompt(
+    embedded: models.Model, shared_data: Path, name: str
+) -> None:
+    tokenizer = models.load_tokenizer(embedded)
+    prompter = models.Prompter(tokenizer)
+    assignment = replace(asked("ner", ask="apart"), headed=True)
+    found = list(islice(corpus(shared_data, name, "dev"), 60))
+    assert len(found) == 60
+    for document, gold in found:
+        for question in assignment.questions(document):
+            conversation = assignment.task.conversation(question, gold)
+            (made,) = models.conversation_tokens(tokenizer, conversation)
+            begun = prompter.tokens(question.messages, question.given)
+            assert made.ids[: len(begun)] == begun
+            rest = conversation[-1]["content"].removeprefix(question.given)
+            assert made.ids[len(begun) : -1] == tokenizer.encode(rest, add_special_tokens=False)
+
+
+@pytest.mark.parametrize(
+    ("template", "opens"),
+    [
+        (THINKS, False),
+        (
+            "{% for m in messages %}{{ m.content }}{% endfor %}<|im_start|>assistant\n<think>\n",
+            True,
+        ),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}<|im_start|>assistant\n", False),
+    ],
+    ids=["a thought that is switched off", "an open thought", "no thought"],
+)
+def test_prompts_that_end_inside_a_thought_are_known(
+    embedded: models.Model, template: str, opens: bool
+) -> None:
+    tokenizer = models.load_tokenizer(embedded)
+    tokenizer.chat_template = template
+    assert models.Prompter(tokenizer).opens_thought is opens
+    assert models.Prompter(tokenizer, "taiyi1").opens_thought is False
