@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache as cache_of
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from taiyi_ray import models
 from taiyi_ray.errors import ModelError
 from tests.models.tiny import make_model
-from tests.samples import asked, corpus
+from tests.samples import asked, corpus, english
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -403,3 +404,79 @@ def test_prompts_that_end_inside_a_thought_are_known(
     tokenizer.chat_template = template
     assert models.Prompter(tokenizer).opens_thought is opens
     assert models.Prompter(tokenizer, "taiyi1").opens_thought is False
+
+
+# -------------------------------------------------------------- a document is tokenised once
+
+PARAGRAPHS = st.lists(
+    st.one_of(
+        st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=12),
+        st.sampled_from([*SPECIAL, " Aspirin ", "pain.", "头痛。", ")", " ", "\n", "\r\n", "7 x"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@settings(max_examples=40)
+@given(paragraphs=PARAGRAPHS, earlier=st.booleans())
+def test_a_prompter_makes_the_tokens_that_the_whole_prompt_has(
+    spelling: "PreTrainedTokenizerBase", name: str, paragraphs: list[str], earlier: bool
+) -> None:
+    form = in_form(spelling, name)
+    text = "\n\n".join(paragraphs)
+    messages = turns(["Where?", "pain", text] if earlier else [text])
+    prompter = models.Prompter(spelling, form)
+    assert prompter.tokens(messages) == models.prompt_tokens(spelling, messages, form)
+
+
+@settings(max_examples=300)
+@given(paragraphs=PARAGRAPHS)
+def test_the_embedded_tokenizer_allows_to_divide_a_prompt_anywhere_between_paragraphs(
+    embedded: models.Model, paragraphs: list[str]
+) -> None:
+    tokenizer = _loaded(embedded)
+    messages = turns(["\n\n".join(paragraphs)])
+    assert models.Prompter(tokenizer).tokens(messages) == models.prompt_tokens(tokenizer, messages)
+
+
+_loaded = cache_of(models.load_tokenizer)
+
+
+def test_a_document_is_tokenised_once_for_all_questions_on_it(
+    embedded: models.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = models.load_tokenizer(embedded)
+    prompter = models.Prompter(tokenizer)
+    prompter.tokens([USER])  # the tokenizer is tried
+    seen: list[str] = []
+    encode = tokenizer.encode
+
+    def noted(text: str, **how: bool) -> list[int]:
+        seen.append(text)
+        return list(encode(text, **how))
+
+    monkeypatch.setattr(tokenizer, "encode", noted)
+    document = english("Aspirin eased the pain of many patients. " * 40)
+    questions = asked("ner", ask="apart", document_first=True).questions(document)
+    tokens = [prompter.tokens(question.messages) for question in questions]
+    assert len(questions) == 9
+    assert sum(document.text in text for text in seen) == 1
+    tails = [question.messages[0]["content"].rpartition("\n\n")[2] for question in questions]
+    frame = sum(map(len, seen)) - len(document.text) - sum(map(len, tails))
+    assert frame < 10 * 150  # what the chat template writes around
+    monkeypatch.undo()
+    assert tokens == [models.prompt_tokens(tokenizer, q.messages) for q in questions]
+
+
+def test_a_tokenizer_that_marks_the_beginning_of_a_text_makes_whole_prompts(
+    embedded: models.Model,
+) -> None:
+    from tokenizers import pre_tokenizers
+
+    tokenizer = models.load_tokenizer(embedded)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    prompter = models.Prompter(tokenizer)
+    messages = turns(["It eased pain.\n\nDiseases?"])
+    assert prompter.tokens(messages) == models.prompt_tokens(tokenizer, messages)
