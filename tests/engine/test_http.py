@@ -17,7 +17,7 @@ import pytest
 
 from taiyi_ray.annotation import Annotator
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.engine.engine import Completion, Engine
+from taiyi_ray.engine.engine import Completion, Engine, of_tokens
 from taiyi_ray.engine.http import HttpEngine, key_of_environment, probe
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError
 from taiyi_ray.formats import documents, format_of
@@ -738,6 +738,18 @@ class TestRealServer:
             for mention in annotated.annotations.mentions:
                 assert annotated.document.text[mention.start : mention.end] == mention.text
                 assert 0 < mention.score <= 1
+
+    def test_it_goes_on_with_the_head_of_an_answer(self, real):
+        from taiyi_ray import models
+
+        tokenizer = models.load_tokenizer(models.resolve())
+        asked = headed("Cocaine causes seizures in mice.")
+        own = of_tokens(models.Prompter(tokenizer), asked)
+        for grammar in (asked.grammar, None):
+            (answer,) = ask(real, dataclasses.replace(asked, grammar=grammar), scores=True)
+            assert answer.text.startswith(asked.given) and answer.output_tokens > 0
+            assert answer.prompt_tokens == own.tokens
+            assert answer.scores.starts[0] == len(asked.given)
 
     @pytest.mark.slow
     @pytest.mark.filterwarnings("default")  # of torch and vLLM, while they are imported
