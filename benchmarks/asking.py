@@ -74,7 +74,9 @@ def engine(step: Step, path: str) -> Iterator[OneChance]:
     with ExitStack() as stack:
         if not step.once:
             arguments["scheduler_cls"] = None
-            stack.enter_context(patch("taiyi_ray.engine.grammars.CheckedParams", SamplingParams))
+            stack.enter_context(
+                patch("taiyi_ray.engine.vllm.checked_parameters", lambda: SamplingParams)
+            )
         started = OneChance(
             path,
             chat="template",

@@ -5,7 +5,7 @@ every request anew, which takes the host some ten milliseconds. Here a compiled 
 each request gets a copy of it: copies share the lexer and what it has learned of the text, and each
 has a state of its own.
 
-`CheckedParams` does this in our process, and `OneGrammarScheduler` in the process of vLLM's engine.
+`checked_parameters` does this in our process, `OneGrammarScheduler` in that of vLLM's engine.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from vllm import SamplingParams
-from vllm.v1.structured_output.backend_guidance import GuidanceBackend
+if TYPE_CHECKING:
+    from vllm import SamplingParams
 
-KEPT = 256
-"""The grammars that are kept. An engine has some hundred questions at once, and those on one
-document come together."""
+KEPT = 32
+"""The grammars that are kept, of some 4 MB each once answers were written by them. An engine has
+128 questions at once, and those on one document come together."""
 
 Value = TypeVar("Value")
 
@@ -67,29 +68,31 @@ class OnceEach(Generic[Value]):
         return kept.result()
 
 
-class GuidanceOnce(GuidanceBackend):  # type: ignore[misc]
+class GuidanceOnce:
     """vLLM's backend for llguidance, but that it compiles each grammar once.
+
+    Args:
+        backend: vLLM's backend, which does everything else.
 
     Attributes:
         compiled: the grammars, each in its first state.
     """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
         self.compiled: OnceEach[Any] = OnceEach()
 
-    def compile_grammar(
-        self, request_type: Any, grammar_spec: str, *more: Any, **named: Any
-    ) -> Any:
+    def compile_grammar(self, request_type: Any, grammar_spec: str, **more: Any) -> Any:
         """Return a grammar in its first state, as vLLM's own backend does."""
 
         def make() -> Any:
-            return super(GuidanceOnce, self).compile_grammar(
-                request_type, grammar_spec, *more, **named
-            )
+            return self._backend.compile_grammar(request_type, grammar_spec, **more)
 
         first = self.compiled.get((request_type, grammar_spec), make)
         return replace(first, ll_matcher=first.ll_matcher.deep_copy())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
 
 
 class OneGrammarScheduler:
@@ -101,11 +104,14 @@ class OneGrammarScheduler:
 
     def __new__(cls, *, vllm_config: Any, structured_output_manager: Any, **others: Any) -> Any:
         if vllm_config.structured_outputs_config.backend == "guidance":
-            structured_output_manager.backend = GuidanceOnce(
+            from vllm.v1.structured_output.backend_guidance import GuidanceBackend
+
+            backend = GuidanceBackend(
                 vllm_config,
                 tokenizer=structured_output_manager.tokenizer,
                 vocab_size=vllm_config.model_config.get_vocab_size(),
             )
+            structured_output_manager.backend = GuidanceOnce(backend)
         settings = vllm_config.scheduler_config
         settings.scheduler_cls = None
         own = settings.get_scheduler_cls()
@@ -120,17 +126,22 @@ logging.getLogger("vllm.config.scheduler").addFilter(
 )
 
 
-class CheckedParams(SamplingParams):  # type: ignore[misc]
-    """Parameters whose grammar vLLM checks once, not for each question that has it."""
+@cache
+def checked_parameters() -> type[SamplingParams]:
+    """Return SamplingParams whose grammar vLLM checks once, not for each question that has it."""
+    from vllm import SamplingParams
 
-    def _validate_structured_outputs(self, model: Any, settings: Any, tokenizer: Any) -> None:
-        wanted = self.structured_outputs
+    class CheckedParams(SamplingParams):  # type: ignore[misc]
+        def _validate_structured_outputs(self, model: Any, settings: Any, tokenizer: Any) -> None:
+            wanted = self.structured_outputs
 
-        def check() -> Any:
-            super(CheckedParams, self)._validate_structured_outputs(model, settings, tokenizer)
-            return wanted._backend
+            def check() -> Any:
+                super(CheckedParams, self)._validate_structured_outputs(model, settings, tokenizer)
+                return wanted._backend
 
-        wanted._backend = _CHECKED.get((settings.backend, wanted.grammar), check)
+            wanted._backend = _CHECKED.get((settings.backend, wanted.grammar), check)
+
+    return CheckedParams
 
 
 _CHECKED: OnceEach[Any] = OnceEach()

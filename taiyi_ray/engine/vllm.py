@@ -21,6 +21,7 @@ from taiyi_ray.engine.engine import (
     of_tokens,
     scores_of,
 )
+from taiyi_ray.engine.grammars import OneGrammarScheduler, checked_parameters
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
@@ -116,9 +117,7 @@ def sampling_parameters(
         StructuredOutputsParams,
     )
 
-    from taiyi_ray.engine.grammars import CheckedParams
-
-    return (CheckedParams if grammar else SamplingParams)(
+    return (checked_parameters() if grammar else SamplingParams)(
         temperature=cast(float, DECODING["temperature"]),
         max_tokens=max_tokens,
         stop_token_ids=stop_token_ids,
@@ -162,8 +161,6 @@ class VllmEngine:
         prepare_environment()
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
-
-        from taiyi_ray.engine.grammars import OneGrammarScheduler
 
         given = engine_arguments(
             model_path,

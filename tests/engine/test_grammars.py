@@ -27,9 +27,12 @@ def grammars() -> Any:
 
 @pytest.fixture
 def backend(grammars: Any, tokenizer: Any) -> Any:
+    from vllm.v1.structured_output.backend_guidance import GuidanceBackend
+
     settings = SimpleNamespace(disable_any_whitespace=False, disable_additional_properties=False)
     config = SimpleNamespace(structured_outputs_config=settings)
-    return grammars.GuidanceOnce(config, tokenizer=tokenizer, vocab_size=len(tokenizer))
+    own = GuidanceBackend(config, tokenizer=tokenizer, vocab_size=len(tokenizer))
+    return grammars.GuidanceOnce(own)
 
 
 def compile_(backend: Any, grammar: str = GRAMMAR) -> Any:
@@ -62,14 +65,9 @@ def test_a_grammar_is_compiled_once_for_all_questions_that_have_it(backend: Any)
 def test_a_copy_allows_what_a_grammar_of_its_own_allows_whatever_other_copies_do(
     grammars: Any, backend: Any, tokenizer: Any
 ) -> None:
-    from vllm.v1.structured_output.backend_guidance import GuidanceBackend
-
     answers = [" Aspirin; pain", " none", " type 2 diabetes; fever; pain", " patients with type"]
     walks = [tokenizer.encode(answer, add_special_tokens=False) for answer in answers]
-    fresh = [
-        masks(backend, GuidanceBackend.compile_grammar(backend, *_grammar()), walk)
-        for walk in walks
-    ]
+    fresh = [masks(backend, backend._backend.compile_grammar(*_grammar()), walk) for walk in walks]
     with ThreadPoolExecutor(4) as threads:
         for _ in range(5):
             copies = list(threads.map(lambda walk: masks(backend, compile_(backend), walk), walks))
