@@ -46,25 +46,22 @@ class OnceEach(Generic[Value]):
 
         Args:
             key: the key.
-            make: makes the value; what it raises is raised to all who ask.
+            make: makes the value; what it raises is raised to all who wait, and not kept.
         """
         with self._lock:
-            kept = self._kept.get(key)
-            if kept is None:
-                kept = self._kept[key] = Future()
-                kept.set_running_or_notify_cancel()
-                self.made += 1
-                first = True
-            else:
-                first = False
+            first = key not in self._kept
+            kept = self._kept.setdefault(key, Future())
             self._kept.move_to_end(key)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
+            self.made += first
         if first:
             try:
                 kept.set_result(make())
             except Exception as error:
                 kept.set_exception(error)
+                with self._lock:
+                    self._kept.pop(key, None)
         return kept.result()
 
 

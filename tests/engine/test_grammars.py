@@ -102,7 +102,7 @@ def test_who_asks_while_a_value_is_made_waits_for_it(grammars: Any) -> None:
         assert (first.result(30), second.result(30)) == ("made", "made")
 
 
-def test_why_a_value_cannot_be_made_is_told_to_all_who_ask(grammars: Any) -> None:
+def test_why_a_value_cannot_be_made_is_told_and_the_next_one_tries_again(grammars: Any) -> None:
     once: Any = grammars.OnceEach()
 
     def fail() -> None:
@@ -111,7 +111,8 @@ def test_why_a_value_cannot_be_made_is_told_to_all_who_ask(grammars: Any) -> Non
     for _ in range(2):
         with pytest.raises(ValueError, match="no such rule"):
             once.get("a", fail)
-    assert once.made == 1
+    assert once.get("a", lambda: "made") == "made"
+    assert once.made == 3
 
 
 def test_vllm_checks_a_grammar_once_and_refuses_a_wrong_one_each_time(
@@ -143,7 +144,7 @@ def test_vllm_checks_a_grammar_once_and_refuses_a_wrong_one_each_time(
             sampling_parameters("start: (", 16, [2])._validate_structured_outputs(
                 model, settings, tokenizer
             )
-    assert checked == [GRAMMAR, "start: ("]
+    assert checked == [GRAMMAR, "start: (", "start: ("]
 
 
 def test_the_engine_gets_parameters_as_vllm_writes_them(grammars: Any) -> None:
