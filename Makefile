@@ -26,7 +26,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs built check-locks clean \
-  bench-forms bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
+  bench-forms bench-asking bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
   bench-train bench-lake bench-instruct bench-evaluate bench-tables
 
 help:  ## list the targets
@@ -173,6 +173,9 @@ bench-host: $(INSTALLED)  ## measure the CPU time of a question on the host, ste
 
 bench-forms: $(INSTALLED)  ## measure which form of question finds mentions best (trains a copy first)
 	@$(BIN)/python -m benchmarks.forms
+
+bench-asking: $(INSTALLED)  ## measure what fewer tokens a question bring: rate and F1, step by step
+	@$(BIN)/python -m benchmarks.asking
 
 bench-prefix: $(INSTALLED)  ## measure several questions on a document, prefix shared or not
 	@$(BIN)/python -m benchmarks.prefix

@@ -55,7 +55,7 @@ class Bare:
         self.prompts = [models.prompt_tokens(tokenizer, messages) for messages in self.messages]
         self.chances = [
             [
-                sampling_parameters(question.grammar, tokens, stop)
+                sampling_parameters(question.whole_grammar, tokens, stop)
                 for tokens in (config.max_tokens, config.max_tokens * SECOND_CHANCE)
             ]
             for question in asked

@@ -12,6 +12,7 @@ from taiyi_ray import catalogue
 from taiyi_ray.records import Annotations, Document
 from taiyi_ray.tasks import ner
 from taiyi_ray.tasks.task import Assignment, Question
+from taiyi_ray.tasks.template import SHORT_FORM
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term, terms
 from tests import samples
 
@@ -57,11 +58,13 @@ def _asked(corpus: str, split: str) -> Iterator[samples.Gold]:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How mentions are asked for: the three choices that a model sees."""
+    """How mentions are asked for: the choices that a model sees."""
 
     together: bool = True
     document_first: bool = False
     text_order: bool = True
+    short: bool = False
+    """The short form, whose question says nothing of an order."""
 
     def questions(
         self, document: Document, types: tuple[Term, ...], *, grammar: bool = False
@@ -70,13 +73,17 @@ class Form:
         ask = "together" if self.together else "apart"
         options = ner.Options(types=types, ask=ask)
         assignment = Assignment(ner.TASK, options, grammar, self.document_first)
+        if self.short:
+            assignment = assignment.in_form(SHORT_FORM)
         asked = ner.questions(document, assignment)
-        return asked if self.text_order else [_unordered(question) for question in asked]
+        return (
+            asked if self.text_order or self.short else [_unordered(question) for question in asked]
+        )
 
     def target(self, question: Question, gold: Annotations, order: random.Random) -> str:
         """The answer that a model in training sees: in text order, or in none."""
-        answer = ner.target(question, gold)
-        if self.text_order:
+        answer = ner.TASK.answer(question, gold)
+        if self.text_order or self.short:
             return answer
         heads = ner.heads(question.types, question.language)
         shuffled = []

@@ -49,7 +49,7 @@ def examples(model: models.Model) -> Iterator[Example]:
     draw = random.Random(SEED)
     for corpus, size in DOCUMENTS.items():
         for document, gold in islice(train(corpus), size):
-            form = Form(*(draw.random() < 0.5 for _ in range(3)))
+            form = Form(*(draw.random() < 0.5 for _ in range(4)))
             asked = form.questions(document, TYPES[corpus])
             for question in draw.sample(asked, min(2, len(asked))):
                 prompt = models.prompt_tokens(tokenizer, question.messages)

@@ -146,6 +146,7 @@ _Ask = Annotated[str | None, _option("ask")]
 _Model = Annotated[str | None, _option("model")]
 _Adapter = Annotated[str | None, _option("adapter")]
 _Chat = Annotated[str | None, _option("chat")]
+_Wording = Annotated[str | None, _option("wording", metavar="short|N")]
 _Grounding = Annotated[str | None, _option("grounding")]
 _Scores = Annotated[bool | None, _option("scores")]
 _ContextLength = Annotated[int | None, _option("context_length")]
@@ -200,6 +201,7 @@ def annotate(
     engines: Annotated[str | None, _option("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
     engine_args: _EngineArg = None,
+    wording: _Wording = None,
     grounding: _Grounding = None,
     scores: _Scores = None,
     context_length: _ContextLength = None,
@@ -249,6 +251,7 @@ def plan(
     model: _Model = None,
     adapter: _Adapter = None,
     chat: _Chat = None,
+    wording: _Wording = None,
     context_length: _ContextLength = None,
     context_limit: _ContextLimit = None,
     max_tokens: _MaxTokens = None,
@@ -455,6 +458,7 @@ def serve(
     engines: Annotated[str | None, _serving("engines", metavar="N|MIN:MAX")] = None,
     gpu: _Gpu = None,
     engine_args: _EngineArg = None,
+    wording: _Wording = None,
     grounding: _Grounding = None,
     scores: _Scores = None,
     context_length: _ContextLength = None,
@@ -520,7 +524,7 @@ def evaluate(
     engine_args: _EngineArg = None,
     grounding: _Grounding = None,
     ask: Annotated[str | None, _evaluating("ask")] = None,
-    wording: Annotated[int | None, _evaluating("wording")] = None,
+    wording: _Wording = None,
     shots: Annotated[int | None, _evaluating("shots")] = None,
     shots_by: Annotated[str | None, _evaluating("shots_by")] = None,
     seed: Annotated[int | None, _evaluating("seed")] = None,

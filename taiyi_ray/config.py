@@ -239,6 +239,11 @@ class EngineSettings(Settings):
     engine_args: Annotated[
         dict[str, JsonValue], AfterValidator(renamed), AfterValidator(_without_secrets)
     ] = Field({}, description="further arguments of the engine")
+    wording: Literal["short"] | int | None = Field(
+        None,
+        description="number of the wording of the questions, from 1, or short: the fewest tokens, "
+        "for a model that was trained so; the default is what the model's folder names, else 1",
+    )
     grounding: Grounding = Field(
         "grammar",
         description="constrain answers to words of the text (grammar), or let the model write "
@@ -265,6 +270,14 @@ class EngineSettings(Settings):
     def engine_range(self) -> tuple[int, int]:
         """The fewest and the most engines."""
         return _numbers(self.engines)
+
+    @field_validator("wording", mode="before")
+    @classmethod
+    def _short_or_a_number(cls, wording: object) -> object:
+        number = int(wording) if isinstance(wording, str) and wording.isdecimal() else wording
+        if number in (None, "short") or (type(number) is int and number >= 1):
+            return number
+        raise ValueError("expected short, or the number of a wording, from 1")
 
     @field_validator("engines", mode="before")
     @classmethod
@@ -351,9 +364,6 @@ class EvaluateConfig(JobSettings, EngineSettings):
     limit: int | None = Field(None, ge=1, description="most documents of each benchmark")
     ask: Ask | None = Field(
         None, description="ask about all mention types in one question, or about each type apart"
-    )
-    wording: int | None = Field(
-        None, ge=1, description="number of the wording of the questions, from 1"
     )
     shots: int = Field(
         0, ge=0, description="examples from the training split that stand before each question"

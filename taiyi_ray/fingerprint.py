@@ -18,7 +18,7 @@ from taiyi_ray.engine.engine import DECODING
 from taiyi_ray.grounding import GRAMMAR
 from taiyi_ray.tasks.task import WINDOWS, Assignment
 
-_MAY_CHANGE = ("model", "chat", "max_tokens", "context_limit", "templates", "scores")
+_MAY_CHANGE = ("model", "chat", "max_tokens", "context_limit", "templates", "headed", "scores")
 
 
 def identity(

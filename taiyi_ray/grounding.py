@@ -148,6 +148,16 @@ def longest(occurrences: dict[str, list[Span]]) -> dict[str, list[Span]]:
 # --------------------------------------------------------------------------------------- grammars
 
 
+def behind(head: str, grammar: str) -> str:
+    """Return the grammar of answers that begin with `head` and go on as `grammar` says.
+
+    Args:
+        head: the beginning of the answers.
+        grammar: a grammar of this module, whose first rule is `start`.
+    """
+    return f"start: {_quoted(head)} rest\nrest{grammar.removeprefix('start')}"
+
+
 def _quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -426,12 +436,11 @@ def labels_grammar(head: str, labels: Sequence[str], none: str | None) -> str:
     return "\n".join([f"{start}(l0 | {_quoted(none)})", *rules, ""])
 
 
-def sections_grammar(lead_in: str, heads: Sequence[str]) -> str:
-    """Lark grammar of a lead-in and a line `head text` for each head in order; a text may be empty.
+def sections_grammar(heads: Sequence[str]) -> str:
+    """Lark grammar of `head text` for each head in order; a text is one line, and may be empty.
 
     Args:
-        lead_in: the beginning of the answer.
-        heads: the beginnings of the lines.
+        heads: what stands before each text, with the line ends; it may be empty.
     """
-    lines = " ".join(f'"\\n" {_quoted(head)} LINE?' for head in heads)
-    return f"start: {_quoted(lead_in)} {lines}\nLINE: / ?[^ \\n][^\\n]*/\n"
+    parts = " ".join(f"{_quoted(head)} LINE?" for head in heads)
+    return f"start: {parts}\nLINE: / ?[^ \\n][^\\n]*/\n"

@@ -145,6 +145,7 @@ class NotebookAnnotator:
         for note in notes:
             warnings.warn(note, stacklevel=3)
         prepared = prepare(config)
+        assignments = [assignment.in_form(prepared.form) for assignment in assignments]
         values = identity(prepared.config, assignments, prepared.answering.identity)
         self._fingerprint = fingerprint(values)
         self._kept = kept = _Kept()

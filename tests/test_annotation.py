@@ -130,6 +130,37 @@ def test_whole_answer_is_asked_once() -> None:
     }
 
 
+@pytest.mark.parametrize("grammar", [True, False])
+def test_an_answer_is_read_and_kept_with_the_head_that_the_prompt_held(grammar: bool) -> None:
+    plain = asked("ner", "disease,gene", ask="apart", grammar=grammar)
+    document = english("Warfarin and heparin eased the seizures of patients with thrombosis.")
+    found = {}
+    for headed in (False, True):
+        engine = FakeEngine(4096, scores=True)
+        annotator = Annotator(engine, [replace(plain, headed=headed)], 100)
+        found[headed] = asyncio.run(annotator.annotate(document))
+    told, before = found[True].answers, found[False].answers
+    assert [answer.error for answer in told] == [None, None]
+    heads = [
+        f"Here are the {name} entities mentioned in the text: "
+        for name in ("disease", "gene or protein")
+    ]
+    for answer, other, head in zip(told, before, heads, strict=True):
+        assert answer.raw == (other.raw if other.raw != "none" else head + "none")
+        assert answer.output_tokens == -(-(len(answer.raw) - len(head.rstrip())) // 4)
+    assert surfaces(found[True]) == surfaces(found[False]) != []
+    assert all(mention.score for mention in found[True].annotations.mentions)
+
+
+def test_a_cut_answer_behind_a_head_gives_its_whole_mentions() -> None:
+    (question,) = replace(asked("ner", "disease"), headed=True).questions(PAIN)
+    text = f"{question.given} pain; fev"
+    parsed = TASKS["ner"].parse(text, question, PAIN, cut=True)
+    assert [m.text for m in parsed.annotations.mentions] == ["pain"]
+    nothing_yet = TASKS["ner"].parse(question.given, question, PAIN, cut=True)
+    assert nothing_yet.annotations == Annotations()
+
+
 def test_cut_answer_is_asked_for_once_more_with_twice_the_tokens() -> None:
     engine = Scripted(replies(("disease: pa", "length"), ("disease: pain; fever", "stop")))
     annotated = annotate(engine, PAIN)

@@ -12,6 +12,7 @@ from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.fingerprint import differences, fingerprint, identity
 from taiyi_ray.grounding import GRAMMAR
 from taiyi_ray.tasks import assigned
+from taiyi_ray.tasks.template import PLAIN_FORM, SHORT_FORM, AskingForm
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES
 
 
@@ -81,6 +82,33 @@ def test_flags_win_over_the_task_file(tmp_path):
     path.write_text("ner: {types: [gene], ask: together}\nre: {}\n")
     now = made(task_file=str(path), types=["disease"], ask="apart")
     assert fingerprint(now) == fingerprint(made(types=["disease"]))
+
+
+def test_the_form_of_a_model_is_in_it_only_where_it_is_not_the_plain_one():
+    config = AnnotateConfig(inputs=["in"], output="out", context_length=4096)
+    assignments = assigned(config)[0]
+
+    def of(form: AskingForm) -> dict[str, Any]:
+        return identity(config, [a.in_form(form) for a in assignments], "digest")
+
+    assert of(PLAIN_FORM) == made()
+    assert not any("headed" in name for name in made())
+    changed = [line.partition(":")[0] for line in differences(made(), of(SHORT_FORM))]
+    assert changed == ["ner.headed", "ner.templates", "re.headed", "re.templates"]
+    assert differences(made(), of(SHORT_FORM), retry=True) == []
+    assert [line.partition(":")[0] for line in differences(made(), of(AskingForm(wording=2)))] == [
+        "ner.templates",
+        "re.templates",
+    ]
+
+
+def test_a_wording_that_the_task_file_names_stays_whatever_the_model_wants(tmp_path):
+    path = tmp_path / "tasks.yaml"
+    path.write_text("ner: {wording: 2}\nre: {}\n")
+    config = AnnotateConfig(inputs=["in"], output="out", task_file=str(path))
+    ner, re_ = (a.in_form(SHORT_FORM) for a in assigned(config)[0])
+    assert (ner.options.wording, ner.headed) == (2, False)
+    assert (re_.options.wording, re_.headed) == (4, True)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,16 @@ from taiyi_ray.grounding import (
     mentions_grammar,
     pairs_grammar,
 )
-from taiyi_ray.records import Annotations, Argument, Event, Mention, Relation, Span
+from taiyi_ray.records import (
+    Annotations,
+    Argument,
+    Event,
+    Label,
+    Mention,
+    Relation,
+    Span,
+    Text,
+)
 from taiyi_ray.tasks import TASKS, ner
 from taiyi_ray.tasks.task import NotApplicable
 from tests import samples
@@ -631,13 +641,64 @@ def test_every_answer_that_the_grammar_of_any_text_allows_is_read_and_located(
     document = make(*texts)
     (assignment,) = every(name)
     task = assignment.task
-    for question in samples.questions(assignment, document):
+    for question in samples.questions(replace(assignment, headed=bool(seed % 2)), document):
         if question.grammar is None:
             continue
-        answer, complete = walk(guidance, tokenizer, question.grammar, seed, most=60)
+        written, complete = walk(guidance, tokenizer, question.grammar, seed, most=60)
+        answer = question.given + written
         parsed = task.parse(answer, question, document, cut=not complete)
         assert not complete or parsed.problem is None
         assert {mention.grounded for mention in parsed.annotations.mentions} <= {"exact"}
+
+
+CAUSES = Event(0, "causation", None, [Argument("cause", 0, "A"), Argument("effect", 1, "B")])
+HEADED = {
+    "ner": (asked("ner", "disease"), "Here are the disease entities mentioned in the text:"),
+    "re": (asked("re", "treatment"), "treatment:"),
+    "ee": (asked("ee", types={"Binding": ["Theme"]}), "Binding:"),
+    "causal": (asked("causal"), "Causation:"),
+    "tc": (asked("tc", labels=["A", "B"]), "Result:"),
+    "report": (asked("report"), "The report is as follows:\nChief complaint:"),
+}
+"""Tasks whose answers have one known head: the task, and what a prompt can hold of it."""
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_behind_a_known_head_the_grammar_allows_the_rest_of_every_right_answer_and_nothing_else(
+    accepts: Callable[[str, str], bool], name: str
+) -> None:
+    assignment, given = HEADED[name]
+    document = english("A causes B and binds it.")
+    (question,) = replace(assignment, headed=True).questions(document)
+    assert question.given == given
+    full = Annotations(
+        [Mention(0, "disease", "A", 0, 1), Mention(1, "disease", "B", 9, 10)],
+        [Relation(0, "treatment", "A", "B", [0], [1])],
+        [Event(0, "Binding", 0, [Argument("Theme", 1, "B")]), CAUSES],
+        [Label("tc", "A")],
+        [Text("report:chief_complaint", "pain")],
+    )
+    for gold in (full, Annotations()):
+        answer = assignment.task.answer(question, gold)
+        assert answer.startswith(given)
+        if (name, gold) != ("tc", Annotations()):  # one label is always true
+            assert accepts(question.grammar, answer.removeprefix(given))
+            assert accepts(question.whole_grammar, answer)
+        assert not accepts(question.whole_grammar, answer.removeprefix(given).strip())
+        back = assignment.task.parse(answer, question, document)
+        of_target = assignment.task.parse(
+            assignment.task.target(question, gold), question, document
+        )
+        assert back == of_target
+
+
+def test_the_grammar_is_the_same_for_every_type_that_is_asked_about_alone() -> None:
+    apart = replace(asked("ner", ask="apart"), headed=True)
+    for document in (english("Aspirin eased pain."), chinese("阿司匹林缓解头痛。")):
+        questions = apart.questions(document)
+        assert len(questions) == 9
+        assert len({question.grammar for question in questions}) == 1
+        assert len({question.given for question in questions}) == 9
 
 
 def test_text_without_letter_or_digit_is_not_asked_about() -> None:

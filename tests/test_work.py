@@ -6,17 +6,19 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
 
-from taiyi_ray import grounding
+from taiyi_ray import grounding, models
 from taiyi_ray.annotation import Annotator
 from taiyi_ray.corpus import sources
-from taiyi_ray.engine.engine import Completion, Prompt
+from taiyi_ray.engine.engine import Completion, Prompt, of_tokens
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.formats import documents, format_of, pubmed
 from taiyi_ray.formats import gold as gold_module
@@ -26,7 +28,8 @@ from taiyi_ray.grounding import Locator
 from taiyi_ray.job import workers
 from taiyi_ray.records import Document, Span, passages
 from taiyi_ray.tasks import task as task_module
-from taiyi_ray.tasks.task import Question
+from taiyi_ray.tasks.task import Assignment, Question
+from taiyi_ray.tasks.template import PLAIN_FORM, SHORT_FORM
 from tests.job.jobs import annotate, corpus
 from tests.job.test_workers import planned
 from tests.samples import asked, every
@@ -287,3 +290,85 @@ def test_the_job_sends_what_a_bare_loop_sends(ray_cluster, monkeypatch, tmp_path
     run = json.loads((output / "run.json").read_text())
     assert run["prompt_tokens"] == engine.tokens
     assert run["totals"]["tokens"]["questions"] == engine.sent.total() == 60 * len(ASSIGNMENTS)
+
+
+# --------------------------------------------------------------------------- tokens of questions
+
+
+def computed(prompts: Sequence[Sequence[int]], block: int) -> int:
+    """The prompt tokens that an engine computes: it has whole blocks that it saw before."""
+    seen: set[tuple[int, ...]] = set()
+    total = 0
+    for prompt in prompts:
+        blocks = [tuple(prompt[:end]) for end in range(block, len(prompt), block)]
+        known = sum(1 for _ in takewhile(seen.__contains__, blocks))
+        total += len(prompt) - known * block
+        seen.update(blocks)
+    return total
+
+
+@pytest.fixture(scope="module")
+def abstracts() -> list[Document]:
+    path = Path(__file__).resolve().parents[1] / "examples" / "pubmed-sample.xml"
+    format_ = format_of(path.name)
+    assert format_ is not None
+    with path.open("rb") as stream:
+        found = list(documents(stream, path.name, format_, "sample", 0, 30))
+    return [document for document in found if len(document.text) > 500][:12]
+
+
+def forms_of_ner() -> dict[str, Assignment]:
+    plain = asked("ner", ask="apart", document_first=True)
+    again = asked("ner", ask="apart", document_first=True)  # options know what was chosen
+    return {"plain": plain.in_form(PLAIN_FORM), "short": again.in_form(SHORT_FORM)}
+
+
+def test_small_blocks_and_short_questions_leave_little_over_half_of_the_prompt_tokens_to_compute(
+    tokenizer: Any, abstracts: list[Document]
+) -> None:
+    prompter = models.Prompter(tokenizer)
+    counts = {
+        (name, block): sum(
+            computed([of_tokens(prompter, q).content for q in form.questions(document)], block)
+            for document in abstracts
+        )
+        for name, form in forms_of_ner().items()
+        for block in (128, 32)
+    }
+    whole = sum(
+        of_tokens(prompter, q).tokens
+        for document in abstracts
+        for q in forms_of_ner()["plain"].questions(document)
+    )
+    assert counts["plain", 32] < 0.8 * counts["plain", 128] < counts["plain", 128] < whole
+    assert counts["short", 32] < 0.55 * counts["plain", 128]
+
+
+def test_an_engine_writes_no_token_of_a_head_that_the_prompt_holds(
+    tokenizer: Any, abstracts: list[Document]
+) -> None:
+    engine = FakeEngine(8192)
+    steps: Counter[str] = Counter()
+    questions: Counter[str] = Counter()
+    for name, form in forms_of_ner().items():
+        for document in abstracts:
+            for question in form.questions(document):
+                prompt = engine.prompt(question)
+                answer = asyncio.run(engine.complete(question, prompt, 512)).text
+                written = answer.removeprefix(prompt.head)
+                steps[name] += len(tokenizer.encode(written, add_special_tokens=False)) + 1
+                questions[name] += bool(written.strip() != "none")
+    assert questions["plain"] == questions["short"]
+    # Each answer with mentions saves its head, of eight tokens and the name of the type.
+    assert steps["plain"] - steps["short"] >= 9 * questions["plain"]
+
+
+def test_the_questions_on_a_document_take_one_grammar_in_the_short_form(
+    abstracts: list[Document],
+) -> None:
+    for document in abstracts:
+        grammars = {
+            name: len({question.grammar for question in form.questions(document)})
+            for name, form in forms_of_ner().items()
+        }
+        assert grammars == {"plain": 9, "short": 1}

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from taiyi_ray.models import Prompter
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
@@ -34,10 +35,12 @@ class Prompt:
     Attributes:
         content: the prompt; only the engine that made it knows its form.
         tokens: the length of the prompt in tokens, which may be an estimate.
+        head: the beginning of the answer, where the prompt holds it: nothing, or `Question.given`.
     """
 
     content: Any
     tokens: int
+    head: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,13 @@ class Completion:
     """What an engine wrote.
 
     Attributes:
-        text: the answer.
+        text: the answer, with the head that the prompt held.
         finish_reason: why the answer ended: `stop` when the model ended it, `length` at the token
             limit, `repetition` when it repeated itself.
         prompt_tokens: the tokens of the prompt.
         cached_tokens: how many of these the engine had in its prefix cache.
-        output_tokens: the tokens of the answer.
-        scores: the log-probabilities of the answer's tokens, from an engine that was started with
-            scores.
+        output_tokens: the tokens that the engine wrote.
+        scores: the log-probabilities of these tokens, from an engine that was started with scores.
     """
 
     text: str
@@ -61,6 +63,28 @@ class Completion:
     cached_tokens: int
     output_tokens: int
     scores: Scores | None = None
+
+
+def of_tokens(prompter: Prompter, question: Question) -> Prompt:
+    """Make the prompt of a question as tokens."""
+    head = question.given
+    if head and question.grammar is None and prompter.opens_thought:
+        head = ""  # the answer begins behind the thought
+    tokens = prompter.tokens(question.messages, head)
+    return Prompt(tokens, len(tokens), head)
+
+
+def grammar_of(question: Question, prompt: Prompt) -> str | None:
+    """The grammar of what an engine writes behind a prompt."""
+    return question.grammar if prompt.head else question.whole_grammar
+
+
+def behind_head(completion: Completion, head: str) -> Completion:
+    """The completion of a prompt that held the head of the answer, with this head before it."""
+    if not head:
+        return completion
+    scores = completion.scores and completion.scores.behind(head)
+    return replace(completion, text=head + completion.text, scores=scores)
 
 
 class Engine(Protocol):

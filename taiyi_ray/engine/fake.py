@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from taiyi_ray.engine.engine import Completion, Prompt
+from taiyi_ray.engine.engine import Completion, Prompt, behind_head
 from taiyi_ray.errors import EngineDied, QuestionError
 from taiyi_ray.forms import is_han
 from taiyi_ray.records import (
@@ -97,7 +97,8 @@ class FakeEngine:
 
     def prompt(self, question: Question) -> Prompt:
         length = sum(len(message["content"]) for message in question.messages)
-        return Prompt(None, length // _CHARACTERS_A_TOKEN + 1)
+        head = question.given
+        return Prompt(None, (length + len(head)) // _CHARACTERS_A_TOKEN + 1, head)
 
     async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
         self._asked.append(None)
@@ -119,7 +120,9 @@ class FakeEngine:
         trouble = next(self._troubles(draw), None)
         if trouble == "refuse":
             raise QuestionError("the fake engine refuses this question")
-        text = "[] ; : \u0000 \U0001f600 [a" if trouble == "garbage" else _right_answer(question)
+        text = _right_answer(question).removeprefix(prompt.head)
+        if trouble == "garbage":
+            text = "[] ; : \u0000 \U0001f600 [a"
         reason = "stop"
         if trouble == "repeat":
             text, reason = f"{text}; {text[-8:]}; {text[-8:]}", "repetition"
@@ -130,7 +133,8 @@ class FakeEngine:
             text, reason = text[:allowed], "length"
         tokens = -(-len(text) // _CHARACTERS_A_TOKEN)
         scores = _scores(text) if self._scores else None
-        return Completion(text, reason, prompt.tokens, 0, tokens, scores)  # type: ignore[arg-type]
+        completion = Completion(text, reason, prompt.tokens, 0, tokens, scores)  # type: ignore[arg-type]
+        return behind_head(completion, prompt.head)
 
     def _troubles(self, draw: float) -> Iterator[str]:
         edge = 0.0
@@ -169,7 +173,7 @@ def _scores(text: str) -> Scores:
 
 def _right_answer(question: Question) -> str:
     """The answer that states imagined gold annotations."""
-    return TASKS[question.task].target(question, _imagined(question))
+    return TASKS[question.task].answer(question, _imagined(question))
 
 
 def _imagined(question: Question) -> Annotations:

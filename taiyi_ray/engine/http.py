@@ -27,6 +27,8 @@ from taiyi_ray.engine.engine import (
     Completion,
     FinishReason,
     Prompt,
+    behind_head,
+    grammar_of,
     scores_of,
 )
 from taiyi_ray.engine.pace import Pace
@@ -51,6 +53,9 @@ _SPECIAL = re.compile("<(?=[|｜])")
 
 _TEMPLATE_SETTINGS = "chat_template_kwargs"
 """The field of a request in which vLLM takes settings for the chat template."""
+
+_GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
+"""The fields of a request by which vLLM goes on with the last message, an assistant's."""
 
 _MARGIN = 1.25
 """Prompts are measured by their characters. This factor allows for texts that take more tokens for
@@ -130,27 +135,34 @@ class Form:
         scores: whether requests ask for the log-probabilities of tokens.
         extras: further fields of each request: those that vLLM knows beyond OpenAI's interface,
             and the user's `extra_body`.
+        goes_on: whether the server goes on with an answer whose head is in the request.
     """
 
     model: str
     chat: str
     scores: bool
     extras: dict[str, Any]
+    goes_on: bool = False
 
     @property
     def path(self) -> str:
         return "/completions" if self.chat == "taiyi1" else "/chat/completions"
 
-    def content(self, messages: Sequence[Message]) -> list[Message] | str:
+    def content(self, messages: Sequence[Message], head: str = "") -> list[Message] | str:
         """The prompt, in which no text spells a special token of the form `<|...|>`.
 
         A server would take such text for the special token, so it gets a blank after its `<`.
         Other special tokens, such as `</s>`, stay as they are: only the server knows them.
+
+        Args:
+            messages: the messages of the question.
+            head: the head of the answer, if the prompt holds it.
         """
         plain = [{**m, "content": _SPECIAL.sub("< ", m["content"])} for m in messages]
         if self.chat == "template":
-            return plain
-        return "".join(f"{TAIYI1_SEPARATOR}{m['content']}" for m in plain) + TAIYI1_SEPARATOR
+            return [*plain, {"role": "assistant", "content": head}] if head else plain
+        told = "".join(f"{TAIYI1_SEPARATOR}{m['content']}" for m in plain)
+        return told + TAIYI1_SEPARATOR + head
 
     def body(
         self, content: list[Message] | str, grammar: str | None, max_tokens: int
@@ -173,6 +185,7 @@ class Form:
         else:
             body |= {"messages": content}
             body |= {"logprobs": True} if self.scores else {}
+            body |= _GO_ON if content[-1]["role"] == "assistant" else {}  # type: ignore[index]
         if grammar is not None:
             body["structured_outputs"] = {"grammar": grammar}
         return body | self.extras
@@ -246,7 +259,7 @@ def key_of_environment() -> SecretStr | None:
 
 
 def probe(config: EngineSettings, key: SecretStr | None) -> Server:
-    """Find out what the server at `--url` is and can do, with four to ten small requests.
+    """Find out what the server at `--url` is and can do, with four to twelve small requests.
 
     Raises:
         ConfigError: the URL, the key, the model or an engine argument is wrong, or the server
@@ -267,6 +280,7 @@ def probe(config: EngineSettings, key: SecretStr | None) -> Server:
             quiet = _quiet(form, client, answers[0])
             if quiet:
                 form, answers = quiet, _sampled(quiet, client)
+            form = replace(form, goes_on=_goes_on(form, client))
             if config.grounding == "grammar":
                 _check_grammar(form, client, url)
         except openai.APIError as error:
@@ -400,6 +414,32 @@ def _quiet(form: Form, client: openai.OpenAI, plain: Completion) -> Form | None:
     except (openai.BadRequestError, openai.UnprocessableEntityError, QuestionError):
         return None
     return quiet if answer.prompt_tokens != plain.prompt_tokens else None
+
+
+def _goes_on(form: Form, client: openai.OpenAI) -> bool:
+    """Whether the server goes on with an answer whose head is in the request.
+
+    A chat server that does not know the fields for this ends the assistant's message and begins
+    another one. That takes more tokens than to go on with it.
+
+    Args:
+        form: the usual form.
+        client: sends requests to the server.
+    """
+    if form.chat != "template":
+        return True  # the prompt is a text, and the head stands at its end
+    if "repetition_detection" not in form.extras:
+        return False  # the server is not vLLM
+    content = form.content([{"role": "user", "content": ""}], "Result:")
+    body = form.body(content, None, 1)
+    try:
+        on, anew = (
+            form.read(client.post(form.path, cast_to=object, body=one)).prompt_tokens
+            for one in (body, {k: v for k, v in body.items() if k not in _GO_ON})
+        )
+    except (openai.BadRequestError, openai.UnprocessableEntityError, QuestionError):
+        return False
+    return on < anew
 
 
 def _asked(
@@ -537,20 +577,21 @@ class HttpEngine:
         self.question_slots = arguments.question_slots
 
     def prompt(self, question: Question) -> Prompt:
-        content = self._form.content(question.messages)
+        head = question.given if self._form.goes_on else ""
+        content = self._form.content(question.messages, head)
         text = content if isinstance(content, str) else "".join(m["content"] for m in content)
-        return Prompt(content, self._server.tokens(text))
+        return Prompt(content, self._server.tokens(text), head)
 
     async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
         if self._ended:
             raise self._ended
-        body = self._form.body(prompt.content, question.grammar, max_tokens)
+        body = self._form.body(prompt.content, grammar_of(question, prompt), max_tokens)
         try:
             completion = await self._post(body)
         except openai.APIError as error:
             raise await self._blame(error) from error
         self.pace.worked(completion.output_tokens)
-        return completion
+        return behind_head(completion, prompt.head)
 
     async def _post(self, body: dict[str, Any], **options: Any) -> Completion:
         client = self._client.with_options(**options) if options else self._client

@@ -12,6 +12,9 @@ from taiyi_ray import models, placement
 from taiyi_ray.config import DEFAULT_CONTEXT, EngineSettings
 from taiyi_ray.engine import ENGINES, Answering, EngineKind
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.models import Model
+from taiyi_ray.tasks import TASKS
+from taiyi_ray.tasks.template import PLAIN_FORM, SHORT_FORM, AskingForm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,12 +30,14 @@ class Prepared(Generic[Config]):
         config: the settings; those that depend on the model have their final values.
         answering: what answers the questions.
         context_length: the most tokens of a prompt and its answer together.
+        form: the form of the questions.
         tokenizer: the tokenizer of the model, if `prepare` loaded it.
     """
 
     config: Config
     answering: Answering
     context_length: int
+    form: AskingForm = PLAIN_FORM
     tokenizer: PreTrainedTokenizerBase | None = None
 
 
@@ -62,7 +67,33 @@ def prepare(
     if model:
         placement.check_fits(config, model, length)
     settled = {**answering.settings, "context_length": length}
-    return Prepared(config.model_copy(update=settled), answering, length, tokenizer)
+    form = asking_form(config, *([model] if model else []))
+    return Prepared(config.model_copy(update=settled), answering, length, form, tokenizer)
+
+
+def asking_form(config: EngineSettings, *given: Model) -> AskingForm:
+    """Return the form of the questions: the user's `--wording`, or the one that the model wants.
+
+    Args:
+        config: the settings of a command.
+        *given: the model, if it was found already, with its adapter before it: the first whose
+            folder names a form counts.
+
+    Raises:
+        ConfigError: no task has the wording.
+        ModelError, StorageError: the model is not there, or its folder names no known form.
+    """
+    if config.wording is not None:
+        form = SHORT_FORM if config.wording == "short" else AskingForm(wording=config.wording)
+    else:
+        if not given and ENGINES[config.engine].runs_model:
+            given = (models.resolve(config.model, config.adapter),)
+        named = (models.asking_form(str(model.path)) for model in given)
+        form = next(filter(None, named), PLAIN_FORM)
+    most = min(task.wordings for task in TASKS.values())
+    if form.wording > most:
+        raise ConfigError(f"--wording {form.wording}: the tasks have wordings 1 to {most}")
+    return form
 
 
 def settled_context(name: str, asked: int | None, of_model: int | None) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
@@ -17,8 +16,12 @@ from taiyi_ray.engine.engine import (
     Completion,
     FinishReason,
     Prompt,
+    behind_head,
+    grammar_of,
+    of_tokens,
     scores_of,
 )
+from taiyi_ray.engine.grammars import OneGrammarScheduler, checked_parameters
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
@@ -29,6 +32,11 @@ if TYPE_CHECKING:
 
 _MAX_NUM_SEQS = 64
 """The answers that vLLM writes at once, unless its argument `max_num_seqs` says otherwise."""
+
+
+_CPU_BLOCK = 32
+"""The tokens of a block of the prefix cache on a CPU, where vLLM's default is 128. Questions on one
+document share whole blocks only. Smaller ones are not for the fast kernels there."""
 
 
 def question_slots(arguments: Mapping[str, Any]) -> int:
@@ -87,6 +95,7 @@ def engine_arguments(
     }
     if not torch.cuda.is_available():
         ours["enforce_eager"] = True  # compiling takes minutes and gains nothing in short runs
+        ours["block_size"] = _CPU_BLOCK  # on a GPU vLLM itself takes the smallest that is fast
     return ours | arguments
 
 
@@ -108,7 +117,7 @@ def sampling_parameters(
         StructuredOutputsParams,
     )
 
-    return SamplingParams(
+    return (checked_parameters() if grammar else SamplingParams)(
         temperature=cast(float, DECODING["temperature"]),
         max_tokens=max_tokens,
         stop_token_ids=stop_token_ids,
@@ -117,6 +126,7 @@ def sampling_parameters(
         output_kind=RequestOutputKind.FINAL_ONLY,
         repetition_detection=RepetitionDetectionParams(**REPETITION_DETECTION),
         structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
+        skip_clone=True,  # they are of one question
     )
 
 
@@ -156,7 +166,11 @@ class VllmEngine:
             model_path,
             context_length=context_length,
             trust_remote_code=trust_remote_code,
-            arguments={"disable_log_stats": not metrics} | arguments,
+            arguments={
+                "disable_log_stats": not metrics,
+                "scheduler_cls": OneGrammarScheduler,
+            }
+            | arguments,
         )
         loggers: list[Any] = []
         if metrics:
@@ -169,29 +183,24 @@ class VllmEngine:
             raise ConfigError(f"--engine-arg: vLLM refuses it: {error}") from error
         self.client = AsyncLLM.from_engine_args(engine_args, stat_loggers=loggers)
         self._adapter: LoRARequest | None = None
-        self._chat = chat
         self._scores = scores
         model = models.Model(model_path, Path(model_path), "")
-        self._tokenizer = models.load_tokenizer(model, trust_remote_code=trust_remote_code)
-        self._tokenizing = threading.Lock()
-        self.stop_token_ids = models.stop_token_ids(self._tokenizer, chat)
+        tokenizer = models.load_tokenizer(model, trust_remote_code=trust_remote_code)
+        self._prompter = models.Prompter(tokenizer, chat)
+        self.stop_token_ids = models.stop_token_ids(tokenizer, chat)
         self._numbers = itertools.count()
         self.context_length = context_length
         self.question_slots = question_slots(given)
 
     def prompt(self, question: Question) -> Prompt:
-        # Several threads call this method. Each call tells the tokenizer how to treat special
-        # tokens, so only one thread may use it at a time.
-        with self._tokenizing:
-            tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)
-        return Prompt(tokens, len(tokens))
+        return of_tokens(self._prompter, question)
 
     async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
         from vllm.exceptions import VLLMError
         from vllm.v1.engine.exceptions import EngineDeadError
 
         params = sampling_parameters(
-            question.grammar, max_tokens, self.stop_token_ids, scores=self._scores
+            grammar_of(question, prompt), max_tokens, self.stop_token_ids, scores=self._scores
         )
         number = f"{question.task}-{next(self._numbers)}"
         last = None
@@ -208,7 +217,7 @@ class VllmEngine:
             reason = last.outputs[0].finish_reason if last else "no output"
             raise QuestionError(f"the engine ended the answer: {reason}")
         answer = last.outputs[0]
-        return Completion(
+        completion = Completion(
             text=answer.text,
             finish_reason=cast(FinishReason, answer.finish_reason),
             prompt_tokens=prompt.tokens,
@@ -216,6 +225,7 @@ class VllmEngine:
             output_tokens=len(answer.token_ids),
             scores=_scores(answer.text, answer.logprobs) if self._scores else None,
         )
+        return behind_head(completion, prompt.head)
 
     @property
     def alive(self) -> bool:

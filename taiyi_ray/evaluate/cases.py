@@ -27,6 +27,7 @@ from taiyi_ray.formats import language
 from taiyi_ray.records import Document, passages, rows_of
 from taiyi_ray.tasks import assign
 from taiyi_ray.tasks.task import Assignment
+from taiyi_ray.tasks.template import PLAIN_FORM, AskingForm
 
 CASES = "case-study"
 """The name of the benchmark, the kind of its sources, and the scheme of their addresses."""
@@ -142,21 +143,29 @@ class CaseSource:
         yield iter([Document(self.case.name, passages(parts), source=self.name)])
 
 
-def sources(data_root: str, *, grammar: bool) -> list[CaseSource]:
+def sources(
+    data_root: str,
+    form: AskingForm = PLAIN_FORM,
+    *,
+    grammar: bool,
+) -> list[CaseSource]:
     """The cases below a data root, with what is asked about them.
 
     Args:
         data_root: the folder.
+        form: the form of the questions.
         grammar: whether answers are constrained to what is in the text.
 
     Raises:
         ConfigError: as for `cases`, or an option of a task is wrong.
     """
-    return [
-        CaseSource(case, tuple(assign([case.task], {case.task: case.options}, grammar=grammar,
-                                      origin=f"{CASES}.yaml: {case.name}")))
-        for case in cases(data_root)
-    ]  # fmt: skip
+    return [CaseSource(case, _asked(case, form, grammar=grammar)) for case in cases(data_root)]
+
+
+def _asked(case: Case, form: AskingForm, *, grammar: bool) -> tuple[Assignment, ...]:
+    origin = f"{CASES}.yaml: {case.name}"
+    asked = assign([case.task], {case.task: case.options}, grammar=grammar, origin=origin)
+    return tuple(assignment.in_form(form) for assignment in asked)
 
 
 @dataclass(frozen=True)

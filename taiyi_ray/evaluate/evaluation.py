@@ -31,6 +31,7 @@ from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.config import EvaluateConfig
 from taiyi_ray.corpus.source import Source
+from taiyi_ray.engine.prepare import asking_form
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import Benchmark, chosen
 from taiyi_ray.evaluate.cases import CASES, CaseSource
@@ -101,7 +102,8 @@ def _sources(
     """
     root = DataRoot(config.data_root)
     grammar = config.grounding == "grammar"
-    more = {name: value for name in ("ask", "wording") if (value := getattr(config, name))}
+    form = asking_form(config)
+    more = {"ask": config.ask} if config.ask else {}
     sources, missing = [], []
     known, with_cases = planned(config.output)
     names = config.benchmarks
@@ -115,11 +117,12 @@ def _sources(
             missing.append(f"{benchmark.name}: absent: {_absent(benchmark, lacking[0], root)}")
             continue
         asked, *beside = benchmark.assignments(more, grammar=grammar, data_root=root)
+        asked, *beside = (one.in_form(form) for one in (asked, *beside))
         if config.shots:
             asked = _with_examples(asked, benchmark, split, config, root)
         every_task = (asked, *beside)
         sources.append(BenchmarkSource(benchmark, split, root.address, every_task, config.limit))
-    cases = case_sources(root.address, grammar=grammar) if with_cases else []
+    cases = case_sources(root.address, form, grammar=grammar) if with_cases else []
     if not (sources or cases):
         raise ConfigError("; ".join(missing))
     for note in missing:

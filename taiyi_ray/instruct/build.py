@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from taiyi_ray import cluster, storage
+from taiyi_ray import cluster, models, storage
 from taiyi_ray.catalogue import DataRoot, Entry
 from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.config import InstructConfig, completed
@@ -85,6 +85,8 @@ def run(config: InstructConfig) -> int:
                 build = _put(output, build)
                 _check_same(config, build, identity, read, root)
             _work(config, root.address, build, console)
+    if (form := plan.asking_form(build)) is not None:
+        models.write_asking_form(output, form)
     written = manifest.write(output, build)
     console.print(tables.table(written))
     console.print(f"{config.output}: report.html shows the mixture")

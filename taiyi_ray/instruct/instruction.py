@@ -64,6 +64,7 @@ class Mix(BaseModel, frozen=True):
         wordings: the numbers of the wordings to draw from, from 1.
         first: the share of documents that stand before their instructions.
         characters: the most characters of a document that one question shows.
+        headed: whether an answer keeps its head when it says that there is nothing.
     """
 
     rate: float
@@ -72,6 +73,7 @@ class Mix(BaseModel, frozen=True):
     wordings: tuple[int, ...]
     first: float
     characters: int
+    headed: bool = False
 
 
 @dataclass(slots=True)
@@ -149,7 +151,7 @@ def rows(
         name = f"{task}/{number}"
         wording = mix.wordings[draws.index(f"wording/{name}", len(mix.wordings))]
         options = asked.options.model_copy(update={"wording": wording})
-        worded = replace(asked, options=options, document_first=first)
+        worded = replace(asked, options=options, document_first=first, headed=mix.headed)
         try:
             lessons = worded.task.lessons(document, worded, mix.characters)
         except NotApplicable:

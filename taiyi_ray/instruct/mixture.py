@@ -89,6 +89,7 @@ def mix_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> M
         wordings=wordings(known, config),
         first=config.document_first,
         characters=config.characters,
+        headed=config.wordings == "short" and template.SHORT_FORM.headed,
     )
 
 

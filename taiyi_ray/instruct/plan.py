@@ -21,8 +21,9 @@ from taiyi_ray.instruct import overlap
 from taiyi_ray.instruct.inputs import Inputs
 from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
 from taiyi_ray.instruct.mixture import mix_of, wordings
-from taiyi_ray.tasks import assign, select, template
+from taiyi_ray.tasks import TASKS, assign, select, template
 from taiyi_ray.tasks.task import Assignment, Task
+from taiyi_ray.tasks.template import AskingForm
 from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 Holds = Literal["all", "train", "dev"]
@@ -383,6 +384,13 @@ def identity(
             **{f"{entry.name}/{split}": _digest_of(entry) for entry, split in held_out},
         },
     }
+
+
+def asking_form(build: Build) -> AskingForm | None:
+    """Return the form of all questions, but those for training only; None if there are more."""
+    mixes = [mix for part in build.parts for task, mix in part.mixes.items() if task in TASKS]
+    forms = {AskingForm(wording=n, headed=mix.headed) for mix in mixes for n in mix.wordings}
+    return forms.pop() if len(forms) == 1 else None
 
 
 def _asks(task: Task, config: InstructConfig) -> str:

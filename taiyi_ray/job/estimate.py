@@ -29,7 +29,7 @@ from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus import sources
 from taiyi_ray.corpus.sources import SourceFile
 from taiyi_ray.engine import ENGINES
-from taiyi_ray.engine.engine import Completion, Prompt
+from taiyi_ray.engine.engine import Completion, Prompt, of_tokens
 from taiyi_ray.engine.prepare import Prepared, prepare
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats import document_of, raw_records, read_beside, recognised
@@ -153,12 +153,11 @@ class _Counter:
 
     def __init__(self, prepared: Prepared[AnnotateConfig]) -> None:
         assert prepared.tokenizer is not None
-        self._tokenizer, self._chat = prepared.tokenizer, prepared.config.chat
+        self._prompter = models.Prompter(prepared.tokenizer, prepared.config.chat)
         self.context_length = prepared.context_length
 
     def prompt(self, question: Question) -> Prompt:
-        tokens = models.prompt_tokens(self._tokenizer, question.messages, self._chat)
-        return Prompt(tokens, len(tokens))
+        return of_tokens(self._prompter, question)
 
     async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
         raise NotImplementedError("nothing is asked for an estimate")
@@ -329,6 +328,7 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
     prepared = prepare(config, kind=ENGINES["vllm"])
     model = prepared.answering.model
     assert model is not None
+    assignments = [assignment.in_form(prepared.form) for assignment in assignments]
     annotator = Annotator(_Counter(prepared), assignments, config.max_tokens)
     chosen = sorted(random_.sample(range(len(corpus)), min(_SOURCES, len(corpus))))
     columns = {str(key): name for key, name in config.columns.items()}

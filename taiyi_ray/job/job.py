@@ -84,7 +84,7 @@ def run_sources(
     config, answering = prepared.config, prepared.answering
     if job is not None:
         answering = known_to(job, answering, config.chat)
-    asks = Asks(config, answering, assignments, given)
+    asks = Asks(config, answering, [a.in_form(prepared.form) for a in assignments], given)
     plan = planned(config, output, asks, given, write=not dry_run)
     if dry_run:
         print_plan(console, config, plan, output)

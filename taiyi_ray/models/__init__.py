@@ -1,6 +1,7 @@
 """Find a model: its folder and digest, an adapter merged into it, its tokenizer and chat form.
 
 folder.py    a model as a folder: local, from the hub, from S3, embedded; what its files say
+asking.py    the form of questions that a model wants
 adapters.py  LoRA adapters, and how one is merged into its model
 convert.py   a model of Qwen-7B's architecture (Taiyi 1) in that of Qwen2
 chat.py      the tokenizer, and the tokens of a conversation
@@ -12,7 +13,9 @@ from __future__ import annotations
 from taiyi_ray.config import EMBEDDED_MODEL, ChatForm
 from taiyi_ray.errors import ModelError
 from taiyi_ray.models.adapters import adapter_rank, find_adapter, merge_adapter, write_merged
+from taiyi_ray.models.asking import ASKING_FILE, asking_form, write_asking_form
 from taiyi_ray.models.chat import (
+    Prompter,
     Spelled,
     check_grammar,
     conversation_tokens,
@@ -33,10 +36,13 @@ from taiyi_ray.models.folder import (
 )
 
 __all__ = [
+    "ASKING_FILE",
     "ChatForm",
     "Model",
+    "Prompter",
     "Spelled",
     "adapter_rank",
+    "asking_form",
     "by_files",
     "cache_size",
     "check_grammar",
@@ -51,6 +57,7 @@ __all__ = [
     "stop_token_ids",
     "tokenizer_digest",
     "weights_size",
+    "write_asking_form",
     "write_converted",
     "write_merged",
 ]

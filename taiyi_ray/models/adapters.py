@@ -12,6 +12,7 @@ from pathlib import Path
 
 from taiyi_ray import cache, storage
 from taiyi_ray.errors import ModelError
+from taiyi_ray.models.asking import ASKING_FILE
 from taiyi_ray.models.folder import (
     Model,
     address_of,
@@ -125,6 +126,8 @@ def _merge(model: Model, adapter: Path, folder: Path) -> None:
             "adapter's own base model with --model"
         ) from error
     merged.save_pretrained(folder)
+    if (adapter / ASKING_FILE).is_file():
+        shutil.copyfile(adapter / ASKING_FILE, folder / ASKING_FILE)
     for file in model.path.iterdir():
         weights = fnmatch(file.name, "*.safetensors*") or fnmatch(file.name, "*.bin*")
         if matters(file.name) and not weights and not (folder / file.name).exists():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from taiyi_ray.config import ChatForm
 from taiyi_ray.errors import ModelError, first_line
+from taiyi_ray.forms import is_han
 from taiyi_ray.models.folder import Model, settings
+from taiyi_ray.tasks import thinking
 from taiyi_ray.tasks.task import Message
 
 if TYPE_CHECKING:
@@ -17,6 +21,23 @@ if TYPE_CHECKING:
 
 THINKING = "enable_thinking"
 """The variable of a chat template that switches the model's thinking on or off."""
+
+_BEGUN = 64
+"""The beginnings of prompts whose tokens are kept: the documents that threads work on at once."""
+
+_PARAGRAPH = "\n\n"
+"""What stands between a document and the instruction behind it (`template.lay_out`)."""
+
+_PARAGRAPHS = (
+    "It eased the pain (P < 0.05).\n\nChemical mentions?",
+    "Two\n\nparagraphs \n\n\nextract the diseases from the text.",
+    "服用阿司匹林后，头痛缓解。\n\n疾病？",
+    "\n\n第二句。",
+)
+"""Prompts by which a tokenizer is tried."""
+
+_HEADS = 1024
+"""The heads of answers whose tokens are kept: a run has one for each type that it asks about."""
 
 TAIYI1_SEPARATOR = "<|endoftext|>"
 """Begins, separates and ends the turns of a conversation in the chat form `taiyi1`."""
@@ -117,6 +138,117 @@ def prompt_tokens(
         )
         tokens.append(separator)
     return tokens
+
+
+def head_tokens(
+    tokenizer: PreTrainedTokenizerBase, head: str, form: ChatForm = "template"
+) -> list[int]:
+    """Return the token ids of the beginning of an answer, which stand behind those of the prompt.
+
+    They are what a model in training sees there (`conversation_tokens`), as long as no token goes
+    over the end of `head`.
+
+    Args:
+        tokenizer: the tokenizer of the model.
+        head: the beginning of the answer, without white space at its end.
+        form: the chat form.
+
+    Raises:
+        ModelError: when the tokenizer does not know the form.
+    """
+    # What the user says has no influence: special tokens stand between it and the answer.
+    asked = [{"role": "user", "content": "?"}]
+    prompt = prompt_tokens(tokenizer, asked, form)
+    answered = [*asked, {"role": "assistant", "content": head}]
+    return _answer(tokenizer, answered, prompt, form)[0]
+
+
+class Prompter:
+    """Makes prompts as tokens; threads may use it at the same time.
+
+    The prompts on one document differ in their last paragraph only, the instruction. So what stands
+    before it is tokenised once.
+
+    Args:
+        tokenizer: the tokenizer of the model.
+        form: the chat form.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, form: ChatForm = "template") -> None:
+        self._tokenizer, self._form = tokenizer, form
+        # A tokenizer is told at each call how to treat special tokens, so that only one thread may
+        # use it at a time.
+        self._one_at_a_time = threading.Lock()
+        self._head = lru_cache(_HEADS)(partial(head_tokens, tokenizer, form=form))
+        self._begun = lru_cache(_BEGUN)(self._before_a_paragraph)
+
+    @cached_property
+    def opens_thought(self) -> bool:
+        """Whether prompts end inside a thought, which the model goes on with before it answers."""
+        asked = [{"role": "user", "content": "?"}]
+        return self._form == "template" and thinking.is_open(
+            _rendered(self._tokenizer, asked, False)
+        )
+
+    def tokens(self, messages: Sequence[Message], head: str = "") -> list[int]:
+        """Return the token ids of a conversation that the model shall answer.
+
+        Args:
+            messages: the turns of the conversation.
+            head: the beginning of the answer, if the prompt holds it.
+
+        Raises:
+            ModelError, ValueError: as of `prompt_tokens`.
+        """
+        with self._one_at_a_time:
+            tokens = self._in_two(messages) if self._divides else None
+            if tokens is None:
+                tokens = prompt_tokens(self._tokenizer, messages, self._form)
+            return tokens + self._head(head) if head else tokens
+
+    def _plain(self, text: str) -> list[int]:
+        return cast(list[int], self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _before_a_paragraph(self, text: str, letter: str) -> list[int] | None:
+        """The tokens of a text that a letter of this kind follows; None if they are not divided.
+
+        What follows decides how the line ends at the end of the text are spelled.
+        """
+        ids, last = self._plain(text + letter), self._plain(letter)
+        return ids[: -len(last)] if ids[-len(last) :] == last else None
+
+    def _in_two(self, messages: Sequence[Message]) -> list[int] | None:
+        """The tokens of a prompt, its last paragraph apart from what precedes it.
+
+        The result is None where the prompt cannot be divided so, or where a text spells a special
+        token.
+        """
+        if not messages or _spells_special(self._tokenizer, messages):
+            return None
+        asked = messages[-1]["content"].rpartition(_PARAGRAPH)[2]
+        rendered = _rendered(self._tokenizer, messages, False)
+        at = rendered.rfind(_PARAGRAPH + asked) + len(_PARAGRAPH)
+        letter = _letter_like(asked[:1])
+        if at < len(_PARAGRAPH) or not letter:
+            return None
+        begun = self._begun(rendered[:at], letter)
+        return None if begun is None else begun + self._plain(rendered[at:])
+
+    @cached_property
+    def _divides(self) -> bool:
+        """Whether a prompt may be divided before its last paragraph: no token goes over that place.
+
+        This holds for tokenizers that first divide a text at its line ends. Others are found out
+        here: those that put a mark at the beginning of every text, for example.
+        """
+        if self._form != "template" or not self._tokenizer.chat_template:
+            return False
+        for text in _PARAGRAPHS:
+            messages = [{"role": "user", "content": text}]
+            apart = self._in_two(messages)
+            if apart is None or apart != prompt_tokens(self._tokenizer, messages, self._form):
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +353,21 @@ def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return {number for number, t in tokenizer.added_tokens_decoder.items() if t.special}
 
 
+def _letter_like(character: str) -> str:
+    """A letter that tokenizers treat alike where a paragraph begins with it; empty for others.
+
+    Some tokenizers divide a text at digits, signs or Chinese characters first.
+    """
+    if character and is_han(character):
+        return "病"
+    return "a" if character.isascii() and character.isalpha() else ""
+
+
+def _spells_special(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> bool:
+    special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    return any(token in message["content"] for message in messages for token in special)
+
+
 def _switched(tokenizer: PreTrainedTokenizerBase) -> dict[str, bool]:
     """The variables of the chat template: thinking is off where the template can do that."""
     return {THINKING: False} if THINKING in str(tokenizer.chat_template) else {}
@@ -241,8 +388,7 @@ def _rendered(
 def _templated(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, answered: bool = False
 ) -> list[int]:
-    special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-    if not any(token in message["content"] for message in messages for token in special):
+    if not _spells_special(tokenizer, messages):
         ids = tokenizer.apply_chat_template(
             [dict(message) for message in messages],
             add_generation_prompt=not answered,

@@ -17,12 +17,15 @@ from pydantic import BaseModel, ValidationError
 
 from taiyi_ray import models
 from taiyi_ray.config import ServeConfig
+from taiyi_ray.engine.prepare import asking_form
 from taiyi_ray.engine.vllm import VllmEngine
-from taiyi_ray.errors import ModelError, StorageError
+from taiyi_ray.errors import ConfigError, ModelError, StorageError
 from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import Asked
 from taiyi_ray.serve.problems import ErrorBody, Problem, engine_ended
 from taiyi_ray.serve.requests import ChatRequest, CompletionRequest
+from taiyi_ray.serve.task_routes import ServedModel
+from taiyi_ray.tasks.template import AskingForm
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +108,9 @@ class OpenAI:
         )
         self._stop_token_ids = list(engine.stop_token_ids) if config.chat == "taiyi1" else []
         self._loading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._model, self._form = model, asking_form(config, model)
         self._digests: dict[str, str] = {}
+        self._forms: dict[str, AskingForm] = {}
 
     async def listed(self) -> dict[str, Any]:
         """Return the body of /v1/models: the model and all adapters, loaded or not."""
@@ -119,15 +124,15 @@ class OpenAI:
             one["root"] = one["id"]  # vLLM has the server's path here, which is not for clients
         return dict(listed)
 
-    async def find(self, name: str | None) -> tuple[Any, str]:
-        """Return the adapter of a model's name, loaded, and the digest of model and adapter.
+    async def find(self, name: str | None) -> ServedModel:
+        """Return the model of a name, with its adapter loaded.
 
         Raises:
             Problem: there is no such model (404), or its adapter cannot be loaded (503).
         """
         base = self._config.name
         if name in (None, base):
-            return None, self._identity
+            return ServedModel(None, self._identity, self._form)
         assert name is not None
         address = self._config.adapters.get(name.removeprefix(f"{base}:"))
         if address is None or not name.startswith(f"{base}:"):
@@ -136,7 +141,8 @@ class OpenAI:
         async with self._loading[name]:
             if name not in self._serving.lora_requests:
                 await self._load(name, address)
-        return self._serving.lora_requests[name], f"{self._identity}+{self._digests[name]}"
+        digest = f"{self._identity}+{self._digests[name]}"
+        return ServedModel(self._serving.lora_requests[name], digest, self._forms[name])
 
     async def _load(self, name: str, address: str) -> None:
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
@@ -144,13 +150,15 @@ class OpenAI:
 
         try:
             adapter = await asyncio.to_thread(models.find_adapter, address)
-        except (ModelError, StorageError) as error:
+            form = asking_form(self._config, adapter, self._model)
+        except (ConfigError, ModelError, StorageError) as error:
             raise _not_loaded(name, str(error)) from error
         wanted = LoadLoRAAdapterRequest(lora_name=name, lora_path=str(adapter.path))
         loaded = await self._serving.load_lora_adapter(wanted)
         if isinstance(loaded, ErrorResponse):
             raise _not_loaded(name, " ".join(loaded.error.message.split()))
         self._digests[name] = adapter.digest
+        self._forms[name] = form
 
     async def chat(self, request: ChatRequest) -> Any:
         """Return a response of vLLM's, or a stream of events; raises Problem."""

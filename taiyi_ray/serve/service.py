@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from taiyi_ray.config import ServeConfig
 from taiyi_ray.engine.engine import SharedEngine
+from taiyi_ray.engine.prepare import asking_form
 from taiyi_ray.engine.start import NOT_STARTED, model_here, start, why_not_started
 from taiyi_ray.errors import EngineDied
 from taiyi_ray.models import Model
@@ -64,14 +65,14 @@ class Service:
         )
         self._watching: asyncio.Task[None] | None = None
 
-    async def _find_model(self, name: str | None) -> tuple[Any, str]:
+    async def _find_model(self, name: str | None) -> task_routes.ServedModel:
         if self._openai:
             return await self._openai.find(name)
         if name not in (None, self._config.name):
             raise Problem(
                 404, f"there is no model {name!r}; the model is {self._config.name}", param="model"
             )
-        return None, self._digest
+        return task_routes.ServedModel(None, self._digest, asking_form(self._config))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         config = self._config

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -33,6 +33,7 @@ from taiyi_ray.serve.requests import AnnotateRequest
 from taiyi_ray.tasks import assign, with_shortcuts
 from taiyi_ray.tasks.manual import Described, described
 from taiyi_ray.tasks.task import Assignment
+from taiyi_ray.tasks.template import AskingForm
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +43,23 @@ _A_SLOT = 1_000_000
 _LONGEST_NAME = 200
 """Bytes of a file's name in an archive, without its ending; file systems allow 255 with it."""
 
-FindModel = Callable[[str | None], Awaitable[tuple[Any, str]]]
-"""Finds the adapter of a model's name (None: the base model), and the digest of both together."""
+
+class ServedModel(NamedTuple):
+    """A model that a request names.
+
+    Attributes:
+        adapter: its adapter, for the engine; None for the base model.
+        digest: the digest of model and adapter together.
+        form: the form of the questions.
+    """
+
+    adapter: Any
+    digest: str
+    form: AskingForm
+
+
+FindModel = Callable[[str | None], Awaitable[ServedModel]]
+"""Finds the model of a name; None is the base model."""
 
 MEDIA_TYPES = {
     "application/bioc+xml": "bioc-xml",
@@ -139,7 +155,8 @@ class RequestAnnotator:
         most = self._config.max_tokens
         if request.max_tokens is not None and request.max_tokens > most:
             raise Problem(422, f"an answer may have {most} tokens at most", param="max_tokens")
-        adapter, digest = await self._find_model(request.model)
+        adapter, digest, form = await self._find_model(request.model)
+        assignments = [assignment.in_form(form) for assignment in assignments]
         config = self._config.model_copy(
             update={
                 "grounding": grounding,

@@ -60,6 +60,8 @@ def questions(
         limit: the most characters of a window; None for no limit.
     """
     options: Options = assignment.options
+    # Every answer has the head: a grammar leaves no other way, and models are trained so.
+    known = assignment.grammar or assignment.headed
     return [
         assignment.ask(
             language,
@@ -67,13 +69,18 @@ def questions(
             types=options.labels,
             multi_label=options.multi_label,
             grammar=labels.grammar(
-                _HEAD[language], options.labels, language, multi_label=options.multi_label
+                head[len(head.rstrip()) :],
+                options.labels,
+                language,
+                multi_label=options.multi_label,
             ),
+            head=head if known else "",
             # The released wordings have this name for it. They keep their bytes, because their
             # digests are in the fingerprints of outputs.
             multiple=options.multi_label,
         )
         for language, window in shown(document, limit, first=not options.multi_label)
+        for head in [_HEAD[language]]
     ]
 
 

@@ -36,6 +36,7 @@ from taiyi_ray.tasks.task import (
     Parsed,
     Question,
     Task,
+    Window,
     finder,
     located,
     shown,
@@ -105,17 +106,6 @@ def _heads(types: Iterable[Term], language: str) -> list[str]:
     return [term.en + lines.COLON["en"] for term in types]
 
 
-def _grammar(types: Sequence[EventType], text: str, language: str) -> str:
-    fields = [
-        EventFields(
-            t.trigger.label(language) if t.trigger else None,
-            tuple(role.label(language) for role in t.roles),
-        )
-        for t in types
-    ]
-    return events_grammar(_heads(types, language), fields, lines.NONE[language], text, language)
-
-
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
@@ -126,17 +116,29 @@ def questions(
         assignment: the task with the options of the run.
         limit: the most characters of a window; None for no limit.
     """
+    return [_question(assignment, language, window) for language, window in shown(document, limit)]
+
+
+def _question(assignment: Assignment, language: str, window: Window) -> Question:
     types: tuple[EventType, ...] = assignment.options.types
-    return [
-        assignment.ask(
-            language,
-            window,
-            types=types,
-            grammar=_grammar(types, window.running.text, language),
-            events=[(t.label(language), [f.label(language) for f in t.fields]) for t in types],
+    fields = [
+        EventFields(
+            t.trigger.label(language) if t.trigger else None,
+            tuple(role.label(language) for role in t.roles),
         )
-        for language, window in shown(document, limit)
+        for t in types
     ]
+    head, starts, none = lines.beginnings(
+        _heads(types, language), language, headed=assignment.headed
+    )
+    return assignment.ask(
+        language,
+        window,
+        types=types,
+        grammar=events_grammar(starts, fields, none, window.running.text, language),
+        head=head,
+        events=[(t.label(language), [f.label(language) for f in t.fields]) for t in types],
+    )
 
 
 # ---------------------------------------------------------------------------------------- reading

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from taiyi_ray import nothing
 from taiyi_ray.tasks.items import unlisted
@@ -34,6 +35,35 @@ def write(heads: Sequence[str], items: Sequence[str], end: str, language: str) -
     """
     written = [head + item for head, item in zip(heads, items, strict=True) if item]
     return "\n".join(written) + end if written else NONE[language]
+
+
+class Beginnings(NamedTuple):
+    """How answers begin, as far as a prompt does not hold it.
+
+    Attributes:
+        head: the head of every answer; empty when it is not known before the question is asked.
+        heads: what the line of each list begins with, behind what the prompt holds of the head.
+        none: what an answer without any item is, behind the same.
+    """
+
+    head: str
+    heads: Sequence[str]
+    none: str
+
+
+def beginnings(heads: Sequence[str], language: str, *, headed: bool) -> Beginnings:
+    """How answers begin: where they have one list, its head may be known before.
+
+    Args:
+        heads: what the line of each list begins with.
+        language: decides the word that stands for "nothing".
+        headed: whether the head also stands before this word.
+    """
+    none = NONE[language]
+    if not headed or len(heads) > 1:
+        return Beginnings("", heads, none)
+    blank = heads[0][len(heads[0].rstrip()) :]
+    return Beginnings(heads[0], [blank], blank + none)
 
 
 def whole(text: str, *separators: str) -> str:

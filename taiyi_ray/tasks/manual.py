@@ -313,7 +313,9 @@ replace what the file says.
 _RULES = """
 Every task also has the option `wording`: the number of the wording of its question, from 1 to 20.
 The first three say all that a model must know. Wording 4 is the shortest; it is for models that
-were trained on these wordings.
+were trained on these wordings. `--wording` sets it for all tasks; `--wording short` means wording 4
+and answers that keep their head when they say that there is nothing, so that the prompt can hold
+the head. Without either, the model's folder says what it wants.
 
 - **Language.** Questions about English passages are in English, questions about Chinese passages in
   Chinese. A document with passages in both languages gets two questions. The names of types and

@@ -34,6 +34,7 @@ from taiyi_ray.tasks.task import (
     Parsed,
     Question,
     Task,
+    Window,
     finder,
     located,
     shown,
@@ -71,12 +72,6 @@ def _end(types: Sequence[Term], language: str) -> str:
     return "\n" if language == "zh" and len(types) > 1 else ""
 
 
-def _grammar(types: Sequence[Term], text: str, language: str) -> str:
-    return mentions_grammar(
-        heads(types, language), _end(types, language), lines.NONE[language], text, language
-    )
-
-
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
@@ -90,12 +85,21 @@ def questions(
     options: Options = assignment.options
     groups = [options.types] if options.ask == "together" else [(t,) for t in options.types]
     return [
-        assignment.ask(
-            language, window, types=group, grammar=_grammar(group, window.running.text, language)
-        )
+        _question(assignment, language, window, group)
         for language, window in shown(document, limit)
         for group in groups
     ]
+
+
+def _question(
+    assignment: Assignment, language: str, window: Window, types: tuple[Term, ...]
+) -> Question:
+    head, starts, none = lines.beginnings(
+        heads(types, language), language, headed=assignment.headed
+    )
+    text = window.running.text
+    grammar = mentions_grammar(starts, _end(types, language), none, text, language)
+    return assignment.ask(language, window, types=types, grammar=grammar, head=head)
 
 
 def parse(

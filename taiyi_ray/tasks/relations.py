@@ -31,6 +31,7 @@ from taiyi_ray.tasks.task import (
     Parsed,
     Question,
     Task,
+    Window,
     finder,
     located,
     shown,
@@ -56,10 +57,6 @@ def heads(types: Sequence[Term], language: str) -> list[str]:
     return [term.en + lines.COLON["en"] for term in types]
 
 
-def _grammar(types: Sequence[Term], text: str, language: str) -> str:
-    return pairs_grammar(heads(types, language), "", lines.NONE[language], text, language)
-
-
 def questions(
     document: Document, assignment: Assignment, limit: int | None = None
 ) -> list[Question]:
@@ -70,13 +67,16 @@ def questions(
         assignment: the task with the options of the run.
         limit: the most characters of a window; None for no limit.
     """
+    return [_question(assignment, language, window) for language, window in shown(document, limit)]
+
+
+def _question(assignment: Assignment, language: str, window: Window) -> Question:
     types = assignment.options.relations
-    return [
-        assignment.ask(
-            language, window, types=types, grammar=_grammar(types, window.running.text, language)
-        )
-        for language, window in shown(document, limit)
-    ]
+    head, starts, none = lines.beginnings(
+        heads(types, language), language, headed=assignment.headed
+    )
+    grammar = pairs_grammar(starts, "", none, window.running.text, language)
+    return assignment.ask(language, window, types=types, grammar=grammar, head=head)
 
 
 def parse(

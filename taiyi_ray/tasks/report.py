@@ -65,20 +65,25 @@ def questions(
         assignment: the task with the options of the run.
         limit: the most characters of a window; None for no limit.
     """
-    sections = assignment.options.sections
     return [
-        assignment.ask(
-            language,
-            window,
-            types=sections,
-            grammar=sections_grammar(
-                _LEAD_IN[language],
-                [(term.label(language) + lines.COLON[language]).strip() for term in sections],
-            ),
-            text=_spoken(document, window, language),
-        )
+        _question(assignment, language, window, _spoken(document, window, language))
         for language, window in shown(document, limit)
     ]
+
+
+def _question(assignment: Assignment, language: str, window: Window, text: str) -> Question:
+    sections = assignment.options.sections
+    first, *others = [(term.label(language) + lines.COLON[language]).strip() for term in sections]
+    # Every answer has the head: a grammar leaves no other way, and models are trained so.
+    known = assignment.grammar or assignment.headed
+    return assignment.ask(
+        language,
+        window,
+        types=sections,
+        grammar=sections_grammar(["", *(f"\n{head}" for head in others)]),
+        head=f"{_LEAD_IN[language]}\n{first}" if known else "",
+        text=text,
+    )
 
 
 def _spoken(document: Document, window: Window, language: str) -> str:

@@ -65,6 +65,10 @@ class Scores:
         starts = [at - start for at in self.starts[first:last]]
         return Scores(self.text[start:end], starts, self.logprobs[first:last])
 
+    def behind(self, text: str) -> Scores:
+        """The same scores where `text`, which has none, stands before the answer."""
+        return Scores(text + self.text, [len(text) + at for at in self.starts], self.logprobs)
+
     def of(self, *pieces: Piece) -> float | None:
         """The geometric mean of the probabilities of the tokens of these pieces, 0 to 1.
 

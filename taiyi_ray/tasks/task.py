@@ -13,12 +13,13 @@ from functools import cache, cached_property
 from typing import Any, Protocol
 
 from taiyi_ray.forms import HAN, Running
-from taiyi_ray.grounding import Locator
+from taiyi_ray.grounding import Locator, behind
 from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mention, Span
 from taiyi_ray.tasks import items, template, thinking
 from taiyi_ray.tasks.options import TaskOptions
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.similar import Similar
+from taiyi_ray.tasks.template import AskingForm
 from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
 
 WINDOWS = 2
@@ -77,6 +78,8 @@ class Question:
         window: the part of the document that the answer is about.
         messages: the chat messages that put the question to a model.
         grammar: the grammar of the answer in Lark's form, for llguidance; None for a free answer.
+            It begins behind `given`.
+        head: what every answer to the question begins with, if that is known before it is asked.
         part: a name for this question where a task keeps the results of its questions apart.
         multi_label: whether more than one of `types`, or none of them, may be true.
         mentions: the mentions that the question is about, if it is about known ones. Their ids mean
@@ -89,9 +92,24 @@ class Question:
     window: Window
     messages: list[Message]
     grammar: str | None
+    head: str = ""
     part: str | None = None
     multi_label: bool = True
     mentions: tuple[Mention, ...] = ()
+
+    @property
+    def given(self) -> str:
+        """The part of the answer that a prompt can hold, so that the model writes only the rest.
+
+        It is the head without the blank at its end: most tokenizers make one token of a blank and
+        the word behind it.
+        """
+        return self.head.rstrip()
+
+    @property
+    def whole_grammar(self) -> str | None:
+        """The grammar of the whole answer, for a prompt that does not hold its beginning."""
+        return behind(self.given, self.grammar) if self.given and self.grammar else self.grammar
 
     @property
     def key(self) -> str:
@@ -168,7 +186,8 @@ class Task:
             characters, or all text of one language when it is None. Raises NotApplicable.
         read: (answer, question, document) -> annotations of the document.
         target: (question, gold) -> the answer that states the gold annotations, as far as the
-            answer form can state them; `parse` reads these annotations back from it.
+            answer form can state them; `parse` reads these annotations back from it. `answer` puts
+            the head of the question before it where it is missing.
         lost: (question, gold) -> the number of gold annotations that `parse` does not read back
             from the target, by reason (`losses.py`). It counts what `score` compares, and only what
             belongs to this question.
@@ -217,7 +236,15 @@ class Task:
         In a dialogue other messages of the assistant stand before the answer; training learns from
         all of them.
         """
-        return [*question.messages, {"role": "assistant", "content": self.target(question, gold)}]
+        return [*question.messages, {"role": "assistant", "content": self.answer(question, gold)}]
+
+    def answer(self, question: Question, gold: Annotations) -> str:
+        """The answer that states the gold annotations, behind the head of the question.
+
+        Where the question has a head, a target that says only that there is nothing gets it, too.
+        """
+        target = self.target(question, gold)
+        return target if target.startswith(question.given) else question.head + target
 
     def parse(
         self,
@@ -270,16 +297,22 @@ class Assignment:
         document_first: whether the document stands before the instruction. Then all questions
             on one document share it in the prefix cache. When there is one question on a document,
             the instruction stands first, so that all documents share it.
+        headed: whether an answer keeps its head when it says that there is nothing. A model that
+            was trained so can be given the head with the question.
         shots: what stands before a question as an earlier conversation: examples that ask the same,
             with their right answers, by what is asked (`with_shots`).
+        similar: examples of which those most like the document stand before a question.
+        examples: the documents that the shots are about.
     """
 
     task: Task
     options: Any
     grammar: bool = True
     document_first: bool = False
+    headed: bool = False
     shots: Mapping[_Asked, Sequence[Message]] = field(default_factory=dict, hash=False)
     similar: Similar | None = field(default=None, hash=False)
+    examples: tuple[Document, ...] = field(default=(), hash=False)
 
     def questions(self, document: Document, limit: int | None = None) -> list[Question]:
         """The task's questions on a document; raises NotApplicable when it has none."""
@@ -289,13 +322,13 @@ class Assignment:
             return asked
         return [replace(q, messages=[*shots.get(_asked(q), ()), *q.messages]) for q in asked]
 
-    def with_shots(self, examples: Iterable[Document]) -> Assignment:
+    def with_shots(self, examples: Sequence[Document]) -> Assignment:
         """Return the same with examples before each question (few-shot).
 
         Args:
             examples: documents with gold; of each, the first window is asked and answered.
         """
-        return replace(self, shots=self._shots(examples))
+        return replace(self, shots=self._shots(examples), examples=tuple(examples))
 
     def with_similar_shots(self, examples: Sequence[Document], number: int) -> Assignment:
         """Return the same with those examples before each question that are most like the document.
@@ -316,9 +349,16 @@ class Assignment:
                 continue  # it shows nothing of the task
             first = {_asked(question): question for question in reversed(asked_of)}
             for asked, question in first.items():
-                answer = {"role": "assistant", "content": self.task.target(question, example.gold)}
-                shots.setdefault(asked, []).extend([*question.messages, answer])
+                shots.setdefault(asked, []).extend(self.task.conversation(question, example.gold))
         return shots
+
+    def in_form(self, form: AskingForm) -> Assignment:
+        """Return the same in the form that a model wants; a wording that was chosen stays."""
+        if "wording" in self.options.model_fields_set:
+            return self
+        options = self.options.model_copy(update={"wording": form.wording})
+        formed = replace(self, options=options, headed=form.headed, shots={}, examples=())
+        return formed.with_shots(self.examples) if self.examples else formed
 
     def identity(self) -> dict[str, object]:
         """Everything about this task that can change an answer, for the fingerprint."""
@@ -330,7 +370,9 @@ class Assignment:
             },
             **self.options.identity(),
         }
-        if self.shots:  # outputs on disk know nothing of them
+        if self.headed:  # outputs on disk know neither of heads that are given nor of shots
+            values["headed"] = True
+        if self.shots:
             told = json.dumps([list(messages) for messages in self.shots.values()])
             values["shots"] = hashlib.sha256(told.encode()).hexdigest()[:16]
         if self.similar:
@@ -347,6 +389,7 @@ class Assignment:
         multi_label: bool = True,
         mentions: tuple[Mention, ...] = (),
         grammar: str | None = None,
+        head: str = "",
         text: str | None = None,
         **values: object,
     ) -> Question:
@@ -360,6 +403,7 @@ class Assignment:
             multi_label: as in `Question`.
             mentions: as in `Question`.
             grammar: the grammar of the answer; left out when answers are not constrained.
+            head: as in `Question`.
             text: what the prompt shows, if that is not the text of the window.
             values: values for the template. It also gets `types`: their labels in the language.
         """
@@ -376,6 +420,7 @@ class Assignment:
             window=window,
             messages=[{"role": "user", "content": content}],
             grammar=grammar if self.grammar else None,
+            head=head,
             part=part,
             multi_label=multi_label,
             mentions=mentions,

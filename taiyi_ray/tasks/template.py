@@ -14,11 +14,34 @@ from functools import cache
 from importlib.resources import files
 
 import jinja2
+from pydantic import BaseModel, ConfigDict, Field
 
 SHORT = 4
 """The number of the short wording in every file. It only names what is asked for, in some 5 to 10
 tokens, because a model that was trained on these wordings knows the rest. So behind a document that
 many questions share each of them costs little."""
+
+
+class AskingForm(BaseModel):
+    """The form of questions and answers that a model wants, because it was trained on it.
+
+    Attributes:
+        wording: the number of the wording of its questions, from 1.
+        headed: whether its answers keep their head when they say that there is nothing. Then a
+            prompt can hold the head.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wording: int = Field(default=1, ge=1)
+    headed: bool = False
+
+
+PLAIN_FORM = AskingForm()
+"""The form for models of which nothing is known."""
+
+SHORT_FORM = AskingForm(wording=SHORT, headed=True)
+"""The form of the fewest tokens."""
 
 _BETWEEN = re.compile(r"^---\n", re.MULTILINE)
 

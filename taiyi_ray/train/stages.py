@@ -18,6 +18,7 @@ import torch.distributed as dist
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 
+from taiyi_ray import models
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import ModelError, TaiyiError, first_line
 from taiyi_ray.train import network, sharding, utilisation
@@ -446,8 +447,11 @@ def _write_model(
         if config.method == "full":  # an adapter takes these from its base
             for file in model.iterdir():
                 weights = ".safetensors" in file.name or ".bin" in file.name
-                if matters(file.name) and not weights and not (folder / file.name).exists():
+                copied = matters(file.name) and not weights and file.name != models.ASKING_FILE
+                if copied and not (folder / file.name).exists():
                     shutil.copyfile(file, folder / file.name)
+        if (form := models.asking_form(config.data)) is not None:
+            models.write_asking_form(name, form)  # that of the instructions
         reporter.saved(folder, history)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,30 @@ def test_tokens_are_four_characters_each() -> None:
     assert (whole.prompt_tokens, whole.output_tokens) == (prompt.tokens, -(-len(whole.text) // 4))
     short = answer(engine, question, max_tokens=3)
     assert short == Completion(whole.text[:12], "length", prompt.tokens, 0, 3)
+
+
+def test_a_known_head_is_of_the_prompt_and_the_answer_is_whole() -> None:
+    (plain,) = asked("ner", "disease").questions(english(WORDS))
+    (question,) = replace(asked("ner", "disease"), headed=True).questions(english(WORDS))
+    engine = FakeEngine(4096, scores=True)
+    prompt, before = engine.prompt(question), engine.prompt(plain)
+    head = "Here are the disease entities mentioned in the text:"
+    assert (prompt.head, before.head) == (head, "")
+    assert prompt.tokens - before.tokens == len(head) // 4
+    whole, found = answer(engine, question), answer(engine, plain)
+    assert whole.text == found.text and whole.text.startswith(head)
+    assert found.output_tokens - whole.output_tokens == len(head) // 4
+    assert whole.scores is not None
+    assert whole.scores.text == whole.text
+    assert whole.scores.starts[0] == len(head)
+
+
+def test_nothing_is_said_behind_the_head_that_the_prompt_holds() -> None:
+    (question,) = replace(asked("ner", "disease"), headed=True).questions(english("No pain."))
+    text = answer(FakeEngine(4096), question).text
+    assert text == "Here are the disease entities mentioned in the text: none"
+    parsed = TASKS["ner"].parse(text, question, english("No pain."))
+    assert (parsed.annotations.mentions, parsed.problem) == ([], None)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 
 from taiyi_ray.annotation import Annotator
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.engine.engine import Completion, Engine
+from taiyi_ray.engine.engine import Completion, Engine, of_tokens
 from taiyi_ray.engine.http import HttpEngine, key_of_environment, probe
 from taiyi_ray.errors import ConfigError, QuestionError, ServerGone, TaiyiError
 from taiyi_ray.formats import documents, format_of
@@ -388,6 +388,61 @@ def test_a_question_is_asked_greedily_under_its_grammar(play):
     assert (answer.cached_tokens, answer.scores) == (0, None)
 
 
+def continuing(body: Body) -> Reply:
+    """A server as vLLM's: it goes on with the message of an assistant, if the request says so."""
+    begun = body.get("continue_final_message", False)
+    written = sum(len(m["content"]) for m in body["messages"])
+    tokens = 10 + written // 4 + (0 if begun else 5 * len(body["messages"]))
+    return completion(body, " none" if begun else obedient(body), prompt_tokens=tokens)
+
+
+def headed(text: str = "Aspirin helps.") -> Question:
+    (asked,) = dataclasses.replace(samples.asked("ner", "disease"), headed=True).questions(
+        english(text)
+    )
+    return asked
+
+
+def test_the_head_of_an_answer_is_in_the_request_where_the_server_goes_on_with_it(play):
+    server = play(continuing)
+    asked = headed()
+    (answer,) = ask(server.url, asked)
+    body = server.asked[-1][1]
+    assert body["messages"] == [*asked.messages, {"role": "assistant", "content": asked.given}]
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    assert body["structured_outputs"] == {"grammar": asked.grammar}
+    assert answer.text == f"{asked.given} none"
+    assert answer.output_tokens == len(" none")
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda body: "continue_final_message" in body,  # an unknown field
+        lambda body: False,  # it takes the field, and does as always
+    ],
+)
+def test_a_server_that_does_not_go_on_is_asked_for_the_whole_answer(play, refuse):
+    server = play()
+    server.answer = lambda body: (
+        refusal(400, "what is this?") if refuse(body) else completion(body, obedient(body))
+    )
+    asked = headed()
+    ask(server.url, asked)
+    body = server.asked[-1][1]
+    assert body["messages"] == asked.messages
+    assert "continue_final_message" not in body
+    assert body["structured_outputs"] == {"grammar": asked.whole_grammar}
+
+
+def test_the_head_of_an_answer_ends_the_prompt_of_taiyi_1(play):
+    server = play(lambda body: completion(body, " none" if "Here" in body["prompt"] else "w7: qvx"))
+    asked = headed()
+    (answer,) = ask(server.url, asked, chat="taiyi1", grounding="align")
+    assert server.asked[-1][1]["prompt"].endswith(f"<|endoftext|>{asked.given}")
+    assert answer.text == f"{asked.given} none"
+
+
 def test_the_form_of_taiyi_1(play):
     server = play()
     (answer,) = ask(server.url, question("A <|endoftext|> B"), chat="taiyi1", scores=True)
@@ -683,6 +738,18 @@ class TestRealServer:
             for mention in annotated.annotations.mentions:
                 assert annotated.document.text[mention.start : mention.end] == mention.text
                 assert 0 < mention.score <= 1
+
+    def test_it_goes_on_with_the_head_of_an_answer(self, real):
+        from taiyi_ray import models
+
+        tokenizer = models.load_tokenizer(models.resolve())
+        asked = headed("Cocaine causes seizures in mice.")
+        own = of_tokens(models.Prompter(tokenizer), asked)
+        for grammar in (asked.grammar, None):
+            (answer,) = ask(real, dataclasses.replace(asked, grammar=grammar), scores=True)
+            assert answer.text.startswith(asked.given) and answer.output_tokens > 0
+            assert answer.prompt_tokens == own.tokens
+            assert answer.scores.starts[0] == len(asked.given)
 
     @pytest.mark.slow
     @pytest.mark.filterwarnings("default")  # of torch and vLLM, while they are imported

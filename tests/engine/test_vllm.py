@@ -24,6 +24,7 @@ from taiyi_ray.records import SCHEMA, Document, passages
 from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.options import read_file
 from taiyi_ray.tasks.task import Assignment
+from taiyi_ray.tasks.template import SHORT_FORM
 from tests.job.jobs import processes
 from tests.samples import asked
 
@@ -182,7 +183,7 @@ def test_the_second_task_finds_the_document_in_the_prefix_cache(shared):
     (annotated,) = shared.annotate([text_document(text)])
     first, second = (next(a for a in annotated.answers if a.task == t) for t in ("ner", "re"))
     assert first.task == "ner"
-    assert second.cached_tokens >= 128  # at least a block of vLLM's cache on CPU
+    assert second.cached_tokens >= 128
 
 
 def test_a_cut_answer_is_asked_again_and_salvaged(shared):
@@ -202,6 +203,40 @@ def test_a_document_longer_than_the_context_is_split(shared):
     assert len(windows) >= 3
     assert max(answer.prompt_tokens for answer in annotated.answers) <= CONTEXT - 64
     assert annotated.status in ("ok", "partial")
+
+
+def test_the_head_of_an_answer_is_prompt(shared):
+    found = sample("pubmed-sample.xml", 2) + sample("chinese-sample.jsonl", 2)
+    apart = asked("ner", "disease,chemical", ask="apart", document_first=True)
+    for grammar in (True, False):
+        form = dataclasses.replace(apart, grammar=grammar).in_form(SHORT_FORM)
+        done = shared.annotate(found, [form], max_tokens=48)
+        for annotated in done:
+            asked_ = form.questions(annotated.document)
+            first = [answer for answer in annotated.answers if answer.attempt == 0]
+            for question, answer in zip(asked_, first, strict=True):
+                prompt = shared.engine.prompt(question)
+                assert prompt.head == question.given
+                assert answer.prompt_tokens == len(prompt.content)
+                assert answer.raw.startswith(question.given)
+                assert answer.error in (
+                    (None, "cut_off", "repetition")
+                    if grammar
+                    else (None, "cut_off", "repetition", "not_in_text", "invalid")
+                )
+            for mention in annotated.annotations.mentions:
+                if mention.start is not None:
+                    text = annotated.document.text
+                    assert text[mention.start : mention.end] == mention.text
+                    assert mention.score is None or 0 < mention.score <= 1
+
+
+def test_the_questions_on_a_document_share_blocks_of_32_tokens(shared):
+    text = "Cocaine causes seizures in mice, and naloxone prevents them in rats. " * 12
+    (annotated,) = shared.annotate([text_document(text)], max_tokens=16)
+    first, second = (next(a for a in annotated.answers if a.task == t) for t in ("ner", "re"))
+    assert second.cached_tokens % 32 == 0
+    assert second.cached_tokens >= first.prompt_tokens // 2
 
 
 def test_a_free_answer_is_aligned(shared):

@@ -69,6 +69,21 @@ def test_types_apart_have_negatives_as_often_as_wanted() -> None:
     assert [row["types"] for row in made(GOLD, NER, without)] == [["chemical"], ["symptom"]]
 
 
+def test_where_answers_are_headed_the_head_stands_before_nothing_too() -> None:
+    apart = MIX.model_copy(update={"ask": "apart", "headed": True})
+    answers = [row["completion"][0]["content"] for row in made(GOLD, NER, apart)]
+    head = "Here are the {} entities mentioned in the text: "
+    assert answers == [
+        head.format("chemical") + "Aspirin",
+        head.format("disease") + "none",
+        head.format("symptom") + "pain",
+    ]
+    without = apart.model_copy(update={"negatives": 0.0})
+    assert [row["types"] for row in made(GOLD, NER, without)] == [["chemical"], ["symptom"]]
+    (together,) = made(GOLD, NER, MIX.model_copy(update={"headed": True}))
+    assert together["completion"][0]["content"] == "chemical: Aspirin\nsymptom: pain"
+
+
 def test_further_records_of_a_document_ask_about_one_type_each() -> None:
     more = MIX.model_copy(update={"rate": 3.0})
     types = [row["types"] for row in made(GOLD, NER, more)]

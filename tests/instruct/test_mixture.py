@@ -9,7 +9,9 @@ import pytest
 from taiyi_ray import catalogue
 from taiyi_ray.config import InstructConfig
 from taiyi_ray.instruct.mixture import mix_of, published, rate_of, shares
+from taiyi_ray.instruct.plan import Build, Part, asking_form
 from taiyi_ray.tasks import TASKS, template
+from taiyi_ray.tasks.template import SHORT_FORM, AskingForm
 
 
 def config(**settings: Any) -> InstructConfig:
@@ -68,7 +70,22 @@ def test_wordings_are_all_or_the_short_one() -> None:
     entry = catalogue.entry("bc5cdr")
     every = mix_of(entry, "ner", 500, config()).wordings
     assert every == tuple(range(1, TASKS["ner"].wordings + 1))
-    assert mix_of(entry, "ner", 500, config(wordings="short")).wordings == (template.SHORT,)
+    short = mix_of(entry, "ner", 500, config(wordings="short"))
+    assert short.wordings == (template.SHORT,)
+    assert short.headed and not mix_of(entry, "ner", 500, config()).headed
+
+
+def test_instructions_in_one_form_name_it_and_others_do_not() -> None:
+    def form(**settings: Any) -> AskingForm | None:
+        entry = catalogue.entry("bc5cdr")
+        mixes = {task: mix_of(entry, task, 500, config(**settings)) for task in ("ner", "re")}
+        mixes["chat"] = mixes["ner"].model_copy(update={"wordings": (1,), "headed": False})
+        part = Part(name="stage1/bc5cdr/train", dataset="bc5cdr", split="train", data_root="d",
+                    holds="all", dev_share=0, mixes=mixes, options={}, units=[])  # fmt: skip
+        return asking_form(Build(identity={}, unchecked=[], parts=[part]))
+
+    assert form(wordings="short") == SHORT_FORM
+    assert form() is None
 
 
 def test_the_published_counts_are_found_by_task() -> None:

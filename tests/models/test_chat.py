@@ -1,6 +1,9 @@
 """Tokenizers, and conversations as tokens."""
 
 import json
+from dataclasses import replace
+from functools import cache as cache_of
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from taiyi_ray import models
 from taiyi_ray.errors import ModelError
 from tests.models.tiny import make_model
+from tests.samples import asked, corpus, english
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -333,3 +337,146 @@ def test_a_tokenizer_without_an_end_of_answers_is_refused(tmp_path: Path) -> Non
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
     with pytest.raises(ModelError, match="no token that ends an answer"):
         models.conversation_tokens(tokenizer, turns(["pain", "aspirin"]))
+
+
+# --------------------------------------------------------------------------- heads of answers
+
+HEADS = {
+    "Here are the disease entities mentioned in the text:": [" breast cancer; pain", " none"],
+    "上述文本中包含的疾病实体为：": ["乳腺癌; 白血病", "无"],
+    "Result:": [" Treatment"],
+    "上述文本被分类为：": ["治疗; 预防"],
+    "The report is as follows:\nChief complaint:": [" pain\nDiagnosis:", "\nDiagnosis:"],
+}
+"""Heads of answers, each with what may follow."""
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_head_in_the_prompt_is_spelled_as_the_beginning_of_an_answer_is_in_training(
+    spelling: "PreTrainedTokenizerBase", name: str
+) -> None:
+    form = in_form(spelling, name)
+    prompter = models.Prompter(spelling, form)
+    for head, rests in HEADS.items():
+        begun = prompter.tokens(turns(["Where?"]), head)
+        for rest in rests:
+            conversation = turns(["Where?", head + rest])
+            (made,) = models.conversation_tokens(spelling, conversation, form)
+            assert made.ids[: len(begun)] == begun
+            assert spelling.decode(made.ids[len(begun) : -1]) == rest
+
+
+@pytest.mark.parametrize("name", ["bc5cdr", "cMedQANER"])
+def test_prompt_and_answer_have_the_tokens_of_training_whatever_part_of_them_is_the_prompt(
+    embedded: models.Model, shared_data: Path, name: str
+) -> None:
+    tokenizer = models.load_tokenizer(embedded)
+    prompter = models.Prompter(tokenizer)
+    assignment = replace(asked("ner", ask="apart"), headed=True)
+    found = list(islice(corpus(shared_data, name, "dev"), 60))
+    assert len(found) == 60
+    for document, gold in found:
+        for question in assignment.questions(document):
+            conversation = assignment.task.conversation(question, gold)
+            (made,) = models.conversation_tokens(tokenizer, conversation)
+            begun = prompter.tokens(question.messages, question.given)
+            assert made.ids[: len(begun)] == begun
+            rest = conversation[-1]["content"].removeprefix(question.given)
+            assert made.ids[len(begun) : -1] == tokenizer.encode(rest, add_special_tokens=False)
+
+
+@pytest.mark.parametrize(
+    ("template", "opens"),
+    [
+        (THINKS, False),
+        (
+            "{% for m in messages %}{{ m.content }}{% endfor %}<|im_start|>assistant\n<think>\n",
+            True,
+        ),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}<|im_start|>assistant\n", False),
+    ],
+    ids=["a thought that is switched off", "an open thought", "no thought"],
+)
+def test_prompts_that_end_inside_a_thought_are_known(
+    embedded: models.Model, template: str, opens: bool
+) -> None:
+    tokenizer = models.load_tokenizer(embedded)
+    tokenizer.chat_template = template
+    assert models.Prompter(tokenizer).opens_thought is opens
+    assert models.Prompter(tokenizer, "taiyi1").opens_thought is False
+
+
+# -------------------------------------------------------------- a document is tokenised once
+
+PARAGRAPHS = st.lists(
+    st.one_of(
+        st.text(st.characters(exclude_categories=["Cs", "Co"]), max_size=12),
+        st.sampled_from([*SPECIAL, " Aspirin ", "pain.", "头痛。", ")", " ", "\n", "\r\n", "7 x"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@settings(max_examples=40)
+@given(paragraphs=PARAGRAPHS, earlier=st.booleans())
+def test_a_prompter_makes_the_tokens_that_the_whole_prompt_has(
+    spelling: "PreTrainedTokenizerBase", name: str, paragraphs: list[str], earlier: bool
+) -> None:
+    form = in_form(spelling, name)
+    text = "\n\n".join(paragraphs)
+    messages = turns(["Where?", "pain", text] if earlier else [text])
+    prompter = models.Prompter(spelling, form)
+    assert prompter.tokens(messages) == models.prompt_tokens(spelling, messages, form)
+
+
+@settings(max_examples=300)
+@given(paragraphs=PARAGRAPHS)
+def test_the_embedded_tokenizer_allows_to_divide_a_prompt_anywhere_between_paragraphs(
+    embedded: models.Model, paragraphs: list[str]
+) -> None:
+    tokenizer = _loaded(embedded)
+    messages = turns(["\n\n".join(paragraphs)])
+    assert models.Prompter(tokenizer).tokens(messages) == models.prompt_tokens(tokenizer, messages)
+
+
+_loaded = cache_of(models.load_tokenizer)
+
+
+def test_a_document_is_tokenised_once_for_all_questions_on_it(
+    embedded: models.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = models.load_tokenizer(embedded)
+    prompter = models.Prompter(tokenizer)
+    prompter.tokens([USER])  # the tokenizer is tried
+    seen: list[str] = []
+    encode = tokenizer.encode
+
+    def noted(text: str, **how: bool) -> list[int]:
+        seen.append(text)
+        return list(encode(text, **how))
+
+    monkeypatch.setattr(tokenizer, "encode", noted)
+    document = english("Aspirin eased the pain of many patients. " * 40)
+    questions = asked("ner", ask="apart", document_first=True).questions(document)
+    tokens = [prompter.tokens(question.messages) for question in questions]
+    assert len(questions) == 9
+    assert sum(document.text in text for text in seen) == 1
+    tails = [question.messages[0]["content"].rpartition("\n\n")[2] for question in questions]
+    frame = sum(map(len, seen)) - len(document.text) - sum(map(len, tails))
+    assert frame < 10 * 150  # what the chat template writes around
+    monkeypatch.undo()
+    assert tokens == [models.prompt_tokens(tokenizer, q.messages) for q in questions]
+
+
+def test_a_tokenizer_that_marks_the_beginning_of_a_text_makes_whole_prompts(
+    embedded: models.Model,
+) -> None:
+    from tokenizers import pre_tokenizers
+
+    tokenizer = models.load_tokenizer(embedded)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    prompter = models.Prompter(tokenizer)
+    messages = turns(["It eased pain.\n\nDiseases?"])
+    assert prompter.tokens(messages) == models.prompt_tokens(tokenizer, messages)

@@ -76,6 +76,19 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def test_the_service_asks_in_the_form_that_its_settings_name_and_a_request_chooses_a_wording():
+    with client(wording="short") as short:
+        body = {"text": MIGRAINE, "tasks": ["ner"], "types": ["disease", "gene"], "prompts": True}
+        answer = short.post("/v1/annotate", json=body).json()
+        asked, _ = answer["prompts"][0]
+        assert asked["messages"][0]["content"] == f"{MIGRAINE}\n\ndisease mentions?"
+        told, _ = answer["rows"][0]["answers"]
+        assert told["raw"].startswith("Here are the disease entities mentioned in the text:")
+        other = {**body, "options": {"ner": {"wording": 1}}}
+        asked, _ = short.post("/v1/annotate", json=other).json()["prompts"][0]
+        assert "as it is written" in asked["messages"][0]["content"]
+
+
 def test_mentions_are_where_they_say(service):
     chinese = "😀 患者男性，因反复咳嗽咳痰两周入院，既往有高血压病史，予以抗感染治疗后好转出院。"
     for text in (MIGRAINE, chinese):

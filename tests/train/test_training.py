@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from taiyi_ray import models, storage
 from taiyi_ray.config import TrainConfig, load
 from taiyi_ray.errors import ConfigError, ModelError
+from taiyi_ray.tasks.template import SHORT_FORM, AskingForm
 from taiyi_ray.train import checkpoints, run, stages, store
 from taiyi_ray.train.checkpoints import Checkpoints
 from tests.train.small import instruction, make_instructions, make_model
@@ -91,6 +92,24 @@ def test_two_stages_train_an_adapter_that_peft_reads_and_the_record_says_how(
     shutil.rmtree(Path(out, "adapter"))
     assert run(config) == 0, "an adapter that is gone is written again from the last checkpoint"
     assert weights(out) and record(out)["totals"]["records"] == 2 * 36 + 72
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_model_names_the_form_of_its_instructions_and_not_that_of_its_base(
+    settings: dict[str, Any], folder: Path, tmp_path: Path, method: str
+) -> None:
+    base, data = tmp_path / "base", tmp_path / "data"
+    shutil.copytree(folder / "model", base)
+    shutil.copytree(folder / "data", data)
+    models.write_asking_form(str(base), AskingForm(wording=2))
+    few = settings | {"model": str(base), "data": str(data), "max_steps": 1, "method": method}
+    trained = "adapter" if method == "lora" else "model"
+    assert run(TrainConfig(**few)) == 0
+    assert models.asking_form(f"{few['output']}/{trained}") is None
+    models.write_asking_form(str(data), SHORT_FORM)
+    again = few | {"output": str(tmp_path / "again")}
+    assert run(TrainConfig(**again)) == 0
+    assert models.asking_form(f"{again['output']}/{trained}") == SHORT_FORM
 
 
 class Killed(BaseException):
