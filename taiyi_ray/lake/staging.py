@@ -100,8 +100,19 @@ def unit_rows(output: Output, unit: Unit, names: Sequence[str]) -> pa.Table:
     )
     schema = pa.schema([SCHEMA.field(name) for name in names])
     if not table.schema.equals(schema):  # of an older program
-        table = pa.Table.from_pylist(rows_of(table), SCHEMA).select(names)
+        table = _completed(table, schema)
     return table.replace_schema_metadata(None)
+
+
+def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give a table of an older program all columns: those that it lacks are null or empty lists."""
+    if any(schema.field(column.name).type != column.type for column in table.schema):
+        return pa.Table.from_pylist(rows_of(table), SCHEMA).select(schema.names)
+    for column in schema:
+        if column.name not in table.schema.names:
+            value: list[None] | None = [] if pa.types.is_nested(column.type) else None
+            table = table.append_column(column, pa.array([value] * len(table), column.type))
+    return table.select(schema.names)
 
 
 class Staged:

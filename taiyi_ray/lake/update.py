@@ -507,13 +507,10 @@ class _Work:
 
     def _again(self, output: str, unit: str, wanted: Sequence[dict[str, Any]]) -> pa.Table:
         """Read rows of a unit again that an earlier update took."""
-        source, _, bounds = unit.rpartition("/")
-        first, _, last = bounds.partition("-")
         names = columns(self.before.answers)
-        of = Unit(source=source, path="", first=int(first), last=int(last))
         reading = self._outputs.get(output) or Output(output)
         try:
-            rows = unit_rows(reading, of, names)
+            rows = unit_rows(reading, Unit.named(unit), names)
         except StorageError as error:
             raise StorageError(
                 f"{output}: an older version of a document counts again, and its annotations must "
@@ -655,6 +652,7 @@ _DOCUMENTS = """
         coalesce(a.status, old.status) AS status,
         moved.a_run_id AS run_id,
         coalesce(a.fingerprint, old.fingerprint) AS fingerprint,
+        CASE WHEN a.key IS NULL THEN old.answered_in ELSE a.answered_in END AS answered_in,
         moved.content_hash, moved.metadata_hash,
         moved.w_source AS revised_source, moved.w_position AS revised_position,
         moved.w_run_id AS revised_run_id, moved.key
