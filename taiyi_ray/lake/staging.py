@@ -6,6 +6,7 @@ split by ranges, and each part is a file below a temporary folder. The memory ho
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,12 +24,12 @@ from taiyi_ray.corpus.output import Output
 from taiyi_ray.corpus.plan import Job, Plan
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.lake import rule
+from taiyi_ray.lake.arrow import metadata_hashes
 from taiyi_ray.lake.rule import Key
 from taiyi_ray.records import SCHEMA, rows_of
 
 _KEYED_BY = [
-    *("document_id", "version", "language", "title", "metadata", "status", "source", "position"),
-    "of_pubmed",
+    *("document_id", "version", "status", "source", "position", "of_pubmed"),
 ]
 _BATCH_BYTES = 192 << 20
 _READERS = 4
@@ -120,16 +121,15 @@ class Staged:
 
     Args:
         folder: an empty local folder.
+
+    Attributes:
+        rows: how many there are of each range.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._parts: dict[str, list[Path]] = {}
-
-    @property
-    def ranges(self) -> list[str]:
-        """The ranges that have rows, in order."""
-        return sorted(self._parts)
+        self.rows: Counter[str] = Counter()
 
     def add(self, rows: pa.Table) -> None:
         """Add rows that `rule.keyed` made."""
@@ -147,6 +147,7 @@ class Staged:
             part = rows.slice(first, last - first).drop_columns("range")
             pyarrow.feather.write_feather(part, str(path), compression="lz4")
             parts.append(path)
+            self.rows[name] += last - first
             first = last
 
     def take(self, name: str) -> pa.Table | None:
@@ -235,6 +236,7 @@ def keyed(
         found = connection.sql(query).to_arrow_table()
     finally:
         connection.unregister("new_rows")
+    rows = rows.append_column("metadata_hash", metadata_hashes(rows))
     rows = rows.drop_columns(["of_pubmed", "version"])
     for name in found.column_names:
         rows = rows.append_column(name, found[name])

@@ -13,10 +13,9 @@ from taiyi_ray.annotation import Annotated
 from taiyi_ray.corpus.plan import Job, Part, PlannedSource, add_part, load_job, load_plan, put_job
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.job.output import JobOutput
-from taiyi_ray.lake import ask, commits
+from taiyi_ray.lake import ask, commits, ranges
 from taiyi_ray.lake.commits import Commit, opened
 from taiyi_ray.lake.tables import TABLES
-from taiyi_ray.lake.update import _read
 from taiyi_ray.records import Annotations, Answer, Document, Failure, Label, Mention, passages
 
 
@@ -230,7 +229,7 @@ def read(lake: str, table: str, commit: Commit | None = None) -> list[dict[str, 
     """All rows of a table."""
     commit = commit or opened(lake)
     schema = TABLES[table]
-    parts = [_read(lake, commit, schema, range_) for range_ in commit.by_range(table)]
+    parts = [ranges.read(lake, commit, schema, range_) for range_ in commit.by_range(table)]
     return pa.concat_tables(parts).to_pylist() if parts else []
 
 
