@@ -28,13 +28,16 @@ def numbers(column: pa.ChunkedArray | pa.Array, null: int = -1) -> Numbers:
 
 def _ranks(column: pa.ChunkedArray) -> tuple[Numbers, int]:
     """Numbers from 0 that sort as the values do, and how many different ones there may be."""
-    if not pa.types.is_string(column.type):
+    if pa.types.is_dictionary(column.type):
+        coded = whole(column)
+    elif pa.types.is_string(column.type):
+        coded = whole(column.dictionary_encode())
+    else:
         if column.null_count == len(column):
             return np.zeros(len(column), np.int64), 1
         bounds = pc.min_max(column).as_py()
         low, high = int(bounds["min"]), int(bounds["max"])
         return numbers(pc.subtract(column.cast(pa.int64()), low), high - low + 1), high - low + 2
-    coded = whole(column.dictionary_encode())
     rank = np.empty(len(coded.dictionary) + 1, np.int64)
     rank[np.asarray(pc.array_sort_indices(coded.dictionary))] = np.arange(len(coded.dictionary))
     rank[-1] = len(coded.dictionary)
@@ -61,8 +64,10 @@ def ordered(table: pa.Table, by: Sequence[str]) -> pa.Table:
 
 def runs(column: pa.ChunkedArray) -> Iterator[tuple[int, int, int]]:
     """Each number of an ascending column, with its first row and how many rows have it."""
-    values, starts, counts = np.unique(numbers(column), return_index=True, return_counts=True)
-    yield from zip(values.tolist(), starts.tolist(), counts.tolist(), strict=True)
+    values = numbers(column)
+    starts = np.flatnonzero(np.diff(values, prepend=values[:1] - 1))
+    counts = np.diff(starts, append=len(values))
+    yield from zip(values[starts].tolist(), starts.tolist(), counts.tolist(), strict=True)
 
 
 def entries(column: pa.ChunkedArray) -> tuple[dict[str, pa.Array], Numbers]:
@@ -80,6 +85,8 @@ def entries(column: pa.ChunkedArray) -> tuple[dict[str, pa.Array], Numbers]:
 
 def among(table: pa.Table, wanted: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Which rows of a table have a `source` and `position` that a row of another table has."""
+    if not len(table) or not len(wanted):
+        return np.zeros(len(table), bool)
     sources = pc.unique(wanted["source"])
 
     def keys(rows: pa.Table) -> Numbers:
@@ -103,10 +110,15 @@ def metadata_hashes(rows: pa.Table) -> pa.Array:
     offsets = np.asarray(maps.offsets)
     first, last = int(offsets[0]), int(offsets[-1])
     keys = maps.keys.slice(first, last - first)
-    named = pa.table({"row": np.repeat(np.arange(len(maps)), np.diff(offsets)), "key": keys})
     values = pc.fill_null(maps.items.slice(first, last - first), "")
-    in_order = ordered(named.append_column("value", values), ("row", "key"))
-    pairs = whole(pc.binary_join_element_wise(in_order["key"], in_order["value"], "="))
+    named = pa.table(
+        {
+            "row": np.repeat(np.arange(len(maps)), np.diff(offsets)),
+            "key": keys.dictionary_encode(),
+            "pair": pc.binary_join_element_wise(keys, values, "="),
+        }
+    )
+    pairs = whole(ordered(named, ("row", "key"))["pair"])
     lists = pa.ListArray.from_arrays(pa.array(offsets - first, pa.int32()), pairs)
     texts = pc.binary_join_element_wise(
         pc.fill_null(rows["language"], ""),

@@ -14,11 +14,11 @@ from __future__ import annotations
 import io
 import secrets
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class Work:
         }
         self._units = _units(())
         self._writers = ThreadPoolExecutor(_WRITERS)
-        self._writing: deque[Future[tuple[Table, str, DataFile]]] = deque()
+        self._writing: deque[Future[_Written]] = deque()
 
     @cached_property
     def _duck(self) -> duckdb.DuckDBPyConnection:
@@ -193,7 +193,7 @@ class Work:
         now = moved.filter(pc.invert(moved["gone"]))
         pool, newest, annotated = self._pool(now, new)
         if len(moved):
-            self._documents(ranges, old, moved, now, pool, newest, annotated)
+            self._beside(partial(self._documents, ranges, old, moved, now, pool, newest, annotated))
         changed = moved.filter(moved["other_annotations"])
         of_annotations = numbers(now["other_annotations"].cast(pa.int8())) == 1
         rows, part = annotated[of_annotations], numbers(now["part"])[of_annotations]
@@ -206,13 +206,14 @@ class Work:
         of_faults = {*pc.unique(faults["part"]).to_pylist()}
         of_faults |= {*pc.unique(mended["part"]).to_pylist()}
         for table in self._entries:
-            more = _entries(table, pool, rows, part)
-            parts = touched
-            if table is FAILURES:
-                parts = touched | of_faults
-                failed = _entries(table, faults, np.arange(len(faults)), numbers(faults["part"]))
-                more = pa.concat_tables([more, failed])
-            self._entries_of(table, ranges, sorted(parts), more, left, forgotten)
+            parts = sorted(touched | of_faults if table is FAILURES else touched)
+            if parts:
+                self._beside(
+                    partial(
+                        self._entries_of, table, ranges, parts, pool, rows, part, faults, left,
+                        forgotten,
+                    )
+                )  # fmt: skip
 
     def _staged(self, ranges: Sequence[str]) -> pa.Table:
         """The new rows of some ranges."""
@@ -270,7 +271,7 @@ class Work:
             ledger = self._ask(rule.records("entered")).select(names).cast(old.schema)
         ledger = ordered(ledger, ("part", *REVISIONS.order))
         touched = {*pc.unique(new["part"]).to_pylist(), *pc.unique(mended["part"]).to_pylist()}
-        self._write(REVISIONS, ledger, ranges, touched)
+        self._beside(partial(self._write, REVISIONS, ledger, ranges, touched))
         return ledger, mended
 
     def _moved(self, ledger: pa.Table, old: pa.Table, new: pa.Table) -> pa.Table:
@@ -374,7 +375,7 @@ class Work:
         pool: pa.Table,
         newest: Numbers,
         annotated: Numbers,
-    ) -> None:
+    ) -> _Written:
         """Write the documents of the ranges in which some changed.
 
         Args:
@@ -400,43 +401,72 @@ class Work:
         stays[numbers(moved["old_row"].drop_null())] = False
         rows = pa.concat_tables([old.filter(pa.array(stays)), rows])
         touched = {*pc.unique(moved["part"]).to_pylist()}
-        self._write(DOCUMENTS, ordered(rows, ("part", *DOCUMENTS.order)), ranges, touched)
+        rows = ordered(rows, ("part", *DOCUMENTS.order))
+        return self._write(DOCUMENTS, rows, ranges, touched)
 
     def _entries_of(
         self,
         table: Table,
         ranges: Sequence[str],
         parts: Sequence[int],
-        more: pa.Table,
+        pool: pa.Table,
+        rows: Numbers,
+        part: Numbers,
+        faults: pa.Table,
         left: pa.Table,
         forgotten: pa.Table,
-    ) -> None:
+    ) -> _Written:
         """Take the entries of documents that changed out of a table, and put theirs into it.
 
         Args:
             table: the table.
             ranges: the ranges that are computed together.
             parts: the numbers of those in which something may have changed.
-            more: the new entries.
+            pool: rows of records.
+            rows: the numbers of those whose entries are new.
+            part: for each of them the number of its range.
+            faults: rows that no document could be read of.
             left: the records whose entries go.
             forgotten: the records that no document could be read of before, and now may be.
         """
-        if not parts:
-            return
+        more = _entries(table, pool, rows, part)
         old = self._read(table, ranges, parts)
         goes = among(old, left)
         if table is FAILURES:
+            failed = _entries(table, faults, np.arange(len(faults)), numbers(faults["part"]))
+            more = pa.concat_tables([more, failed])
             goes |= among(old, forgotten) & np.asarray(pc.is_null(old["document_id"]))
         touched = {*pc.unique(more["part"]).to_pylist(), *numbers(old["part"])[goes].tolist()}
-        if touched:
-            rows = pa.concat_tables([old.filter(pa.array(~goes)), more])
-            self._write(table, ordered(rows, ("part", *table.order)), ranges, touched)
+        if not touched:
+            return {}
+        found = pa.concat_tables([old.filter(pa.array(~goes)), more])
+        return self._write(table, ordered(found, ("part", *table.order)), ranges, touched)
 
     # ------------------------------------------------------------------------------ the files
 
+    def write(self, table: Table, rows: pa.Table, range_: str) -> None:
+        """Write a table's file of a range, beside other work."""
+        self._beside(lambda: {(table.name, range_): self._file(table, rows, range_)})
+
+    def _beside(self, work: Callable[[], _Written]) -> None:
+        """Do work that writes files beside other work, which waits if too much is open."""
+        self._wait(left=2 * _WRITERS - 1)
+        self._writing.append(self._writers.submit(work))
+
+    def _wait(self, left: int = 0) -> None:
+        """Wait until at most so much is open; the files that came are those of the next state."""
+        while len(self._writing) > left:
+            for (name, range_), found in self._writing.popleft().result().items():
+                files = self._files.setdefault(name, {})
+                for path in [path for path, file in files.items() if file.range == range_]:
+                    del files[path]
+                if found is not None:
+                    path, file = found
+                    files[path] = file
+
     def _write(
         self, table: Table, rows: pa.Table, ranges: Sequence[str], touched: Iterable[int]
-    ) -> None:
+    ) -> _Written:
         """Write a table's files of some ranges.
 
         Args:
@@ -447,47 +477,30 @@ class Work:
         """
         there = {part: (first, size) for part, first, size in runs(rows["part"])}
         rows = rows.drop_columns("part")
-        for part in sorted(touched):
-            first, size = there.get(part, (0, 0))
-            self.write(table, rows.slice(first, size), ranges[part])
+        return {
+            (table.name, ranges[part]): self._file(
+                table, rows.slice(*there.get(part, (0, 0))), ranges[part]
+            )
+            for part in sorted(touched)
+        }
 
-    def write(self, table: Table, rows: pa.Table, range_: str) -> None:
-        """Write a table's file of a range; the one before is not in the next state."""
-        files = self._files.setdefault(table.name, {})
-        for path in [path for path, file in files.items() if file.range == range_]:
-            del files[path]
+    def _file(self, table: Table, rows: pa.Table, range_: str) -> tuple[str, DataFile] | None:
         if not len(rows):
-            return
-        self._written(left=2 * _WRITERS - 1)
-        self._writing.append(self._writers.submit(self._file, table, rows, range_))
-
-    def _file(self, table: Table, rows: pa.Table, range_: str) -> tuple[Table, str, DataFile]:
+            return None
         buffer = io.BytesIO()
         pq.write_table(
             rows, buffer, compression="zstd", row_group_size=_ROW_GROUP, write_page_index=True
         )
         return self._put(table, range_, buffer.getvalue())
 
-    def _put(self, table: Table, range_: str, data: bytes) -> tuple[Table, str, DataFile]:
+    def _put(self, table: Table, range_: str, data: bytes) -> tuple[str, DataFile]:
         path = f"{range_}-{self._stamp}-{secrets.token_hex(4)}.parquet"
         address = storage.join(self.lake, table.name, path)
         self._wrote.append(address)
         storage.put_if_absent(address, data)
         metadata = pq.read_metadata(pa.BufferReader(data))
         stats = delta.statistics(metadata)
-        return (
-            table,
-            path,
-            DataFile(range=range_, size=len(data), rows=metadata.num_rows, stats=stats),
-        )
-
-    def _written(self, left: int = 0) -> None:
-        """Wait until at most so many files are still being written."""
-        while len(self._writing) > left:
-            self._wrote_file(*self._writing.popleft().result())
-
-    def _wrote_file(self, table: Table, path: str, file: DataFile) -> None:
-        self._files.setdefault(table.name, {})[path] = file
+        return path, DataFile(range=range_, size=len(data), rows=metadata.num_rows, stats=stats)
 
     def commit(self, outputs: dict[str, str], counts: Counter[str]) -> Commit:
         """The commit of all that was written.
@@ -499,9 +512,9 @@ class Work:
         number = self.before.number + 1
         if "_changes_writer" in self.__dict__:
             self._changes_writer.close()
-            data = self._changes.read_bytes()
-            self._wrote_file(*self._put(CHANGES, f"n{number:06d}", data))
-        self._written()
+            range_, data = f"n{number:06d}", self._changes.read_bytes()
+            self._beside(lambda: {(CHANGES.name, range_): self._put(CHANGES, range_, data)})
+        self._wait()
         return self.before.model_copy(
             update={
                 "number": number,
@@ -516,7 +529,7 @@ class Work:
 
     def forget(self) -> None:
         """Remove the files of a try that was not committed."""
-        self._written()
+        self._wait()
         for address in self._wrote:
             storage.remove(address)
 
@@ -524,6 +537,9 @@ class Work:
         """End the threads that write."""
         self._writers.shutdown(cancel_futures=True)
 
+
+_Written = dict[tuple[str, str], tuple[str, DataFile] | None]
+"""The files that were written, by table and range; None where a table has no rows any more."""
 
 _RECORD = ["source", "position"]
 

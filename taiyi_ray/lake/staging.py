@@ -6,7 +6,7 @@ split by ranges, and each part is a file below a temporary folder. The memory ho
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -204,16 +204,18 @@ def stage(
             staged.add(keyed(pa.concat_tables(held), connection, key=key, pmids=pmids))
             held.clear()
 
-    ahead = iter(units)
+    waiting = iter(units)
     with ThreadPoolExecutor(_READERS) as pool:
-        while few := list(islice(ahead, 2 * _READERS)):
-            for rows in pool.map(read, few):
-                held.append(rows)
-                count += len(rows)
-                size += rows.nbytes
-                if size >= _BATCH_BYTES:
-                    flush()
-                    size = 0
+        ahead = deque(pool.submit(read, unit) for unit in islice(waiting, 2 * _READERS))
+        while ahead:
+            rows = ahead.popleft().result()
+            ahead.extend(pool.submit(read, unit) for unit in islice(waiting, 1))
+            held.append(rows)
+            count += len(rows)
+            size += rows.nbytes
+            if size >= _BATCH_BYTES:
+                flush()
+                size = 0
     flush()
     return count
 

@@ -220,3 +220,21 @@ def test_a_version_that_counts_again_is_read_from_its_output_or_refused(out, lak
     away.rename(out.address)
     update(lake, [later.address])
     assert asked(lake, "SELECT title FROM documents WHERE pmid = 7") == [("Metformin helps",)]
+
+
+def test_many_small_ranges_are_written_as_each_alone_would_be(tmp_path):
+    out, lake = Out(str(tmp_path / "out")), str(tmp_path / "lake")
+    pmids = range(1, 40_000, 777)
+    out.add("pubmed26n0001.xml.gz", [Record(str(n), f"Text {n} of Mice") for n in pmids], "1")
+    update(lake, [out.address], Settings(pmids=1000))
+    assert paths(lake, "documents").keys() == {f"p{n // 1000:06d}" for n in pmids}
+    before = paths(lake, "mentions")
+    out.add("pubmed26n0002.xml.gz", [Record("1", "Other"), Record("778", status="deleted")], "2")
+    update(lake, [out.address])
+    after = paths(lake, "mentions")
+    assert before.items() - after.items() == {("p000000", before["p000000"])}
+    for range_, path in after.items():
+        file = Path(lake, "mentions", path)
+        (found,) = {f"p{pmid // 1000:06d}" for pmid in pq.read_table(file)["pmid"].to_pylist()}
+        assert found == range_
+    assert not list(check(lake))
