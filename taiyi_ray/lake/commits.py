@@ -8,7 +8,7 @@ as it was at n. The Delta log of each table follows it, version n for commit n (
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, Field
 
@@ -16,6 +16,10 @@ from taiyi_ray import storage
 from taiyi_ray.corpus.reuse import LAKE_COMMITS, LAKE_FORMAT
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.lake.rule import PMIDS_A_RANGE, Key
+
+LONGEST_UPDATE = timedelta(days=7)
+"""An update that took longer is not committed: `vacuum` takes files of no commit that are a day
+older than this for those of an update that died."""
 
 _NAME = re.compile(r"(\d{9})\.json")
 

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ from taiyi_ray.corpus.output import Output
 from taiyi_ray.corpus.plan import load_job, load_plan
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.lake import commits, delta, ranges
-from taiyi_ray.lake.commits import Commit
+from taiyi_ray.lake.commits import LONGEST_UPDATE, Commit
 from taiyi_ray.lake.ranges import Work
 from taiyi_ray.lake.rule import NUMBERED, PMIDS_A_RANGE, Key
 from taiyi_ray.lake.staging import Given, TakenUnit
@@ -94,6 +95,7 @@ def update(lake: str, outputs: Sequence[str], settings: Settings | None = None) 
     """
     settings = settings or Settings()
     lake = storage.absolute(lake)
+    delta.check_address(lake)
     given = [_given(output, lake) for output in outputs]
     storage.probe(lake)
     while True:
@@ -187,6 +189,12 @@ def _attempt(
         work.write(RUNS, _runs(given, work), "all")
         counts = Counter({"rows": rows}) + work.counts
         commit = work.commit(outputs, counts)
+        if datetime.now(UTC) - datetime.fromisoformat(commit.committed_at) > LONGEST_UPDATE:
+            work.forget()
+            raise ConfigError(
+                f"{lake}: the update took more than {LONGEST_UPDATE.days} days, in which `lake "
+                "vacuum` may have removed its files; take fewer outputs at once"
+            )
         if not commits.put(lake, commit):
             work.forget()
             return None
