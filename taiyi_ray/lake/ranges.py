@@ -205,7 +205,7 @@ class Work:
         touched = {*pc.unique(changed["part"]).to_pylist()}
         of_faults = {*pc.unique(faults["part"]).to_pylist()}
         of_faults |= {*pc.unique(mended["part"]).to_pylist()}
-        for table in self._entries:
+        for table in reversed(self._entries):  # the large ones last, beside the next ranges
             parts = sorted(touched | of_faults if table is FAILURES else touched)
             if parts:
                 self._beside(
