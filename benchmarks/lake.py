@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import re
 import subprocess
@@ -198,7 +199,12 @@ def main() -> None:
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             rows += _measure(size, Path(folder))
-    settings = {"mentions": MENTIONS, "update": UPDATE, "revisions": REVISIONS}
+    settings = {
+        "mentions": MENTIONS,
+        "update": UPDATE,
+        "revisions": REVISIONS,
+        "load": [round(load, 1) for load in os.getloadavg()],
+    }
     write("lake", rows, packages=("deltalake", "duckdb", "pyarrow"), settings=settings)
 
 

@@ -101,6 +101,7 @@ class Annotated:
             "run_id": run_id,
             "fingerprint": fingerprint,
             "content_hash": self.document.content_hash(),
+            "answered_in": None,
         }
 
 

@@ -153,6 +153,7 @@ _ContextLength = Annotated[int | None, _option("context_length")]
 _ContextLimit = Annotated[int | None, typer.Option(hidden=True)]  # its old name
 _MaxTokens = Annotated[int | None, _option("max_tokens")]
 _Limit = Annotated[int | None, _option("limit")]
+_Reuse = Annotated[str | None, _option("reuse", metavar="DIR")]
 _Gpu = Annotated[str | None, _option("gpu", metavar="KIND")]
 _Price = Annotated[float | None, _option("price")]
 _TrustRemoteCode = Annotated[bool | None, _option("trust_remote_code")]
@@ -211,6 +212,7 @@ def annotate(
     max_failed: Annotated[float | None, _option("max_failed")] = None,
     stall_minutes: Annotated[float | None, _option("stall_minutes")] = None,
     retry_failed: Annotated[bool | None, _option("retry_failed")] = None,
+    reuse: _Reuse = None,
     price: _Price = None,
     trust_remote_code: _TrustRemoteCode = None,
     config: _Config = None,
@@ -252,10 +254,14 @@ def plan(
     adapter: _Adapter = None,
     chat: _Chat = None,
     wording: _Wording = None,
+    engine_args: _EngineArg = None,
+    grounding: _Grounding = None,
+    scores: _Scores = None,
     context_length: _ContextLength = None,
     context_limit: _ContextLimit = None,
     max_tokens: _MaxTokens = None,
     limit: _Limit = None,
+    reuse: _Reuse = None,
     gpu: _Gpu = None,
     price: _Price = None,
     measured: Annotated[
@@ -274,7 +280,7 @@ def plan(
 
     It reads a sample with the model's own tokenizer; no engine starts. Rates and the length of
     answers come from runs (--run), or else from assumptions, which the output names; the rate of
-    a kind of GPU (--gpu) is such an assumption.
+    a kind of GPU (--gpu) is such an assumption. With --reuse it counts what need not be asked.
 
     Example: taiyi-ray plan pubmed/ --model path/to/model --run out/run.json --price 1.86
 

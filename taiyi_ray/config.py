@@ -340,6 +340,12 @@ class AnnotateConfig(JobSettings, AskConfig):
         "text=abstract",
     )
     limit: int | None = Field(None, ge=1, description="most documents in the output")
+    reuse: str | None = Field(
+        None,
+        min_length=1,
+        description="lake, or output of annotate: what was answered there about the same text and "
+        "with the same fingerprint is copied, and not asked again",
+    )
     price: float | None = Field(
         None, ge=0, description="price of one hour of one engine, for the cost in metrics and plan"
     )

@@ -518,6 +518,13 @@ SCHEMA = pa.schema(
             "grounding, decoding.",
         ),
         _field("content_hash", _STRING, "SHA-256 of the passages."),
+        _field(
+            "answered_in",
+            _STRING,
+            "Where `--reuse` copied the annotations and answers from: the file of the unit that "
+            "has the row with the same `content_hash` and `fingerprint`. Null when this row's run "
+            "asked the model itself.",
+        ),
     ]
 )
 """The columns of OUT/annotations. Their names and types are a contract with those who read them."""

@@ -106,7 +106,7 @@ def test_the_columns_are_these_and_in_this_order():
     assert SCHEMA.names == [
         "document_id", "version", "language", "title", "metadata", "passages", "mentions",
         "relations", "events", "labels", "texts", "answers", "status", "errors", "source",
-        "position", "unit", "run_id", "fingerprint", "content_hash",
+        "position", "unit", "run_id", "fingerprint", "content_hash", "answered_in",
     ]  # fmt: skip
 
 

@@ -79,6 +79,9 @@ class Totals:
             number of answers, in which a question that was asked again counts each time.
         answers: for each task the sum of its answers' lengths in tokens (`<task>.tokens`) and the
             sum of the squares (`<task>.squares`). `taiyi-ray plan` computes mean and spread.
+        reused: `documents` whose answers were copied from an earlier output (`--reuse`), and the
+            `prompt_tokens` and `output_tokens` that these answers took there. `questions`, `wrong`,
+            `tokens` and `answers` count what was asked here only.
     """
 
     documents: Counter[str] = field(default_factory=Counter)
@@ -93,6 +96,7 @@ class Totals:
     failures: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
+    reused: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, rows: Iterable[dict[str, Any]]) -> Totals:
@@ -110,6 +114,11 @@ class Totals:
                     totals.not_applicable[error["where"]] += 1
                 else:
                     totals.failures[error["kind"]] += 1
+            if row.get("answered_in"):
+                totals.reused["documents"] += 1
+                for name in ("prompt_tokens", "output_tokens"):
+                    totals.reused[name] += sum(answer[name] or 0 for answer in row["answers"])
+                continue
             for answer in row["answers"]:
                 task = answer["task"].partition(":")[0]
                 totals.questions[task] += answer["attempt"] == 0

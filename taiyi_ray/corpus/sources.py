@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import quote
 
@@ -46,11 +47,13 @@ class SourceFile:
         name: the source's folder below OUT/annotations.
         stored: the file's address, size and tag.
         beside: the files that belong to it (`formats.beside`).
+        md5: address of the file that tells its MD5, if there is one or may be one; else empty.
     """
 
     name: str
     stored: storage.Stored
     beside: tuple[storage.Stored, ...] = ()
+    md5: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, planned: PlannedSource) -> SourceFile:
@@ -89,8 +92,14 @@ class SourceFile:
         return _state(self.stored, [_state(other) for other in self.beside])
 
     def record_sizes(self, first: int = 0, most: int | None = None) -> Scanned:
-        """Tell the format by name and first bytes, and scan the file from its beginning."""
+        """Tell the format by name and first bytes, and scan the file from its beginning.
+
+        Raises:
+            ConfigError: the file is not the one that its `.md5` tells of.
+        """
         path, sizes = self.stored.path, array("I")
+        if self.md5 and not first:  # else its beginning is planned already
+            _check_md5(path, self.md5)
         with storage.open_read(path) as stream:
             format_ = recognised(path, stream)
             assert format_ is not None
@@ -205,14 +214,24 @@ def find(inputs: Sequence[str], output: str | None = None) -> Corpus:
         parts = {path for file in theirs for path in beside(file.path)}
         whole = [file for file in theirs if expanded.chosen or file.path not in parts]
         readable = [file for file in whole if format_of(file.path)]
-        passed_over |= {real[file.path] for file in whole if not format_of(file.path)}
+        passed_over |= {
+            real[file.path]
+            for file in whole
+            if not format_of(file.path) and not file.path.endswith(_MD5)
+        }
         if not readable:
             raise ConfigError(f"{given}: {_nothing_to_read(expanded, list(inside))}")
         listed = {file.path: file for file in theirs} if expanded.whole else None
         for file in readable:
             if real[file.path] not in files:
                 name = source_name(file.path, expanded.root)
-                files[real[file.path]] = SourceFile(name, file, _beside(file.path, listed))
+                md5 = file.path + _MD5
+                files[real[file.path]] = SourceFile(
+                    name,
+                    file,
+                    _beside(file.path, listed),
+                    md5 if listed is None or md5 in listed else "",
+                )
     return Corpus(list(files.values()), len(passed_over), tuple(strange), tuple(outputs))
 
 
@@ -345,10 +364,42 @@ def source_name(path: str, root: str) -> str:
 
 def digest(path: str) -> str | None:
     """Return the SHA-256 of a local file; None for a remote object, which has an ETag."""
-    if not storage.is_local(path):
-        return None
+    return _digest(path, "sha256") if storage.is_local(path) else None
+
+
+def _digest(path: str, kind: str) -> str:
     with storage.open_read(path) as file:
-        return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+        return hashlib.file_digest(cast(io.BufferedReader, file), kind).hexdigest()
+
+
+_MD5 = ".md5"
+"""What the name of a file has behind it in the name of the one that tells its MD5, as at NLM."""
+
+
+def _check_md5(path: str, beside: str) -> None:
+    """See that a file is the one that the `.md5` beside it tells of, if there is one.
+
+    That one holds a digest: alone, behind `MD5(name)= ` as NLM writes it, or before the name.
+
+    Args:
+        path: the address of the file.
+        beside: the address of the `.md5`.
+
+    Raises:
+        ConfigError: the file is another one, or the `.md5` holds no digest.
+    """
+    told = storage.read(beside, 4096)
+    if told is None:
+        return
+    digits = re.search(rb"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])", told)
+    if digits is None:
+        raise ConfigError(f"{beside}: holds no MD5 digest; fetch it again, or remove it")
+    wanted, found = digits[0].decode().lower(), _digest(path, "md5")
+    if found != wanted:
+        raise ConfigError(
+            f"{path}: is damaged or another file: its MD5 is {found}, and {wanted} in the .md5 "
+            "beside it; fetch both again"
+        )
 
 
 # ---------------------------------------------------------------------------------- what changes

@@ -32,6 +32,13 @@ class Unit(BaseModel, frozen=True):
     first: int
     last: int
 
+    @classmethod
+    def named(cls, name: str) -> Unit:
+        """Return the unit of a name, without the address of its source."""
+        source, _, bounds = name.rpartition("/")
+        first, _, last = bounds.partition("-")
+        return cls(source=source, path="", first=int(first), last=int(last))
+
     @property
     def name(self) -> str:
         """The name, which sorts by the first position within a source."""

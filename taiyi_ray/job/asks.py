@@ -104,6 +104,25 @@ class Asks:
                 "use the same settings or another --output"
             )
 
+    @property
+    def fingerprints(self) -> set[str]:
+        """The fingerprints of all that is asked."""
+        return {ask.identity.fingerprint for ask in [self.of_run, *self._own.values()]}
+
+    def check_reusable(self) -> None:
+        """Check that a text and a fingerprint decide all that is asked (`--reuse`).
+
+        Raises:
+            ConfigError: a task asks about annotations that the input gives.
+        """
+        for ask in [self.of_run, *self._own.values()]:
+            for one in ask.assignments:
+                if one.task.given and one.task.given(one.options):
+                    raise ConfigError(
+                        f"--reuse: {one.task.name} asks about annotations that the input gives, so "
+                        "that the same text may be asked different things; leave --reuse out"
+                    )
+
     def by_fingerprint(self, plan: Plan, pending: Iterable[Unit]) -> dict[str, Ask]:
         """Return what is asked of the pending units, by the fingerprints that the plan has.
 

@@ -18,6 +18,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, BinaryIO, cast
 
@@ -26,7 +27,7 @@ from rich.table import Table
 from taiyi_ray import models, storage
 from taiyi_ray.annotation import Annotator
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.corpus import sources
+from taiyi_ray.corpus import reuse, sources
 from taiyi_ray.corpus.sources import SourceFile
 from taiyi_ray.engine import ENGINES
 from taiyi_ray.engine.engine import Completion, Prompt, of_tokens
@@ -34,10 +35,11 @@ from taiyi_ray.engine.prepare import Prepared, prepare
 from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats import document_of, raw_records, read_beside, recognised
 from taiyi_ray.formats.format import Format, RawRecord
+from taiyi_ray.job.asks import Asks
 from taiyi_ray.placement import GPUS, Assumed
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import assigned
-from taiyi_ray.tasks.task import Question
+from taiyi_ray.tasks.task import Assignment, Question
 
 SAMPLE = 240
 """Documents that are parsed, and for which prompts are made."""
@@ -93,7 +95,8 @@ class Estimate:
         scanned: how many of these files were scanned.
         sampled: number of documents that were parsed, and for which prompts were made.
         totals: documents, questions, prompt_tokens, cached_tokens (which are among the prompt's)
-            and output_tokens; engine_hours if a rate is known, and cost if a price is known too.
+            and output_tokens; engine_hours if a rate is known, and cost if a price is known too;
+            with `--reuse` reused_documents, about which nothing is asked.
         basis: where each figure comes from, one sentence each.
     """
 
@@ -119,11 +122,13 @@ class _Prompts:
     Attributes:
         prompt: tokens of all prompts.
         cached: how many of these the prefix cache would hold.
+        reused: whether nothing is asked, because it was answered earlier (`--reuse`).
         questions: number of questions by task.
     """
 
     prompt: int = 0
     cached: int = 0
+    reused: bool = False
     questions: dict[str, int] = field(default_factory=dict)
 
 
@@ -246,6 +251,27 @@ def _ask(annotator: Annotator, document: Document, before: list[Any]) -> _Prompt
     return asked
 
 
+_Reusable = Callable[[Document], bool]
+"""Tells whether what would be asked about a document was answered earlier."""
+
+
+def _reusable(config: AnnotateConfig, assignments: Sequence[Assignment]) -> _Reusable | None:
+    """Return what tells which documents `--reuse` covers; None without that option.
+
+    Raises:
+        ConfigError: answers of that lake or output cannot be copied.
+    """
+    if config.reuse is None:
+        return None
+    prepared = prepare(config, known=True)
+    asks = Asks(prepared.config, prepared.answering, assignments, ())
+    asks.check_reusable()
+    address, fingerprint = storage.absolute(config.reuse), asks.of_run.identity.fingerprint
+    if fingerprint not in reuse.fingerprints(address):
+        return lambda _: False
+    return partial(reuse.Answered(address, [fingerprint]).has, fingerprint)
+
+
 # ------------------------------------------------------------------------------- what runs measured
 
 
@@ -330,6 +356,7 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
     assert model is not None
     assignments = [assignment.in_form(prepared.form) for assignment in assignments]
     annotator = Annotator(_Counter(prepared), assignments, config.max_tokens)
+    reusable = _reusable(config, assignments)
     chosen = sorted(random_.sample(range(len(corpus)), min(_SOURCES, len(corpus))))
     columns = {str(key): name for key, name in config.columns.items()}
     scanned = []
@@ -342,7 +369,14 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
         ]
         scanned.append(
             _SampledSource(
-                records, size, [_ask(annotator, document, before) for document in documents]
+                records,
+                size,
+                [
+                    _Prompts(reused=True)
+                    if reusable and reusable(document)
+                    else _ask(annotator, document, before)
+                    for document in documents
+                ],
             )
         )
     sampled = sum(len(source.asked) for source in scanned)
@@ -426,7 +460,7 @@ class _Estimator:
             chosen = random_.choices(self.scanned, k=len(self.scanned))
         scale = self.total / sum(source.bytes for source in chosen)
         documents = scale * sum(source.records for source in chosen)
-        prompt = cached = 0.0
+        prompt = cached = reused = 0.0
         questions: dict[str, float] = {}
         for source in chosen:
             if not source.asked:
@@ -437,12 +471,14 @@ class _Estimator:
             each = scale * source.records / len(asked)
             prompt += each * sum(one.prompt for one in asked)
             cached += each * sum(one.cached for one in asked)
+            reused += each * sum(one.reused for one in asked)
             for one in asked:
                 for task, number in one.questions.items():
                     questions[task] = questions.get(task, 0) + each * number
         if self.config.limit and documents > self.config.limit:
             share = self.config.limit / documents
-            documents, prompt, cached = documents * share, prompt * share, cached * share
+            documents, reused = documents * share, reused * share
+            prompt, cached = prompt * share, cached * share
             questions = {task: number * share for task, number in questions.items()}
         # There is one draw for all tasks: the assumption is likely wrong for all in the same way.
         assumed = ANSWER.draw(random_) if random_ else ANSWER.value
@@ -451,6 +487,7 @@ class _Estimator:
         )
         totals = {
             "documents": documents,
+            **({"reused_documents": reused} if self.config.reuse else {}),
             "questions": sum(questions.values()),
             "prompt_tokens": prompt,
             "cached_tokens": cached,
@@ -492,6 +529,8 @@ def _basis(
         )
         if len(scanned) == 1:
             yield "documents: one file was scanned, so the range does not show how files differ"
+    if config.reuse:
+        yield f"reused documents: those of the sample whose text was answered in {config.reuse}"
     yield (
         f"prompt tokens: counted by the tokenizer of {config.model}; "
         "cached tokens: those at the beginnings that prompts share"

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from taiyi_ray import storage
 from taiyi_ray.config import AnnotateConfig
-from taiyi_ray.corpus import sources
+from taiyi_ray.corpus import reuse, sources
 from taiyi_ray.corpus.plan import check_read_alike, load_job
 from taiyi_ray.corpus.source import Source
 from taiyi_ray.engine.prepare import prepare
@@ -56,6 +56,18 @@ def run(config: AnnotateConfig, *, dry_run: bool = False) -> int:
     return run_sources(config, corpus.files, assignments, console, dry_run=dry_run)
 
 
+def _check_reuse(address: str, asks: Asks, console: Console) -> None:
+    """See that answers can be copied; say so if none will be.
+
+    Raises:
+        ConfigError: the address is neither a lake nor an output, or a text does not decide what is
+            asked.
+    """
+    asks.check_reusable()
+    if not asks.fingerprints & reuse.fingerprints(address):
+        console.print(f"note: --reuse {address}: no answer there has the fingerprint of this run")
+
+
 def run_sources(
     config: AnnotateConfig,
     given: Sequence[Source],
@@ -85,6 +97,10 @@ def run_sources(
     if job is not None:
         answering = known_to(job, answering, config.chat)
     asks = Asks(config, answering, [a.in_form(prepared.form) for a in assignments], given)
+    if config.reuse:
+        address = storage.absolute(config.reuse)
+        config = config.model_copy(update={"reuse": address})
+        _check_reuse(address, asks, console)
     plan = planned(config, output, asks, given, write=not dry_run)
     if dry_run:
         print_plan(console, config, plan, output)

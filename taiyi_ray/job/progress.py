@@ -99,6 +99,12 @@ def summary(totals: Totals, run: dict[str, Any]) -> Table:
             table.add_row(name, _counted(counts.most_common()))
     if len(totals.questions) > 1:
         table.add_row("answers", _counted(totals.questions.most_common()))
+    if totals.reused:
+        saved = totals.reused["prompt_tokens"] + totals.reused["output_tokens"]
+        table.add_row(
+            "not asked again",
+            f"{totals.reused['documents']:,} documents, answered earlier with {saved:,} tokens",
+        )
     if totals.not_applicable:
         table.add_row("not asked", _counted(totals.not_applicable.most_common()))
     table.add_row(

@@ -19,6 +19,7 @@ from taiyi_ray.annotation import Annotated, Annotator, failed, guarded
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus.output import Totals
 from taiyi_ray.corpus.plan import opened
+from taiyi_ray.corpus.reuse import Answered
 from taiyi_ray.corpus.source import PlannedSource
 from taiyi_ray.corpus.sources import SourceKinds
 from taiyi_ray.corpus.units import Unit
@@ -270,6 +271,8 @@ class _WithEngine:
         self._annotators = {asked: annotator.asking(ask.assignments) for asked, ask in asks.items()}
         self._in_flight = annotator.in_flight
         self._output = JobOutput(config.output)
+        fingerprints = {ask.identity.fingerprint for ask in asks.values()}
+        self._answered = Answered(config.reuse, fingerprints) if config.reuse else None
         self._marks: dict[str, list[str]] | None = None
         """Addresses of the marks, by the names of their units; None until they are listed. They are
         listed once: an actor writes marks only just before its process ends, for later actors."""
@@ -331,9 +334,19 @@ class _WithEngine:
             kept = {r["position"]: r for r in old if r["status"] not in ("failed", "partial")}
         todo = [document for document in documents if document.position not in kept]
         fingerprint = self._asks[asked].identity.fingerprint
+        run = {"unit": unit.name, "run_id": self._run_id, "fingerprint": fingerprint}
+        copied: dict[int, dict[str, Any]] = {}
+        if self._answered:
+            copied = await asyncio.to_thread(self._answered.find, fingerprint, todo)
+            for document in todo:
+                if known := copied.get(document.position):
+                    row = Annotated(document, errors=document.errors).row(**run)
+                    kept[document.position] = (
+                        row | known | {"errors": row["errors"] + known["errors"]}
+                    )
+            todo = [document for document in todo if document.position not in copied]
         for annotated in await self._annotate(unit, todo, self._annotators[asked], replaces):
-            row = annotated.row(unit=unit.name, run_id=self._run_id, fingerprint=fingerprint)
-            kept[annotated.document.position] = row
+            kept[annotated.document.position] = annotated.row(**run)
         return [kept[position] for position in sorted(kept)]
 
     async def _annotate(

@@ -9,7 +9,9 @@ rule.py      the state rule: which revision of a document counts, and whose anno
 commits.py   DIR/_lake/<n>.json: the object whose existence commits an update, and what it says
 delta.py     the Delta logs, which follow the commits; what another program did to them
 staging.py   the new rows of outputs, sorted into ranges of documents on the local disk
-update.py    an update: the ranges that changed are written anew, then all is committed at once
+ranges.py    ranges of documents are brought to their new state
+arrow.py     rows in the order of many columns, entries of a list column
+update.py    an update: what is new is taken, the ranges are written anew, all is committed at once
 pinned.py    the tables as they were at one commit, for DuckDB
 ask.py       queries, the history of a document, what changed
 check.py     whether the tables are what the ledger says

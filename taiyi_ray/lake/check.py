@@ -28,6 +28,11 @@ _ORPHANS = """
     SELECT count(*) FROM {table} AS entry ANTI JOIN r_documents USING (source, position)
     {faults}
 """
+_NO_FAULTS = """
+    SELECT count(*) FROM r_failures AS entry
+    ANTI JOIN (FROM r_revisions WHERE fault) USING (source, position)
+    WHERE entry.document_id IS NULL
+"""
 _OFFSETS = """
     WITH texts AS (
         SELECT source, position, string_agg(text, chr(10) ORDER BY number) AS text
@@ -78,4 +83,5 @@ def _counted(connection: duckdb.DuckDBPyConnection, floor: int) -> Iterator[tupl
         faults = "WHERE document_id IS NOT NULL" if table.name == "failures" else ""
         query = _ORPHANS.format(table=f"r_{table.name}", faults=faults)
         yield f"rows of {table.name} belong to no document", count(query)
+    yield "failures of records that can be read", count(_NO_FAULTS)
     yield "mentions are not in the text at their offsets", count(_OFFSETS)

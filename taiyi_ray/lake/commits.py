@@ -8,18 +8,18 @@ as it was at n. The Delta log of each table follows it, version n for commit n (
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, Field
 
 from taiyi_ray import storage
+from taiyi_ray.corpus.reuse import LAKE_COMMITS, LAKE_FORMAT
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.lake.rule import PMIDS_A_RANGE, Key
 
-FORMAT = 1
-"""Version of the tables and of these objects."""
-
-FOLDER = "_lake"
+LONGEST_UPDATE = timedelta(days=7)
+"""An update that took longer is not committed: `vacuum` takes files of no commit that are a day
+older than this for those of an update that died."""
 
 _NAME = re.compile(r"(\d{9})\.json")
 
@@ -57,7 +57,7 @@ class Commit(BaseModel, frozen=True):
         files: the files of each table, by their paths below the table.
     """
 
-    format: int = FORMAT
+    format: int = LAKE_FORMAT
     number: int
     attempt: str
     committed_at: str
@@ -89,7 +89,7 @@ def numbers(lake: str) -> list[int]:
     Raises:
         ConfigError: some are missing between others: somebody removed them.
     """
-    folder = storage.join(lake, FOLDER)
+    folder = storage.join(lake, LAKE_COMMITS)
     names = (stored.path[len(folder) + 1 :] for stored in storage.walk(folder))
     found = sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
     if found != list(range(len(found))):
@@ -111,7 +111,7 @@ def read(lake: str, number: int) -> Commit:
     if data is None:
         raise ConfigError(f"{lake}: has no commit {number}; `taiyi-ray lake show` says the newest")
     match = re.search(rb'"format":\s*(\d+)', data)
-    if match is None or int(match[1]) != FORMAT:
+    if match is None or int(match[1]) != LAKE_FORMAT:
         raise ConfigError(
             f"{lake}: another version of taiyi-ray made its tables; use that version, or make a "
             "new lake of the outputs"
@@ -183,4 +183,4 @@ def put(lake: str, commit: Commit) -> bool:
 
 
 def _path(lake: str, number: int) -> str:
-    return storage.join(lake, FOLDER, f"{number:09d}.json")
+    return storage.join(lake, LAKE_COMMITS, f"{number:09d}.json")

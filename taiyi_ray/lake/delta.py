@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,17 @@ def options(lake: str) -> dict[str, str] | None:
     if endpoint and endpoint.startswith("http://"):
         found["AWS_ALLOW_HTTP"] = "true"
     return {name: value for name, value in found.items() if value}
+
+
+def check_address(lake: str) -> None:
+    """See that delta-rs can keep a log there.
+
+    Raises:
+        ConfigError: the address has what delta-rs 1.6.6 takes for the code of another character: it
+            writes there and looks elsewhere.
+    """
+    if code := re.search("%[0-9a-fA-F]{2}", lake):
+        raise ConfigError(f"{lake}: a table cannot have {code[0]} in its name; choose another")
 
 
 def follow(lake: str, upto: Commit) -> None:

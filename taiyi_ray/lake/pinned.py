@@ -12,6 +12,7 @@ import duckdb
 
 from taiyi_ray import storage
 from taiyi_ray.lake.commits import Commit
+from taiyi_ray.lake.dialects import quoted
 from taiyi_ray.lake.tables import TABLES, Table
 
 
@@ -63,7 +64,7 @@ def view(
         paths: of the files, below the table's folder.
         name: of the view; the table's name without one.
     """
-    files = ", ".join(_quoted(storage.join(lake, table.name, path)) for path in paths)
+    files = ", ".join(quoted(storage.join(lake, table.name, path)) for path in paths)
     name = name or table.name
     if files:
         source = f"read_parquet([{files}])"
@@ -71,7 +72,3 @@ def view(
         source = f"empty_{name}"
         connection.register(source, table.schema.empty_table())
     connection.execute(f'CREATE OR REPLACE VIEW "{name}" AS SELECT * FROM {source}')
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -13,6 +13,8 @@ The ledger has one row for each record. PubMed's files are ordered by their name
 - The document has the annotations of the best record with the same version, text and fingerprint:
   `ok` before `partial` before `failed`, of equal ones the oldest. So neither a failure nor a
   revision of metadata alone displaces annotations.
+- A record that could not be read (`fault`) is forgotten once its row is a good one: the file was
+  fetched again, or a newer program reads it.
 - What makes records revisions of one document is `key`: the PMID in PubMed's files; elsewhere the
   place of the record, (source, position), or its document_id if the lake was made so.
 """
@@ -53,8 +55,8 @@ def keyed(rows: str, *, pubmed: str, key: Key, pmids: int) -> str:
         pmids: number of PMIDs in a range.
 
     Returns:
-        A query for `version`, `pmid`, `key`, `year`, `number`, `fault`, `metadata_hash` and `range`
-        of each row, in their order.
+        A query for `version`, `pmid`, `key`, `year`, `number`, `fault` and `range` of each row, in
+        their order.
     """
     other = "source || '#' || position"
     if key == "document_id":
@@ -62,6 +64,7 @@ def keyed(rows: str, *, pubmed: str, key: Key, pmids: int) -> str:
         spread = "coalesce(document_id, source)"
     else:
         spread = "source"
+    elsewhere = _elsewhere(spread, key)
     return f"""
         WITH numbered AS (
             SELECT * REPLACE (coalesce(version, 1)::INTEGER AS version),
@@ -79,14 +82,49 @@ def keyed(rows: str, *, pubmed: str, key: Key, pmids: int) -> str:
             coalesce(digits, -1)::BIGINT AS number,
             (status = 'failed' AND document_id IS NULL AND texts = 0)
                 OR (status = 'deleted' AND pmid IS NULL AND document_id IS NULL) AS fault,
-            md5(concat_ws(chr(31), coalesce(language, ''), coalesce(title, ''), array_to_string(
-                list_sort(list_transform(map_entries(metadata), lambda e: e.key || '=' || e.value)),
-                chr(30)))) AS metadata_hash,
             CASE WHEN pmid IS NOT NULL THEN printf('p%06d', pmid // {pmids})
-                ELSE printf('s%s-%06d', left(md5({spread}), 2),
-                    {"0" if key == "document_id" else f"position // {POSITIONS_A_RANGE}"})
-            END AS range
+                ELSE {elsewhere} END AS range
         FROM numbered
+    """
+
+
+def _elsewhere(spread: str, key: Key) -> str:
+    """SQL for the range of a record that has no PMID."""
+    number = "0" if key == "document_id" else f"position // {POSITIONS_A_RANGE}"
+    return f"printf('s%s-%06d', left(md5({spread}), 2), {number})"
+
+
+def fault_ranges(units: str, key: Key) -> str:
+    """SQL for the ranges that faults of some units would be in.
+
+    Args:
+        units: a relation with `source`, `first` and `last`.
+        key: what the key of documents outside of PubMed's files is.
+    """
+    return f"""
+        SELECT DISTINCT {_elsewhere("source", key)} AS range FROM (
+            SELECT source, unnest([first, last]) AS position FROM {units}
+        )
+    """
+
+
+def mended(faults: str, units: str, faulty: str) -> str:
+    """SQL for the faults that newer rows of the same records do not have any more.
+
+    Args:
+        faults: a relation with the `source` and `position` of faults.
+        units: the units that an update takes, with `source`, `first`, `last` and `output`.
+        faulty: the faults in these units, with `source`, `position` and `output`.
+    """
+    return f"""
+        SELECT DISTINCT fault.*
+        FROM {faults} AS fault
+        JOIN {units} AS unit ON unit.source = fault.source
+            AND fault.position BETWEEN unit.first AND unit.last
+        WHERE NOT EXISTS (
+            FROM {faulty} AS still WHERE (still.source, still.position, still.output)
+                = (fault.source, fault.position, unit.output)
+        )
     """
 
 
@@ -108,12 +146,13 @@ def records(rows: str) -> str:
     """
 
 
-def current(ledger: str, floor: int) -> str:
+def current(ledger: str, floor: int, *more: str) -> str:
     """SQL for the documents that a ledger makes.
 
     Args:
         ledger: a relation that `records` made.
         floor: the year of the newest baseline; -1 before the first.
+        *more: further columns of the newest record that are wanted.
 
     Returns:
         A query with a row for each document: `key`, `pmid`, `document_id`, `version`, and of the
@@ -123,6 +162,7 @@ def current(ledger: str, floor: int) -> str:
     parts = "source", "position", "run_id", "output", "unit"
     newest = ", ".join(f"w.{part} AS w_{part}" for part in parts)
     annotated = ", ".join(f"e.{part} AS a_{part}" for part in parts)
+    others = "".join(f", w.{column}" for column in more)
     return f"""
         WITH told AS (
             SELECT *, CASE WHEN year < 0 THEN source ELSE '' END AS name
@@ -135,7 +175,7 @@ def current(ledger: str, floor: int) -> str:
             QUALIFY row_number() OVER (PARTITION BY key ORDER BY version DESC) = 1
         )
         SELECT w.key, w.pmid, w.document_id, w.version, w.content_hash, w.metadata_hash,
-            {newest}, {annotated}
+            {newest}, {annotated}{others}
         FROM living AS w JOIN told AS e USING (key, version, content_hash, fingerprint)
         WHERE e.status <> 'deleted'
         QUALIFY row_number() OVER (

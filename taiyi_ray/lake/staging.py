@@ -6,6 +6,7 @@ split by ranges, and each part is a file below a temporary folder. The memory ho
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,12 +24,12 @@ from taiyi_ray.corpus.output import Output
 from taiyi_ray.corpus.plan import Job, Plan
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.lake import rule
+from taiyi_ray.lake.arrow import metadata_hashes
 from taiyi_ray.lake.rule import Key
 from taiyi_ray.records import SCHEMA, rows_of
 
 _KEYED_BY = [
-    *("document_id", "version", "language", "title", "metadata", "status", "source", "position"),
-    "of_pubmed",
+    *("document_id", "version", "status", "source", "position", "of_pubmed"),
 ]
 _BATCH_BYTES = 192 << 20
 _READERS = 4
@@ -100,8 +101,19 @@ def unit_rows(output: Output, unit: Unit, names: Sequence[str]) -> pa.Table:
     )
     schema = pa.schema([SCHEMA.field(name) for name in names])
     if not table.schema.equals(schema):  # of an older program
-        table = pa.Table.from_pylist(rows_of(table), SCHEMA).select(names)
+        table = _completed(table, schema)
     return table.replace_schema_metadata(None)
+
+
+def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give a table of an older program all columns: those that it lacks are null or empty lists."""
+    if any(schema.field(column.name).type != column.type for column in table.schema):
+        return pa.Table.from_pylist(rows_of(table), SCHEMA).select(schema.names)
+    for column in schema:
+        if column.name not in table.schema.names:
+            value: list[None] | None = [] if pa.types.is_nested(column.type) else None
+            table = table.append_column(column, pa.array([value] * len(table), column.type))
+    return table.select(schema.names)
 
 
 class Staged:
@@ -109,16 +121,15 @@ class Staged:
 
     Args:
         folder: an empty local folder.
+
+    Attributes:
+        rows: how many there are of each range.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._parts: dict[str, list[Path]] = {}
-
-    @property
-    def ranges(self) -> list[str]:
-        """The ranges that have rows, in order."""
-        return sorted(self._parts)
+        self.rows: Counter[str] = Counter()
 
     def add(self, rows: pa.Table) -> None:
         """Add rows that `rule.keyed` made."""
@@ -136,6 +147,7 @@ class Staged:
             part = rows.slice(first, last - first).drop_columns("range")
             pyarrow.feather.write_feather(part, str(path), compression="lz4")
             parts.append(path)
+            self.rows[name] += last - first
             first = last
 
     def take(self, name: str) -> pa.Table | None:
@@ -192,16 +204,18 @@ def stage(
             staged.add(keyed(pa.concat_tables(held), connection, key=key, pmids=pmids))
             held.clear()
 
-    ahead = iter(units)
+    waiting = iter(units)
     with ThreadPoolExecutor(_READERS) as pool:
-        while few := list(islice(ahead, 2 * _READERS)):
-            for rows in pool.map(read, few):
-                held.append(rows)
-                count += len(rows)
-                size += rows.nbytes
-                if size >= _BATCH_BYTES:
-                    flush()
-                    size = 0
+        ahead = deque(pool.submit(read, unit) for unit in islice(waiting, 2 * _READERS))
+        while ahead:
+            rows = ahead.popleft().result()
+            ahead.extend(pool.submit(read, unit) for unit in islice(waiting, 1))
+            held.append(rows)
+            count += len(rows)
+            size += rows.nbytes
+            if size >= _BATCH_BYTES:
+                flush()
+                size = 0
     flush()
     return count
 
@@ -224,6 +238,7 @@ def keyed(
         found = connection.sql(query).to_arrow_table()
     finally:
         connection.unregister("new_rows")
+    rows = rows.append_column("metadata_hash", metadata_hashes(rows))
     rows = rows.drop_columns(["of_pubmed", "version"])
     for name in found.column_names:
         rows = rows.append_column(name, found[name])

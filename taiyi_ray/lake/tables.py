@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from taiyi_ray.corpus.reuse import LEDGER
 from taiyi_ray.records import SCHEMA
 
 
@@ -80,6 +81,7 @@ DOCUMENTS = Table(
             _of_output("status", "`ok`, `partial` or `failed`, of the annotations that count."),
             _of_output("run_id", "The run that made the annotations (table `runs`)."),
             _of_output("fingerprint"),
+            _of_output("answered_in"),
             _of_output("content_hash"),
             _field("metadata_hash", _STRING, "MD5 of language, title and metadata."),
             _field("revised_source", _STRING, "Source of the newest record of this version."),
@@ -91,7 +93,7 @@ DOCUMENTS = Table(
     ("pmid", "source", "position"),
 )
 REVISIONS = Table(
-    "revisions",
+    LEDGER,
     "The ledger: one row for each record of the outputs, revised and deleted ones too.",
     pa.schema(
         [

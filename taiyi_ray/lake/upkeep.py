@@ -16,8 +16,9 @@ _WRITTEN = re.compile(r"-(\d{8}T\d{6})-[0-9a-f]{8}\.parquet$")
 _LONGEST = 36_525.0
 """Days (a century) that keep everything: dates do not reach back as far as a user may ask for."""
 
-_AT_WORK = timedelta(days=1)
-"""Files of no commit that are younger may be those of an update that is at work."""
+_AT_WORK = commits.LONGEST_UPDATE + timedelta(days=1)
+"""Files of no commit that are younger may be those of an update that is at work; the clocks of its
+machine and of this one may differ."""
 
 
 def vacuum(lake: str, keep_days: float, *, dry_run: bool = False) -> list[storage.Stored]:

@@ -291,4 +291,5 @@ TASK = Task(
     lost=lost,
     score=score,
     asks=asks,
+    given=lambda options: options.mentions == "given",
 )

@@ -195,6 +195,8 @@ class Task:
         asks: (document, assignment) -> how many questions there are about a document in one window,
             of a task for which this depends on the document and not only on the options.
         taught: `lessons` of a task that learns from other questions than it asks.
+        given: (options) -> whether the task asks about annotations that the input gives: then the
+            text of a document does not decide alone what is asked. None for never.
     """
 
     name: str
@@ -212,6 +214,7 @@ class Task:
     taught: (
         Callable[[Document, Assignment, int | None], list[tuple[Question, Annotations]]] | None
     ) = None
+    given: Callable[[Any], bool] | None = None
 
     def lessons(
         self, document: Document, assignment: Assignment, limit: int | None = None

@@ -43,6 +43,7 @@ def test_the_footer_counts_the_rows(output):
             "questions": 12,
         },
         "answers": {"ner.squares": 150, "ner.tokens": 30, "mt.tokens": 0, "mt.squares": 0},
+        "reused": {},
     }
     assert footer.totals == Totals.of(output.rows(of))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from urllib.parse import unquote
@@ -385,3 +386,31 @@ def test_a_file_that_comes_or_goes_beside_a_source_is_a_change(tmp_path):
         ConfigError, match=rf"^{tmp_path}/a\.txt: was removed after the units of .*/a\.a1,"
     ):
         check_unchanged(known)
+
+
+# -------------------------------------------------------------------------------------------- MD5
+
+
+@pytest.mark.parametrize("place", ["folder", "file", "pattern"])
+@pytest.mark.parametrize("told", ["MD5(a.txt)= {}\n", "{}  a.txt\n", "{}"])
+def test_a_file_is_compared_with_the_md5_beside_it(tmp_path, place, told):
+    path = files(tmp_path, "a.txt", "b.txt") / "a.txt"
+    Path(f"{path}.md5").write_text(told.format(hashlib.md5(b"a.txt").hexdigest()))
+    given = {"folder": tmp_path, "file": path, "pattern": tmp_path / "*.txt"}[place]
+    corpus = find([str(given)])
+    assert corpus.passed_over == 0
+    assert len(corpus.files[0].record_sizes().sizes) == 1
+    path.write_text("A.txt")
+    with pytest.raises(ConfigError, match=f"^{path}: is damaged or another file: its MD5 is "):
+        find([str(given)]).files[0].record_sizes()
+    Path(f"{path}.md5").write_text("<html>Not found</html>")
+    with pytest.raises(ConfigError, match=f"^{path}.md5: holds no MD5 digest"):
+        find([str(given)]).files[0].record_sizes()
+
+
+def test_an_object_of_a_bucket_is_compared_with_the_md5_beside_it(bucket):
+    storage.put_if_absent(f"{bucket}/a.txt", b"text")
+    storage.put_if_absent(f"{bucket}/a.txt.md5", f"MD5(a.txt)= {'0' * 32}".encode())
+    (file,) = find([bucket]).files
+    with pytest.raises(ConfigError, match=f"and {'0' * 32} in the .md5 beside it"):
+        file.record_sizes()

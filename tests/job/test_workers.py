@@ -20,8 +20,9 @@ import pytest
 from taiyi_ray import storage
 from taiyi_ray.annotation import Annotated, Annotator
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.corpus import plan
 from taiyi_ray.corpus import sources as sources_module
-from taiyi_ray.corpus.plan import Identity
+from taiyi_ray.corpus.plan import Identity, Part, put_job
 from taiyi_ray.corpus.source import PlannedSource
 from taiyi_ray.corpus.sources import SOURCE_KINDS, SourceFile
 from taiyi_ray.corpus.units import Unit
@@ -687,3 +688,51 @@ def test_a_retry_that_was_broken_off_goes_on_counting(tmp_path, exits):
     marks = job.output.marks()[unit_of(planned(path, 0, 0)).name]
     assert job.output.died(marks, "seen") == job.output.died(marks) == ({0}, {0: 2})
     assert job.output.died(marks, "seen later") == (set(), {})
+
+
+# -------------------------------------------------------------------------------- answered earlier
+
+
+def test_what_was_answered_earlier_is_copied_and_only_the_rest_is_asked(tmp_path, monkeypatch):
+    first = Job(tmp_path)
+    path = json_lines(tmp_path / "a.jsonl", [TEXT, TEXT + "Again.", ""])
+    first.do(planned(path, 0, 2), run_id="run-1")
+    source = PlannedSource.model_validate_json(planned(path, 0, 2)["planned"])
+    part = Part(sources=[source.model_copy(update={"units": [(0, 2)]})])
+    put_job(
+        first.output.address,
+        plan.Job(fingerprint="fingerprint", identity={}, config={}, versions={}, part=part),
+    )
+    earlier = first.rows(planned(path, 0, 2))
+    later = Job(tmp_path / "later")
+    later.config = later.config.model_copy(update={"reuse": first.output.address})
+    asked: list[str] = []
+    complete = FakeEngine.complete
+
+    async def counted(engine: FakeEngine, question: Any, *arguments: Any) -> Completion:
+        asked.append(question.window.text)
+        return await complete(engine, question, *arguments)
+
+    monkeypatch.setattr(FakeEngine, "complete", counted)
+    path = json_lines(tmp_path / "b.jsonl", ["Another text on aspirin.", TEXT + "Again.", ""])
+    row = planned(path, 0, 2)
+    (receipt,) = later.do(row, run_id="run-2")
+    assert set(asked) == {"Another text on aspirin."}
+    new, copied, empty = later.rows(row)
+    columns = ("mentions", "relations", "answers", "status", "content_hash")
+    assert [copied[name] for name in columns] == [earlier[1][name] for name in columns]
+    assert copied["answered_in"] == first.output.path(unit_of(planned(tmp_path / "a.jsonl", 0, 2)))
+    assert (copied["run_id"], copied["source"], copied["position"]) == (
+        "run-2",
+        "b.jsonl-01234567",
+        1,
+    )
+    assert new["answered_in"] is None and empty["errors"] == earlier[2]["errors"]
+    totals = later.output.footer(unit_of(row)).totals
+    assert totals.documents.total() == 3 and totals.reused["documents"] == 1 + bool(
+        empty["answered_in"]
+    )
+    tokens = sum(answer["prompt_tokens"] for answer in new["answers"])
+    assert receipt.prompt_tokens == totals.tokens["prompt_tokens"] == tokens > 0
+    spared = sum(answer["prompt_tokens"] for answer in copied["answers"])
+    assert totals.reused["prompt_tokens"] == spared > 0

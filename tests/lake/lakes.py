@@ -13,10 +13,9 @@ from taiyi_ray.annotation import Annotated
 from taiyi_ray.corpus.plan import Job, Part, PlannedSource, add_part, load_job, load_plan, put_job
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.job.output import JobOutput
-from taiyi_ray.lake import ask, commits
+from taiyi_ray.lake import ask, commits, ranges
 from taiyi_ray.lake.commits import Commit, opened
 from taiyi_ray.lake.tables import TABLES
-from taiyi_ray.lake.update import _read
 from taiyi_ray.records import Annotations, Answer, Document, Failure, Label, Mention, passages
 
 
@@ -39,9 +38,9 @@ class Record:
     status: str = "ok"
 
 
-def row(record: Record, source: str, position: int, unit: str, run_id: str, print_: str) -> Any:
-    """The row of an output for a record."""
-    document = Document(
+def document(record: Record, source: str, position: int) -> Document:
+    """What was read of a record."""
+    return Document(
         record.pmid,
         passages([("title", "en", record.text), ("abstract", "en", record.text[::-1])])
         if record.text
@@ -50,12 +49,18 @@ def row(record: Record, source: str, position: int, unit: str, run_id: str, prin
         language="en",
         title=record.text or None,
         metadata={"journal": record.journal} if record.journal else {},
+        status=record.status if record.status == "deleted" else "ok",  # type: ignore[arg-type]
         source=source,
         position=position,
     )
-    annotated = Annotated(document, status=record.status)  # type: ignore[arg-type]
+
+
+def row(record: Record, source: str, position: int, unit: str, run_id: str, print_: str) -> Any:
+    """The row of an output for a record."""
+    read = document(record, source, position)
+    annotated = Annotated(read, status=record.status)  # type: ignore[arg-type]
     if record.status in ("ok", "partial"):
-        found = re.finditer(r"\b[A-Z]\w+", document.text)
+        found = re.finditer(r"\b[A-Z]\w+", read.text)
         annotated.annotations = Annotations(
             mentions=[
                 Mention(n, "disease" if n % 2 else "gene", m[0], *m.span(), passage=0)
@@ -90,6 +95,7 @@ class Out:
         format_: str = "pubmed",
         commit: bool = True,
         complete: bool = True,
+        answered_in: str | None = None,
     ) -> str:
         """Plan a source and commit its rows; return its name in the output."""
         source = f"{name}-01234567"
@@ -110,15 +116,23 @@ class Out:
         else:
             add_part(self.address, len(load_plan(self.address, job).parts), part)
         if commit:
-            self.write(name, records, run_id)
+            self.write(name, records, run_id, answered_in=answered_in)
         return source
 
-    def write(self, name: str, records: Sequence[Record], run_id: str, replaces: str = "") -> None:
+    def write(
+        self,
+        name: str,
+        records: Sequence[Record],
+        run_id: str,
+        replaces: str = "",
+        answered_in: str | None = None,
+    ) -> None:
         """Commit a source's rows, or replace them."""
         source = f"{name}-01234567"
         unit = Unit(source=source, path=f"/in/{name}", first=0, last=len(records) - 1)
         rows = [
             row(record, source, n, unit.name, run_id, self.fingerprint)
+            | {"answered_in": answered_in}
             for n, record in enumerate(records)
         ]
         assert self._output.commit(unit, rows, run_id, replaces=replaces).stands
@@ -133,6 +147,10 @@ class Out:
         """Write a source's rows anew, as --retry-failed does."""
         unit = f"{name}-01234567/{0:09d}-{len(records) - 1:09d}"
         self.write(name, records, run_id, self._output.committed()[unit])
+
+    def committed(self) -> dict[str, str]:
+        """The committed units, each with its tag."""
+        return self._output.committed()
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows that are committed."""
@@ -211,7 +229,7 @@ def read(lake: str, table: str, commit: Commit | None = None) -> list[dict[str, 
     """All rows of a table."""
     commit = commit or opened(lake)
     schema = TABLES[table]
-    parts = [_read(lake, commit, schema, range_) for range_ in commit.by_range(table)]
+    parts = [ranges.read(lake, commit, schema, range_) for range_ in commit.by_range(table)]
     return pa.concat_tables(parts).to_pylist() if parts else []
 
 

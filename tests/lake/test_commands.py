@@ -34,14 +34,16 @@ def test_what_is_no_output_or_no_lake_is_one_line(out, tmp_path, capsys, monkeyp
     assert "no file pubmed25n<digits> was taken" in line(
         "update", out.address, "--table", lake, "--baseline", "25"
     )
-    assert not Path(lake).exists()
+    percent = str(tmp_path / "a%20b")
+    assert "a table cannot have %20 in its name" in line("update", out.address, "--table", percent)
+    assert not Path(lake).exists() and not Path(percent).exists()
     update(lake, [out.address])
     assert "Parser Error" in line("query", lake, "SELECT FROM WHERE")
     assert "gives no rows" in line("query", lake, "")
     assert "needs --output" in line("query", lake, "SELECT 1", "--format", "parquet")
     assert "never had a document" in line("show", lake, "4711")
     path = Path(lake, "_lake", f"{1:09d}.json")
-    path.write_text(path.read_text().replace('"format":1', '"format":2'))
+    path.write_text(path.read_text().replace('"format":2', '"format":9'))
     assert "another version of taiyi-ray made its tables" in line(
         "update", out.address, "--table", lake
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import re
 import sys
 from pathlib import Path
@@ -11,14 +13,17 @@ import pytest
 from rich.console import Console
 
 from taiyi_ray.annotation import Annotated
+from taiyi_ray.config import AnnotateConfig, load
 from taiyi_ray.corpus.plan import Job, Part, PlannedSource, add_part, put_job
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.formats import documents, named
+from taiyi_ray.job.estimate import estimate
 from taiyi_ray.job.output import JobOutput
 from taiyi_ray.lake import ask
 from taiyi_ray.lake.check import check
 from taiyi_ray.lake.update import Settings, update
 from taiyi_ray.records import Annotations, Mention
+from tests.job.jobs import annotate, table
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = re.compile(r"\b[A-Z][a-z]{6,}\b|\b[A-Z]{2,5}\d?\b")
@@ -130,3 +135,66 @@ def test_the_questions_of_the_manual_have_the_answers_that_stand_there(lake):
     assert len(questions()) == 10
     for question in questions():
         assert answer(lake, question) in page
+
+
+@pytest.mark.slow
+def test_what_a_delivery_repeats_is_not_asked_again(joined, shared_data, tmp_path):
+    """Two deliveries of NLM through `annotate`, the lake, `plan` and `annotate --reuse`."""
+
+    def deliver(name: str, of: str) -> None:
+        data = (shared_data / "pubmed-xml" / of).read_bytes()
+        (given / name).write_bytes(data)
+        digest = hashlib.md5(data).hexdigest()
+        (given / f"{name}.md5").write_text(f"MD5({name})= {digest}\n")
+
+    given, output, address = tmp_path / "in", tmp_path / "out", str(tmp_path / "lake")
+    given.mkdir()
+    deliver("pubmed14n0001.xml.gz", "medsamp2014.xml.gz")
+    command = (given, "-o", output, "--engine", "fake")
+    annotate(*command)
+    update(address, [str(output)])
+    before = json.loads((output / "run.json").read_text())
+    deliver("pubmed18n0001.xml.gz", "pubmedsample18n0001.xml.gz")
+    config = load(
+        AnnotateConfig,
+        None,
+        {
+            "inputs": [str(given)], "output": "-", "engine": "fake", "ask": "together",
+            "reuse": address,
+        },
+    )  # fmt: skip
+    text = annotate(*command, "--reuse", address)
+    copied = [row for row in table(output) if row["answered_in"]]
+    # 160 PMIDs are in both deliveries; the text of 156 is the same in both.
+    assert len(copied) == 156
+    assert "not asked again  156 documents" in text
+    run = json.loads((output / "run.json").read_text())
+    assert run["totals"]["reused"]["documents"] == 156
+    twice = before["totals"]["tokens"]["prompt_tokens"] + run["prompt_tokens"]
+    assert run["totals"]["tokens"]["prompt_tokens"] == twice
+    # The first delivery is all in the lake; `plan` looks at a sample of the documents.
+    assert value_of(config) == pytest.approx(156 + 161, rel=0.05)
+    earlier = {row["content_hash"]: row for row in table(output) if not row["answered_in"]}
+    for row in copied:
+        assert row["mentions"] == earlier[row["content_hash"]]["mentions"]
+        assert row["answers"] == earlier[row["content_hash"]]["answers"]
+        assert Path(row["answered_in"]).exists()
+    update(address, [str(output)], Settings(baseline=18))
+    assert not list(check(address))
+    assert rows(address, "SELECT count(*) FROM documents WHERE source LIKE 'pubmed14n0001%'") == [
+        (156,)  # their annotations are still those of the first delivery
+    ]
+    kinds = "SELECT change, cause, count(*) FROM changes WHERE committed_in = 2 GROUP BY ALL"
+    assert {row[:2]: row[2] for row in rows(address, kinds)} == {
+        ("metadata", "record"): 152, ("text", "record"): 4, ("insert", "record"): 16,
+        ("delete", "baseline"): 1,
+    }  # fmt: skip
+    # A third run asks for nothing, and a lake that has all of it copies all of it.
+    assert "nothing to do" in annotate(*command, "--reuse", address)
+    annotate(given, "-o", tmp_path / "again", "--engine", "fake", "--reuse", address)
+    assert all(row["answered_in"] for row in table(tmp_path / "again") if row["status"] == "ok")
+
+
+def value_of(config: AnnotateConfig) -> float:
+    """How many documents `plan` says need not be asked."""
+    return estimate(config).totals["reused_documents"].value

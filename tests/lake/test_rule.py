@@ -107,3 +107,30 @@ def test_a_baseline_wants_the_files_of_earlier_outputs_whole_too(tmp_path, out, 
     # A file that another output has whole is no longer missing anything.
     late.add("pubmed27n0001.xml.gz", [Record("7", "Metformin helps"), Record("8", "Two")], "7")
     assert update(lake, [late.address], Settings(baseline=27)).counts["delete"] == 2
+
+
+def test_a_fault_that_is_mended_is_forgotten(out, lake):
+    name = "pubmed26n0002.xml.gz"
+    records = [Record(None, version=None, status="failed"), Record("8", "Stroke")]
+    out.add(name, records, "20260101T000002-aaaaaa")
+    out.add("x.jsonl", [Record(None, version=None, status="failed")], "2", format_="jsonl")
+    update(lake, [out.address])
+    faults = "SELECT count(*) FROM revisions WHERE fault"
+    assert (asked(lake, faults), asked(lake, "SELECT count(*) FROM failures")) == ([(2,)], [(2,)])
+    # Done again by a program that reads the record: it is a document of another range now.
+    out.replace(name, [Record("9", "Nine"), Record("8", "Stroke")], "20260101T000003-aaaaaa")
+    assert update(lake, [out.address]).counts["insert"] == 1
+    assert (asked(lake, faults), asked(lake, "SELECT count(*) FROM failures")) == ([(1,)], [(1,)])
+    out.replace("x.jsonl", [Record("a", "One")], "20260101T000004-aaaaaa")
+    update(lake, [out.address])
+    assert (asked(lake, faults), asked(lake, "SELECT count(*) FROM failures")) == ([(0,)], [(0,)])
+    assert not list(check(lake))
+
+
+def test_a_fault_of_one_output_counts_no_more_where_another_reads_the_record(out, lake, tmp_path):
+    again = Out(str(tmp_path / "again"))
+    out.add("pubmed26n0002.xml.gz", [Record(None, version=None, status="failed")], "2")
+    again.add("pubmed26n0002.xml.gz", [Record("9", "Nine")], "3")
+    update(lake, [out.address, again.address])
+    assert asked(lake, "SELECT count(*) FROM failures") == [(0,)]
+    assert asked(lake, "SELECT count(*) FROM revisions WHERE fault") == [(0,)]

@@ -8,8 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from taiyi_ray import storage
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, StorageError
 from taiyi_ray.lake import commits
 from taiyi_ray.lake.check import check
 from taiyi_ray.lake.tables import TABLES
@@ -206,17 +205,40 @@ def test_an_output_of_another_fingerprint_needs_mixed(out, lake, tmp_path):
     assert update(lake, [out.address, other.address]).units == 0  # both are known by now
 
 
+def test_a_store_without_conditional_puts_is_refused(out, faulty, faulty_bucket):
+    faulty.ignores_conditions = True
+    with pytest.raises(StorageError, match="this store ignores If-None-Match"):
+        update(f"{faulty_bucket}/lake", [out.address])
+    assert commits.numbers(f"{faulty_bucket}/lake") == []
+
+
 def test_a_version_that_counts_again_is_read_from_its_output_or_refused(out, lake, tmp_path):
     later = Out(str(tmp_path / "later"))
     later.add("pubmed26n0002.xml.gz", [Record("7", "Aspirin helps", 2)], "2")
     update(lake, [later.address])
     later.add("pubmed26n0003.xml.gz", [Record("7", version=2, status="deleted")], "3")
     away = Path(out.address).rename(tmp_path / "away")
-    with pytest.raises(
-        storage.StorageError, match="counts again, and its annotations must be read"
-    ):
+    with pytest.raises(StorageError, match="counts again, and its annotations must be read"):
         update(lake, [later.address])
     assert commits.opened(lake).number == 2
     away.rename(out.address)
     update(lake, [later.address])
     assert asked(lake, "SELECT title FROM documents WHERE pmid = 7") == [("Metformin helps",)]
+
+
+def test_many_small_ranges_are_written_as_each_alone_would_be(tmp_path):
+    out, lake = Out(str(tmp_path / "out")), str(tmp_path / "lake")
+    pmids = range(1, 40_000, 777)
+    out.add("pubmed26n0001.xml.gz", [Record(str(n), f"Text {n} of Mice") for n in pmids], "1")
+    update(lake, [out.address], Settings(pmids=1000))
+    assert paths(lake, "documents").keys() == {f"p{n // 1000:06d}" for n in pmids}
+    before = paths(lake, "mentions")
+    out.add("pubmed26n0002.xml.gz", [Record("1", "Other"), Record("778", status="deleted")], "2")
+    update(lake, [out.address])
+    after = paths(lake, "mentions")
+    assert before.items() - after.items() == {("p000000", before["p000000"])}
+    for range_, path in after.items():
+        file = Path(lake, "mentions", path)
+        (found,) = {f"p{pmid // 1000:06d}" for pmid in pq.read_table(file)["pmid"].to_pylist()}
+        assert found == range_
+    assert not list(check(lake))

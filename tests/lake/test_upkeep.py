@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.lake import commits
 from taiyi_ray.lake.check import check
+from taiyi_ray.lake.tables import TABLES
 from taiyi_ray.lake.update import update
 from taiyi_ray.lake.upkeep import rebuild, vacuum
 from tests.lake.lakes import Record, asked, paths
@@ -53,6 +55,21 @@ def test_what_another_program_wrote_is_found_out_and_undone_by_rebuild(out, lake
     Path(lake, "mentions", paths(lake, "mentions")["p000000"]).unlink()
     with pytest.raises(ConfigError, match="is gone or changed; make a new lake"):
         rebuild(lake)
+
+
+def test_an_update_that_took_so_long_that_vacuum_may_have_come_is_not_committed(
+    out, lake, monkeypatch
+):
+    out.add("pubmed26n0002.xml.gz", [Record("7", "Aspirin helps")], "2")
+    files = {table: set(Path(lake, table).glob("*.parquet")) for table in TABLES}
+    began = datetime.now(UTC) - commits.LONGEST_UPDATE - timedelta(seconds=1)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(commits, "now", lambda: began.isoformat(timespec="microseconds"))
+        with pytest.raises(ConfigError, match="the update took more than 7 days"):
+            update(lake, [out.address])
+    assert commits.opened(lake).number == 1
+    assert files == {table: set(Path(lake, table).glob("*.parquet")) for table in TABLES}
+    assert update(lake, [out.address]).commit.number == 2
 
 
 def test_vacuum_may_keep_more_days_than_there_ever_were(out, lake):
