@@ -74,19 +74,26 @@ class TrainingRecord:
         return Reporter(point=self._point, saved=self._saved, begun=self._begin)
 
     @contextmanager
-    def kept_fresh(self) -> Iterator[None]:
+    def kept_fresh(self, waiting: str | None = None) -> Iterator[None]:
         """Write the record every BEAT seconds, by which `status` knows that the run works.
 
-        A thread of its own does this, because a step may take longer, and a store is slow. Until
-        this process begins to train it writes nothing.
+        A thread of its own does this, because a step may take longer, and a store is slow.
+
+        Args:
+            waiting: what the run waits for until this process begins to train; None when another
+                process writes this.
         """
         over = threading.Event()
 
         def beat() -> None:
-            while not over.wait(BEAT):
+            while True:
                 if self._made is not None:
                     with suppress(StorageError):  # the next beat tries again
                         self._write("running")
+                elif waiting is not None:
+                    self.waiting(waiting)
+                if over.wait(BEAT):
+                    return
 
         thread = threading.Thread(target=beat, name="beat", daemon=True)
         thread.start()
@@ -167,16 +174,17 @@ class TrainingRecord:
         with self._writing:
             if self._done:  # a beat that waited for the lock
                 return
-            self._done = state == "done"
             made = self._made or self._made_before()
             record = self._record(state, made) | more
-            storage.replace(self._path, json.dumps(record, ensure_ascii=False).encode())
             page = storage.join(self._plan.output, "report.html")
             storage.replace(page, report.html(record).encode())
             if made.points:
                 folder = storage.join(self._plan.output, "tensorboard")
                 events = storage.join(folder, "events.out.tfevents.taiyi_ray")
                 storage.replace(events, report.tensorboard(made.points))
+            # This comes last: who reads that the run is done finds all of it.
+            storage.replace(self._path, json.dumps(record, ensure_ascii=False).encode())
+            self._done = state == "done"
 
     def _made_before(self) -> _Made:
         there = read(self._plan.output)

@@ -79,8 +79,9 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
 
                 on_workers(plan, record, progress)
             else:
-                progress.say(f"loading {model.name} ...")
-                with record.kept_fresh(), terminable():
+                loading = f"loading {model.name} ..."
+                progress.say(loading)
+                with record.kept_fresh(loading), terminable():
                     start = adapter.path if adapter else None
                     train(plan, model.path, start, _device(), record.reporter())
         except KeyboardInterrupt:

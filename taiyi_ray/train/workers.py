@@ -1,8 +1,8 @@
 """The stages on the workers of Ray Train: one a GPU, or some on CPUs.
 
-Ray places the workers, connects them, and starts them again when a machine is taken away. It gets
-no checkpoint: each time all workers start from the newest marker of the output. What fails is tried
-again here, until the same step failed three times.
+Ray Train connects the workers, and grows or shrinks their number. It gets no checkpoint: each time
+all workers start from the newest marker of the output. What ends them comes back here, and here
+they are started again, until the same step failed three times.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ _PATIENCE = 10.0
 
 
 class _Failed(Signal):
-    """The workers ended before all steps were made; they may be started again."""
+    """The workers failed before all steps were made; they may be started again."""
+
+
+class _Displaced(Signal):
+    """The workers lost their places, or did not get them: nothing failed."""
 
 
 def on_workers(plan: TrainingPlan, record: TrainingRecord, progress: TrainingProgress) -> None:
@@ -88,6 +92,8 @@ def _tried(group: _Group, progress: TrainingProgress) -> None:
     while True:
         try:
             group.train()
+        except _Displaced as error:
+            progress.say(f"{error}; the workers start again from the newest checkpoint ...")
         except _Failed as error:
             step = group.failing
             failures[step] += 1
@@ -161,11 +167,28 @@ class _Group:
         """Start the workers, and wait until they have made all steps.
 
         Raises:
-            _Failed: they ended before, and may be started again.
+            _Failed, _Displaced: they ended before, and may be started again.
             TaiyiError, KeyboardInterrupt: as for `on_workers`.
         """
         with self._followed() as board, tempfile.TemporaryDirectory() as storage_path:
+            self._wait_for_places()
             _finished(lambda: _trainer(self._plan, self._wanted, board, storage_path).fit())
+
+    def _wait_for_places(self) -> None:
+        """Wait until the fewest workers have their places.
+
+        Ray Train waits too, but it can neither be interrupted then nor does it keep its demand,
+        which is what makes a cluster grow.
+        """
+        from ray.util.placement_group import placement_group, remove_placement_group
+
+        fewest = self._plan.config.worker_range[0]
+        places = placement_group([_bundle(self._wanted.each)] * fewest)
+        try:
+            while not places.wait(_LOOK):
+                pass
+        finally:
+            remove_placement_group(places)
 
     @contextmanager
     def _followed(self) -> Iterator[Any]:
@@ -231,27 +254,38 @@ class _Group:
             self._dog.feed()
 
 
+def _bundle(each: Resources) -> dict[str, float]:
+    """The resources of one worker by Ray's names."""
+    bundle: dict[str, float] = {"CPU": each.cpus}
+    if each.gpus:
+        bundle["GPU"] = each.gpus
+    if each.accelerator:
+        bundle[f"accelerator_type:{each.accelerator}"] = 0.001  # so Ray asks for a kind of GPU
+    return bundle
+
+
 def _trainer(plan: TrainingPlan, wanted: cluster.Workers, board: Any, storage_path: str) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    each, gpus = wanted.each, bool(wanted.each.gpus)
+    gpus = bool(wanted.each.gpus)
     least, most = plan.config.worker_range
-    number: Any = most if least == most else (least, most)  # its type does not know a range
+    # Their types are those of an older interface: they know neither a range nor all limits.
+    number: Any = most if least == most else (least, most)
+    failures: Any = FailureConfig
     return TorchTrainer(
         _work,
         train_loop_config={"plan": plan, "board": board},
         scaling_config=ScalingConfig(
-            num_workers=number,
-            use_gpu=gpus,
-            resources_per_worker={"CPU": each.cpus} | ({"GPU": each.gpus} if gpus else {}),
-            accelerator_type=each.accelerator,
+            num_workers=number, use_gpu=gpus, resources_per_worker=_bundle(wanted.each)
         ),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         run_config=RunConfig(
             name=f"taiyi-ray-{uuid.uuid4().hex[:12]}",
             storage_path=storage_path,
-            failure_config=FailureConfig(max_failures=0),
+            failure_config=failures(
+                max_failures=0, controller_failure_limit=0, max_preemption_failures=0
+            ),
         ),
     )
 
@@ -307,17 +341,25 @@ def _notice() -> bool:
     return get_preemption_info() is not None
 
 
+_INSIDE = ("__cause__", "cause", "controller_failure", "health_check_failure")
+"""Attributes in which errors of Ray hold others."""
+
+
 def _ours(error: BaseException) -> Exception:
-    """What a failure of the workers is: an error that a person can act on, or one to try again."""
-    from ray.train import TrainingFailedError
+    """What ended the workers: an error that a person can act on, or one to try again."""
+    from ray.train import PreemptionError, TrainingFailedError
 
     seen: list[BaseException] = [error]
     for each in seen:  # a worker's own error is inside those of Ray
-        inner = [each.__cause__, getattr(each, "cause", None)]
+        inner = [getattr(each, name, None) for name in _INSIDE]
         inner += list(getattr(each, "worker_failures", {}).values())
         seen += [one for one in inner if isinstance(one, BaseException) and one not in seen]
         if isinstance(each, TaiyiError):
             return each
+    if any(type(each).__name__ == "WorkerGroupStartupTimeoutError" for each in seen):
+        return _Displaced("others took the places of the workers")
+    if any(isinstance(each, PreemptionError) or getattr(each, "preempted", False) for each in seen):
+        return _Displaced("a machine was taken away")
     innermost = [each for each in seen if not isinstance(each, TrainingFailedError)]
     return _Failed("; ".join(dict.fromkeys(map(first_line, innermost or seen))))
 

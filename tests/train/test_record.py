@@ -102,6 +102,21 @@ def test_a_run_beats_while_a_step_takes_long(
     assert (first["step"], len(there(plan)["points"])) == (3, 3)
 
 
+def test_a_run_says_what_it_waits_for_until_it_begins(
+    plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_module, "BEAT", 0.01)
+    record = TrainingRecord(plan)
+    with record.kept_fresh("loading the model ..."):
+        while not Path(plan.output, "run.json").exists():
+            time.sleep(0.01)
+        assert TrainingLook(plan.output).status().waiting == "loading the model ..."
+        record.reporter().begun(Position(), history(plan, 0))
+        while "waiting" in there(plan):
+            time.sleep(0.01)
+    assert there(plan)["state"] == "running"
+
+
 def test_each_step_is_told_with_loss_rate_and_the_time_left_at_the_rate_of_this_process(
     plan: TrainingPlan,
 ) -> None:

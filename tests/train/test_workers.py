@@ -21,6 +21,8 @@ from taiyi_ray.errors import ModelError, StorageGone, Unfinished
 from taiyi_ray.placement import Resources
 from taiyi_ray.train import progress, run, stages, workers
 from taiyi_ray.train.status import TrainingLook
+from tests.models import tiny
+from tests.models.tiny import make_adapter
 from tests.train.small import make_instructions, make_model
 
 # Ray Train copies Ray Data's settings, old ones too, each of which warns.
@@ -75,7 +77,9 @@ def test_some_workers_learn_what_one_process_learns_and_show_each_step(
 
 def test_what_ends_the_workers_is_an_interrupt_one_line_or_tried_again() -> None:
     from ray.exceptions import RayActorError
-    from ray.train import WorkerGroupError
+    from ray.train import ControllerError, PreemptionError, WorkerGroupError
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+    from ray.train.v2.api.preemption import PreemptionInfo
 
     failures = {1: OSError("disk"), 0: RuntimeError("the other is gone"), 2: OSError("disk")}
     cases: list[tuple[BaseException, type[BaseException], str | None]] = [
@@ -84,6 +88,12 @@ def test_what_ends_the_workers_is_an_interrupt_one_line_or_tried_again() -> None
         (WorkerGroupError("", {0: RuntimeError(), 1: ModelError("nan")}), ModelError, "nan"),
         (WorkerGroupError("", {0: StorageGone("no answer")}), StorageGone, "no answer"),
         (WorkerGroupError("", failures), workers._Failed, r"^disk; the other is gone$"),
+        (PreemptionError(PreemptionInfo(0, {})), workers._Displaced, "a machine was taken away"),
+        (
+            ControllerError(WorkerGroupStartupTimeoutError(2)),
+            workers._Displaced,
+            "others took the places",
+        ),
     ]
     for raised, wanted, message in cases:
 
@@ -95,7 +105,7 @@ def test_what_ends_the_workers_is_an_interrupt_one_line_or_tried_again() -> None
 
 
 class Failing:
-    """Stands for the workers of a run that fail at these steps, one after the other."""
+    """Stands for workers that fail at these steps, one after the other; 0: they are displaced."""
 
     def __init__(self, *steps: int | None) -> None:
         self.left, self.failing = list(steps), None
@@ -105,7 +115,7 @@ class Failing:
         self.tries += 1
         if self.left:
             self.failing = self.left.pop(0)
-            raise workers._Failed("a reason")
+            raise workers._Displaced("gone") if self.failing == 0 else workers._Failed("a reason")
 
 
 class Said:
@@ -119,9 +129,9 @@ class Said:
 
 
 def test_workers_that_fail_are_started_again_until_the_same_step_failed_three_times() -> None:
-    lucky, said = Failing(None, 3, 9, 9, 4, None, 7), Said()
+    lucky, said = Failing(None, 3, 9, 9, 4, None, 7, 0, 0, 0), Said()
     workers._tried(cast(Any, lucky), cast(Any, said))
-    assert lucky.tries == 8
+    assert lucky.tries == 11
     assert said.lines[:2] == [
         "the start of the workers failed (a reason); trying again ...",
         "step 3 failed (a reason); trying again ...",
@@ -174,11 +184,13 @@ def test_a_run_goes_on_after_a_worker_was_killed(folder: Path, joined: None) -> 
 
 @pytest.mark.slow
 def test_what_is_wrong_in_a_worker_is_one_line_here(folder: Path, joined: None) -> None:
+    adapter = make_adapter(folder / "adapter", tiny.make_model(folder / "tiny", width=64))
     config = TrainConfig(
-        **settings(folder, output=str(folder / "out"), workers=2, targets=["qproj"])
+        **settings(folder, output=str(folder / "out"), workers=2, adapter=str(adapter))
     )
-    with pytest.raises(ModelError, match="no linear layer 'qproj'; did you mean 'q_proj'"):
+    with pytest.raises(ModelError, match=r"adapter .* does not fit the model"):
         run(config)
+    assert not (folder / "out/train.json").exists(), "nothing binds the output"
 
 
 @pytest.mark.slow
