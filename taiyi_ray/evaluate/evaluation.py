@@ -87,6 +87,8 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
         console.print(note)
     if records:
         console.print(table(records))
+    if (bad := bad_answers(records)) is not None:
+        console.print(bad)
     if (answered := side_by_side([config.output])) is not None:
         console.print(answered)
     console.print(f"{config.output}/{SCORES}, {config.output}/{COUNTS}, {config.output}/{REPORT}")
@@ -275,12 +277,9 @@ def _thresholds(output: str, sources: Iterable[BenchmarkSource]) -> dict[str, Th
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """The entries of scores.json: intervals, ceilings, published numbers, shares of bad answers."""
-    shares = list(dict.fromkeys(PROBLEMS.values()))
-    shown = Table(
-        Column("benchmark", no_wrap=True), "metric", "score", "95 %", "ceiling", "documents",
-        *(f"{name} %" for name in shares), "published", box=None,
-    )  # fmt: skip
+    """The entries of scores.json with their intervals, ceilings and published numbers."""
+    whole = ("benchmark", "metric", "score", "95 %", "ceiling", "documents")
+    shown = Table(*(Column(name, no_wrap=True) for name in whole), "published", box=None)
     for record in records:
         published = record["published"] or {}
         shown.add_row(
@@ -290,7 +289,17 @@ def table(records: Sequence[Mapping[str, Any]]) -> Table:
             f"{record['low']:.1f}-{record['high']:.1f}",
             f"{record['ceiling']:.1f}",
             f"{record['documents']:,}",
-            *(f"{record[key(name)]:.1f}" for name in shares),
             ", ".join(f"{name} {value:.1f}" for name, value in published.items()),
         )
     return shown
+
+
+def bad_answers(records: Sequence[Mapping[str, Any]]) -> Table | None:
+    """The shares of bad answers in percent, of the benchmarks that have any; None without."""
+    kinds = list(dict.fromkeys(PROBLEMS.values()))
+    shares = {one["benchmark"]: [one[key(kind)] for kind in kinds] for one in records}
+    shown = Table(Column("answers, %", no_wrap=True), *kinds, box=None)
+    for benchmark, values in shares.items():
+        if any(values):
+            shown.add_row(benchmark, *(f"{value:.1f}" for value in values))
+    return shown if shown.row_count else None

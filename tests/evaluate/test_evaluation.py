@@ -103,6 +103,27 @@ def test_benchmarks_that_are_all_absent_end_the_command_with_where_to_get_them(t
         run(config)
 
 
+def test_the_tables_have_scores_and_of_some_benchmarks_bad_answers():
+    def record(name: str, **shares: float) -> dict:
+        numbers = dict.fromkeys(("value", "low", "high", "ceiling"), 50.0)
+        none = dict.fromkeys(("cut", "looping", "invalid", "not_in_the_text", "no_answer"), 0.0)
+        of = {"benchmark": name, "metric": "strict_f1", "documents": 9, "published": {"T": 80.2}}
+        return of | numbers | none | shares
+
+    def printed(table) -> list[str]:
+        with (console := Console(width=80)).capture() as capture:
+            console.print(table)
+        return [" ".join(line.split()) for line in capture.get().splitlines()]
+
+    records = [record("one"), record("two", cut=12.5, not_in_the_text=3.0)]
+    assert printed(evaluation.table(records))[1] == "one strict_f1 50.0 50.0-50.0 50.0 9 T 80.2"
+    assert printed(evaluation.bad_answers(records)) == [
+        "answers, % cut looping invalid not in the text no answer",
+        "two 12.5 0.0 0.0 3.0 0.0",
+    ]
+    assert evaluation.bad_answers(records[:1]) is None
+
+
 def test_thresholds_come_from_dev_and_never_from_a_split_that_measures(root, tmp_path):
     def find(document):
         wrong = Mention(9, "chemical", "reverses", 9, 17, score=0.25)
