@@ -300,7 +300,6 @@ class Assignment:
             was trained so can be given the head with the question.
         shots: what stands before a question as an earlier conversation: examples that ask the same,
             with their right answers, by what is asked (`with_shots`).
-        examples: the documents that the shots are about.
     """
 
     task: Task
@@ -309,7 +308,6 @@ class Assignment:
     document_first: bool = False
     headed: bool = False
     shots: Mapping[_Asked, Sequence[Message]] = field(default_factory=dict, hash=False)
-    examples: tuple[Document, ...] = field(default=(), hash=False)
 
     def questions(self, document: Document, limit: int | None = None) -> list[Question]:
         """The task's questions on a document; raises NotApplicable when it has none."""
@@ -318,7 +316,7 @@ class Assignment:
             return asked
         return [replace(q, messages=[*self.shots.get(_asked(q), ()), *q.messages]) for q in asked]
 
-    def with_shots(self, examples: Sequence[Document]) -> Assignment:
+    def with_shots(self, examples: Iterable[Document]) -> Assignment:
         """Return the same with examples before each question (few-shot).
 
         Args:
@@ -330,15 +328,17 @@ class Assignment:
             for asked, question in first.items():
                 messages = self.task.conversation(question, example.gold)
                 shots.setdefault(asked, []).extend(messages)
-        return replace(self, shots=shots, examples=tuple(examples))
+        return replace(self, shots=shots)
 
     def in_form(self, form: AskingForm) -> Assignment:
-        """Return the same in the form that a model wants; a wording that was chosen stays."""
+        """Return the same in the form that a model wants; a wording that was chosen stays.
+
+        Shots are made afterwards.
+        """
         if "wording" in self.options.model_fields_set:
             return self
         options = self.options.model_copy(update={"wording": form.wording})
-        formed = replace(self, options=options, headed=form.headed, shots={}, examples=())
-        return formed.with_shots(self.examples) if self.examples else formed
+        return replace(self, options=options, headed=form.headed)
 
     def identity(self) -> dict[str, object]:
         """Everything about this task that can change an answer, for the fingerprint."""
