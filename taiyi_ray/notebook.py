@@ -75,9 +75,9 @@ def annotate(documents: Given | Iterable[Given], **settings: Any) -> Rows:
             with the keys of JSON lines (`text` or `passages`, `document_id` ...). Anything else,
             and a broken document, becomes a row with the status `failed` and the reason.
         **settings: as the options of `taiyi-ray annotate`: `tasks`, `types`, `relations`, `ask`,
-            `task_file`, `model`, `adapter`, `chat`, `engine`, `url`, `engine_args`, `grounding`,
-            `scores`, `context_length`, `max_tokens`, `trust_remote_code`; and `options`, a
-            dictionary by task of what a task file holds.
+            `task_file`, `model`, `adapter`, `chat`, `engine`, `url`, `engine_args`, `wording`,
+            `grounding`, `scores`, `context_length`, `max_tokens`, `trust_remote_code`; and
+            `options`, a dictionary by task of what a task file holds.
 
     Raises:
         ConfigError, ModelError, StorageError: an argument must be changed; one line says how.

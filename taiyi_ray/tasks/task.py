@@ -305,7 +305,6 @@ class Assignment:
         shots: what stands before a question as an earlier conversation: examples that ask the same,
             with their right answers, by what is asked (`with_shots`).
         similar: examples of which those most like the document stand before a question.
-        examples: the documents that the shots are about.
     """
 
     task: Task
@@ -315,7 +314,6 @@ class Assignment:
     headed: bool = False
     shots: Mapping[_Asked, Sequence[Message]] = field(default_factory=dict, hash=False)
     similar: Similar | None = field(default=None, hash=False)
-    examples: tuple[Document, ...] = field(default=(), hash=False)
 
     def questions(self, document: Document, limit: int | None = None) -> list[Question]:
         """The task's questions on a document; raises NotApplicable when it has none."""
@@ -325,13 +323,13 @@ class Assignment:
             return asked
         return [replace(q, messages=[*shots.get(_asked(q), ()), *q.messages]) for q in asked]
 
-    def with_shots(self, examples: Sequence[Document]) -> Assignment:
+    def with_shots(self, examples: Iterable[Document]) -> Assignment:
         """Return the same with examples before each question (few-shot).
 
         Args:
             examples: documents with gold; of each, the first window is asked and answered.
         """
-        return replace(self, shots=self._shots(examples), examples=tuple(examples))
+        return replace(self, shots=self._shots(examples))
 
     def with_similar_shots(self, examples: Sequence[Document], number: int) -> Assignment:
         """Return the same with those examples before each question that are most like the document.
@@ -356,12 +354,14 @@ class Assignment:
         return shots
 
     def in_form(self, form: AskingForm) -> Assignment:
-        """Return the same in the form that a model wants; a wording that was chosen stays."""
+        """Return the same in the form that a model wants; a wording that was chosen stays.
+
+        Shots are made afterwards.
+        """
         if "wording" in self.options.model_fields_set:
             return self
         options = self.options.model_copy(update={"wording": form.wording})
-        formed = replace(self, options=options, headed=form.headed, shots={}, examples=())
-        return formed.with_shots(self.examples) if self.examples else formed
+        return replace(self, options=options, headed=form.headed)
 
     def identity(self) -> dict[str, object]:
         """Everything about this task that can change an answer, for the fingerprint."""
