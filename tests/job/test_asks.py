@@ -136,3 +136,12 @@ def test_units_that_are_left_of_a_source_want_to_know_what_to_ask(tmp_path):
         asks_of(tmp_path, sources[1]).by_fingerprint(plan, units)
     of_insulin = [unit for unit in units if unit.source == "insulin/4"]
     assert asks_of(tmp_path, sources[1]).by_fingerprint(plan, of_insulin)
+
+
+def test_answers_about_mentions_of_the_input_are_never_copied(tmp_path):
+    terms = {"D1": ["Aspirin"]}
+    in_text = asked("nen", terms=terms, mentions="names")
+    asks_of(tmp_path, Made("aspirin", 4, DISEASES), Made("pain", 4, (in_text,))).check_reusable()
+    given = (*DISEASES, asked("nen", terms=terms))
+    with pytest.raises(ConfigError, match="--reuse: nen asks about annotations that the input"):
+        asks_of(tmp_path, Made("aspirin", 4, given)).check_reusable()
