@@ -163,3 +163,12 @@ def test_an_output_that_was_begun_when_a_merged_model_was_known_by_its_files_goe
     assert known_to(begun("another model"), now, "template") == now
     server = ENGINES["fake"].probe(config)
     assert known_to(begun("another server"), server, "template") == server
+
+
+def test_answers_about_mentions_of_the_input_are_never_copied(tmp_path):
+    terms = {"D1": ["Aspirin"]}
+    in_text = asked("nen", terms=terms, mentions="names")
+    asks_of(tmp_path, Made("aspirin", 4, DISEASES), Made("pain", 4, (in_text,))).check_reusable()
+    given = (*DISEASES, asked("nen", terms=terms))
+    with pytest.raises(ConfigError, match="--reuse: nen asks about annotations that the input"):
+        asks_of(tmp_path, Made("aspirin", 4, given)).check_reusable()
