@@ -480,3 +480,15 @@ def test_a_tokenizer_that_marks_the_beginning_of_a_text_makes_whole_prompts(
     prompter = models.Prompter(tokenizer)
     messages = turns(["It eased pain.\n\nDiseases?"])
     assert prompter.tokens(messages) == models.prompt_tokens(tokenizer, messages)
+
+
+def test_a_server_that_goes_on_with_a_head_sees_the_same_tokens(embedded: models.Model) -> None:
+    """A server writes the request by transformers, as vLLM does for `continue_final_message`."""
+    tokenizer = models.load_tokenizer(embedded)
+    for head in HEADS:
+        messages = [USER, {"role": "assistant", "content": head}]
+        rendered = tokenizer.apply_chat_template(
+            messages, tokenize=False, continue_final_message=True, add_generation_prompt=False
+        )
+        sent = tokenizer.encode(rendered, add_special_tokens=False)
+        assert sent == models.Prompter(tokenizer).tokens([USER], head)
