@@ -3,14 +3,17 @@
 Every side makes one optimiser step over all records, from the same first weights: so all must see
 the same loss. LoRA on all linear layers of the embedded model, in bfloat16. The Trainer pads, four
 records at a time; SFTTrainer packs (`packing="bfd"`, padding-free, a dense mask where there is no
-FlashAttention). Attention of both is torch's SDPA.
+FlashAttention). Attention of both is torch's SDPA. Rates come twice, by wall time and by the CPU
+time of all threads: only the second can be compared where other work takes the cores meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -59,10 +62,12 @@ OURS, UNSHARED, PADDED, TRL = "ours", "ours, nothing shared", "Trainer", "TRL, b
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def records(tokenizer: PreTrainedTokenizerBase, data_root: Path, data: str) -> list[TokenRecord]:
+def records(
+    tokenizer: PreTrainedTokenizerBase, data_root: Path, data: str, size: int
+) -> list[TokenRecord]:
     """Questions about mentions in abstracts with their gold answers, the document first."""
     made = []
-    for number, (document, gold) in enumerate(_abstracts(data_root, DOCUMENTS[data])):
+    for number, (document, gold) in enumerate(_abstracts(data_root, size)):
         asked = Form(together=False, document_first=True).questions(document, MENTION_TYPES)
         if data == ONE:
             asked = [asked[number % 2]]  # a chemical, a disease
@@ -100,6 +105,22 @@ class Figures:
     room: int = 0
 
 
+class Clock(TrainerCallback):
+    """The seconds of a step, by wall time and by the CPU time of this process, in all rounds."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._began = _now(), time.process_time()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        wall, cpu = self._began
+        self.wall.append(_now() - wall)
+        self.cpu.append(time.process_time() - cpu)
+
+
 @dataclass(slots=True)
 class Sides:
     """The trainers on one list of records; a measurement is in records a second."""
@@ -108,19 +129,21 @@ class Sides:
     tokenizer: PreTrainedTokenizerBase
     records: Sequence[TokenRecord]
     figures: dict[str, Figures] = field(default_factory=dict)
+    clocks: dict[str, Clock] = field(default_factory=lambda: defaultdict(Clock))
 
     def ours(self, name: str, *, share: bool) -> float:
         """Our own step, with packing."""
         stepper = Stepper(network(self.path), StepSettings(), 1, DEVICE)
-        began = _now()
+        clock = self.clocks[name]
+        clock.on_train_begin()
         made = blocks(self.records, ROW_TOKENS, share=share)
         (rows,) = packed(made, 1, ROW_TOKENS)
         targets = sum(record.targets for record in self.records)
         result = stepper.step(rows, targets, RATE, 0)
-        seconds = _now() - began
+        clock.on_step_end()
         computed = sum(block.tokens for block in made)
         self.figures[name] = Figures(result.loss, computed, len(rows) * ROW_TOKENS)
-        return len(self.records) / seconds
+        return len(self.records) / clock.wall[-1]
 
     def padded(self, name: str) -> float:
         """Hugging Face's Trainer."""
@@ -183,11 +206,11 @@ class Sides:
         return Dataset.from_dict({"input_ids": ids, "labels": labels})
 
     def _trained(self, name: str, trainer: Trainer, computed: int, room: int) -> float:
-        clock = Clock()
+        clock = self.clocks[name]
         trainer.add_callback(clock)
         loss = trainer.train().training_loss
         self.figures[name] = Figures(loss, computed, room)
-        return len(self.records) / clock.seconds
+        return len(self.records) / clock.wall[-1]
 
 
 _PLAIN: dict[str, Any] = {
@@ -205,16 +228,6 @@ _PLAIN: dict[str, Any] = {
     "dataloader_pin_memory": False,
 }
 """What both trainers are told alike."""
-
-
-class Clock(TrainerCallback):
-    """The seconds from the first batch to the end of the only step."""
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._began = _now()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.seconds = _now() - self._began
 
 
 def _now() -> float:
@@ -260,13 +273,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-root", type=Path, default=DATA)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--documents", type=int, nargs=2, default=list(DOCUMENTS.values()))
+    parser.add_argument("--workers", action="store_true", help="measure two workers, too")
     arguments = parser.parse_args()
     model = models.resolve()
     tokenizer = models.load_tokenizer(model)
     rows: list[Row] = []
     rates: dict[str, dict[str, list[float]]] = {}
-    for data in DOCUMENTS:
-        found = records(tokenizer, arguments.data_root, data)
+    sizes = dict(zip(DOCUMENTS, arguments.documents, strict=True))
+    for data, size in sizes.items():
+        found = records(tokenizer, arguments.data_root, data, size)
         sides = Sides(model.path, tokenizer, found)
         ways: dict[str, Callable[[], float]] = {
             OURS: partial(sides.ours, OURS, share=True),
@@ -279,9 +295,9 @@ def main() -> None:
             warm = Sides(model.path, tokenizer, found[:2])
             warm.ours("", share=True), warm.padded(""), warm.trl("")
         rates[data] = in_turn(ways, arguments.rounds)
-        rows += _rows(data, found, rates[data], sides.figures)
-    if DEVICE.type == "cpu":
-        found = records(tokenizer, arguments.data_root, NINE)
+        rows += _rows(data, sides)
+    if arguments.workers:
+        found = records(tokenizer, arguments.data_root, NINE, sizes[NINE])
         rates["workers"] = in_turn(
             {str(n): partial(together, n, model.path, found) for n in (1, 2)}, arguments.rounds
         )
@@ -291,33 +307,32 @@ def main() -> None:
         packages=("torch", "transformers", "peft", "trl"),
         settings={
             "device": str(DEVICE),
-            "documents": DOCUMENTS,
+            "documents": sizes,
             "corpora": CORPORA,
             "rounds": arguments.rounds,
             "row_tokens": ROW_TOKENS,
             "rank": RANK,
             "rates": rates,
+            "load": os.getloadavg(),
             "beside one worker of one thread": _scaling(rates),
         },
     )
 
 
-def _rows(
-    data: str,
-    found: Sequence[TokenRecord],
-    rates: dict[str, list[float]],
-    figures: dict[str, Figures],
-) -> Iterator[Row]:
-    tokens = sum(len(record.ids) for record in found)
-    for name, values in rates.items():
-        rate, its = median(values), figures[name]
+def _rows(data: str, sides: Sides) -> Iterator[Row]:
+    number = len(sides.records)
+    tokens = sum(len(record.ids) for record in sides.records)
+    for name, clock in sides.clocks.items():
+        seconds, cpu, its = median(clock.wall), median(clock.cpu), sides.figures[name]
         yield {
             "data": data,
             "trainer": name,
-            "records": len(found),
-            "records/s": rate,
-            "tokens/s": rate * tokens / len(found),
-            "beside TRL": rate / median(rates[TRL]),
+            "records": number,
+            "records/s": number / seconds,
+            "tokens/s": tokens / seconds,
+            "records/CPU s": number / cpu,
+            "beside TRL": median(sides.clocks[TRL].wall) / seconds,
+            "beside TRL, CPU": median(sides.clocks[TRL].cpu) / cpu,
             "tokens computed": its.computed,
             "rows filled, %": 100 * its.computed / its.room,
             "loss": round(its.loss, 4),

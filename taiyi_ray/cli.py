@@ -796,6 +796,25 @@ def merge(
     print(models.write_merged(model, adapter, to))
 
 
+@app.command(rich_help_panel=_TRAIN)
+def convert(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="a model such as Taiyi 1")],
+    to: Annotated[str, typer.Option("--to", metavar="DIR", help="folder of the converted model")],
+) -> None:
+    """Write a model of Qwen-7B's own architecture, such as Taiyi 1, as one that vLLM knows.
+
+    What comes out is a Qwen2 that computes the same, with its tokenizer. It is asked with --chat
+    taiyi1.
+
+    Example: taiyi-ray convert DUTIR-BioNLP/Taiyi-LLM --to taiyi1
+
+    Exit codes: 0 written, 2 something to change, 4 the store does not answer: run it again.
+    """
+    from taiyi_ray import models  # slow to import: only when it is needed
+
+    print(models.write_converted(model, to))
+
+
 def main() -> None:
     """Run the command line; a TaiyiError is one line on stderr and its exit code."""
     try:

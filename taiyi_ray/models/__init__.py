@@ -2,6 +2,7 @@
 
 folder.py    a model as a folder: local, from the hub, from S3, embedded; what its files say
 adapters.py  LoRA adapters, and how one is merged into its model
+convert.py   a model of Qwen-7B's architecture (Taiyi 1) in that of Qwen2
 chat.py      the tokenizer, and the tokens of a conversation
 embedded.py  the default model, which needs no model hub
 """
@@ -20,6 +21,7 @@ from taiyi_ray.models.chat import (
     prompt_tokens,
     stop_token_ids,
 )
+from taiyi_ray.models.convert import write_converted
 from taiyi_ray.models.folder import (
     Model,
     by_files,
@@ -49,6 +51,7 @@ __all__ = [
     "stop_token_ids",
     "tokenizer_digest",
     "weights_size",
+    "write_converted",
     "write_merged",
 ]
 

@@ -19,6 +19,7 @@ from taiyi_ray.models.folder import (
     fetch_s3,
     find,
     matters,
+    put_folder,
     require,
 )
 
@@ -99,12 +100,7 @@ def write_merged(model: str, adapter: str, folder: str) -> str:
         ModelError: when there is no such model or adapter, or the two do not fit.
         StorageError: when a store cannot be read or written.
     """
-    merged = merge_adapter(find(model), adapter)
-    address = storage.absolute(folder)
-    for file in sorted(merged.path.iterdir()):
-        with storage.written(storage.join(address, file.name)) as target, file.open("rb") as source:
-            shutil.copyfileobj(source, target)
-    return address
+    return put_folder(merge_adapter(find(model), adapter).path, folder)
 
 
 def _merge(model: Model, adapter: Path, folder: Path) -> None:

@@ -91,6 +91,19 @@ def address_of(name: str) -> str:
     return storage.absolute(name) if "://" in name else name
 
 
+def put_folder(source: Path, folder: str) -> str:
+    """Write the files of a local folder to another, local or s3://; return its address.
+
+    Raises:
+        StorageError: when a store cannot be written.
+    """
+    address = storage.absolute(folder)
+    for file in sorted(source.iterdir()):
+        with storage.written(storage.join(address, file.name)) as target, file.open("rb") as opened:
+            shutil.copyfileobj(opened, target)
+    return address
+
+
 def fetch_s3(address: str) -> Path:
     """Fetch a model or an adapter from an s3:// address into the cache; return its folder.
 

@@ -126,9 +126,33 @@ def attend(
             f"the model's attention looks back {window} tokens; give --row-tokens {window} and a "
             "new --output"
         )
-    if query.is_cuda and _VARLEN is not None and not dropout and query.dtype != torch.float32:
+    if _takes_varlen(query) and not dropout:
+        # Rotary positions of 32 bits make queries and keys such ones again, also under autocast,
+        # which knows SDPA and not this function.
+        dtype = _computed_in(query)
+        query, key, value = (each.to(dtype) for each in (query, key, value))
         return _by_varlen(query, key, value, scaling, layout), None
     return _by_sequence(query, key, value, scaling, dropout, layout), None
+
+
+def _computed_in(query: torch.Tensor) -> torch.dtype:
+    """The type of numbers that products are computed in."""
+    device = query.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return query.dtype
+
+
+def _takes_varlen(query: torch.Tensor) -> bool:
+    """Whether FlashAttention, which computes `varlen_attn`, takes such queries."""
+    return (
+        query.is_cuda
+        and _VARLEN is not None
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+        and _computed_in(query) in (torch.bfloat16, torch.float16)
+        and query.shape[-1] % 8 == 0
+        and query.shape[-1] <= 256
+    )
 
 
 def _by_sequence(

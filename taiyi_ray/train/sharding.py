@@ -23,12 +23,12 @@ def shard(model: torch.nn.Module, workers: int, device: torch.device, *, bf16: b
         model: a model whose weights are in the memory of the CPU, the same on each worker.
         workers: the number of all workers.
         device: where this worker computes.
-        bf16: whether weights of 32 bits are sent and used in bfloat16 where all of a layer are
-            trained. Autocast would keep such a copy of the whole model on each worker.
+        bf16: whether products are computed in bfloat16. Where all weights are trained, they are
+            then sent as such: autocast would keep a copy of the whole model on each worker.
     """
-    everything = all(weights.requires_grad for weights in model.parameters())
+    all_trained = all(weights.requires_grad for weights in model.parameters())
     policy = MixedPrecisionPolicy()
-    if bf16 and everything:
+    if bf16 and all_trained:
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
     mesh = init_device_mesh(device.type, (workers,))
     layers = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]

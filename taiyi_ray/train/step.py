@@ -10,7 +10,7 @@ the workers, they compute row after row together, and one without a row computes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -27,6 +27,9 @@ from taiyi_ray.train.packing import Block, Row, RowTensors, TokenRecord, tensors
 from taiyi_ray.train.sharding import gathered, is_sharded, part
 
 Schedule = Literal["constant", "cosine"]
+
+_BUCKET = 256 << 20
+"""The most bytes of gradients that are sent at once, unless one of them has more."""
 
 _IDLE: Row = (Block(0, (TokenRecord(np.zeros(2, np.int64), ((1, 2),), 0, 0),)),)
 """A row that a worker computes because others have one more. Nothing of it counts."""
@@ -196,9 +199,8 @@ class Stepper:
     def _summed(self, rows: Sequence[Row], targets: int | None) -> torch.Tensor:
         """The sums of losses and of targets by kind; with `targets` gradients are summed, too."""
         sums = torch.zeros(2, self._kinds, dtype=torch.float64, device=self._device)
-        idle = self._missing(
-            len(rows)
-        )  # asked before the rows, whose layers all wait for one another
+        # Asked before the rows are computed, because workers wait for one another at each layer.
+        idle = self._missing(len(rows))
         for row in rows:
             arrays = tensors(row)
             losses = self.losses(arrays)
@@ -253,14 +255,11 @@ class Stepper:
         for each in weights:
             if each.grad is None:
                 each.grad = torch.zeros_like(each)
-        flat = torch._utils._flatten_dense_tensors([w.grad for w in weights])
-        dist.all_reduce(flat)
-        for each, summed in zip(
-            weights,
-            torch._utils._unflatten_dense_tensors(flat, [w.grad for w in weights]),
-            strict=True,
-        ):
-            each.grad = summed
+        for bucket in _buckets([each.grad for each in weights]):
+            flat = torch.cat([grad.flatten() for grad in bucket])
+            dist.all_reduce(flat)
+            for grad, summed in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+                grad.copy_(summed.view_as(grad))
 
     def _result(self, sums: torch.Tensor, norm: float = 0.0) -> StepResult:
         if _many():
@@ -292,6 +291,18 @@ class Stepper:
             weights = named[name]
             its = self.optimiser.state[weights]
             its[key] = value if key == "step" else part(value, weights)
+
+
+def _buckets(grads: Sequence[Any]) -> Iterator[list[Any]]:
+    """Gradients that are sent at once: few messages, and no copy of all of them."""
+    bucket: list[Any] = []
+    for grad in grads:
+        if bucket and sum(each.nbytes for each in bucket) + grad.nbytes > _BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(grad)
+    if bucket:
+        yield bucket
 
 
 def _many() -> bool:

@@ -206,3 +206,71 @@ def test_a_step_needs_torch_transformers_peft_safetensors_and_numpy_only() -> No
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_attention_on_cuda_is_computed_in_the_numbers_of_autocast() -> None:
+    from taiyi_ray.train.attention import _computed_in
+
+    query = torch.zeros(1, 2, 8, 4)
+    assert _computed_in(query) == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert _computed_in(query) == torch.bfloat16
+
+
+def test_gradients_are_sent_in_few_messages_of_bounded_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from taiyi_ray.train import step
+
+    monkeypatch.setattr(step, "_BUCKET", 100)
+    grads = [torch.zeros(size) for size in (10, 10, 10, 40, 5, 5)]
+    sizes = [[grad.numel() for grad in bucket] for bucket in step._buckets(grads)]
+    assert sizes == [[10, 10], [10], [40], [5, 5]]
+
+
+def as_flash_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, queries: torch.Tensor,
+    keys: torch.Tensor, max_q: int, max_k: int, *, scale: float | None,
+    window_size: tuple[int, int], enable_gqa: bool,
+) -> torch.Tensor:  # fmt: skip
+    """What torch documents of `varlen_attn`, on a CPU; causal is aligned to the last key."""
+    assert window_size == (-1, 0)
+    assert max_q == queries.diff().max() and max_k == keys.diff().max()
+    parts = []
+    for n in range(len(queries) - 1):
+        q, k, v = (
+            each[ends[n] : ends[n + 1]].transpose(0, 1)[None]
+            for each, ends in ((query, queries), (key, keys), (value, keys))
+        )
+        size = (q.shape[2], k.shape[2])
+        mask = torch.ones(size, dtype=torch.bool).tril(size[1] - size[0])
+        parts.append(
+            F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, scale=scale, enable_gqa=enable_gqa
+            )[0].transpose(0, 1)
+        )
+    return torch.cat(parts)
+
+
+def test_one_call_for_a_row_gives_what_a_call_a_branch_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from taiyi_ray.train import attention
+
+    monkeypatch.setattr(attention, "_VARLEN", as_flash_attention)
+    layout = Layout(((5, (3, 2, 4)), (0, (6,)), (2, (1, 1))), CPU)
+    torch.manual_seed(0)
+    tokens = 14 + 6 + 4
+    heads = [torch.randn(1, n, tokens, 8, requires_grad=True) for n in (4, 2, 2)]
+    weights = torch.randn(1, tokens, 4, 8)
+    found, wanted = (
+        attention._by_varlen(*heads, 0.3, layout),
+        attention._by_sequence(*heads, 0.3, 0.0, layout),
+    )
+    torch.testing.assert_close(found, wanted)
+    for one, other in zip(
+        torch.autograd.grad((found * weights).sum(), heads),
+        torch.autograd.grad((wanted * weights).sum(), heads),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)

@@ -417,3 +417,33 @@ def test_a_preset_gives_every_setting_that_is_not_given(preset: str) -> None:
     assert config.model_copy(update={"stages": "single"}).stages_to_train[0].data == [
         "stage1", "stage2",
     ]  # fmt: skip
+
+
+def test_the_embedded_model_learns_answers_in_two_stages(
+    tmp_path: Path, embedded: models.Model
+) -> None:
+    make_instructions(tmp_path / "data", documents=2)
+    config = TrainConfig(
+        data=str(tmp_path / "data"), output=str(tmp_path / "out"), rank=8, batch=6, max_steps=3,
+        learning_rate=2e-3, row_tokens=512, warmup=0,
+    )  # fmt: skip
+    assert run(config) == 0
+    (unit,) = (tmp_path / "out/tokens").glob("*/stage1/**/*.arrow")
+    about = store._about(str(unit))
+    assert about is not None
+    kept = store.TokenStore(
+        [store.Unit("a", str(unit), about["records"], about["digest"], {})], 512
+    )
+    tokenizer = models.load_tokenizer(embedded)
+    for number in range(len(kept)):
+        learned = kept.record(number)
+        ((start, end),) = learned.answers
+        question = instruction(number // 3, ("drug", "pain", "no")[number % 3])["messages"]
+        assert tokenizer.decode(learned.ids[start:end]) == question[1]["content"] + "<|im_end|>"
+        prompt = models.prompt_tokens(tokenizer, question[:1])
+        assert learned.ids[:start].tolist() == prompt, "as it is asked in production"
+    points = record(config.output)["points"]
+    losses = [point["loss"] for point in points]
+    assert [point["stage"] for point in points] == [0, 0, 0, 1, 1, 1]
+    assert losses[2] < losses[0] / 4
+    assert max(losses[3:]) < losses[0] / 2, "stage 2 goes on from what stage 1 learned"

@@ -251,3 +251,19 @@ def test_a_step_that_fails_three_times_ends_the_run_with_step_and_reason(
     assert "step 3 failed 3 times" in str(TrainingLook(output).status().reason)
     monkeypatch.undo()
     assert run(config.model_copy(update={"workers": "0"})) == 0, "it goes on when that is gone"
+
+
+@pytest.mark.slow
+def test_workers_that_divide_the_model_among_them_learn_what_one_process_learns(
+    folder: Path, joined: None
+) -> None:
+    found = []
+    for number in (2, 0):
+        more = {"method": "full", "fsdp": True, "activation_checkpointing": True, "max_steps": 3}
+        output = folder / f"divided{number}"
+        config = TrainConfig(**settings(folder, output=str(output), workers=number, **more))
+        assert run(config) == 0
+        points = json.loads((output / "run.json").read_text())["points"]
+        found.append([point["loss"] for point in points])
+        assert (output / "model" / "model.safetensors").exists()
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
