@@ -164,7 +164,7 @@ def test_a_training_on_two_nodes_goes_on_when_one_of_them_goes(s3_server, bucket
     settings = {
         "data": f"{bucket}/data", "model": f"{bucket}/model", "output": f"{bucket}/out",
         "precision": "float32", "rank": 4, "batch": 9, "row_tokens": 256, "learning_rate": 5e-3,
-        "checkpoint_every": 5, "keep": 99, "stage_data": [{"data": ["stage1"], "epochs": 75}],
+        "checkpoint_every": 5, "keep": 99, "stage_data": [{"data": ["stage1"], "epochs": 40}],
     }  # fmt: skip
     for folder in ("data", "model"):
         for file in (tmp_path / folder).rglob("*.*"):
