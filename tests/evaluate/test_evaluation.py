@@ -25,8 +25,9 @@ from taiyi_ray.evaluate.evaluation import (
     _thresholds,
 )
 from taiyi_ray.evaluate.scoring import score
-from taiyi_ray.job.status import watch
+from taiyi_ray.job.status import Progress
 from taiyi_ray.records import Annotations, Mention
+from taiyi_ray.states import watch
 from tests.evaluate.made import answered, corpora, settings, source
 from tests.job.jobs import content, table, unit_files
 
@@ -67,7 +68,7 @@ def test_an_evaluation_grows_by_a_benchmark_and_asks_nothing_twice(joined, root,
     assert {name for name, _ in after} == {"bc5cdr-chemical", "bc5cdr-cid", "kuake-qic"}
     assert {key: after[key] for key in before} == before
     assert len(table(output)) == 6
-    (status,) = watch(str(output), 1)
+    (status,) = watch(Progress(str(output)).status, 1)
     assert (status.state, status.records, status.left) == ("complete", 6, 0)
     counts = pq.read_table(output / "counts.parquet").to_pylist()
     assert {row["benchmark"] for row in counts} == {name for name, _ in after}
