@@ -101,7 +101,7 @@ class Benchmark(_Strict):
         These are the split that this benchmark scores, what the dataset holds out, and every test
         split.
         """
-        return split in (self.split, self.entry.held_out, "test")
+        return split in (self.split, *self.entry.held_out, "test")
 
     @property
     def choices_from(self) -> str:

@@ -128,4 +128,4 @@ def test_nothing_is_chosen_on_a_split_that_models_are_measured_with():
     assert not benchmarks()["bc5cdr-cid"].measures("dev")
     assert benchmarks()["bc5cdr-cid"].choices_from == "evaluate --split dev with --scores first"
     assert "--split train --limit N" in cmeee.choices_from
-    assert "KUAKE-QIC has no other split" in benchmarks()["kuake-qic"].choices_from
+    assert "CMDD has no other split" in benchmarks()["cmdd"].choices_from

@@ -95,12 +95,14 @@ def test_benchmarks_that_are_all_absent_end_the_command_with_where_to_get_them(t
     config = settings(tmp_path / "empty", tmp_path / "out", "ncbi-disease")
     with pytest.raises(ConfigError, match=r"^ncbi-disease: absent: .*get it at https://"):
         run(config)
-    config = settings(tmp_path / "empty", tmp_path / "out", "translation")
-    unseen = r"^translation: absent: paramed: nobody here has seen its files yet.*; get it at https"
+    config = settings(tmp_path / "empty", tmp_path / "out", "imcs-reports")
+    unseen = (
+        r"^imcs-reports: absent: IMCS-V2-MRG: nobody here has seen its files yet.*; get it at https"
+    )
     with pytest.raises(ConfigError, match=unseen):
         run(config)
     config = settings(tmp_path / "empty", tmp_path / "out", "kuake-qic", split="test")
-    with pytest.raises(ConfigError, match=r"has no split 'test' \(splits: dev\)"):
+    with pytest.raises(ConfigError, match=r"has no split 'test' \(splits: train, dev\)"):
         run(config)
 
 
@@ -147,7 +149,11 @@ def test_thresholds_come_from_dev_and_never_from_a_split_that_measures(root, tmp
     [
         ("bc5cdr-disease", "test", "evaluate --split dev with --scores first"),
         ("cmeee", "dev", "evaluate --split train --limit N with --scores first, of a model for"),
-        ("kuake-qic", "dev", "KUAKE-QIC has no other split, so leave it out of --benchmarks"),
+        (
+            "kuake-qic",
+            "dev",
+            "evaluate --split train --limit N with --scores first, of a model for",
+        ),
     ],
 )
 def test_tuning_on_a_split_that_measures_is_refused_whatever_its_name(

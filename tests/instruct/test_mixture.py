@@ -80,9 +80,10 @@ def test_instructions_in_one_form_name_it_and_others_do_not() -> None:
         entry = catalogue.entry("bc5cdr")
         mixes = {task: mix_of(entry, task, 500, config(**settings)) for task in ("ner", "re")}
         mixes["chat"] = mixes["ner"].model_copy(update={"wordings": (1,), "headed": False})
-        part = Part(name="stage1/bc5cdr/train", dataset="bc5cdr", split="train", data_root="d",
+        part = Part(name="stage1/bc5cdr/train", dataset="bc5cdr", split="train",
                     holds="all", dev_share=0, mixes=mixes, options={}, units=[])  # fmt: skip
-        return asking_form(Build(identity={}, unchecked=[], parts=[part]))
+        return asking_form(Build(identity={}, inputs={}, unchecked=[], held_out="h",
+                                 trained="t", parts=[part]))  # fmt: skip
 
     assert form(wordings="short") == SHORT_FORM
     assert form() is None

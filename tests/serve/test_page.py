@@ -18,6 +18,7 @@ from taiyi_ray.serve import api, task_routes
 from taiyi_ray.serve.admission import Admission
 from taiyi_ray.serve.gate import RequestCounter
 from taiyi_ray.serve.keys import Keys, add_key
+from taiyi_ray.tasks.template import PLAIN_FORM
 from tests.serve.serving import application, client, listening
 
 ENGLISH = "Aspirin eased headache in patients with migraine. It raised expression of COX-2."
@@ -362,8 +363,8 @@ def with_adapter() -> Any:
         ids = ["taiyi", "taiyi:ner"]
         return {"object": "list", "data": [{"id": id_, "object": "model"} for id_ in ids]}
 
-    async def find(name: str | None) -> tuple[None, str]:
-        return None, str(name)
+    async def find(name: str | None) -> task_routes.ServedModel:
+        return task_routes.ServedModel(None, str(name), PLAIN_FORM)
 
     admission = Admission(64)
     annotations = task_routes.RequestAnnotator(FakeEngine(4096), config, find, lambda row: None)
