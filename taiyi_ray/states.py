@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal, Protocol, TypeVar
+
+from taiyi_ray.errors import StorageError
 
 BEAT = 30.0
 """Seconds between two times at which a run writes that it works, and how far it is."""
@@ -45,6 +49,31 @@ def watch(look: Callable[[], Looked], every: float) -> Iterator[Looked]:
         if shown.state == "complete":
             return
         time.sleep(every)
+
+
+@contextmanager
+def beating(write: Callable[[], None]) -> Iterator[None]:
+    """Write now and every BEAT seconds, in a thread of its own, until the block ends.
+
+    Args:
+        write: writes that the run works; when a store fails, the next beat tries again.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        while True:
+            with suppress(StorageError):
+                write()
+            if over.wait(BEAT):
+                return
+
+    thread = threading.Thread(target=beat, name="beat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(BEAT)
 
 
 def duration(seconds: float) -> str:

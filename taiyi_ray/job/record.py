@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from taiyi_ray.config import AnnotateConfig, recorded
 from taiyi_ray.corpus.output import Totals, new_run_id
-from taiyi_ray.errors import StorageError
 from taiyi_ray.job.output import JobOutput
 from taiyi_ray.job.receipt import Receipt
-from taiyi_ray.states import BEAT
+from taiyi_ray.states import beating
 from taiyi_ray.versions import versions
 
 _COUNTED = ("documents", "failed", "prompt_tokens", "output_tokens")
@@ -70,22 +68,11 @@ class RunRecord:
 
         A thread of its own does this, because a unit may take longer than BEAT to be committed.
         """
-        over = threading.Event()
-
-        def beat() -> None:
-            while True:
-                with suppress(StorageError):  # the next beat tries again
-                    self.write("running", Totals())
-                if over.wait(BEAT):
-                    return
-
-        thread = threading.Thread(target=beat, name="beat", daemon=True)
-        thread.start()
-        try:
+        with beating(self._beat):
             yield
-        finally:
-            over.set()
-            thread.join(BEAT)
+
+    def _beat(self) -> None:
+        self.write("running", Totals())
 
     def write(self, state: str, totals: Totals) -> dict[str, Any]:
         """Write the present record, and return it.

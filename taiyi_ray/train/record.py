@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from taiyi_ray import storage
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import StorageError
-from taiyi_ray.states import BEAT, duration
+from taiyi_ray.states import beating, duration
 from taiyi_ray.train import identity, report
 from taiyi_ray.train.checkpoints import Position
 from taiyi_ray.train.progress import Told
@@ -83,25 +83,15 @@ class TrainingRecord:
             waiting: what the run waits for until this process begins to train; None when another
                 process writes this.
         """
-        over = threading.Event()
 
-        def beat() -> None:
-            while True:
-                if self._made is not None:
-                    with suppress(StorageError):  # the next beat tries again
-                        self._write("running")
-                elif waiting is not None:
-                    self.waiting(waiting)
-                if over.wait(BEAT):
-                    return
+        def write() -> None:
+            if self._made is not None:
+                self._write("running")
+            elif waiting is not None:
+                self.waiting(waiting)
 
-        thread = threading.Thread(target=beat, name="beat", daemon=True)
-        thread.start()
-        try:
+        with beating(write):
             yield
-        finally:
-            over.set()
-            thread.join(BEAT)
 
     def waiting(self, what: str) -> None:
         """Write that the run works, but waits for something before it can train.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from taiyi_ray import models, storage, versions
+from taiyi_ray import models, states, storage, versions
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import ModelError
 from taiyi_ray.train import record as record_module
@@ -92,7 +92,7 @@ def test_the_reason_of_an_early_end_stands_in_the_record(
 def test_a_run_beats_while_a_step_takes_long(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_module, "BEAT", 0.01)
+    monkeypatch.setattr(states, "BEAT", 0.01)
     record = TrainingRecord(plan)
     with record.kept_fresh():
         assert not Path(plan.output, "run.json").exists(), "it did not begin yet"
@@ -106,7 +106,7 @@ def test_a_run_beats_while_a_step_takes_long(
 def test_a_run_says_what_it_waits_for_until_it_begins(
     plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_module, "BEAT", 0.01)
+    monkeypatch.setattr(states, "BEAT", 0.01)
     record = TrainingRecord(plan)
     with record.kept_fresh("loading the model ..."):
         while not Path(plan.output, "run.json").exists():
