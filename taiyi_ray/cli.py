@@ -413,6 +413,7 @@ def build_instructions(
     overlap: Annotated[float | None, _building("overlap")] = None,
     held_out: Annotated[str | None, _building("held_out", metavar="NAME,...")] = None,
     dev_documents: Annotated[int | None, _building("dev_documents")] = None,
+    train_on_dev: Annotated[bool | None, _building("train_on_dev", "--train-on-dev")] = None,
     seed: Annotated[int | None, _building("seed")] = None,
     limit: Annotated[int | None, _building("limit")] = None,
     workers: Annotated[int | None, _building("workers")] = None,

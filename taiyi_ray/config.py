@@ -570,6 +570,10 @@ class InstructConfig(Settings):
     dev_documents: int = Field(
         200, ge=0, description="held-out documents of a dataset, for the loss during training"
     )
+    train_on_dev: bool = Field(
+        False,
+        description="train on the development splits too, once all choices are made with them",
+    )
     workers: int | None = Field(
         None, ge=1, description="tasks side by side; by default as many as the cluster has CPUs"
     )

@@ -144,32 +144,32 @@ def keys(document: Document, pmid: str | None) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Which datasets have a document in their training split: some 20 bytes a document.
+    """Which splits that train have a document: some 20 bytes a document.
 
     Attributes:
-        datasets: their names.
+        splits: their names, such as `bc5cdr/train`.
         keys: the keys of all documents, sorted.
-        owners: the number of the dataset of each key.
+        owners: the number of the split of each key.
     """
 
-    datasets: list[str]
+    splits: list[str]
     keys: _Hashes
     owners: npt.NDArray[np.uint16]
 
     @classmethod
     def of(cls, splits: Mapping[str, _Hashes]) -> Trained:
-        """Know training splits, given the keys of their documents by the name of the dataset."""
+        """Know the splits that train, given the keys of their documents by the name of the split."""
         every = np.concatenate([np.empty(0, np.uint64), *splits.values()])
         owners = np.repeat(np.arange(len(splits)), [len(of) for of in splits.values()])
         order = np.argsort(every, kind="stable")
         return cls(list(splits), every[order], owners.astype(np.uint16)[order])
 
     def having(self, of_document: Iterable[int]) -> set[str]:
-        """The datasets that have a document with one of these keys."""
+        """The splits that have a document with one of these keys."""
         found: set[str] = set()
         for key in of_document:
             first, last = (self.keys.searchsorted(np.uint64(key), s) for s in ("left", "right"))
-            found |= {self.datasets[owner] for owner in self.owners[first:last].tolist()}
+            found |= {self.splits[owner] for owner in self.owners[first:last].tolist()}
         return found
 
     def to_bytes(self) -> bytes:
@@ -177,7 +177,7 @@ class Trained:
         buffer = io.BytesIO()
         np.save(buffer, self.keys)
         np.save(buffer, self.owners)
-        np.save(buffer, np.frombuffer("\n".join(self.datasets).encode(), np.uint8))
+        np.save(buffer, np.frombuffer("\n".join(self.splits).encode(), np.uint8))
         return buffer.getvalue()
 
     @classmethod

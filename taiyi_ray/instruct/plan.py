@@ -32,7 +32,7 @@ BUILD = "_build.json"
 """The file of an output that holds its plan."""
 
 _HELD_OUT_SHARE = 0.02
-"""The most documents of a training split that are held out where a dataset has no `dev`."""
+"""The most documents of a training split that are held out where no split of a dataset is for that."""
 
 UNIT_DOCUMENTS = 500
 """Documents of a unit at most. It must not depend on the number of workers: files have equal bytes
@@ -310,8 +310,8 @@ def parts(
     scanned = scanning((one.entry.name, split) for one, split in wanted)
     for (one, split), found in zip(wanted, scanned, strict=True):
         made += _parts(one, split, found.sizes, config, options)
-        if split == "train":
-            trained[one.entry.name] = found.keys
+        if _trains(split, config):
+            trained[f"{one.entry.name}/{split}"] = found.keys
     return made, overlap.Trained.of(trained)
 
 
@@ -324,14 +324,15 @@ def _parts(
 ) -> Iterator[Part]:
     """Yield the parts of a split: one for each stage that trains its tasks, and one of dev/."""
     documents = max(1, len(of_split))
-    if split == "dev":
+    trains = _trains(split, config)
+    if not trains:
         dev_share = min(1.0, config.dev_documents / documents)
-    elif "dev" in one.splits:
-        dev_share = 0.0
-    else:
+    elif all(_trains(other, config) for other in one.splits):
         dev_share = min(_HELD_OUT_SHARE, config.dev_documents / documents)
+    else:
+        dev_share = 0.0
     wanted: list[tuple[str, Holds, list[str]]] = []
-    if split == "train":
+    if trains:
         holds: Holds = "train" if dev_share else "all"
         wanted += [
             ("stage1", holds, [task for task in one.tasks if task not in STAGE_TWO]),
@@ -351,6 +352,10 @@ def _parts(
                 options={task: options[task] for task in tasks if task in options},
                 units=cut(of_split, 0, UNIT_DOCUMENTS),
             )
+
+
+def _trains(split: Split, config: InstructConfig) -> bool:
+    return split == "train" or config.train_on_dev
 
 
 def identity(

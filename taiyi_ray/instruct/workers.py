@@ -192,10 +192,9 @@ def _trains(part: Part, document: Document, pmid: str | None, trained: Trained) 
     """The first dataset that trains on a document which is to be held out; empty if none does."""
     if part.holds != "dev":
         return ""
-    others = trained.having(keys(document, pmid))
-    if part.split == "train":  # it is not trained where it is held out
-        others -= {part.dataset}
-    return min(others, default="")
+    own = f"{part.dataset}/{part.split}"  # where it is held out, it is not trained
+    others = trained.having(keys(document, pmid)) - {own}
+    return min(others, default="").partition("/")[0]
 
 
 def _fault(document: Document) -> str | None:
