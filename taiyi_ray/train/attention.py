@@ -2,9 +2,10 @@
 
 One function, registered with transformers under the name PACKED, is used by every model whose
 attention goes through transformers' interface. What a row consists of comes with each call as the
-keyword argument `layout`. On CUDA one call of `varlen_attn` computes a whole row; elsewhere, or
-where that function is not there, each branch is computed apart. Neither makes a mask of a row's
-full size: that would take 4 to 6 times as long on a CPU.
+keyword argument `layout`. On CUDA one call of `varlen_attn` computes a whole row. Elsewhere, or
+where that function is not there, short blocks are computed with plain products on a CPU, each with
+its own mask, and all others a branch at a time. None makes a mask of a row's full size: that would
+take 4 to 6 times as long on a CPU.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ def _varlen() -> Any:
 
 
 _VARLEN = _varlen()
+
+_SHORT = 768
+"""Tokens of a block up to which plain products are faster on a CPU than SDPA, whose backward pass
+there takes long for short sequences: with bfloat16 2 to 4 times up to 500 tokens, the same at 1,000
+(`make bench-train`)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,29 @@ class Layout:
     def longest(self) -> int:
         """The most tokens that one token sees."""
         return max(end - begin + after - before for begin, end, before, after in self.sequences)
+
+    @cached_property
+    def masks(self) -> tuple[torch.Tensor | None, ...]:
+        """For each block what is added to its scores: (tokens, tokens), 0 or minus infinity.
+
+        It is None for blocks that plain products do not serve.
+        """
+        made: list[torch.Tensor | None] = []
+        for prefix, branches in self.blocks:
+            size = prefix + sum(branches)
+            if size > _SHORT or self.device.type != "cpu":
+                made.append(None)
+                continue
+            seen = torch.zeros(size, size, dtype=torch.bool)
+            seen[:, :prefix] = True
+            at = 0
+            for length in (prefix, *branches):
+                seen[at : at + length, at : at + length] = True
+                at += length
+            # Both numbers are exact in bfloat16, and scores of any type keep theirs.
+            mask = torch.zeros(size, size, dtype=torch.bfloat16)
+            made.append(mask.masked_fill_(~seen.tril_(), -torch.inf))
+        return tuple(made)
 
     @cached_property
     def varlen(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
@@ -132,7 +161,7 @@ def attend(
         dtype = _computed_in(query)
         query, key, value = (each.to(dtype) for each in (query, key, value))
         return _by_varlen(query, key, value, scaling, layout), None
-    return _by_sequence(query, key, value, scaling, dropout, layout), None
+    return _by_block(query, key, value, scaling, dropout, layout), None
 
 
 def _computed_in(query: torch.Tensor) -> torch.dtype:
@@ -155,7 +184,7 @@ def _takes_varlen(query: torch.Tensor) -> bool:
     )
 
 
-def _by_sequence(
+def _by_block(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -163,6 +192,43 @@ def _by_sequence(
     dropout: float,
     layout: Layout,
 ) -> torch.Tensor:
+    parts: list[torch.Tensor] = []
+    at = 0
+    for block, mask in zip(layout.blocks, layout.masks, strict=True):
+        tokens = slice(at, at + block[0] + sum(block[1]))
+        mine = query[:, :, tokens], key[:, :, tokens], value[:, :, tokens]
+        if mask is None or dropout:
+            parts += _by_sequence(*mine, scaling, dropout, Layout((block,), layout.device))
+        else:
+            parts.append(_by_products(*mine, scaling, mask))
+        at = tokens.stop
+    return torch.cat(parts, 2).transpose(1, 2).contiguous()
+
+
+def _by_products(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    mask: torch.Tensor,
+) -> torch.Tensor:
+    """Plain attention; queries of heads that share keys are multiplied with them at once."""
+    _, heads, tokens, size = query.shape
+    groups = key.shape[1]
+    asking = query.reshape(groups, -1, size) * (size**-0.5 if scaling is None else scaling)
+    scores = torch.bmm(asking, key[0].transpose(1, 2)).view(groups, -1, tokens, tokens)
+    weights = (scores + mask).softmax(-1)
+    return torch.bmm(weights.view(groups, -1, tokens), value[0]).view(1, heads, tokens, size)
+
+
+def _by_sequence(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    dropout: float,
+    layout: Layout,
+) -> list[torch.Tensor]:
     parts = []
     for begin, end, before, after in layout.sequences:
         mine, shared = slice(begin, end), slice(before, after)
@@ -184,7 +250,7 @@ def _by_sequence(
                 enable_gqa=True,
             )
         )
-    return torch.cat(parts, 2).transpose(1, 2).contiguous()
+    return parts
 
 
 def _by_varlen(

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
@@ -94,6 +95,10 @@ def load(
         for weights in model.parameters():
             if weights.requires_grad:
                 weights.data = weights.data.float()
+        for module in model.modules():
+            # peft would copy a layer's inputs to 32 bits, and autocast would copy them back.
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False
     if settings.method != "qlora":
         model.to(device)
     for module in model.modules():

@@ -252,6 +252,28 @@ def as_flash_attention(
     return torch.cat(parts)
 
 
+@pytest.mark.parametrize("scaling", [0.3, None])
+def test_short_blocks_give_what_a_call_a_branch_gives(
+    monkeypatch: pytest.MonkeyPatch, scaling: float | None
+) -> None:
+    from taiyi_ray.train import attention
+
+    blocks = ((5, (3, 2, 4)), (0, (6,)), (2, (1, 1)))
+    torch.manual_seed(0)
+    heads = [torch.randn(1, n, 14 + 6 + 4, 8, requires_grad=True) for n in (4, 2, 2)]
+    weights = torch.randn(1, 14 + 6 + 4, 4, 8)
+    results = []
+    for short in (0, 7, 768):
+        monkeypatch.setattr(attention, "_SHORT", short)
+        layout = Layout(blocks, CPU)
+        alone = [prefix + sum(branches) > short for prefix, branches in blocks]
+        assert [mask is None for mask in layout.masks] == alone
+        found = attention._by_block(*heads, scaling, 0.0, layout)
+        results.append((found, *torch.autograd.grad((found * weights).sum(), heads)))
+    for each in results[1:]:
+        torch.testing.assert_close(each, results[0])
+
+
 def test_one_call_for_a_row_gives_what_a_call_a_branch_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -265,7 +287,7 @@ def test_one_call_for_a_row_gives_what_a_call_a_branch_gives(
     weights = torch.randn(1, tokens, 4, 8)
     found, wanted = (
         attention._by_varlen(*heads, 0.3, layout),
-        attention._by_sequence(*heads, 0.3, 0.0, layout),
+        attention._by_block(*heads, 0.3, 0.0, layout),
     )
     torch.testing.assert_close(found, wanted)
     for one, other in zip(
