@@ -17,6 +17,7 @@ import pytest
 import typer
 
 from taiyi_ray import __version__, cli
+from taiyi_ray.cli.options import settings_of
 from taiyi_ray.config import ServeConfig
 from taiyi_ray.corpus.output import Totals
 from taiyi_ray.formats import WRITTEN
@@ -329,7 +330,7 @@ def test_an_option_is_read_under_its_old_name_with_one_warning(run, source, out,
     )
     command = COMMANDS["serve"]
     context = command.make_context("serve", ["--max-in-flight", "7", "--context-limit", "1000"])
-    settings = cli._settings(ServeConfig, context)
+    settings = settings_of(ServeConfig, context)
     assert (settings.document_slots, settings.context_length) == (7, 1000)
 
 

@@ -32,7 +32,7 @@ BUILD = "_build.json"
 """The file of an output that holds its plan."""
 
 _HELD_OUT_SHARE = 0.02
-"""The most documents of a training split that are held out where no split of a dataset is for that."""
+"""The most documents of a split that trains, where the dataset has no split to be held out."""
 
 UNIT_DOCUMENTS = 500
 """Documents of a unit at most. It must not depend on the number of workers: files have equal bytes
