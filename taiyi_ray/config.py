@@ -534,7 +534,7 @@ class InstructConfig(Settings):
         "mixed",
         description="about all types in one question, about each in its own, or mixed as the paper",
     )
-    rates: dict[str, float] = Field(
+    rates: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         {},
         description="records a document, by dataset, task or DATASET/TASK; by default the paper's",
     )

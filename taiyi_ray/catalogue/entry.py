@@ -411,10 +411,21 @@ def entries() -> tuple[Entry, ...]:
     return tuple(_entries().values())
 
 
-def entry(name: str) -> Entry:
-    """Return the entry of this name; raises ConfigError, with the nearest name, without one."""
-    try:
-        return _entries()[name]
-    except KeyError:
-        hint = nearest(name, _entries()) or "; `taiyi-ray datasets` lists them"
-        raise ConfigError(f"no dataset is called {name!r}{hint}") from None
+def entry(
+    name: str, origin: str = "", *, kind: str = "dataset", words: Iterable[str] = ()
+) -> Entry:
+    """Return the entry of this name.
+
+    Args:
+        name: the name.
+        origin: the option with what was given to it, for the error.
+        kind: what may have such a name, for the error.
+        words: the names that are possible besides those of datasets, for the error.
+
+    Raises:
+        ConfigError: no dataset has the name; the message has the nearest one.
+    """
+    if (found := _entries().get(name)) is not None:
+        return found
+    hint = nearest(name, [*words, *_entries()]) or "; `taiyi-ray datasets` lists them"
+    raise ConfigError(f"{origin and f'{origin}: '}no {kind} is called {name!r}{hint}")

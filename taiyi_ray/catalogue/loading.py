@@ -128,9 +128,11 @@ def check_terms(chosen: Iterable[Entry], accepted: Collection[str]) -> None:
     """
     chosen = list(chosen)
     names = {one.name for one in chosen}
-    if unknown := sorted(set(accepted) - names):
-        hint = nearest(unknown[0], names)
-        raise ConfigError(f"--accept-terms {unknown[0]}: no chosen dataset is called so{hint}")
+    if others := sorted(set(accepted) - names):
+        raise ConfigError(
+            f"--accept-terms {others[0]}: is none of the datasets that are chosen; take it away, "
+            "or see that its files are there and that no option leaves it out"
+        )
     missing = [one for one in chosen if one.may_train != "yes" and one.name not in accepted]
     if missing:
         first = missing[0]

@@ -16,7 +16,7 @@ from taiyi_ray.catalogue.checks import Checked
 from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Split, entries
 from taiyi_ray.catalogue.files import DataRoot
 from taiyi_ray.catalogue.loading import load
-from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.errors import ConfigError, unknown
 from taiyi_ray.records import Document
 
 _LONG = 1500
@@ -54,8 +54,8 @@ def chosen(
         ("--language", language, {code for one in every for code in one.language}),
     ):
         if name is not None and name not in known:
-            names = ", ".join(sorted(known))
-            raise ConfigError(f"{option} {name}: no dataset has it{nearest(name, known)} ({names})")
+            kind = f"{option.removeprefix('--')} of a dataset"
+            raise unknown(f"{option} {name}", kind, name, sorted(known))
     if present and root is None:
         raise ConfigError("--present: needs --data-root, the folder of your corpora")
     return [

@@ -158,7 +158,7 @@ class Trained:
 
     @classmethod
     def of(cls, splits: Mapping[str, _Hashes]) -> Trained:
-        """Know the splits that train, given the keys of their documents by the name of the split."""
+        """Know the splits that train, given the keys of their documents by their names."""
         every = np.concatenate([np.empty(0, np.uint64), *splits.values()])
         owners = np.repeat(np.arange(len(splits)), [len(of) for of in splits.values()])
         order = np.argsort(every, kind="stable")

@@ -16,12 +16,12 @@ from taiyi_ray.catalogue import DataRoot, Entry
 from taiyi_ray.catalogue.entry import SPLITS, Split
 from taiyi_ray.config import BENCHMARKS, InstructConfig
 from taiyi_ray.corpus.units import Unit, cut
-from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.errors import ConfigError, MissingOption, unknown
 from taiyi_ray.instruct import overlap
 from taiyi_ray.instruct.inputs import Inputs
 from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
 from taiyi_ray.instruct.mixture import mix_of, wordings
-from taiyi_ray.tasks import TASKS, assign, select, template
+from taiyi_ray.tasks import TASKS, TRAINING_ONLY, assign, select, template
 from taiyi_ray.tasks.task import Assignment, Task
 from taiyi_ray.tasks.template import AskingForm
 from taiyi_ray.tasks.vocabulary import LANGUAGES
@@ -32,7 +32,7 @@ BUILD = "_build.json"
 """The file of an output that holds its plan."""
 
 _HELD_OUT_SHARE = 0.02
-"""The most documents of a training split that are held out where no split of a dataset is for that."""
+"""The most of a training split that is held out where no split of a dataset is for that."""
 
 UNIT_DOCUMENTS = 500
 """Documents of a unit at most. It must not depend on the number of workers: files have equal bytes
@@ -115,7 +115,7 @@ def held_out_splits(config: InstructConfig) -> HeldOutSplits:
     """Find the splits that no dataset trains on, whether they are in the data root or not.
 
     Raises:
-        ConfigError: no dataset or split has the name that `--held-out` gives.
+        ConfigError: no dataset or split has a name that `--held-out` gives.
     """
     found: dict[str, dict[Split, None]] = {}
     for given in config.held_out:
@@ -125,12 +125,13 @@ def held_out_splits(config: InstructConfig) -> HeldOutSplits:
                     found.setdefault(entry.name, {}).update(dict.fromkeys(entry.held_out))
             continue
         name, slash, split = given.partition("/")
-        splits = [known for known in SPLITS if not slash or known == split]
-        if not splits:
-            raise ConfigError(
-                f"--held-out {given}: no split is called {split!r}{nearest(split, SPLITS)}"
-            )
-        found.setdefault(catalogue.entry(name).name, {}).update(dict.fromkeys(splits))
+        origin = f"--held-out {given}"
+        entry = catalogue.entry(name, origin, words=[BENCHMARKS])
+        splits = [one for one in SPLITS if not slash or one == split]
+        # Nobody has seen the splits of an entry without layouts.
+        if slash and split not in (known := entry.splits or SPLITS):
+            raise unknown(origin, f"split of {name}", split, known)
+        found.setdefault(name, {}).update(dict.fromkeys(splits))
     return {name: tuple(splits) for name, splits in found.items()}
 
 
@@ -167,7 +168,9 @@ def assignments_of(
         ConfigError: a task lacks an option, or has a wrong one.
     """
     of_entry = {task: {**entry.options_of(task), **options.get(task, {})} for task in tasks}
-    return assign(tasks, of_entry, grammar=False, origin=entry.file, files=True, training=True)
+    given = any(task in options for task in tasks)
+    origin = f"--task-file, for {entry.name}" if given else entry.file
+    return assign(tasks, of_entry, grammar=False, origin=origin, files=True, training=True)
 
 
 def _askable(
@@ -176,17 +179,42 @@ def _askable(
     options: Mapping[str, Mapping[str, Any]],
     lacking: dict[str, list[str]],
 ) -> tuple[str, ...]:
-    """The tasks of which all options are known; `lacking` gets the dataset by what others lack."""
+    """The tasks of which all options are given; `lacking` gets the dataset by what others lack."""
     found = []
     for task in tasks:
         try:
             assignments_of(entry, [task], options)
-        except ConfigError as error:
-            what = str(error).removeprefix(f"{entry.file}: ")
+        except MissingOption as error:
+            what = str(error).partition(": ")[2]  # without where it stands
             lacking.setdefault(what, []).append(entry.name)
         else:
             found.append(task)
     return tuple(found)
+
+
+def _check_names(config: InstructConfig, options: Iterable[str]) -> None:
+    """Raise ConfigError if a name that an option gives, other than --held-out, is that of nothing.
+
+    Args:
+        config: the settings.
+        options: the tasks that the task file names.
+    """
+    tasks = [*TASKS, *TRAINING_ONLY]
+    named = [(f"--tasks {name}", name) for name in config.tasks or ()]
+    for origin, name in [*named, *((f"--task-file {config.task_file}", name) for name in options)]:
+        if name not in tasks:
+            raise unknown(origin, "task", name, tasks)
+    for name in config.accept_terms:
+        catalogue.entry(name, f"--accept-terms {name}")
+    for name in config.rates:
+        dataset, slash, task = name.partition("/")
+        origin = f"--rate {name}"
+        if slash:
+            of_dataset = catalogue.entry(dataset, origin).tasks
+            if task not in of_dataset:
+                raise unknown(origin, f"task of {dataset}", task, of_dataset)
+        elif name not in tasks:
+            catalogue.entry(name, origin, kind="dataset or task", words=tasks)
 
 
 def choose(
@@ -204,12 +232,13 @@ def choose(
         held_out: the splits that no dataset trains on.
 
     Raises:
-        ConfigError: a dataset that was named is unknown, absent or held out, or consent to it is
-            missing.
+        ConfigError: a name that an option gives is unknown, a dataset that was named is absent or
+            held out, or consent to it is missing.
     """
+    _check_names(config, options)
     named = config.datasets is not None
     wanted = (
-        [catalogue.entry(name) for name in dict.fromkeys(config.datasets)]
+        [catalogue.entry(name, f"--datasets {name}") for name in dict.fromkeys(config.datasets)]
         if config.datasets is not None
         else catalogue.entries()
     )
@@ -224,7 +253,11 @@ def choose(
             if named:
                 # `load` says what is missing, and where to get it.
                 next(iter(catalogue.load(entry, "train", data_root=root)))
-                raise ConfigError(f"--tasks: {entry.name} has gold for {', '.join(entry.tasks)}")
+                raise ConfigError(
+                    f"--tasks {','.join(config.tasks or ())}: {entry.name} has gold for "
+                    f"{', '.join(entry.tasks) or 'no task'} alone; take it out of --datasets, or "
+                    "name other tasks"
+                )
             continue
         splits = tuple(s for s in here if s not in ("test", *held_out.get(entry.name, ())))
         if "train" not in splits:
@@ -253,9 +286,11 @@ def choose(
             f"allow training (--accept-terms NAME): {', '.join(without_consent)}"
         )
     if not chosen:
+        asked = f" of --tasks {','.join(config.tasks)}" if config.tasks else ""
+        told = "".join(f"; {note}" for note in notes)
         raise ConfigError(
-            f"--data-root {root.address}: has no dataset to train on; `taiyi-ray datasets` lists "
-            "what there is, and where to get it"
+            f"--data-root {root.address}: has no dataset{asked} to train on{told}; "
+            "`taiyi-ray datasets` lists what there is, and where to get it"
         )
     return chosen, notes
 

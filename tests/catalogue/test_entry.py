@@ -108,3 +108,5 @@ def test_the_options_of_a_task_ask_for_every_term_once() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no dataset is called 'bc5cdx'; did you mean 'bc5cdr'"):
         catalogue.entry("bc5cdx")
+    with pytest.raises(ConfigError, match=r"^--x y: no dataset or task .* 'y'; `taiyi-ray"):
+        catalogue.entry("y", "--x y", kind="dataset or task", words=["ner"])
