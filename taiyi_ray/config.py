@@ -572,7 +572,8 @@ class InstructConfig(Settings):
     )
     train_on_dev: bool = Field(
         False,
-        description="train on the development splits too, once all choices are made with them",
+        description="train on the development splits too, for a last training when all choices "
+        "are made: what `evaluate --split dev` says of such a model means nothing",
     )
     workers: int | None = Field(
         None, ge=1, description="tasks side by side; by default as many as the cluster has CPUs"

@@ -185,7 +185,9 @@ class Trained:
         """Read what `to_bytes` made."""
         buffer = io.BytesIO(data)
         known, owners, names = (np.load(buffer, allow_pickle=False) for _ in range(3))
-        return cls(_lines(names, names), known, owners)
+        # Earlier versions knew only splits called `train`, and named the datasets alone.
+        splits = [name if "/" in name else f"{name}/train" for name in _lines(names, names)]
+        return cls(splits, known, owners)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Build(BaseModel, frozen=True):
         unchecked: the held-out splits that are not in the data root: nothing was compared with
             them.
         held_out: the name of the file with the index of the held-out splits.
-        trained: the name of the file that says what the training splits hold.
+        trained: the name of the file that says what the splits that train hold.
         parts: the plan.
     """
 
@@ -300,7 +300,7 @@ class Scanned(NamedTuple):
 
     Attributes:
         sizes: the characters of each document.
-        keys: by which its documents are known again; none of a split that does not train.
+        keys: by which its documents are known again.
     """
 
     sizes: list[int]
@@ -320,8 +320,7 @@ def scan(dataset: str, split: Split, data_root: str, limit: int | None) -> Scann
         if limit is not None and len(sizes) >= limit:
             break
         sizes.append(sum(len(passage.text) for passage in document.passages))
-        if split == "train":
-            keys += overlap.keys(document, entry.pmid_of(document.document_id))
+        keys += overlap.keys(document, entry.pmid_of(document.document_id))
     return Scanned(sizes, np.array(keys, np.uint64))
 
 
@@ -331,7 +330,7 @@ def parts(
     options: dict[str, dict[str, Any]],
     scanning: Scan,
 ) -> tuple[list[Part], overlap.Trained]:
-    """Plan what is made of the chosen datasets, and know what their training splits hold.
+    """Plan what is made of the chosen datasets, and know what the splits that train hold.
 
     Args:
         chosen: the datasets.
@@ -339,54 +338,67 @@ def parts(
         options: options of the tasks that the user gave, by task.
         scanning: reads the splits.
     """
-    wanted = [(one, split) for one in chosen for split in one.splits]
     made: list[Part] = []
     trained: dict[str, npt.NDArray[np.uint64]] = {}
-    scanned = scanning((one.entry.name, split) for one, split in wanted)
-    for (one, split), found in zip(wanted, scanned, strict=True):
-        made += _parts(one, split, found.sizes, config, options)
-        if _trains(split, config):
-            trained[f"{one.entry.name}/{split}"] = found.keys
+    scanned = scanning((one.entry.name, split) for one in chosen for split in one.splits)
+    for one in chosen:
+        found = {split: next(scanned) for split in one.splits}
+        made += _parts(one, {split: of.sizes for split, of in found.items()}, config, options)
+        trained |= {
+            f"{one.entry.name}/{split}": of.keys
+            for split, of in found.items()
+            if _trains(split, config)
+        }
     return made, overlap.Trained.of(trained)
 
 
 def _parts(
     one: Chosen,
-    split: Split,
-    of_split: Sequence[int],
+    sizes: Mapping[Split, Sequence[int]],
     config: InstructConfig,
     options: dict[str, dict[str, Any]],
 ) -> Iterator[Part]:
-    """Yield the parts of a split: one for each stage that trains its tasks, and one of dev/."""
-    documents = max(1, len(of_split))
-    trains = _trains(split, config)
-    if not trains:
-        dev_share = min(1.0, config.dev_documents / documents)
-    elif all(_trains(other, config) for other in one.splits):
-        dev_share = min(_HELD_OUT_SHARE, config.dev_documents / documents)
-    else:
-        dev_share = 0.0
-    wanted: list[tuple[str, Holds, list[str]]] = []
-    if trains:
-        holds: Holds = "train" if dev_share else "all"
-        wanted += [
-            ("stage1", holds, [task for task in one.tasks if task not in STAGE_TWO]),
-            ("stage2", holds, [task for task in one.tasks if task in STAGE_TWO]),
-        ]
-    if dev_share:
-        wanted.append(("dev", "dev", list(one.tasks)))
-    for folder, holds, tasks in wanted:
-        if tasks:
-            yield Part(
-                name=f"{folder}/{one.entry.name}/{split}",
-                dataset=one.entry.name,
-                split=split,
-                holds=holds,
-                dev_share=dev_share,
-                mixes={task: mix_of(one.entry, task, documents, config) for task in tasks},
-                options={task: options[task] for task in tasks if task in options},
-                units=cut(of_split, 0, UNIT_DOCUMENTS),
-            )
+    """Yield the parts of a dataset: of each split one for each stage that trains, and one of dev/.
+
+    Args:
+        one: the dataset.
+        sizes: the characters of the documents, by split.
+        config: the settings.
+        options: options of the tasks that the user gave, by task.
+    """
+    trained = max(1, sum(len(of) for split, of in sizes.items() if _trains(split, config)))
+    for split, of_split in sizes.items():
+        documents = max(1, len(of_split))
+        trains = _trains(split, config)
+        if not trains:
+            dev_share = min(1.0, config.dev_documents / documents)
+        elif all(_trains(other, config) for other in sizes):
+            dev_share = min(_HELD_OUT_SHARE, config.dev_documents / trained)
+        else:
+            dev_share = 0.0
+        # All splits that train are used alike: at the rate of `train`, and capped together.
+        counts = (max(1, len(sizes["train"])), trained) if trains else (documents, documents)
+        wanted: list[tuple[str, Holds, list[str]]] = []
+        if trains:
+            holds: Holds = "train" if dev_share else "all"
+            wanted += [
+                ("stage1", holds, [task for task in one.tasks if task not in STAGE_TWO]),
+                ("stage2", holds, [task for task in one.tasks if task in STAGE_TWO]),
+            ]
+        if dev_share:
+            wanted.append(("dev", "dev", list(one.tasks)))
+        for folder, holds, tasks in wanted:
+            if tasks:
+                yield Part(
+                    name=f"{folder}/{one.entry.name}/{split}",
+                    dataset=one.entry.name,
+                    split=split,
+                    holds=holds,
+                    dev_share=dev_share,
+                    mixes={task: mix_of(one.entry, task, *counts, config) for task in tasks},
+                    options={task: options[task] for task in tasks if task in options},
+                    units=cut(of_split, 0, UNIT_DOCUMENTS),
+                )
 
 
 def _trains(split: Split, config: InstructConfig) -> bool:
