@@ -848,6 +848,10 @@ def load(kind: type[AnySettings], path: str | None, flags: dict[str, Any]) -> An
         raise ConfigError(f"--config {path}: {error}") from error
 
 
+_MOST_SHOWN = 120
+"""The most characters that an error shows of a list or a mapping."""
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Everything that is wrong with the values of a pydantic model, in one line."""
     return "; ".join(_explain(e, model) for e in error.errors())
@@ -874,4 +878,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         return f"{name} is missing"
     if error["type"] in ("secret", "no_unicode"):
         return f"{name}: {error['msg']}"
-    return f"{name}: {error['msg'].removeprefix('Value error, ')}, got {error['input']!r}"
+    given = repr(error["input"])
+    if len(given) > _MOST_SHOWN and not isinstance(error["input"], str):
+        given = f"{given[:_MOST_SHOWN]} ..."
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}, got {given}"

@@ -15,7 +15,7 @@ from taiyi_ray import highlight
 from taiyi_ray.catalogue.checks import Checked
 from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Split, entries
 from taiyi_ray.catalogue.files import DataRoot
-from taiyi_ray.catalogue.loading import load
+from taiyi_ray.catalogue.loading import absent, load, unseen
 from taiyi_ray.errors import ConfigError, unknown
 from taiyi_ray.records import Document
 
@@ -113,7 +113,8 @@ def page(entry: Entry, root: DataRoot | None) -> Group:
     if root is None:
         parts.append(Text("\n--data-root shows a record of it", "dim"))
     elif not (here := root.splits(entry)):
-        parts.append(Text(f"\nabsent below {root.address}", "dim"))
+        told = absent(entry, entry.splits[0], root) if entry.layouts else unseen(entry)
+        parts.append(Text(f"\nabsent: {told}", "dim"))
     elif (document := _sample(entry, here[0], root)) is not None:
         where = f"{document.source}, record {document.position}"
         parts += [Text(f"\n{document.document_id} ({where})", "bold"), *_marked(document)]

@@ -12,7 +12,6 @@ from itertools import islice
 from taiyi_ray import catalogue, storage
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.catalogue.entry import Entry, Split
-from taiyi_ray.catalogue.loading import format_of
 from taiyi_ray.corpus.plan import load_job, load_plan
 from taiyi_ray.corpus.source import PlannedSource, Scanned, SourceState
 from taiyi_ray.corpus.sources import SOURCE_KINDS, digest
@@ -74,7 +73,7 @@ class BenchmarkSource:
         files = layout.splits[self.split]
         addresses = [root.address_of(name) for name in root.read_for(files)]
         content = [digest(address) or storage.stat(address).tag for address in addresses]
-        read = format_of(entry, layout, files)
+        read = entry.format_of(layout, files)
         told = [content, read.name, read.version, files.model_dump(mode="json", exclude={"counts"})]
         tag = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         return SourceState(
@@ -84,7 +83,7 @@ class BenchmarkSource:
     def record_sizes(self, first: int = 0, most: int | None = None) -> Scanned:
         entry = self.benchmark.entry
         layout = DataRoot(self.data_root).layouts(entry)[self.split]
-        format_ = format_of(entry, layout, layout.splits[self.split]).name
+        format_ = entry.format_of(layout, layout.splits[self.split]).name
         room = None if self.limit is None else max(0, self.limit - first)
         most = room if most is None else most if room is None else min(most, room)
         sizes: list[int] = []

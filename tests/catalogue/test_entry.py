@@ -44,6 +44,18 @@ def test_an_entry_is_read_with_its_terms(tmp_path: Path) -> None:
         ({"name": "other"}, "made.yaml: the entry 'other' belongs in other.yaml"),
         ({"layouts": layout(train=[])}, "made.yaml: layouts.0.splits.train.files"),
         ({"layouts": layout(held=["a"])}, "made.yaml: layouts.0.splits.held"),
+        ({"format": "pubtatr"}, "made.yaml: unknown format 'pubtatr'; did you mean 'pubtator'?"),
+        (
+            {"format": "delimited", "format_options": {"delimiter": 3}},
+            "made.yaml: format delimited: fields is missing; delimiter: Input should be a valid",
+        ),
+        ({"format_options": {"a": 1}}, "made.yaml: format pubtator: takes no options, got a"),
+        ({"tasks": ["nre"]}, "made.yaml: tasks: no task is called 'nre'; did you mean 're'?"),
+        ({"labels": {"tcc": {}}}, "made.yaml: labels: no task is called 'tcc'; did you mean 'tc'?"),
+        ({"task_options": {"x": {}}}, "made.yaml: task_options: no task is called 'x'; known: ner"),
+        ({"listed": {"trian": 5}}, "made.yaml: listed.trian.[key]: Input should be 'train', 'dev'"),
+        ({"pmids": "(["}, "made.yaml: pmids: is no regular expression (unterminated character set"),
+        ({"pmids": "PMID.*"}, "made.yaml: pmids: expected a regular expression with one group"),
     ],
 )
 def test_what_is_wrong_with_an_entry_is_a_line_that_names_it(

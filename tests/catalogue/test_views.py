@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from taiyi_ray import catalogue, cli
 from taiyi_ray.catalogue import views
 from taiyi_ray.errors import ConfigError
-from tests.catalogue.made import ABSTRACT, corpus, entry
+from tests.catalogue.made import ABSTRACT, corpus, entry, layout
 
 BC5CDR = {
     "bc5cdr/CDR_TrainingSet.PubTator.txt": ABSTRACT.replace("Drug", "Chemical").replace(
@@ -71,7 +71,11 @@ def test_an_entry_is_shown_with_a_record_whose_mentions_are_marked(tmp_path: Pat
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
     console.print(views.page(entry(), root))
     assert "\x1b[4;" in console.file.getvalue()  # type: ignore[attr-defined]  # underlined
-    assert "absent below" in plain(views.page(entry(layouts=[], verified=False), root))
+    absent = plain(views.page(entry(layouts=layout(train=["other/*.txt"])), root))
+    assert "absent: made: the files of its train split are not below" in absent
+    assert "looked for other/*.txt" in absent and "get it at https://example.org/made" in absent
+    unseen = plain(views.page(entry(layouts=[], verified=False), root))
+    assert "absent: made: nobody here has seen its files yet" in unseen
     assert "--data-root shows a record" in plain(views.page(entry(), None))
 
 
