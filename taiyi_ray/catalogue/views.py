@@ -23,7 +23,7 @@ _LONG = 1500
 """The most characters of a record that are shown."""
 
 _FEW = 12
-"""The most relations, events, labels or texts of a record that are shown."""
+"""The most concepts, relations, events, labels or texts of a record that are shown."""
 
 _COLOURS = ("red", "cyan", "green", "yellow", "magenta", "blue")
 
@@ -178,7 +178,13 @@ def _marked(document: Document) -> Iterator[Text]:
     if types:
         yield Text("  ").join(Text(name, f"underline {style}") for name, style in styles.items())
     gold = document.gold
-    lines = [f"{r.type}: {r.head_text} → {r.tail_text}" for r in gold.relations[:_FEW]]
+    concepts = dict.fromkeys(
+        f"nen: {mention.text} → {of.id}" + (f" {of.name}" if of.name not in (None, of.id) else "")
+        for mention in gold.mentions
+        if (of := mention.concept)
+    )
+    lines = list(concepts)[:_FEW]
+    lines += [f"{r.type}: {r.head_text} → {r.tail_text}" for r in gold.relations[:_FEW]]
     for event in gold.events[:_FEW]:
         arguments = ", ".join(f"{argument.role} {argument.text}" for argument in event.arguments)
         lines.append(f"{event.type}: {arguments}")

@@ -66,6 +66,7 @@ def test_an_entry_is_shown_with_a_record_whose_mentions_are_marked(tmp_path: Pat
     shown = plain(views.page(entry(), root))
     assert "Aspirin eased pain." in shown
     assert "treatment: Aspirin → gout" in shown
+    assert "nen: Aspirin → D001241" in shown
     assert "chemical, disease" in shown
     assert "made/train.txt, record 0" in shown
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
