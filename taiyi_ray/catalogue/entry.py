@@ -25,7 +25,7 @@ from pydantic import (
 
 from taiyi_ray import formats
 from taiyi_ray.config import explain
-from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.errors import ConfigError, nearest, unknown
 from taiyi_ray.formats.format import Format
 from taiyi_ray.tasks import TASKS, TRAINING_ONLY
 from taiyi_ray.tasks.events import TRIGGER, EventType
@@ -139,8 +139,8 @@ def _event(gold: object, given: object) -> EventType:
         raise ValueError(f"{gold}: expected roles, as in [Theme, Cause]; `trigger` may be null")
     term = term_of(values.pop("name", str(gold)), values)
     shared = _shared_terms()["roles"]
-    if unknown := [role for role in roles if role not in shared]:
-        raise ValueError(f"{gold}: no role is called {unknown[0]!r}{nearest(unknown[0], shared)}")
+    if odd := [role for role in roles if role not in shared]:
+        raise ValueError(f"{gold}: no role is called {odd[0]!r}{nearest(odd[0], shared)}")
     players = tuple(shared[role] for role in roles)
     return EventType(term.name, term.en, term.zh, players, TRIGGER if trigger else None)
 
@@ -342,8 +342,7 @@ class Entry(_Strict):
         ):
             for name in names:
                 if name not in known:
-                    hint = nearest(name, known) or f"; known: {', '.join(known)}"
-                    raise ValueError(f"{field}: no task is called {name!r}{hint}")
+                    raise ValueError(str(unknown(field, "task", name, known)))
         return self
 
     def format_of(self, layout: Layout, files: SplitFiles) -> Format:

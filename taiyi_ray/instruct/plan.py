@@ -253,10 +253,14 @@ def choose(
             if named:
                 # `load` says what is missing, and where to get it.
                 next(iter(catalogue.load(entry, "train", data_root=root)))
+                if not entry.tasks:
+                    raise ConfigError(
+                        f"--datasets {entry.name}: has gold for no task; take it out of --datasets"
+                    )
                 raise ConfigError(
                     f"--tasks {','.join(config.tasks or ())}: {entry.name} has gold for "
-                    f"{', '.join(entry.tasks) or 'no task'} alone; take it out of --datasets, or "
-                    "name other tasks"
+                    f"{', '.join(entry.tasks)} alone; take it out of --datasets, or name other "
+                    "tasks"
                 )
             continue
         splits = tuple(s for s in here if s not in ("test", *held_out.get(entry.name, ())))
