@@ -19,7 +19,7 @@ import psutil
 
 from taiyi_ray.config import EngineSettings
 from taiyi_ray.engine import ENGINES
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, TaiyiError
 from taiyi_ray.placement import Resources
 
 _LOCAL_STORE = 512 << 20
@@ -128,6 +128,24 @@ def _nodes_for(resources: Resources) -> list[dict[str, Any]]:
             or f"accelerator_type:{resources.accelerator}" in node["Resources"]
         )
     ]
+
+
+def result(waiting: Any) -> Any:
+    """Wait for the result of a Ray task.
+
+    Args:
+        waiting: what stands for the result.
+
+    Raises:
+        TaiyiError: the task raised it. Ray's own error has the task's traceback for a message.
+    """
+    import ray
+    from ray.exceptions import RayTaskError
+
+    try:
+        return ray.get(waiting)
+    except RayTaskError as error:
+        raise error.cause if isinstance(error.cause, TaiyiError) else error from None
 
 
 def situation(workers: Workers) -> str:

@@ -534,7 +534,7 @@ class InstructConfig(Settings):
         "mixed",
         description="about all types in one question, about each in its own, or mixed as the paper",
     )
-    rates: dict[str, float] = Field(
+    rates: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         {},
         description="records a document, by dataset, task or DATASET/TASK; by default the paper's",
     )
@@ -572,7 +572,8 @@ class InstructConfig(Settings):
     )
     train_on_dev: bool = Field(
         False,
-        description="train on the development splits too, once all choices are made with them",
+        description="train on the development splits too, for a last training when all choices "
+        "are made: what `evaluate --split dev` says of such a model means nothing",
     )
     workers: int | None = Field(
         None, ge=1, description="tasks side by side; by default as many as the cluster has CPUs"
@@ -847,6 +848,10 @@ def load(kind: type[AnySettings], path: str | None, flags: dict[str, Any]) -> An
         raise ConfigError(f"--config {path}: {error}") from error
 
 
+_MOST_SHOWN = 120
+"""The most characters that an error shows of a list or a mapping."""
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Everything that is wrong with the values of a pydantic model, in one line."""
     return "; ".join(_explain(e, model) for e in error.errors())
@@ -873,4 +878,7 @@ def _explain(error: Any, model: type[BaseModel]) -> str:
         return f"{name} is missing"
     if error["type"] in ("secret", "no_unicode"):
         return f"{name}: {error['msg']}"
-    return f"{name}: {error['msg'].removeprefix('Value error, ')}, got {error['input']!r}"
+    given = repr(error["input"])
+    if len(given) > _MOST_SHOWN and not isinstance(error["input"], str):
+        given = f"{given[:_MOST_SHOWN]} ..."
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}, got {given}"

@@ -2,6 +2,7 @@
 
     TaiyiError              a person can act on it; the command line prints it as one line
     ├── ConfigError         an option, an address or a name must be changed
+    │   └── MissingOption   a task lacks an option that has no default
     ├── ModelError          a model, tokenizer or adapter cannot be used
     ├── StorageError        an address cannot be read or written
     │   └── StorageGone     a store did not answer in many tries; the same command goes on
@@ -38,6 +39,10 @@ class TaiyiError(Exception):
 
 class ConfigError(TaiyiError):
     """An option, an address or a name that the user must change."""
+
+
+class MissingOption(ConfigError):
+    """A task lacks options that have no default, and nothing else is wrong with it."""
 
 
 class ModelError(TaiyiError):
@@ -92,9 +97,27 @@ class EngineDied(Signal):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the known name most like `name`, else an empty string."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    """Return `; did you mean 'x'?` for the known name most like `name`, else an empty string.
+
+    Capital letters do not count.
+    """
+    folded = {one.casefold(): one for one in known}
+    found = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return f"; did you mean {folded[found[0]]!r}?" if found else ""
+
+
+def unknown(origin: str, kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """Return the error about a name that nothing has; it says the nearest name, or else all.
+
+    Args:
+        origin: the option with what was given to it.
+        kind: what should have the name: `task`, `dataset`.
+        name: the name.
+        known: the names that there are.
+    """
+    known = list(known)
+    hint = nearest(name, known) or f"; known: {', '.join(known)}"
+    return ConfigError(f"{origin}: no {kind} is called {name!r}{hint}")
 
 
 def first_line(error: BaseException) -> str:

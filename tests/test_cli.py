@@ -170,6 +170,7 @@ KNOWN = ", ".join(TASKS)
             "columns.pmid.[key]: Input should be 'document_id', 'text', 'passages', 'title', "
             "'language', 'version' or 'metadata', got 'pmid'",
         ),
+        (("--column", "=abstract"), "--column =abstract: expected KEY=NAME, as in text=abstract"),
         (("--engine-arg", "a=[1"), "--engine-arg a=[1: the value is not YAML; quote it"),
         (("--config", "no.yaml"), "--config no.yaml: No such file or directory"),
     ],

@@ -3,7 +3,7 @@
 import pytest
 
 from taiyi_ray import errors
-from taiyi_ray.errors import TaiyiError, nearest
+from taiyi_ray.errors import TaiyiError, nearest, unknown
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,8 @@ from taiyi_ray.errors import TaiyiError, nearest
         ("nr", ["ner", "re"], "; did you mean 'ner'?"),
         ("max_token", ["max_tokens", "max_failed"], "; did you mean 'max_tokens'?"),
         ("diseases", iter(["gene", "disease"]), "; did you mean 'disease'?"),
+        ("BC5CDR", ["bc5cdr", "biored"], "; did you mean 'bc5cdr'?"),
+        ("cehrner", ["cEHRNER"], "; did you mean 'cEHRNER'?"),
         ("药品", ["药物", "疾病"], ""),
         ("summary", ["ner", "re"], ""),
         ("ner", [], ""),
@@ -22,9 +24,18 @@ def test_nearest(name, known, expected):
 
 
 @pytest.mark.parametrize(
+    ("name", "hint"), [("nre", "; did you mean 're'?"), ("summary", "; known: ner, re")]
+)
+def test_a_name_that_nothing_has_is_answered_with_the_nearest_or_with_all(name, hint):
+    error = unknown(f"--tasks {name}", "task", name, iter(["ner", "re"]))
+    assert str(error) == f"--tasks {name}: no task is called {name!r}{hint}"
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (errors.ConfigError("x"), 2),
+        (errors.MissingOption("x"), 2),
         (errors.ModelError("x"), 2),
         (errors.StorageError("x"), 2),
         (errors.StorageGone("x"), 4),

@@ -67,11 +67,13 @@ def _checked(
         seen: the first split of each text, by its digest; the texts of this split are added.
     """
     counts: Counter[str] = Counter(documents=0)
+    first: dict[str, str] = {}  # where the first broken record stands, and the first misplaced text
     checked = Checked(split, Expected(documents=0), expected)
     for document in load(entry, split, data_root=root):
         checked.reasons.update(failure.kind for failure in document.errors)
         if document.status == "failed":
             counts["failed"] += 1
+            first.setdefault("failed", f"{_where(document)}: {document.errors[0].message}")
             continue
         counts["documents"] += 1
         digest = document.content_hash()
@@ -80,17 +82,28 @@ def _checked(
         seen.setdefault(digest, split)
         counts.update(_annotations(document))
         checked.types.update(_types(document))
-        checked.reasons[_MISPLACED] += _misplaced(document)
+        if misplaced := _misplaced(document):
+            checked.reasons[_MISPLACED] += misplaced
+            first.setdefault(_MISPLACED, _where(document))
     checked.reasons = +checked.reasons
     checked.found = Expected(**counts)
     if checked.reasons[_MISPLACED]:
-        checked.faults.append(f"{split}: {checked.reasons[_MISPLACED]} {_MISPLACED}")
+        checked.faults.append(
+            f"{split}: {checked.reasons[_MISPLACED]} {_MISPLACED} (the first: {first[_MISPLACED]})"
+        )
     if expected is not None:
         for name, number in checked.found:
             if number != getattr(expected, name):
                 wanted = getattr(expected, name)
-                checked.faults.append(f"{split}: {number} {name}, where {wanted} are expected")
+                told = f" (the first: {first[name]})" if name in first else ""
+                checked.faults.append(
+                    f"{split}: {number} {name}, where {wanted} are expected{told}"
+                )
     return checked
+
+
+def _where(document: Document) -> str:
+    return f"{document.source}, record {document.position}"
 
 
 def _annotations(document: Document) -> dict[str, int]:

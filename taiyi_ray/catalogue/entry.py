@@ -23,8 +23,11 @@ from pydantic import (
     model_validator,
 )
 
+from taiyi_ray import formats
 from taiyi_ray.config import explain
-from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.errors import ConfigError, nearest, unknown
+from taiyi_ray.formats.format import Format
+from taiyi_ray.tasks import TASKS, TRAINING_ONLY
 from taiyi_ray.tasks.events import TRIGGER, EventType
 from taiyi_ray.tasks.options import term_of
 from taiyi_ray.tasks.pairs import ENTAILMENT, SIMILARITY
@@ -136,10 +139,22 @@ def _event(gold: object, given: object) -> EventType:
         raise ValueError(f"{gold}: expected roles, as in [Theme, Cause]; `trigger` may be null")
     term = term_of(values.pop("name", str(gold)), values)
     shared = _shared_terms()["roles"]
-    if unknown := [role for role in roles if role not in shared]:
-        raise ValueError(f"{gold}: no role is called {unknown[0]!r}{nearest(unknown[0], shared)}")
+    if odd := [role for role in roles if role not in shared]:
+        raise ValueError(f"{gold}: no role is called {odd[0]!r}{nearest(odd[0], shared)}")
     players = tuple(shared[role] for role in roles)
     return EventType(term.name, term.en, term.zh, players, TRIGGER if trigger else None)
+
+
+def _pattern(value: object) -> object:
+    """See that a text is a regular expression with one group."""
+    if isinstance(value, str):
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from error
+        if groups != 1:
+            raise ValueError("expected a regular expression with one group, as in PMID-([0-9]+)")
+    return value
 
 
 def _yes_or_no(value: object) -> object:
@@ -300,8 +315,8 @@ class Entry(_Strict):
     address: str | None
     paper: str | None
     held_out: Annotated[tuple[Split, ...], BeforeValidator(_one_or_more)] = ()
-    pmids: bool | str = False
-    listed: dict[str, int] = {}
+    pmids: Annotated[bool | str, BeforeValidator(_pattern)] = False
+    listed: dict[Split, int] = {}
     mix: tuple[MixShare, ...] = ()
     verified: bool
     notes: str | None = None
@@ -316,7 +331,37 @@ class Entry(_Strict):
             raise ValueError("the entry or each of its layouts has a format")
         if any(layout.format_options and not layout.format for layout in self.layouts):
             raise ValueError("a layout has `format_options` only with a format of its own")
+        for layout in self.layouts:
+            for files in layout.splits.values():
+                self.format_of(layout, files)
+        known = [*TASKS, *TRAINING_ONLY]
+        for field, names in (
+            ("tasks", self.tasks),
+            ("labels", self.labels),
+            ("task_options", self.task_options),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ValueError(str(unknown(field, "task", name, known)))
         return self
+
+    def format_of(self, layout: Layout, files: SplitFiles) -> Format:
+        """The format of the files of a split, with its options.
+
+        Args:
+            layout: one of the layouts.
+            files: the files of one of its splits.
+
+        Raises:
+            ValueError: no format has the name, or an option is wrong; then there is no entry.
+        """
+        name = layout.format or self.format
+        assert name is not None
+        options = layout.format_options if layout.format else self.format_options
+        try:
+            return formats.named(name, {**options, **files.format_options})
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -411,10 +456,21 @@ def entries() -> tuple[Entry, ...]:
     return tuple(_entries().values())
 
 
-def entry(name: str) -> Entry:
-    """Return the entry of this name; raises ConfigError, with the nearest name, without one."""
-    try:
-        return _entries()[name]
-    except KeyError:
-        hint = nearest(name, _entries()) or "; `taiyi-ray datasets` lists them"
-        raise ConfigError(f"no dataset is called {name!r}{hint}") from None
+def entry(
+    name: str, origin: str = "", *, kind: str = "dataset", words: Iterable[str] = ()
+) -> Entry:
+    """Return the entry of this name.
+
+    Args:
+        name: the name.
+        origin: the option with what was given to it, for the error.
+        kind: what may have such a name, for the error.
+        words: the names that are possible besides those of datasets, for the error.
+
+    Raises:
+        ConfigError: no dataset has the name; the message has the nearest one.
+    """
+    if (found := _entries().get(name)) is not None:
+        return found
+    hint = nearest(name, [*words, *_entries()]) or "; `taiyi-ray datasets` lists them"
+    raise ConfigError(f"{origin and f'{origin}: '}no {kind} is called {name!r}{hint}")

@@ -11,10 +11,9 @@ from dataclasses import replace
 from os import PathLike
 
 from taiyi_ray import formats, storage
-from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Layout, Split, SplitFiles, entry
+from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Layout, Split, entry
 from taiyi_ray.catalogue.files import DataRoot, opened
 from taiyi_ray.errors import ConfigError, first_line, nearest
-from taiyi_ray.formats.format import Format
 from taiyi_ray.records import Document, Event, Label
 from taiyi_ray.storage import Stored
 from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
@@ -87,7 +86,7 @@ def stored(wanted: Entry, split: Split, root: DataRoot) -> dict[str, Stored]:
     layout = root.layouts(wanted)[split]
     files = layout.splits[split]
     names = root.read_for(files)
-    format_ = format_of(wanted, layout, files)
+    format_ = wanted.format_of(layout, files)
     names += sorted({other for name in names for other in formats.beside(name, format_)})
     return {name: root.stored[name] for name in names if name in root.stored}
 
@@ -128,9 +127,11 @@ def check_terms(chosen: Iterable[Entry], accepted: Collection[str]) -> None:
     """
     chosen = list(chosen)
     names = {one.name for one in chosen}
-    if unknown := sorted(set(accepted) - names):
-        hint = nearest(unknown[0], names)
-        raise ConfigError(f"--accept-terms {unknown[0]}: no chosen dataset is called so{hint}")
+    if others := sorted(set(accepted) - names):
+        raise ConfigError(
+            f"--accept-terms {others[0]}: is none of the datasets that are chosen; take it away, "
+            "or see that its files are there and that no option leaves it out"
+        )
     missing = [one for one in chosen if one.may_train != "yes" and one.name not in accepted]
     if missing:
         first = missing[0]
@@ -140,17 +141,6 @@ def check_terms(chosen: Iterable[Entry], accepted: Collection[str]) -> None:
             f"({first.terms or 'its terms are not known'}); read its terms, then "
             f"--accept-terms {first.name}, or leave it out{more}"
         )
-
-
-def format_of(wanted: Entry, layout: Layout, files: SplitFiles) -> Format:
-    """The format of the files of a split; raises ConfigError when its options are wrong."""
-    name = layout.format or wanted.format
-    assert name is not None
-    options = layout.format_options if layout.format else wanted.format_options
-    try:
-        return formats.named(name, {**options, **files.format_options})
-    except ConfigError as error:
-        raise ConfigError(f"{wanted.file}: {error}") from error
 
 
 class _Reader:
@@ -168,7 +158,7 @@ class _Reader:
         self._split = split
         self._root = root
         self._files = layout.splits[split]
-        self._format = format_of(wanted, layout, self._files)
+        self._format = wanted.format_of(layout, self._files)
         self._ids = self._listed(self._files.ids)
         self._without = self._listed(self._files.without_ids)
 

@@ -15,15 +15,15 @@ from taiyi_ray import highlight
 from taiyi_ray.catalogue.checks import Checked
 from taiyi_ray.catalogue.entry import MAY_TRAIN, SPLITS, Entry, Split, entries
 from taiyi_ray.catalogue.files import DataRoot
-from taiyi_ray.catalogue.loading import load
-from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.catalogue.loading import absent, load, unseen
+from taiyi_ray.errors import ConfigError, unknown
 from taiyi_ray.records import Document
 
 _LONG = 1500
 """The most characters of a record that are shown."""
 
 _FEW = 12
-"""The most relations, events, labels or texts of a record that are shown."""
+"""The most concepts, relations, events, labels or texts of a record that are shown."""
 
 _COLOURS = ("red", "cyan", "green", "yellow", "magenta", "blue")
 
@@ -54,8 +54,8 @@ def chosen(
         ("--language", language, {code for one in every for code in one.language}),
     ):
         if name is not None and name not in known:
-            names = ", ".join(sorted(known))
-            raise ConfigError(f"{option} {name}: no dataset has it{nearest(name, known)} ({names})")
+            kind = f"{option.removeprefix('--')} of a dataset"
+            raise unknown(f"{option} {name}", kind, name, sorted(known))
     if present and root is None:
         raise ConfigError("--present: needs --data-root, the folder of your corpora")
     return [
@@ -113,7 +113,8 @@ def page(entry: Entry, root: DataRoot | None) -> Group:
     if root is None:
         parts.append(Text("\n--data-root shows a record of it", "dim"))
     elif not (here := root.splits(entry)):
-        parts.append(Text(f"\nabsent below {root.address}", "dim"))
+        told = absent(entry, entry.splits[0], root) if entry.layouts else unseen(entry)
+        parts.append(Text(f"\nabsent: {told}", "dim"))
     elif (document := _sample(entry, here[0], root)) is not None:
         where = f"{document.source}, record {document.position}"
         parts += [Text(f"\n{document.document_id} ({where})", "bold"), *_marked(document)]
@@ -177,7 +178,13 @@ def _marked(document: Document) -> Iterator[Text]:
     if types:
         yield Text("  ").join(Text(name, f"underline {style}") for name, style in styles.items())
     gold = document.gold
-    lines = [f"{r.type}: {r.head_text} → {r.tail_text}" for r in gold.relations[:_FEW]]
+    concepts = dict.fromkeys(
+        f"nen: {mention.text} → {of.id}" + (f" {of.name}" if of.name not in (None, of.id) else "")
+        for mention in gold.mentions
+        if (of := mention.concept)
+    )
+    lines = list(concepts)[:_FEW]
+    lines += [f"{r.type}: {r.head_text} → {r.tail_text}" for r in gold.relations[:_FEW]]
     for event in gold.events[:_FEW]:
         arguments = ", ".join(f"{argument.role} {argument.text}" for argument in event.arguments)
         lines.append(f"{event.type}: {arguments}")

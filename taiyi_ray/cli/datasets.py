@@ -111,4 +111,7 @@ def check(
     console.print(views.checks_table(checked))
     console.print(views.types_table(checked))
     if faults := [fault for one in checked for fault in one.faults]:
-        raise ConfigError(f"{name}: {'; '.join(faults)}")
+        raise ConfigError(
+            f"{name}: {'; '.join(faults)}; put the files there as their owner gives them, or "
+            f"correct {catalogue.entry(name).file}"
+        )

@@ -47,12 +47,29 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def _pairs(option: str, expected: str) -> Callable[[list[str]], dict[str, str]]:
-    def read(pairs: list[str]) -> dict[str, str]:
-        parts = [pair.partition("=") for pair in pairs]
-        if wrong := [key for key, equals, name in parts if not (key and equals and name)]:
-            raise ConfigError(f"{option} {wrong[0]}: expected {expected}")
-        return {key.strip(): name.strip() for key, _, name in parts}
+def _pairs(
+    option: str, expected: str, of: Callable[[str], Any] = str
+) -> Callable[[list[str]], dict[str, Any]]:
+    """Return what reads the `KEY=VALUE` of an option that may be repeated.
+
+    Args:
+        option: the option.
+        expected: how it is written, for the error.
+        of: makes a value of its text; a ValueError is that of the user.
+    """
+
+    def read(pairs: list[str]) -> dict[str, Any]:
+        found = {}
+        for pair in pairs:
+            key, _, text = (part.strip() for part in pair.partition("="))
+            try:
+                value = of(text) if key and text else None
+            except ValueError:
+                value = None
+            if value is None:
+                raise ConfigError(f"{option} {pair}: expected {expected}")
+            found[key] = value
+        return found
 
     return read
 
@@ -80,7 +97,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "engine_args": _engine_args,
     "datasets": _names,
     "held_out": _names,
-    "rates": _pairs("--rate", "NAME=N, as in ner=1.3 or bc5cdr/ner=2"),
+    "rates": _pairs("--rate", "NAME=N, as in ner=1.3 or bc5cdr/ner=2", float),
 }
 """Reads the settings that the command line writes in another form than a file does."""
 

@@ -23,8 +23,9 @@ class SourceState(BaseModel, frozen=True):
         size: in bytes; 0 for a kind of source that has none.
         tag: a text that changes when the content does. Of a file it is that of `storage.Stored`.
         sha256: digest of a local file, else None.
-        beside: the files that belong to a file. None in plans of older programs, in which changes
-            of those files are not noticed, and for other kinds of sources.
+        beside: the files that belong to a file, or to those that a source is read from. None in
+            plans of older programs, in which changes of those files are not noticed, and for kinds
+            of sources that have none.
     """
 
     path: str

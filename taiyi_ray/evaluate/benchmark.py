@@ -18,7 +18,8 @@ from taiyi_ray import catalogue
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.catalogue.entry import Entry, Split
 from taiyi_ray.config import explain
-from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.errors import ConfigError, unknown
+from taiyi_ray.evaluate.cases import CASES
 from taiyi_ray.formats.concepts import concepts_of
 from taiyi_ray.metrics import METRICS
 from taiyi_ray.tasks import TASKS, assign, terminology
@@ -171,8 +172,9 @@ def benchmarks() -> dict[str, Benchmark]:
             found[name] = Benchmark(name=name, **values)
         except ValidationError as error:
             raise ConfigError(f"benchmarks.yaml: {name}: {explain(error, Benchmark)}") from error
-        if unknown := set(found[name].metrics) - METRICS.keys():
-            raise ConfigError(f"benchmarks.yaml: {name}: no metric is called {min(unknown)!r}")
+        for metric in found[name].metrics:
+            if metric not in METRICS:
+                raise unknown(f"benchmarks.yaml: {name}", "metric", metric, METRICS)
     return found
 
 
@@ -187,10 +189,7 @@ def chosen(names: Sequence[str] | None) -> list[Benchmark]:
         return list(known.values())
     for name in names:
         if name not in known:
-            raise ConfigError(
-                f"--benchmarks {name}: no benchmark is called so{nearest(name, known)}; "
-                f"known: {', '.join(known)}"
-            )
+            raise unknown(f"--benchmarks {name}", "benchmark", name, [*known, CASES])
     return [known[name] for name in dict.fromkeys(names)]
 
 

@@ -126,6 +126,11 @@ def _sources(
         sources.append(BenchmarkSource(benchmark, split, root.address, every_task, config.limit))
     cases = case_sources(root.address, form, grammar=grammar) if with_cases else []
     if not (sources or cases):
+        if config.benchmarks is None:
+            raise ConfigError(
+                f"--data-root {config.data_root}: has the files of none of {len(missing)} "
+                "benchmarks; with --benchmarks NAME this command says what one of them lacks"
+            )
         raise ConfigError("; ".join(missing))
     for note in missing:
         console.print(f"note: {note}")

@@ -11,8 +11,7 @@ from itertools import islice
 
 from taiyi_ray import catalogue, storage
 from taiyi_ray.catalogue import DataRoot
-from taiyi_ray.catalogue.entry import Split
-from taiyi_ray.catalogue.loading import format_of
+from taiyi_ray.catalogue.entry import Entry, Split
 from taiyi_ray.corpus.plan import load_job, load_plan
 from taiyi_ray.corpus.source import PlannedSource, Scanned, SourceState
 from taiyi_ray.corpus.sources import SOURCE_KINDS, digest
@@ -62,7 +61,11 @@ class BenchmarkSource:
         return 0  # a test set is small enough to be scanned in the driver
 
     def state(self) -> SourceState:
-        """Return the address, and a digest of the split's files and of how they are read."""
+        """Return the address, a digest of the files and how they are read, and those beside them.
+
+        Raises:
+            ConfigError: the files of the split are not below the data root.
+        """
         entry, root = self.benchmark.entry, DataRoot(self.data_root)
         layout = root.layouts(entry).get(self.split)
         if layout is None:
@@ -70,15 +73,17 @@ class BenchmarkSource:
         files = layout.splits[self.split]
         addresses = [root.address_of(name) for name in root.read_for(files)]
         content = [digest(address) or storage.stat(address).tag for address in addresses]
-        read = format_of(entry, layout, files)
+        read = entry.format_of(layout, files)
         told = [content, read.name, read.version, files.model_dump(mode="json", exclude={"counts"})]
         tag = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-        return SourceState(path=self.address, size=self.size, tag=tag)
+        return SourceState(
+            path=self.address, size=self.size, tag=tag, beside=_beside(entry, self.split, root)
+        )
 
     def record_sizes(self, first: int = 0, most: int | None = None) -> Scanned:
         entry = self.benchmark.entry
         layout = DataRoot(self.data_root).layouts(entry)[self.split]
-        format_ = format_of(entry, layout, layout.splits[self.split]).name
+        format_ = entry.format_of(layout, layout.splits[self.split]).name
         room = None if self.limit is None else max(0, self.limit - first)
         most = room if most is None else most if room is None else min(most, room)
         sizes: list[int] = []
@@ -89,7 +94,10 @@ class BenchmarkSource:
         return Scanned(format_, sizes, True)
 
     def check_unchanged(self, planned: SourceState) -> None:
-        if self.state().tag != planned.tag:
+        now = self.state()
+        # Plans of older programs know nothing of files beside others.
+        same = planned.beside is None or _contents(now) == _contents(planned)
+        if now.tag != planned.tag or not same:
             raise ConfigError(
                 f"{self.address}: the files of {self.benchmark.dataset} below {self.data_root} "
                 "changed since they were planned; put the old ones back, or write to another "
@@ -112,6 +120,25 @@ class BenchmarkSource:
         for position, document in enumerate(read):
             document.source, document.position = self.name, position
             yield document
+
+
+def _beside(entry: Entry, split: Split, root: DataRoot) -> list[SourceState]:
+    """The files that are read with those that the entry names: brat's text beside its annotations.
+
+    The path of each is its name below the data root.
+    """
+    named = set(root.read_for(root.layouts(entry)[split].splits[split]))
+    return [
+        SourceState(path=name, size=file.size, tag=file.tag, sha256=digest(file.path))
+        for name, file in catalogue.stored(entry, split, root).items()
+        if name not in named
+    ]
+
+
+def _contents(state: SourceState) -> list[tuple[str, str]]:
+    """The files beside a source by name and content; the folders that they lie in do not count."""
+    beside = state.beside or ()
+    return sorted((one.path.rpartition("/")[2], one.sha256 or one.tag) for one in beside)
 
 
 def _named(address: str) -> tuple[Benchmark, Split]:

@@ -145,7 +145,7 @@ def _index(held_out: Iterable[tuple[Entry, Split]], root: str) -> Index:
 
     task: Any = ray.remote(num_cpus=1)(read_held_out)
     read = [task.remote(entry.name, split, root) for entry, split in held_out]
-    return Index.of(one for of_split in read for one in ray.get(of_split))
+    return Index.of(one for of_split in read for one in cluster.result(of_split))
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -172,7 +172,7 @@ def _scanning(root: str, config: InstructConfig) -> plan.Scan:
         import ray
 
         task: Any = ray.remote(num_cpus=1)(plan.scan)
-        yield from map(ray.get, [task.remote(*one, root, config.limit) for one in wanted])
+        yield from map(cluster.result, [task.remote(*one, root, config.limit) for one in wanted])
 
     return scan
 

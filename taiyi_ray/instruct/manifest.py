@@ -97,7 +97,11 @@ def _manifest(build: Build, tallies: list[tuple[Part, Tally]]) -> dict[str, Any]
                     {"task": task, "language": language, "made": number}
                     for (task, language), number in sorted(by_task.items())
                 ],
-                "paper": {task: published(entry, task) for task in part.mixes if folder != "dev"},
+                "paper": {
+                    task: published(entry, task)
+                    for task in part.mixes
+                    if folder != "dev" and part.split == "train"
+                },
             }
         )
     return {

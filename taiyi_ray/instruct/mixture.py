@@ -71,19 +71,20 @@ def rate_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> 
     return RATES.get(task, 1.0) if len(types) > 1 else 1.0
 
 
-def mix_of(entry: Entry, task: str, documents: int, config: InstructConfig) -> Mix:
+def mix_of(entry: Entry, task: str, documents: int, together: int, config: InstructConfig) -> Mix:
     """How a dataset's documents become instructions of a task.
 
     Args:
         entry: the dataset.
         task: the name of the task.
-        documents: the number of documents of the split.
+        documents: the number of documents of the split that the rate is of.
+        together: the number of documents that give the most records of a dataset together.
         config: the settings.
     """
     (known,) = select([task], training=True)
     most = config.most or max(MOST, published(entry, task) or 0)
     return Mix(
-        rate=min(rate_of(entry, task, documents, config), most / documents),
+        rate=min(rate_of(entry, task, documents, config), most / together),
         ask=config.ask,
         negatives=config.negatives,
         wordings=wordings(known, config),

@@ -158,7 +158,7 @@ class Trained:
 
     @classmethod
     def of(cls, splits: Mapping[str, _Hashes]) -> Trained:
-        """Know the splits that train, given the keys of their documents by their name."""
+        """Know the splits that train, given the keys of their documents by their names."""
         every = np.concatenate([np.empty(0, np.uint64), *splits.values()])
         owners = np.repeat(np.arange(len(splits)), [len(of) for of in splits.values()])
         order = np.argsort(every, kind="stable")
@@ -185,7 +185,9 @@ class Trained:
         """Read what `to_bytes` made."""
         buffer = io.BytesIO(data)
         known, owners, names = (np.load(buffer, allow_pickle=False) for _ in range(3))
-        return cls(_lines(names, names), known, owners)
+        # Earlier versions knew only splits called `train`, and named the datasets alone.
+        splits = [name if "/" in name else f"{name}/train" for name in _lines(names, names)]
+        return cls(splits, known, owners)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from taiyi_ray.catalogue import DataRoot, Entry
 from taiyi_ray.catalogue.entry import SPLITS, Split
 from taiyi_ray.config import BENCHMARKS, InstructConfig
 from taiyi_ray.corpus.units import Unit, cut
-from taiyi_ray.errors import ConfigError, nearest
+from taiyi_ray.errors import ConfigError, MissingOption, unknown
 from taiyi_ray.instruct import overlap
 from taiyi_ray.instruct.inputs import Inputs
 from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
 from taiyi_ray.instruct.mixture import mix_of, wordings
-from taiyi_ray.tasks import TASKS, assign, select, template
+from taiyi_ray.tasks import TASKS, TRAINING_ONLY, assign, select, template
 from taiyi_ray.tasks.task import Assignment, Task
 from taiyi_ray.tasks.template import AskingForm
 from taiyi_ray.tasks.vocabulary import LANGUAGES
@@ -32,7 +32,7 @@ BUILD = "_build.json"
 """The file of an output that holds its plan."""
 
 _HELD_OUT_SHARE = 0.02
-"""The most documents of a split that trains, where the dataset has no split to be held out."""
+"""The most of a training split that is held out where no split of a dataset is for that."""
 
 UNIT_DOCUMENTS = 500
 """Documents of a unit at most. It must not depend on the number of workers: files have equal bytes
@@ -80,7 +80,7 @@ class Build(BaseModel, frozen=True):
         unchecked: the held-out splits that are not in the data root: nothing was compared with
             them.
         held_out: the name of the file with the index of the held-out splits.
-        trained: the name of the file that says what the training splits hold.
+        trained: the name of the file that says what the splits that train hold.
         parts: the plan.
     """
 
@@ -115,7 +115,7 @@ def held_out_splits(config: InstructConfig) -> HeldOutSplits:
     """Find the splits that no dataset trains on, whether they are in the data root or not.
 
     Raises:
-        ConfigError: no dataset or split has the name that `--held-out` gives.
+        ConfigError: no dataset or split has a name that `--held-out` gives.
     """
     found: dict[str, dict[Split, None]] = {}
     for given in config.held_out:
@@ -125,12 +125,13 @@ def held_out_splits(config: InstructConfig) -> HeldOutSplits:
                     found.setdefault(entry.name, {}).update(dict.fromkeys(entry.held_out))
             continue
         name, slash, split = given.partition("/")
-        splits = [known for known in SPLITS if not slash or known == split]
-        if not splits:
-            raise ConfigError(
-                f"--held-out {given}: no split is called {split!r}{nearest(split, SPLITS)}"
-            )
-        found.setdefault(catalogue.entry(name).name, {}).update(dict.fromkeys(splits))
+        origin = f"--held-out {given}"
+        entry = catalogue.entry(name, origin, words=[BENCHMARKS])
+        splits = [one for one in SPLITS if not slash or one == split]
+        # Nobody has seen the splits of an entry without layouts.
+        if slash and split not in (known := entry.splits or SPLITS):
+            raise unknown(origin, f"split of {name}", split, known)
+        found.setdefault(name, {}).update(dict.fromkeys(splits))
     return {name: tuple(splits) for name, splits in found.items()}
 
 
@@ -167,7 +168,9 @@ def assignments_of(
         ConfigError: a task lacks an option, or has a wrong one.
     """
     of_entry = {task: {**entry.options_of(task), **options.get(task, {})} for task in tasks}
-    return assign(tasks, of_entry, grammar=False, origin=entry.file, files=True, training=True)
+    given = any(task in options for task in tasks)
+    origin = f"--task-file, for {entry.name}" if given else entry.file
+    return assign(tasks, of_entry, grammar=False, origin=origin, files=True, training=True)
 
 
 def _askable(
@@ -176,17 +179,42 @@ def _askable(
     options: Mapping[str, Mapping[str, Any]],
     lacking: dict[str, list[str]],
 ) -> tuple[str, ...]:
-    """The tasks of which all options are known; `lacking` gets the dataset by what others lack."""
+    """The tasks of which all options are given; `lacking` gets the dataset by what others lack."""
     found = []
     for task in tasks:
         try:
             assignments_of(entry, [task], options)
-        except ConfigError as error:
-            what = str(error).removeprefix(f"{entry.file}: ")
+        except MissingOption as error:
+            what = str(error).partition(": ")[2]  # without where it stands
             lacking.setdefault(what, []).append(entry.name)
         else:
             found.append(task)
     return tuple(found)
+
+
+def _check_names(config: InstructConfig, options: Iterable[str]) -> None:
+    """Raise ConfigError if a name that an option gives, other than --held-out, is that of nothing.
+
+    Args:
+        config: the settings.
+        options: the tasks that the task file names.
+    """
+    tasks = [*TASKS, *TRAINING_ONLY]
+    named = [(f"--tasks {name}", name) for name in config.tasks or ()]
+    for origin, name in [*named, *((f"--task-file {config.task_file}", name) for name in options)]:
+        if name not in tasks:
+            raise unknown(origin, "task", name, tasks)
+    for name in config.accept_terms:
+        catalogue.entry(name, f"--accept-terms {name}")
+    for name in config.rates:
+        dataset, slash, task = name.partition("/")
+        origin = f"--rate {name}"
+        if slash:
+            of_dataset = catalogue.entry(dataset, origin).tasks
+            if task not in of_dataset:
+                raise unknown(origin, f"task of {dataset}", task, of_dataset)
+        elif name not in tasks:
+            catalogue.entry(name, origin, kind="dataset or task", words=tasks)
 
 
 def choose(
@@ -204,12 +232,13 @@ def choose(
         held_out: the splits that no dataset trains on.
 
     Raises:
-        ConfigError: a dataset that was named is unknown, absent or held out, or consent to it is
-            missing.
+        ConfigError: a name that an option gives is unknown, a dataset that was named is absent or
+            held out, or consent to it is missing.
     """
+    _check_names(config, options)
     named = config.datasets is not None
     wanted = (
-        [catalogue.entry(name) for name in dict.fromkeys(config.datasets)]
+        [catalogue.entry(name, f"--datasets {name}") for name in dict.fromkeys(config.datasets)]
         if config.datasets is not None
         else catalogue.entries()
     )
@@ -224,7 +253,15 @@ def choose(
             if named:
                 # `load` says what is missing, and where to get it.
                 next(iter(catalogue.load(entry, "train", data_root=root)))
-                raise ConfigError(f"--tasks: {entry.name} has gold for {', '.join(entry.tasks)}")
+                if not entry.tasks:
+                    raise ConfigError(
+                        f"--datasets {entry.name}: has gold for no task; take it out of --datasets"
+                    )
+                raise ConfigError(
+                    f"--tasks {','.join(config.tasks or ())}: {entry.name} has gold for "
+                    f"{', '.join(entry.tasks)} alone; take it out of --datasets, or name other "
+                    "tasks"
+                )
             continue
         splits = tuple(s for s in here if s not in ("test", *held_out.get(entry.name, ())))
         if "train" not in splits:
@@ -253,9 +290,11 @@ def choose(
             f"allow training (--accept-terms NAME): {', '.join(without_consent)}"
         )
     if not chosen:
+        asked = f" of --tasks {','.join(config.tasks)}" if config.tasks else ""
+        told = "".join(f"; {note}" for note in notes)
         raise ConfigError(
-            f"--data-root {root.address}: has no dataset to train on; `taiyi-ray datasets` lists "
-            "what there is, and where to get it"
+            f"--data-root {root.address}: has no dataset{asked} to train on{told}; "
+            "`taiyi-ray datasets` lists what there is, and where to get it"
         )
     return chosen, notes
 
@@ -265,7 +304,7 @@ class Scanned(NamedTuple):
 
     Attributes:
         sizes: the characters of each document.
-        keys: by which its documents are known again; none of a split that does not train.
+        keys: by which its documents are known again.
     """
 
     sizes: list[int]
@@ -285,8 +324,7 @@ def scan(dataset: str, split: Split, data_root: str, limit: int | None) -> Scann
         if limit is not None and len(sizes) >= limit:
             break
         sizes.append(sum(len(passage.text) for passage in document.passages))
-        if split == "train":
-            keys += overlap.keys(document, entry.pmid_of(document.document_id))
+        keys += overlap.keys(document, entry.pmid_of(document.document_id))
     return Scanned(sizes, np.array(keys, np.uint64))
 
 
@@ -296,7 +334,7 @@ def parts(
     options: dict[str, dict[str, Any]],
     scanning: Scan,
 ) -> tuple[list[Part], overlap.Trained]:
-    """Plan what is made of the chosen datasets, and know what their training splits hold.
+    """Plan what is made of the chosen datasets, and know what the splits that train hold.
 
     Args:
         chosen: the datasets.
@@ -304,54 +342,67 @@ def parts(
         options: options of the tasks that the user gave, by task.
         scanning: reads the splits.
     """
-    wanted = [(one, split) for one in chosen for split in one.splits]
     made: list[Part] = []
     trained: dict[str, npt.NDArray[np.uint64]] = {}
-    scanned = scanning((one.entry.name, split) for one, split in wanted)
-    for (one, split), found in zip(wanted, scanned, strict=True):
-        made += _parts(one, split, found.sizes, config, options)
-        if _trains(split, config):
-            trained[f"{one.entry.name}/{split}"] = found.keys
+    scanned = scanning((one.entry.name, split) for one in chosen for split in one.splits)
+    for one in chosen:
+        found = {split: next(scanned) for split in one.splits}
+        made += _parts(one, {split: of.sizes for split, of in found.items()}, config, options)
+        trained |= {
+            f"{one.entry.name}/{split}": of.keys
+            for split, of in found.items()
+            if _trains(split, config)
+        }
     return made, overlap.Trained.of(trained)
 
 
 def _parts(
     one: Chosen,
-    split: Split,
-    of_split: Sequence[int],
+    sizes: Mapping[Split, Sequence[int]],
     config: InstructConfig,
     options: dict[str, dict[str, Any]],
 ) -> Iterator[Part]:
-    """Yield the parts of a split: one for each stage that trains its tasks, and one of dev/."""
-    documents = max(1, len(of_split))
-    trains = _trains(split, config)
-    if not trains:
-        dev_share = min(1.0, config.dev_documents / documents)
-    elif all(_trains(other, config) for other in one.splits):
-        dev_share = min(_HELD_OUT_SHARE, config.dev_documents / documents)
-    else:
-        dev_share = 0.0
-    wanted: list[tuple[str, Holds, list[str]]] = []
-    if trains:
-        holds: Holds = "train" if dev_share else "all"
-        wanted += [
-            ("stage1", holds, [task for task in one.tasks if task not in STAGE_TWO]),
-            ("stage2", holds, [task for task in one.tasks if task in STAGE_TWO]),
-        ]
-    if dev_share:
-        wanted.append(("dev", "dev", list(one.tasks)))
-    for folder, holds, tasks in wanted:
-        if tasks:
-            yield Part(
-                name=f"{folder}/{one.entry.name}/{split}",
-                dataset=one.entry.name,
-                split=split,
-                holds=holds,
-                dev_share=dev_share,
-                mixes={task: mix_of(one.entry, task, documents, config) for task in tasks},
-                options={task: options[task] for task in tasks if task in options},
-                units=cut(of_split, 0, UNIT_DOCUMENTS),
-            )
+    """Yield the parts of a dataset: of each split one for each stage that trains, and one of dev/.
+
+    Args:
+        one: the dataset.
+        sizes: the characters of the documents, by split.
+        config: the settings.
+        options: options of the tasks that the user gave, by task.
+    """
+    trained = max(1, sum(len(of) for split, of in sizes.items() if _trains(split, config)))
+    for split, of_split in sizes.items():
+        documents = max(1, len(of_split))
+        trains = _trains(split, config)
+        if not trains:
+            dev_share = min(1.0, config.dev_documents / documents)
+        elif all(_trains(other, config) for other in sizes):
+            dev_share = min(_HELD_OUT_SHARE, config.dev_documents / trained)
+        else:
+            dev_share = 0.0
+        # All splits that train are used alike: at the rate of `train`, and capped together.
+        counts = (max(1, len(sizes["train"])), trained) if trains else (documents, documents)
+        wanted: list[tuple[str, Holds, list[str]]] = []
+        if trains:
+            holds: Holds = "train" if dev_share else "all"
+            wanted += [
+                ("stage1", holds, [task for task in one.tasks if task not in STAGE_TWO]),
+                ("stage2", holds, [task for task in one.tasks if task in STAGE_TWO]),
+            ]
+        if dev_share:
+            wanted.append(("dev", "dev", list(one.tasks)))
+        for folder, holds, tasks in wanted:
+            if tasks:
+                yield Part(
+                    name=f"{folder}/{one.entry.name}/{split}",
+                    dataset=one.entry.name,
+                    split=split,
+                    holds=holds,
+                    dev_share=dev_share,
+                    mixes={task: mix_of(one.entry, task, *counts, config) for task in tasks},
+                    options={task: options[task] for task in tasks if task in options},
+                    units=cut(of_split, 0, UNIT_DOCUMENTS),
+                )
 
 
 def _trains(split: Split, config: InstructConfig) -> bool:

@@ -14,7 +14,7 @@ from taiyi_ray import catalogue
 def table(made: dict[str, Any]) -> Table:
     """The instructions of each dataset and task as a table for the console."""
     found = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("folder", "dataset", "task"):
+    for name in ("folder", "dataset", "split", "task"):
         found.add_column(name, overflow="fold")
     for name in ("documents", "instructions", "paper", "rejected", "lost"):
         found.add_column(name, justify="right", overflow="fold")
@@ -24,6 +24,7 @@ def table(made: dict[str, Any]) -> Table:
             found.add_row(
                 one["folder"],
                 one["dataset"],
+                one["split"],
                 row["task"],
                 f"{one['used']:,}",
                 f"{row['made']:,}",

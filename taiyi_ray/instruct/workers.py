@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taiyi_ray import catalogue, storage
-from taiyi_ray.catalogue.entry import Split
+from taiyi_ray.catalogue.entry import SPLITS, Split
 from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import StorageGone, TaiyiError
 from taiyi_ray.instruct.draws import Draws
@@ -108,7 +108,7 @@ def make_unit(
         seed: the seed of all draws.
         overlap: the share of a test document's n-grams that takes a training document out.
         held_out: the name of the file with the index of the held-out splits.
-        trained: the name of the file that says what the training splits hold.
+        trained: the name of the file that says what the splits that train hold.
 
     Returns:
         Its receipt: `documents`, `error` (empty if the unit is committed) and `gone` (a storage did
@@ -139,7 +139,7 @@ class _Compare(NamedTuple):
 
     Attributes:
         tests: the test sets.
-        trained: the training splits.
+        trained: the splits that train.
         share: the share of a test document's n-grams that takes a training document out.
     """
 
@@ -174,7 +174,8 @@ def _chosen(
             if (draws.uniform("dev") < part.dev_share) != (part.holds == "dev"):
                 continue
         tally.documents += 1
-        reason = "duplicate" if document.position in again else _fault(document)
+        repeated = document.position in again or _trains_before(part, document, compare.trained)
+        reason = "duplicate" if repeated else _fault(document)
         if reason is None:
             pmid = entry.pmid_of(document.document_id)
             found = compare.tests.overlap(document, pmid, compare.share)
@@ -186,6 +187,14 @@ def _chosen(
                 tally.overlaps[f"{found.kind} in {found.dataset}"] += 1
             reason = "in a test set" if found else f"in the training set of {trains}"
         tally.rejected[reason] += 1
+
+
+def _trains_before(part: Part, document: Document, trained: Trained) -> bool:
+    """Whether a document that is to train has the text of one in a split before its own."""
+    before = {f"{part.dataset}/{split}" for split in SPLITS[: SPLITS.index(part.split)]}
+    if part.holds == "dev" or not before:
+        return False
+    return not before.isdisjoint(trained.having([text_hash(document)]))
 
 
 def _trains(part: Part, document: Document, pmid: str | None, trained: Trained) -> str:

@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
-from taiyi_ray import placement
+from taiyi_ray import cluster, placement
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.corpus.plan import Request
 from taiyi_ray.corpus.source import Scanned, Source
 from taiyi_ray.corpus.sources import SOURCE_KINDS
 from taiyi_ray.engine import ENGINES
-from taiyi_ray.errors import TaiyiError
 from taiyi_ray.job.receipt import Receipt
 from taiyi_ray.job.workers import AnnotateUnits, read_units
 
@@ -50,22 +49,14 @@ def scan(requests: Iterable[Request]) -> Iterator[Scanned]:
         TaiyiError: a source cannot be scanned.
     """
     import ray
-    from ray.exceptions import RayTaskError
-
-    def result(waiting: Any) -> Scanned:
-        try:
-            return cast(Scanned, ray.get(waiting))
-        except RayTaskError as error:
-            # Ray's own error has the task's traceback for a message.
-            raise error.cause if isinstance(error.cause, TaiyiError) else error from None
 
     task: Any = ray.remote(num_cpus=placement.SCAN_CPUS)(_record_sizes)
     waiting: list[Any] = []
     for request in requests:
         waiting.append(task.remote(*request))
         if len(waiting) >= _SCANS_IN_FLIGHT:
-            yield result(waiting.pop(0))
-    yield from map(result, waiting)
+            yield cluster.result(waiting.pop(0))
+    yield from map(cluster.result, waiting)
 
 
 def execute(

@@ -6,6 +6,7 @@ PromptCBLUE's IMCS-V2-DAC answers so). The default labels are those of IMCS-V2-D
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -82,7 +83,7 @@ def questions(
             types=options.labels,
             part=str(number) if options.turns == "each" else None,
             multi_label=False,
-            grammar=labels.grammar("", options.labels, language, multi_label=False),
+            grammar=partial(labels.grammar, "", options.labels, language, multi_label=False),
             text=_numbered(document, window, turns, language),
             turn=number,
             words=turn.text.strip(),

@@ -16,6 +16,7 @@ import string
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -184,7 +185,7 @@ def _question(
         types=types,
         part=asked.part,
         multi_label=False,
-        grammar=labels.grammar("", types, language, multi_label=False) if types else None,
+        grammar=partial(labels.grammar, "", types, language, multi_label=False) if types else None,
         text=text,
         form=options.form,
         question=asked.words,

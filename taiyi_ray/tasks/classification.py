@@ -14,6 +14,7 @@ that case; ours is `Result: none` or `上述文本被分类为：无`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -68,7 +69,8 @@ def questions(
             window,
             types=options.labels,
             multi_label=options.multi_label,
-            grammar=labels.grammar(
+            grammar=partial(
+                labels.grammar,
                 head[len(head.rstrip()) :],
                 options.labels,
                 language,

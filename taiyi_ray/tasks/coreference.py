@@ -14,6 +14,7 @@ before it that no other mention of an answer is.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 
 from taiyi_ray import nothing
@@ -61,7 +62,7 @@ def questions(
             language,
             window,
             types=(_TYPE,),
-            grammar=chains_grammar(lines.NONE[language], window.running.text, language),
+            grammar=partial(chains_grammar, lines.NONE[language], window.running.text, language),
         )
         for language, window in shown(document, limit)
     ]

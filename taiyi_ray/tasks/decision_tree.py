@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from taiyi_ray import nothing
@@ -130,7 +131,8 @@ def questions(
         assignment.ask(
             language,
             window,
-            grammar=tree_grammar(
+            grammar=partial(
+                tree_grammar,
                 [_CONDITION[language] + how for how in ("", *_JOINED[language].values())],
                 _DECISION[language],
                 lines.COLON[language],

@@ -18,6 +18,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field
@@ -135,7 +136,7 @@ def _question(assignment: Assignment, language: str, window: Window) -> Question
         language,
         window,
         types=types,
-        grammar=events_grammar(starts, fields, none, window.running.text, language),
+        grammar=partial(events_grammar, starts, fields, none, window.running.text, language),
         head=head,
         events=[(t.label(language), [f.label(language) for f in t.fields]) for t in types],
     )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, cast
 
 from pydantic import Field
@@ -98,7 +99,7 @@ def _question(
         heads(types, language), language, headed=assignment.headed
     )
     text = window.running.text
-    grammar = mentions_grammar(starts, _end(types, language), none, text, language)
+    grammar = partial(mentions_grammar, starts, _end(types, language), none, text, language)
     return assignment.ask(language, window, types=types, grammar=grammar, head=head)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo
@@ -162,7 +163,7 @@ def _question(
         language,
         window,
         types=candidates,
-        grammar=labels_grammar("", [*names, lines.NONE[language]], None),
+        grammar=partial(labels_grammar, "", [*names, lines.NONE[language]], None),
         mentions=mentions,
         mention=words,
     )

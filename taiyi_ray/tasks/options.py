@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from taiyi_ray.config import explain, read_yaml
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, MissingOption
 from taiyi_ray.names import BETWEEN_ITEMS, checked_name
 from taiyi_ray.tasks.vocabulary import LANGUAGES, Term, terms
 
@@ -149,17 +149,17 @@ def validated(
         files: whether an option may name a file, which is read here.
 
     Raises:
-        ConfigError: an option is unknown, missing or has a wrong value; the message names all.
+        MissingOption: options are missing, and nothing else is wrong.
+        ConfigError: an option is unknown or has a wrong value; the message names all.
     """
     try:
         options = model.model_validate(_with_new_names(model, values), context={FILES: files})
     except (ValidationError, TypeError) as error:
         wrong = explain(error, model) if isinstance(error, ValidationError) else str(error)
-        missing = isinstance(error, ValidationError) and any(
-            e["type"] == "missing" for e in error.errors()
-        )
-        hint = f"; an example: `{task}: {model.example()}`" if missing else ""
-        raise ConfigError(f"{origin}: {task}: {wrong}{hint}") from error
+        kinds = {e["type"] for e in error.errors()} if isinstance(error, ValidationError) else set()
+        hint = f"; an example: `{task}: {model.example()}`" if "missing" in kinds else ""
+        kind = MissingOption if kinds == {"missing"} else ConfigError
+        raise kind(f"{origin}: {task}: {wrong}{hint}") from error
     if options.wording > wordings:
         raise ConfigError(
             f"{origin}: {task}: there is no wording {options.wording}; choose from 1 to {wordings}"

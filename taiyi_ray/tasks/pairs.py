@@ -5,6 +5,7 @@ The answer is the bare label, as in Taiyi (github.com/DUTIR-BioNLP/Taiyi-LLM, RE
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
@@ -85,7 +86,7 @@ def questions(
             Window(0, tuple(spans), first + SEPARATOR + second),
             types=types,
             multi_label=False,
-            grammar=labels.grammar("", types, language, multi_label=False),
+            grammar=partial(labels.grammar, "", types, language, multi_label=False),
             text="",
             first=first.strip(),
             second=second.strip(),

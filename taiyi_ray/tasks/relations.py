@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Annotated, cast
 
 from pydantic import Field
@@ -75,7 +76,7 @@ def _question(assignment: Assignment, language: str, window: Window) -> Question
     head, starts, none = lines.beginnings(
         heads(types, language), language, headed=assignment.headed
     )
-    grammar = pairs_grammar(starts, "", none, window.running.text, language)
+    grammar = partial(pairs_grammar, starts, "", none, window.running.text, language)
     return assignment.ask(language, window, types=types, grammar=grammar, head=head)
 
 

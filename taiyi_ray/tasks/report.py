@@ -13,6 +13,7 @@ text in the results.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
@@ -80,7 +81,7 @@ def _question(assignment: Assignment, language: str, window: Window, text: str) 
         language,
         window,
         types=sections,
-        grammar=sections_grammar(["", *(f"\n{head}" for head in others)]),
+        grammar=partial(sections_grammar, ["", *(f"\n{head}" for head in others)]),
         head=f"{_LEAD_IN[language]}\n{first}" if known else "",
         text=text,
     )

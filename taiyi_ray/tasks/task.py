@@ -391,7 +391,7 @@ class Assignment:
         part: str | None = None,
         multi_label: bool = True,
         mentions: tuple[Mention, ...] = (),
-        grammar: str | None = None,
+        grammar: Callable[[], str] | None = None,
         head: str = "",
         text: str | None = None,
         **values: object,
@@ -405,7 +405,7 @@ class Assignment:
             part: as in `Question`.
             multi_label: as in `Question`.
             mentions: as in `Question`.
-            grammar: the grammar of the answer; left out when answers are not constrained.
+            grammar: makes the grammar of the answer; not called when answers are not constrained.
             head: as in `Question`.
             text: what the prompt shows, if that is not the text of the window.
             values: values for the template. It also gets `types`: their labels in the language.
@@ -422,7 +422,7 @@ class Assignment:
             language=language,
             window=window,
             messages=[{"role": "user", "content": content}],
-            grammar=grammar if self.grammar else None,
+            grammar=grammar() if grammar and self.grammar else None,
             head=head,
             part=part,
             multi_label=multi_label,

@@ -23,7 +23,8 @@ def test_a_check_counts_documents_gold_and_broken_records(tmp_path: Path) -> Non
         ("relation", "treatment"): 1,
     }
     assert checked.faults == [
-        "train: 1 failed, where 0 are expected",
+        "train: 1 failed, where 0 are expected (the first: made/train.txt, record 1: "
+        "not valid UTF-8: invalid start byte at byte 4 of the document)",
         "train: 1 relations, where 0 are expected",
     ]
 

@@ -44,6 +44,18 @@ def test_an_entry_is_read_with_its_terms(tmp_path: Path) -> None:
         ({"name": "other"}, "made.yaml: the entry 'other' belongs in other.yaml"),
         ({"layouts": layout(train=[])}, "made.yaml: layouts.0.splits.train.files"),
         ({"layouts": layout(held=["a"])}, "made.yaml: layouts.0.splits.held"),
+        ({"format": "pubtatr"}, "made.yaml: unknown format 'pubtatr'; did you mean 'pubtator'?"),
+        (
+            {"format": "delimited", "format_options": {"delimiter": 3}},
+            "made.yaml: format delimited: fields is missing; delimiter: Input should be a valid",
+        ),
+        ({"format_options": {"a": 1}}, "made.yaml: format pubtator: takes no options, got a"),
+        ({"tasks": ["nre"]}, "made.yaml: tasks: no task is called 'nre'; did you mean 're'?"),
+        ({"labels": {"tcc": {}}}, "made.yaml: labels: no task is called 'tcc'; did you mean 'tc'?"),
+        ({"task_options": {"x": {}}}, "made.yaml: task_options: no task is called 'x'; known: ner"),
+        ({"listed": {"trian": 5}}, "made.yaml: listed.trian.[key]: Input should be 'train', 'dev'"),
+        ({"pmids": "(["}, "made.yaml: pmids: is no regular expression (unterminated character set"),
+        ({"pmids": "PMID.*"}, "made.yaml: pmids: expected a regular expression with one group"),
     ],
 )
 def test_what_is_wrong_with_an_entry_is_a_line_that_names_it(
@@ -108,3 +120,5 @@ def test_the_options_of_a_task_ask_for_every_term_once() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no dataset is called 'bc5cdx'; did you mean 'bc5cdr'"):
         catalogue.entry("bc5cdx")
+    with pytest.raises(ConfigError, match=r"^--x y: no dataset or task .* 'y'; `taiyi-ray"):
+        catalogue.entry("y", "--x y", kind="dataset or task", words=["ner"])

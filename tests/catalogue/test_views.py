@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from taiyi_ray import catalogue, cli
 from taiyi_ray.catalogue import views
 from taiyi_ray.errors import ConfigError
-from tests.catalogue.made import ABSTRACT, corpus, entry
+from tests.catalogue.made import ABSTRACT, corpus, entry, layout
 
 BC5CDR = {
     "bc5cdr/CDR_TrainingSet.PubTator.txt": ABSTRACT.replace("Drug", "Chemical").replace(
@@ -51,7 +51,7 @@ def test_the_list_is_filtered_by_task_language_and_presence(tmp_path: Path) -> N
     assert all("ner" in one.tasks and "zh" in one.language for one in chosen)
     (here,) = views.chosen(catalogue.entries(), root=root, present=True)
     assert "train" in plain(views.table([here], root))
-    with pytest.raises(ConfigError, match="--task nerr: no dataset has it; did you mean 'ner'"):
+    with pytest.raises(ConfigError, match=r"--task nerr: no task .* 'nerr'; did you mean 'ner'"):
         views.chosen(catalogue.entries(), task="nerr")
     with pytest.raises(ConfigError, match="--present: needs --data-root"):
         views.chosen(catalogue.entries(), present=True)
@@ -66,12 +66,17 @@ def test_an_entry_is_shown_with_a_record_whose_mentions_are_marked(tmp_path: Pat
     shown = plain(views.page(entry(), root))
     assert "Aspirin eased pain." in shown
     assert "treatment: Aspirin → gout" in shown
+    assert "nen: Aspirin → D001241" in shown
     assert "chemical, disease" in shown
     assert "made/train.txt, record 0" in shown
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
     console.print(views.page(entry(), root))
     assert "\x1b[4;" in console.file.getvalue()  # type: ignore[attr-defined]  # underlined
-    assert "absent below" in plain(views.page(entry(layouts=[], verified=False), root))
+    absent = plain(views.page(entry(layouts=layout(train=["other/*.txt"])), root))
+    assert "absent: made: the files of its train split are not below" in absent
+    assert "looked for other/*.txt" in absent and "get it at https://example.org/made" in absent
+    unseen = plain(views.page(entry(layouts=[], verified=False), root))
+    assert "absent: made: nobody here has seen its files yet" in unseen
     assert "--data-root shows a record" in plain(views.page(entry(), None))
 
 

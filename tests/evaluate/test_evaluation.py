@@ -90,6 +90,13 @@ def test_an_evaluation_grows_by_a_benchmark_and_asks_nothing_twice(joined, root,
         run(settings(root, output, "kuake-qic", limit=2, scores=True, wording=2))
 
 
+def test_a_folder_without_any_benchmark_is_one_short_line(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        run(settings(tmp_path, tmp_path / "out"))
+    assert str(caught.value).startswith(f"--data-root {tmp_path}: has the files of none of ")
+    assert "with --benchmarks NAME" in str(caught.value)
+
+
 def test_benchmarks_that_are_all_absent_end_the_command_with_where_to_get_them(tmp_path):
     (tmp_path / "empty").mkdir()
     config = settings(tmp_path / "empty", tmp_path / "out", "ncbi-disease")

@@ -9,6 +9,7 @@ import pytest
 from taiyi_ray.corpus.plan import Plan, extend
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
+from tests.catalogue.made import corpus
 from tests.evaluate.made import corpora, source
 
 
@@ -56,6 +57,31 @@ def test_files_may_lie_elsewhere_as_long_as_they_are_the_same(root, tmp_path):
     (tmp_path / "elsewhere/CDR_TestSet.PubTator.txt").write_text("1|t|Other.\n1|a|\n\n")
     with pytest.raises(ConfigError, match=r"^benchmark://bc5cdr-chemical/test: the files of"):
         source(moved, "bc5cdr-chemical").check_unchanged(state)
+
+
+def test_a_file_that_changes_comes_or_goes_beside_the_others_is_a_change(tmp_path):
+    first = {
+        "full_dev/SeeDev-full-1.a1": "T1\tGene 0 4\tABI3\n",
+        "full_dev/SeeDev-full-1.a2": "",
+        "full_dev/SeeDev-full-1.txt": "ABI3 acts in seeds.",
+    }
+    root = corpus(tmp_path / "one", first)
+    planned_then = source(root, "seedev").state()
+    assert [one.path for one in planned_then.beside or ()] == [
+        "full_dev/SeeDev-full-1.a2", "full_dev/SeeDev-full-1.txt"
+    ]  # fmt: skip
+    elsewhere = corpus(tmp_path / "two", {f"deeper/{name}": text for name, text in first.items()})
+    source(elsewhere, "seedev").check_unchanged(planned_then)
+
+    annotations = root / "full_dev/SeeDev-full-1.a2"
+    annotations.write_text("E1\tExists_At_Stage Functional_Molecule:T1\n")
+    with pytest.raises(ConfigError, match=r"^benchmark://seedev/dev: the files of seedev_full"):
+        source(root, "seedev").check_unchanged(planned_then)
+    older = planned_then.model_copy(update={"beside": None})  # of a program that knew none of them
+    source(root, "seedev").check_unchanged(older)
+    annotations.unlink()
+    with pytest.raises(ConfigError, match="changed since they were planned"):
+        source(root, "seedev").check_unchanged(planned_then)
 
 
 def test_a_planned_benchmark_is_looked_up_again_below_the_data_root(root):

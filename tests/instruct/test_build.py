@@ -125,6 +125,22 @@ def test_a_dataset_that_is_not_there_is_named_with_its_address(tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_a_corpus_that_is_not_what_its_entry_says_is_one_line_with_file_and_record(
+    tmp_path: Path,
+) -> None:
+    (pmid, title, abstract, mentions), *others = numbered(0, 3)
+    odd = (pmid, title, abstract, [(surface, "Gene") for surface, _ in mentions])
+    bc5cdr(tmp_path, train=[*others, odd])
+    ended = command(tmp_path, tmp_path / "out", datasets="bc5cdr")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == (
+        "taiyi-ray: bc5cdr: CDR_TrainingSet.PubTator.txt, record 2: 'Gene' is not in the map "
+        "`types`; add it there in catalogue/rows/bc5cdr.yaml, with null to leave it out"
+    )
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
 def test_two_workers_give_the_same_bytes_too(data: Path, built: Path, tmp_path: Path) -> None:
     assert files_of(build(data, tmp_path, workers=2)) == files_of(built)
 

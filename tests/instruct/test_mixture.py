@@ -57,28 +57,31 @@ def test_a_dataset_gives_the_papers_number_of_records_or_ten_thousand_at_most(
     dataset: str, task: str, documents: int, records: int
 ) -> None:
     entry = catalogue.entry(dataset)
-    assert documents * mix_of(entry, task, documents, config()).rate == pytest.approx(records)
-    assert documents * mix_of(entry, task, documents, config(most=500)).rate == pytest.approx(500)
+    for most, number in ((None, records), (500, 500)):
+        mix = mix_of(entry, task, documents, documents, config(most=most))
+        assert documents * mix.rate == pytest.approx(number)
 
 
 def test_a_task_uses_so_many_documents_of_a_dataset_at_most() -> None:
-    mix = mix_of(catalogue.entry("biored"), "ner", 400, config(most=100))
+    mix = mix_of(catalogue.entry("biored"), "ner", 400, 400, config(most=100))
     assert mix.rate == 0.25
+    both = mix_of(catalogue.entry("biored"), "ner", 400, 500, config(most=100))
+    assert both.rate == 0.2  # 100 of the 500 that both of its splits have
 
 
 def test_wordings_are_all_or_the_short_one() -> None:
     entry = catalogue.entry("bc5cdr")
-    every = mix_of(entry, "ner", 500, config()).wordings
+    every = mix_of(entry, "ner", 500, 500, config()).wordings
     assert every == tuple(range(1, TASKS["ner"].wordings + 1))
-    short = mix_of(entry, "ner", 500, config(wordings="short"))
+    short = mix_of(entry, "ner", 500, 500, config(wordings="short"))
     assert short.wordings == (template.SHORT,)
-    assert short.headed and not mix_of(entry, "ner", 500, config()).headed
+    assert short.headed and not mix_of(entry, "ner", 500, 500, config()).headed
 
 
 def test_instructions_in_one_form_name_it_and_others_do_not() -> None:
     def form(**settings: Any) -> AskingForm | None:
         entry = catalogue.entry("bc5cdr")
-        mixes = {task: mix_of(entry, task, 500, config(**settings)) for task in ("ner", "re")}
+        mixes = {task: mix_of(entry, task, 500, 500, config(**settings)) for task in ("ner", "re")}
         mixes["chat"] = mixes["ner"].model_copy(update={"wordings": (1,), "headed": False})
         part = Part(name="stage1/bc5cdr/train", dataset="bc5cdr", split="train",
                     holds="all", dev_share=0, mixes=mixes, options={}, units=[])  # fmt: skip

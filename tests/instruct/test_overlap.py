@@ -138,15 +138,24 @@ def test_an_index_is_the_same_after_it_was_stored() -> None:
 def test_training_sets_are_known_by_text_and_identifier() -> None:
     splits = {
         name: np.array(keys(document(text), pmid), np.uint64)
-        for name, text, pmid in (("a", ENGLISH, "7"), ("b", ENGLISH, None), ("c", CHINESE, "8"))
+        for name, text, pmid in (
+            ("a/train", ENGLISH, "7"),
+            ("b/dev", ENGLISH, None),
+            ("c/train", CHINESE, "8"),
+        )
     }
     made = Trained.of(splits)
     known = Trained.from_bytes(made.to_bytes())
     assert known.to_bytes() == made.to_bytes()
-    assert known.having(keys(document(ENGLISH.upper()), None)) == {"a", "b"}
-    assert known.having(keys(document("another text"), "8")) == {"c"}
+    assert known.having(keys(document(ENGLISH.upper()), None)) == {"a/train", "b/dev"}
+    assert known.having(keys(document("another text"), "8")) == {"c/train"}
     assert known.having(keys(document("another text"), "9")) == set()
     assert Trained.from_bytes(Trained.of({}).to_bytes()).having([1]) == set()
+
+
+def test_what_earlier_versions_kept_of_training_sets_is_read_as_their_splits_train() -> None:
+    older = Trained.of({"a": np.array([7], np.uint64)}).to_bytes()
+    assert Trained.from_bytes(older).having([7]) == {"a/train"}
 
 
 def test_an_index_of_nothing_finds_nothing() -> None:

@@ -44,14 +44,98 @@ def test_what_benchmarks_measure_with_is_held_out_unless_the_user_says_otherwise
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("nonsense", "no dataset is called 'nonsense'; `taiyi-ray datasets` lists them"),
         ("bc5cdx", "no dataset is called 'bc5cdx'; did you mean 'bc5cdr'?"),
-        ("bc5cdr/tst", "--held-out bc5cdr/tst: no split is called 'tst'; did you mean 'test'?"),
+        ("benchmark", "no dataset is called 'benchmark'; did you mean 'benchmarks'?"),
+        ("bc5cdr/tst", "no split of bc5cdr is called 'tst'; did you mean 'test'?"),
+        ("pubmed_qa/dev", "no split of pubmed_qa is called 'dev'; known: train, test"),
     ],
 )
-def test_a_name_of_nothing_is_an_error(name: str, message: str) -> None:
+def test_held_out_names_datasets_and_splits_that_there_are(name: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         held_out_splits(config(held_out=[name]))
+    assert str(caught.value) == f"--held-out {name}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"datasets": ["bc5cdx"]},
+            "--datasets bc5cdx: no dataset is called 'bc5cdx'; did you mean 'bc5cdr'?",
+        ),
+        ({"tasks": ["ner", "nre"]}, "--tasks nre: no task is called 'nre'; did you mean 're'?"),
+        (
+            {"tasks": ["qa"], "datasets": ["bc5cdr"]},
+            "--tasks qa: bc5cdr has gold for ner, nen, re alone; take it out of --datasets, or "
+            "name other tasks",
+        ),
+        (
+            {"tasks": ["qa"]},
+            "has no dataset of --tasks qa to train on; `taiyi-ray datasets` lists what there is",
+        ),
+        (
+            {"rates": {"bc5cdx": 1}},
+            "--rate bc5cdx: no dataset or task is called 'bc5cdx'; did you mean 'bc5cdr'?",
+        ),
+        (
+            {"rates": {"nre": 1}},
+            "--rate nre: no dataset or task is called 'nre'; did you mean 're'?",
+        ),
+        (
+            {"rates": {"bc5cdr/tc": 1}},
+            "--rate bc5cdr/tc: no task of bc5cdr is called 'tc'; known: ner, nen, re",
+        ),
+        (
+            {"rates": {"bc5cdx/ner": 1}},
+            "--rate bc5cdx/ner: no dataset is called 'bc5cdx'; did you mean 'bc5cdr'?",
+        ),
+        (
+            {"accept_terms": ["bc5cdx"]},
+            "--accept-terms bc5cdx: no dataset is called 'bc5cdx'; did you mean 'bc5cdr'?",
+        ),
+        (
+            {"accept_terms": ["cEHRNER"]},
+            "--accept-terms cEHRNER: is none of the datasets that are chosen; take it away",
+        ),
+    ],
+)
+def test_a_name_of_nothing_is_an_error_that_names_the_option(
+    root: DataRoot, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        choose(config(root, **settings), root, {}, {})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nre": {}}, "--task-file t.yaml: no task is called 'nre'; did you mean 're'?"),
+        ({"ner": {"typs": ["x"]}}, "--task-file, for ncbi_disease: ner: unknown setting 'typs'"),
+        ({"nen": {"terms": "no.tsv"}}, "--task-file, for ncbi_disease: nen: terms: no.tsv"),
+    ],
+)
+def test_a_wrong_option_in_the_task_file_ends_the_build_and_leaves_nothing_out(
+    root: DataRoot, options: dict[str, dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        choose(config(root, task_file="t.yaml"), root, options, {})
+    assert str(caught.value).startswith(message)
+
+
+def test_where_nothing_is_left_to_train_on_the_error_says_what_was_left_out(
+    root: DataRoot,
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        choose(config(root, tasks=["nen"]), root, {}, {})
+    assert "; left out for ncbi_disease, bc5cdr: nen: terms is missing" in str(caught.value)
+
+
+def test_rates_are_numbers_of_at_least_0() -> None:
+    for rate in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"rates\.ner"):
+            config(rates={"ner": rate})
 
 
 def test_a_dataset_that_is_held_out_does_not_train(root: DataRoot) -> None:

@@ -200,6 +200,21 @@ def test_questions_have_a_grammar_only_when_asked_for(task: str) -> None:
     assert [q.grammar is None for q in asked(task, grammar=False).questions(document)] == [True]
 
 
+def test_a_grammar_is_made_only_when_answers_are_constrained() -> None:
+    made: list[str] = []
+
+    def grammar() -> str:
+        made.append("a grammar")
+        return made[-1]
+
+    (window,) = windows(english("Aspirin relieves pain."), "en", None)
+    for constrained, number in ((False, 0), (True, 1)):
+        assignment = asked("ner", grammar=constrained)
+        question = assignment.ask("en", window, types=ner.MENTION_TYPES[:1], grammar=grammar)
+        assert question.grammar == ("a grammar" if constrained else None)
+        assert len(made) == number
+
+
 def test_identity_changes_with_the_types_and_names_both_templates() -> None:
     identity = asked("ner", "disease").identity()
     assert identity["types"] == [{"name": "disease", "en": "disease", "zh": "疾病"}]
