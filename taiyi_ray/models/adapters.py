@@ -18,9 +18,7 @@ from taiyi_ray.models.folder import (
     address_of,
     digest_of,
     fetch_s3,
-    find,
     matters,
-    put_folder,
     require,
 )
 
@@ -87,21 +85,6 @@ def merge_adapter(model: Model, adapter: str) -> Model:
     folder = cache.made_once(cache.folder() / "merged" / name, merge)
     digest = hashlib.sha256(f"{model.digest}+{found.digest}".encode()).hexdigest()
     return Model(f"{model.name}+{adapter}", folder, digest)
-
-
-def write_merged(model: str, adapter: str, folder: str) -> str:
-    """Write a model with an adapter merged into it to a folder, local or s3://; return its address.
-
-    Args:
-        model: the base model, as `find` takes it.
-        adapter: a LoRA folder, local or `s3://`.
-        folder: where the merged model comes. Files of the same names are replaced.
-
-    Raises:
-        ModelError: when there is no such model or adapter, or the two do not fit.
-        StorageError: when a store cannot be read or written.
-    """
-    return put_folder(merge_adapter(find(model), adapter).path, folder)
 
 
 def _merge(model: Model, adapter: Path, folder: Path) -> None:

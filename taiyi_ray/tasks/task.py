@@ -16,7 +16,7 @@ from taiyi_ray.forms import HAN, Running
 from taiyi_ray.grounding import Locator, behind
 from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mention, Span
 from taiyi_ray.tasks import items, template, thinking
-from taiyi_ray.tasks.options import TaskOptions
+from taiyi_ray.tasks.options import TaskOptions, validated
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.similar import Similar
 from taiyi_ray.tasks.template import AskingForm
@@ -354,14 +354,24 @@ class Assignment:
         return shots
 
     def in_form(self, form: AskingForm) -> Assignment:
-        """Return the same in the form that a model wants; a wording that was chosen stays.
+        """Return the same in the form that a model wants; options that were chosen stay.
 
         Shots are made afterwards.
         """
-        if "wording" in self.options.model_fields_set:
-            return self
-        options = self.options.model_copy(update={"wording": form.wording})
-        return replace(self, options=options, headed=form.headed)
+        wanted: dict[str, object] = {"wording": form.wording}
+        if values := form.tasks.get(self.task.name):
+            task = self.task
+            of_model = validated(
+                task.options, task.name, values, wordings=task.wordings, origin="tasks", files=False
+            )
+            wanted |= {name: getattr(of_model, name) for name in of_model.model_fields_set}
+        left = {k: v for k, v in wanted.items() if k not in self.options.model_fields_set}
+        return replace(
+            self,
+            options=self.options.model_copy(update=left),
+            headed=form.headed if "wording" in left else self.headed,
+            document_first=self.document_first or form.document_first,
+        )
 
     def identity(self) -> dict[str, object]:
         """Everything about this task that can change an answer, for the fingerprint."""
