@@ -273,6 +273,20 @@ class Task:
             text, scores = thinking.answer(text, scores)
         return self.read(text, question, document, cut=cut, scores=scores)
 
+    def defaults(self, form: AskingForm) -> dict[str, Any]:
+        """Return the options that a model wants where nobody gives others, by name.
+
+        Raises:
+            ConfigError: the form has a wrong option; one that a model's folder names is checked.
+        """
+        wanted: dict[str, Any] = {"wording": form.wording}
+        if values := form.tasks.get(self.name):
+            options = validated(
+                self.options, self.name, values, wordings=self.wordings, origin="tasks", files=False
+            )
+            wanted |= {name: getattr(options, name) for name in options.model_fields_set}
+        return wanted
+
     @property
     def wordings(self) -> int:
         """The number of wordings that the task has in every language."""
@@ -358,13 +372,7 @@ class Assignment:
 
         Shots are made afterwards.
         """
-        wanted: dict[str, object] = {"wording": form.wording}
-        if values := form.tasks.get(self.task.name):
-            task = self.task
-            of_model = validated(
-                task.options, task.name, values, wordings=task.wordings, origin="tasks", files=False
-            )
-            wanted |= {name: getattr(of_model, name) for name in of_model.model_fields_set}
+        wanted = self.task.defaults(form)
         left = {k: v for k, v in wanted.items() if k not in self.options.model_fields_set}
         return replace(
             self,
