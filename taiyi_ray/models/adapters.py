@@ -99,7 +99,9 @@ def _merge(model: Model, adapter: Path, folder: Path) -> None:
             adapted = PeftModel.from_pretrained(base, adapter, torch_device="cpu")
         # When a tensor of the file or of the model has no counterpart, peft only warns.
         given = {key for key in load_peft_weights(str(adapter), device="cpu") if "lora_" in key}
-        wanted = {key for key in get_peft_model_state_dict(adapted) if "lora_" in key}
+        # By default peft asks the hub whether the base has these embeddings.
+        states = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        wanted = {key for key in states if "lora_" in key}
         if given != wanted:
             raise ValueError(f"{len(given ^ wanted)} of its tensors have no counterpart")
         merged = adapted.merge_and_unload()
