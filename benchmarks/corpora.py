@@ -12,6 +12,7 @@ from benchmarks.gold import DATA, held_out
 from benchmarks.measure import ROOT
 from taiyi_ray.catalogue import load
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.engine.prepare import asking_form
 from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import documents, format_of, raw_records
 from taiyi_ray.records import Annotations, Document
@@ -35,7 +36,8 @@ def read(path: Path) -> list[Document]:
 
 def questions(config: AnnotateConfig) -> list[tuple[Question, Document]]:
     """What the job asks about its input, in order."""
-    assignments, _ = assigned(config)
+    form = asking_form(config)
+    assignments = [assignment.in_form(form) for assignment in assigned(config)[0]]
     return [
         (question, document)
         for path in config.inputs

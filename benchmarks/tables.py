@@ -8,7 +8,11 @@ from pathlib import Path
 
 from benchmarks.measure import RESULTS, ROOT, table
 
-PAGES = (Path(__file__).with_name("README.md"), ROOT / "docs" / "evaluation.md")
+PAGES = (
+    Path(__file__).with_name("README.md"),
+    ROOT / "docs" / "evaluation.md",
+    ROOT / "taiyi_ray" / "models" / "demo" / "README.md",
+)
 _PLACE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from taiyi_ray import formats
+import yaml
+
+from taiyi_ray import catalogue, formats
 from taiyi_ray.catalogue import views
 from taiyi_ray.engine import http
 from taiyi_ray.evaluate import benchmark
@@ -20,6 +22,7 @@ PAGES = (
         ROOT / "docs" / f"{name}.md"
         for name in ("annotate", "datasets", "evaluation", "formats", "sql")
     ),
+    ROOT / "taiyi_ray" / "models" / "demo" / "README.md",
 )
 
 _MARKED = re.compile(r"(<!-- ([a-z]+): begin -->\n).*?(<!-- \2: end -->)", re.DOTALL)
@@ -46,11 +49,23 @@ def _built() -> str:
     return instruct_tables.markdown(made)
 
 
+def _demo() -> str:
+    """The corpora that the shipped model is trained on, with their terms."""
+    text = (ROOT / "examples" / "demo-instructions.yaml").read_text(encoding="utf-8")
+    entries = [catalogue.entry(name) for name in yaml.safe_load(text)["datasets"]]
+    rows = [
+        f"| [{one.name}]({one.address}) | {', '.join(one.language)} | {one.licence} | {one.terms} |"
+        for one in entries
+    ]
+    return "\n".join(["| corpus | language | licence | terms |", "|---|---|---|---|", *rows, ""])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "benchmarks": benchmark.markdown,
     "built": _built,
     "catalogue": views.summary,
     "datasets": views.markdown,
+    "demo": _demo,
     "formats": formats.markdown,
     "named": formats.markdown_of_named,
     "http": _http,

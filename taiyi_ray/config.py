@@ -52,6 +52,13 @@ Grounding = Literal["grammar", "align"]
 """Whether answers are constrained to words of the text, or are only located in it afterwards."""
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
+"""The shipped base, which knows none of the tasks: training begins with it."""
+DEMO_MODEL = "taiyi-demo"
+"""The shipped base with the adapter that this program trained (`models/demo/`)."""
+SHIPPED_MODELS = (EMBEDDED_MODEL, DEMO_MODEL)
+DEFAULT_MODEL = EMBEDDED_MODEL
+"""The model that answers where none is named."""
+
 DEFAULT_CONTEXT = 4096
 """Tokens of a prompt and its answer together, unless the user or the model says otherwise."""
 
@@ -210,8 +217,9 @@ class EngineSettings(Settings):
     """What answers the questions, and how."""
 
     model: str = Field(
-        EMBEDDED_MODEL,
-        description="model that answers: a local folder, a Hugging Face id or an s3:// address",
+        DEFAULT_MODEL,
+        description=f"model that answers: {', '.join(SHIPPED_MODELS)}, a local folder, a Hugging "
+        f"Face id or an s3:// address; with an adapter and no model, {EMBEDDED_MODEL}",
     )
     adapter: str | None = Field(
         None, description="LoRA folder, local or s3://, that is merged into the model"
@@ -265,6 +273,14 @@ class EngineSettings(Settings):
         "with twice as many",
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _base_of_an_adapter(cls, values: Any) -> Any:
+        """An adapter is trained on a base: it never comes on top of another one by default."""
+        if "model" not in values and (values.get("adapter") or values.get("adapters")):
+            return {**values, "model": EMBEDDED_MODEL}
+        return values
 
     @property
     def engine_range(self) -> tuple[int, int]:
@@ -396,8 +412,8 @@ class EvaluateConfig(JobSettings, EngineSettings):
     def as_job(self, inputs: list[str]) -> AnnotateConfig:
         """The settings of the corpus job that asks about these inputs."""
         shared = (EngineSettings.model_fields | JobSettings.model_fields).keys()
-        values = {name: getattr(self, name) for name in shared}
-        return AnnotateConfig(inputs=inputs, output=self.output, **values)
+        given = {name: getattr(self, name) for name in shared & self.model_fields_set}
+        return AnnotateConfig(inputs=inputs, output=self.output, **given)
 
 
 class NotebookConfig(AskConfig):

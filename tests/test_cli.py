@@ -236,7 +236,8 @@ def test_a_folder_that_is_no_model(run, tmp_path, source, out):
 @pytest.mark.parametrize("name", ["./no/model", "/nowhere/model", "models"])
 def test_a_model_that_is_not_there(run, source, out, name):
     line = refused(run("annotate", source, "-o", out, "--model", name))
-    assert line.startswith(f"model {name}: no such folder; give smollm2-135m-instruct, a folder, ")
+    known = "smollm2-135m-instruct, taiyi-demo"
+    assert line.startswith(f"model {name}: no such folder; give {known}, a folder, ")
 
 
 # ----------------------------------------------------------------------------------------- output

@@ -72,7 +72,7 @@ def prepare(
 
 
 def asking_form(config: EngineSettings, *given: Model) -> AskingForm:
-    """Return the form of the questions: the user's `--wording`, or the one that the model wants.
+    """Return the form of the questions: the one that the model wants, with the user's `--wording`.
 
     Args:
         config: the settings of a command.
@@ -83,13 +83,13 @@ def asking_form(config: EngineSettings, *given: Model) -> AskingForm:
         ConfigError: no task has the wording.
         ModelError, StorageError: the model is not there, or its folder names no known form.
     """
+    if not given and ENGINES[config.engine].runs_model:
+        given = (models.resolve(config.model, config.adapter),)
+    named = (models.asking_form(str(model.path)) for model in given)
+    form = next(filter(None, named), PLAIN_FORM)
     if config.wording is not None:
-        form = SHORT_FORM if config.wording == "short" else AskingForm(wording=config.wording)
-    else:
-        if not given and ENGINES[config.engine].runs_model:
-            given = (models.resolve(config.model, config.adapter),)
-        named = (models.asking_form(str(model.path)) for model in given)
-        form = next(filter(None, named), PLAIN_FORM)
+        wanted = SHORT_FORM if config.wording == "short" else AskingForm(wording=config.wording)
+        form = form.model_copy(update={"wording": wanted.wording, "headed": wanted.headed})
     most = min(task.wordings for task in TASKS.values())
     if form.wording > most:
         raise ConfigError(f"--wording {form.wording}: the tasks have wordings 1 to {most}")

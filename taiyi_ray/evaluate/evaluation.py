@@ -30,6 +30,7 @@ from taiyi_ray import catalogue, storage
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.config import EvaluateConfig
+from taiyi_ray.corpus.plan import load_job
 from taiyi_ray.corpus.source import Source
 from taiyi_ray.engine.prepare import asking_form
 from taiyi_ray.errors import ConfigError
@@ -48,6 +49,7 @@ from taiyi_ray.evaluate.scoring import (
 )
 from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
 from taiyi_ray.job.job import run_sources
+from taiyi_ray.job.planning import going_on
 from taiyi_ray.metrics import METRICS, best_threshold
 from taiyi_ray.tasks.task import Assignment
 
@@ -70,6 +72,7 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
         ServerGone, Unfinished: the job ended before all was done; the same command continues it.
     """
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    config = going_on(config, load_job(storage.absolute(config.output)), console)
     sources, cases = _sources(config, console)
     # Read first: what is wrong with it should be said before hours of work.
     thresholds = _thresholds(config.thresholds, sources) if config.thresholds else {}

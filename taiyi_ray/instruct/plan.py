@@ -445,8 +445,12 @@ def identity(
 def asking_form(build: Build) -> AskingForm | None:
     """Return the form of all questions, but those for training only; None if there are more."""
     mixes = [mix for part in build.parts for task, mix in part.mixes.items() if task in TASKS]
-    forms = {AskingForm(wording=n, headed=mix.headed) for mix in mixes for n in mix.wordings}
-    return forms.pop() if len(forms) == 1 else None
+    forms = [
+        AskingForm(wording=n, headed=mix.headed, document_first=mix.first == 1)
+        for mix in mixes
+        for n in mix.wordings
+    ]
+    return forms[0] if forms and all(form == forms[0] for form in forms) else None
 
 
 def _asks(task: Task, config: InstructConfig) -> str:

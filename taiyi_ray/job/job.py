@@ -25,7 +25,7 @@ from taiyi_ray.engine.prepare import prepare
 from taiyi_ray.job.asks import Asks, known_to
 from taiyi_ray.job.loop import Loop
 from taiyi_ray.job.output import JobOutput
-from taiyi_ray.job.planning import planned, print_plan
+from taiyi_ray.job.planning import going_on, planned, print_plan
 from taiyi_ray.job.record import RunRecord
 from taiyi_ray.job.verifier import EXIT_DONE, exit_code, finish, verified
 from taiyi_ray.tasks import assigned
@@ -92,6 +92,7 @@ def run_sources(
     if not dry_run:
         storage.probe(output.address)
     job = load_job(output.address)
+    config = going_on(config, job, console)
     prepared = prepare(config, known=job is not None and not config.retry_failed)
     config, answering = prepared.config, prepared.answering
     if job is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from rich.console import Console
 
-from taiyi_ray import cluster
-from taiyi_ray.config import AnnotateConfig, recorded
+from taiyi_ray import cluster, models
+from taiyi_ray.config import AnnotateConfig, EngineSettings, recorded
 from taiyi_ray.corpus.plan import (
     Job,
     Part,
@@ -27,6 +28,29 @@ from taiyi_ray.versions import versions
 
 _SCAN_HERE = 64 << 20
 """An input up to this size is scanned in this process; a larger one on the cluster."""
+
+Config = TypeVar("Config", bound=EngineSettings)
+
+
+def going_on(config: Config, job: Job | None, console: Console) -> Config:
+    """Return the settings with the shipped model that an output was begun with.
+
+    What is the default model may change, and an output goes on with the model that its rows are of.
+    So this counts where the user names no model; a line says so.
+
+    Args:
+        config: the settings of the run.
+        job: of the output, if it was begun.
+        console: where the line is printed.
+    """
+    begun = job.config.get("model") if job else None
+    if "model" in config.model_fields_set or begun == config.model or begun not in models.SHIPPED:
+        return config
+    console.print(
+        f"note: this output was begun with the model {begun} and goes on with it; the default is "
+        f"{config.model} now (--model, for another output)"
+    )
+    return config.model_copy(update={"model": begun})
 
 
 def planned(

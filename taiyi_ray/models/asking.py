@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from taiyi_ray import storage
 from taiyi_ray.config import explain
-from taiyi_ray.errors import ModelError
+from taiyi_ray.errors import ConfigError, ModelError
+from taiyi_ray.tasks import assign
 from taiyi_ray.tasks.template import AskingForm
 
 ASKING_FILE = "taiyi_ray.json"
@@ -32,9 +33,13 @@ def asking_form(folder: str) -> AskingForm | None:
     if data is None:
         return None
     try:
-        return AskingForm.model_validate_json(data)
+        form = AskingForm.model_validate_json(data)
+        assign(list(form.tasks), form.tasks, origin="tasks")
     except ValidationError as error:
         raise ModelError(f"{address}: {explain(error, AskingForm)}") from error
+    except ConfigError as error:
+        raise ModelError(f"{address}: {error}") from error
+    return form
 
 
 def write_asking_form(folder: str, form: AskingForm) -> None:

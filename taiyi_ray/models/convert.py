@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taiyi_ray.errors import ModelError
-from taiyi_ray.models.folder import Model, find, put_folder, require, settings
+from taiyi_ray.models.folder import Model, put_folder, require, settings
+from taiyi_ray.models.shipped import find
 
 if TYPE_CHECKING:
     import torch

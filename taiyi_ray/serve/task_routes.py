@@ -31,7 +31,7 @@ from taiyi_ray.serve.gate import Asked
 from taiyi_ray.serve.problems import ErrorBody, Problem, engine_ended
 from taiyi_ray.serve.requests import AnnotateRequest
 from taiyi_ray.tasks import assign, with_shortcuts
-from taiyi_ray.tasks.manual import Described, described
+from taiyi_ray.tasks.manual import Described, described_to
 from taiyi_ray.tasks.task import Assignment
 from taiyi_ray.tasks.template import AskingForm
 
@@ -128,6 +128,10 @@ class RequestAnnotator:
     ) -> None:
         self._engine, self._config, self._find_model = engine, config, find_model
         self._count = count
+
+    async def form(self) -> AskingForm:
+        """Return the form in which the model without an adapter is asked."""
+        return (await self._find_model(None)).form
 
     async def annotate(
         self, request: AnnotateRequest, asked: Asked, admission: Admission
@@ -439,7 +443,10 @@ def router(annotator: RequestAnnotator, config: ServeConfig, admission: Admissio
 
     @routes.get("/v1/tasks", summary="List the tasks, with an example of each")
     async def tasks() -> TaskList:
-        """Each task has its options, an example, and the right answer to the example."""
-        return TaskList(tasks=described())
+        """Each task has its options, an example, and the right answer to the example.
+
+        The defaults are those of the model without an adapter.
+        """
+        return TaskList(tasks=described_to(await annotator.form()))
 
     return routes

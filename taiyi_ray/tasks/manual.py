@@ -24,6 +24,7 @@ from taiyi_ray.records import (
 )
 from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.task import Question, Task
+from taiyi_ray.tasks.template import AskingForm
 from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 
@@ -435,6 +436,17 @@ def described() -> list[Described]:
             )
         )
     return tasks
+
+
+def described_to(form: AskingForm) -> list[Described]:
+    """All tasks, with the defaults that count for a model which wants this form."""
+    told = []
+    for one in described():
+        options = dict(one.options)
+        for name, value in TASKS[one.name].defaults(form).items():
+            options[name] = options[name] | {"default": _default(value)}
+        told.append(one.model_copy(update={"options": options}))
+    return told
 
 
 def _schema(task: Task) -> dict[str, Any]:

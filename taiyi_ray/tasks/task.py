@@ -16,7 +16,7 @@ from taiyi_ray.forms import HAN, Running
 from taiyi_ray.grounding import Locator, behind
 from taiyi_ray.records import SEPARATOR, Annotations, Document, Grounded, Mention, Span
 from taiyi_ray.tasks import items, template, thinking
-from taiyi_ray.tasks.options import TaskOptions
+from taiyi_ray.tasks.options import TaskOptions, validated
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.similar import Similar
 from taiyi_ray.tasks.template import AskingForm
@@ -273,6 +273,20 @@ class Task:
             text, scores = thinking.answer(text, scores)
         return self.read(text, question, document, cut=cut, scores=scores)
 
+    def defaults(self, form: AskingForm) -> dict[str, Any]:
+        """Return the options that a model wants where nobody gives others, by name.
+
+        Raises:
+            ConfigError: the form has a wrong option; one that a model's folder names is checked.
+        """
+        wanted: dict[str, Any] = {"wording": form.wording}
+        if values := form.tasks.get(self.name):
+            options = validated(
+                self.options, self.name, values, wordings=self.wordings, origin="tasks", files=False
+            )
+            wanted |= {name: getattr(options, name) for name in options.model_fields_set}
+        return wanted
+
     @property
     def wordings(self) -> int:
         """The number of wordings that the task has in every language."""
@@ -354,14 +368,18 @@ class Assignment:
         return shots
 
     def in_form(self, form: AskingForm) -> Assignment:
-        """Return the same in the form that a model wants; a wording that was chosen stays.
+        """Return the same in the form that a model wants; options that were chosen stay.
 
         Shots are made afterwards.
         """
-        if "wording" in self.options.model_fields_set:
-            return self
-        options = self.options.model_copy(update={"wording": form.wording})
-        return replace(self, options=options, headed=form.headed)
+        wanted = self.task.defaults(form)
+        left = {k: v for k, v in wanted.items() if k not in self.options.model_fields_set}
+        return replace(
+            self,
+            options=self.options.model_copy(update=left),
+            headed=form.headed if "wording" in left else self.headed,
+            document_first=self.document_first or form.document_first,
+        )
 
     def identity(self) -> dict[str, object]:
         """Everything about this task that can change an answer, for the fingerprint."""

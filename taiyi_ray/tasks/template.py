@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 
 import jinja2
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 SHORT = 4
 """The number of the short wording in every file. It only names what is asked for, in some 5 to 10
@@ -29,12 +29,18 @@ class AskingForm(BaseModel):
         wording: the number of the wording of its questions, from 1.
         headed: whether its answers keep their head when they say that there is nothing. Then a
             prompt can hold the head.
+        document_first: whether the document stands before every question; else only before those
+            of a run that asks several about each document.
+        tasks: options by task, as in a task file, that count where nobody gave others: the types
+            that the model was trained on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     wording: int = Field(default=1, ge=1)
     headed: bool = False
+    document_first: bool = Field(default=False, exclude_if=lambda first: not first)
+    tasks: dict[str, dict[str, JsonValue]] = Field(default={}, exclude_if=lambda tasks: not tasks)
 
 
 PLAIN_FORM = AskingForm()

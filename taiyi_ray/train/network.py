@@ -200,7 +200,9 @@ def save(model: torch.nn.Module, folder: Path, base: str, *, first: bool = True)
             its.config.dtype = torch.bfloat16  # it was written as that of the model here
             its.config.save_pretrained(folder)
         return
-    states = gathered(get_peft_model_state_dict(model), keep=first)
+    # By default peft asks the hub whether the base has these embeddings.
+    states = get_peft_model_state_dict(model, save_embedding_layers=False)
+    states = gathered(states, keep=first)
     if first:
         save_file(states, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         config = model.peft_config["default"]

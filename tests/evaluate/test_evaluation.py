@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from taiyi_ray.config import DEFAULT_MODEL, SHIPPED_MODELS
+from taiyi_ray.engine import ENGINES
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate import evaluation, run
 from taiyi_ray.evaluate.evaluation import (
@@ -25,6 +27,9 @@ from taiyi_ray.evaluate.evaluation import (
     _thresholds,
 )
 from taiyi_ray.evaluate.scoring import score
+from taiyi_ray.job import planning
+from taiyi_ray.job.asks import Asks
+from taiyi_ray.job.output import JobOutput
 from taiyi_ray.job.status import Progress
 from taiyi_ray.records import Annotations, Mention
 from taiyi_ray.states import watch
@@ -46,6 +51,28 @@ def scores(output: Path) -> dict[tuple[str, str], dict]:
     found = json.loads((output / "scores.json").read_text())
     assert all(list(record)[: len(CONTRACT)] == list(CONTRACT) for record in found)
     return {(record["benchmark"], record["metric"]): record for record in found}
+
+
+def test_an_evaluation_goes_on_with_the_shipped_model_that_it_was_begun_with(
+    root, tmp_path, capsys
+):
+    another = next(name for name in SHIPPED_MODELS if name != DEFAULT_MODEL)
+    config = settings(root, tmp_path / "out", "bc5cdr-chemical")
+    asked = source(root, "bc5cdr-chemical")
+    older = config.model_copy(update={"model": another}).as_job([asked.address])
+    assert older.model == another
+    asks = Asks(older, ENGINES["fake"].probe(older), [], [asked])
+    planning.planned(older, JobOutput(older.output), asks, [asked], write=True)
+    assert run(config, dry_run=True) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["model"] == another
+    assert f"note: this output was begun with the model {another} and goes on" in err
+    assert err.count("note: this output") == 1
+
+
+def test_what_nobody_set_of_an_evaluation_nobody_set_of_its_job(root, tmp_path):
+    job = settings(root, tmp_path / "out", max_tokens=64).as_job(["in"])
+    assert "model" not in job.model_fields_set and "max_tokens" in job.model_fields_set
 
 
 def test_an_evaluation_grows_by_a_benchmark_and_asks_nothing_twice(joined, root, tmp_path, capsys):

@@ -89,6 +89,8 @@ def test_instructions_in_one_form_name_it_and_others_do_not() -> None:
                                  trained="t", parts=[part]))  # fmt: skip
 
     assert form(wordings="short") == SHORT_FORM
+    first = SHORT_FORM.model_copy(update={"document_first": True})
+    assert form(wordings="short", document_first=1) == first
     assert form() is None
 
 

@@ -12,6 +12,8 @@ import pytest
 from taiyi_ray import models
 from taiyi_ray.config import AnnotateConfig, load
 from taiyi_ray.corpus.output import Totals
+from taiyi_ray.engine.engine import of_tokens
+from taiyi_ray.engine.prepare import asking_form
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.formats import documents, format_of
 from taiyi_ray.job import estimate as module
@@ -60,13 +62,15 @@ def test_a_small_corpus_is_counted_and_its_prompts_are_the_jobs_own(tokenizer):
     config = settings(SAMPLE, ask="together")
     found = estimate(config)
     assert (found.files, found.scanned, found.sampled) == (1, 1, 30)
-    assignments, _ = assigned(config)
+    form = asking_form(config)
+    assignments = [assignment.in_form(form) for assignment in assigned(config)[0]]
     format_ = format_of(str(SAMPLE))
     assert format_ is not None
     with SAMPLE.open("rb") as stream:
         read = list(documents(stream, str(SAMPLE), format_, "s", 0, 29))
     questions = [q for d in read for one in assignments for q in one.questions(d)]
-    prompts = [len(models.prompt_tokens(tokenizer, question.messages)) for question in questions]
+    prompter = models.Prompter(tokenizer)
+    prompts = [of_tokens(prompter, question).tokens for question in questions]
     assert found.totals["documents"] == module.Quantity(30, 30, 30)
     for name, exact in (("questions", len(questions)), ("prompt_tokens", sum(prompts))):
         quantity = found.totals[name]

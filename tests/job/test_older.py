@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from taiyi_ray.config import DEFAULT_MODEL, SHIPPED_MODELS, AnnotateConfig
+from taiyi_ray.job import run
 from taiyi_ray.job.export import export
 from taiyi_ray.job.status import Progress
 from tests.job.jobs import annotate, table, unit_files
@@ -60,3 +62,48 @@ def test_an_output_of_an_older_revision_is_resumed_exported_and_reported(joined,
     assert "二甲双胍" in (output / "report.html").read_text("utf-8")
     export(str(output), "jsonl", str(tmp_path / "exported"))
     assert exported(tmp_path / "exported") == exported(OLDER / "exported" / name)
+
+
+ANOTHER = next(name for name in SHIPPED_MODELS if name != DEFAULT_MODEL)
+"""A shipped model that is not the default: what the default may have been."""
+
+
+@pytest.mark.parametrize(
+    ("named", "model", "said"),
+    [
+        ({}, ANOTHER, f"was begun with the model {ANOTHER} and goes on with it; the default is "),
+        ({"model": DEFAULT_MODEL}, DEFAULT_MODEL, None),
+        ({"model": ANOTHER}, ANOTHER, None),
+    ],
+)
+def test_an_output_goes_on_with_the_shipped_model_that_it_was_begun_with(
+    tmp_path, capsys, named, model, said
+):
+    here = unpacked(tmp_path)
+    job = here / "limited" / "job.json"
+    begun = json.loads(job.read_text("utf-8"))
+    begun["config"]["model"] = ANOTHER
+    job.write_text(json.dumps(begun), "utf-8")
+    config = AnnotateConfig(
+        inputs=[str(here / "inputs")], output=str(here / "limited"),
+        engine="fake", ask="together", **named,
+    )  # fmt: skip
+    assert run(config, dry_run=True) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["model"] == model
+    assert (said in err) if said else ("note: this output" not in err)
+
+
+def test_an_output_of_a_model_of_its_own_is_left_to_the_settings(tmp_path, capsys):
+    here = unpacked(tmp_path)
+    job = here / "limited" / "job.json"
+    begun = json.loads(job.read_text("utf-8"))
+    begun["config"]["model"] = "path/to/model"
+    job.write_text(json.dumps(begun), "utf-8")
+    config = AnnotateConfig(
+        inputs=[str(here / "inputs")], output=str(here / "limited"), engine="fake", ask="together"
+    )
+    assert run(config, dry_run=True) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["model"] == DEFAULT_MODEL
+    assert "note: this output" not in err

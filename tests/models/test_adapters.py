@@ -57,6 +57,19 @@ def test_a_merged_model_is_known_by_what_was_merged_whatever_bytes_a_processor_m
         models.resolve(str(base), str(adapter), here.digest)
 
 
+def test_a_merge_asks_no_hub_about_the_base_that_an_adapter_names(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_model(tmp_path / "base")
+    adapter = make_adapter(tmp_path / "adapter", base)
+    config = adapter / "adapter_config.json"
+    config.write_text(config.read_text().replace(str(base), "some-base"))
+    asked: list[str] = []
+    monkeypatch.setattr("peft.utils.other.file_exists", lambda name, *_, **__: asked.append(name))
+    assert models.resolve(str(base), str(adapter)).digest
+    assert asked == []
+
+
 @pytest.mark.parametrize("other", [{"width": 64}, {"layers": 1}, {"layers": 3}])
 def test_an_adapter_of_another_model(cache: Path, tmp_path: Path, other: dict[str, int]) -> None:
     adapter = make_adapter(tmp_path / "adapter", make_model(tmp_path / "base"))

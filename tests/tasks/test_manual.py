@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from taiyi_ray.tasks import TASKS, assign
-from taiyi_ray.tasks.manual import EXAMPLES, Described, described, manual, table
+from taiyi_ray.tasks.manual import EXAMPLES, Described, described, described_to, manual, table
 from taiyi_ray.tasks.task import Counts
+from taiyi_ray.tasks.template import PLAIN_FORM, SHORT_FORM
 from tests.samples import back
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -47,3 +48,13 @@ def test_a_default_that_is_described_can_be_given_back(task: Described) -> None:
     assert assign([task.name], {task.name: defaults | needed}) == assign(
         [task.name], {task.name: needed}
     )
+
+
+def test_the_defaults_that_are_described_are_those_of_the_model() -> None:
+    assert described_to(PLAIN_FORM) == described()
+    form = SHORT_FORM.model_copy(update={"tasks": {"ner": {"types": ["gene or protein", "x"]}}})
+    told = {one.name: one.options for one in described_to(form)}
+    assert told["ner"]["types"]["default"] == ["gene", "x"]
+    assert told["ner"]["ask"] == described()[0].options["ask"]
+    assert told["re"]["wording"]["default"] == SHORT_FORM.wording
+    assert "default" not in told["tc"]["labels"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,10 @@ from taiyi_ray.errors import ConfigError, ModelError
 from taiyi_ray.tasks.template import SHORT_FORM, AskingForm
 from taiyi_ray.train import checkpoints, run, stages, store
 from taiyi_ray.train.checkpoints import Checkpoints
-from tests.train.small import instruction, make_instructions, make_model
+from tests.evaluate.made import corpora
+from tests.train.small import instruction, make_instructions, make_model, make_qwen
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +115,45 @@ def test_a_model_names_the_form_of_its_instructions_and_not_that_of_its_base(
     again = few | {"output": str(tmp_path / "again")}
     assert run(TrainConfig(**again)) == 0
     assert models.asking_form(f"{again['output']}/{trained}") == SHORT_FORM
+
+
+def command(*words: str | Path) -> str:
+    """Run `taiyi-ray` as a person does and return what it printed."""
+    program = Path(sys.executable).with_name("taiyi-ray")
+    done = subprocess.run(
+        [program, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow  # Ray twice and a real engine: some four minutes
+@pytest.mark.timeout(2400)
+def test_the_configuration_of_the_shipped_model_trains_another_base_from_corpora_to_scores(
+    tmp_path: Path,
+) -> None:
+    model, root = make_qwen(tmp_path / "qwen3"), corpora(tmp_path / "corpora")
+    data, trained = tmp_path / "instructions", tmp_path / "trained"
+    command(
+        *("build-instructions", "--config", "examples/demo-instructions.yaml"),
+        *("--datasets", "bc5cdr", "--data-root", root, "--output", data),
+    )
+    command(
+        *("train", "examples/train-demo.yaml", "--model", model, "--data", data),
+        *("--output", trained, "--max-steps", "1"),
+    )
+    form = models.asking_form(str(trained / "adapter"))
+    assert form is not None and form.headed and form.document_first
+    merged = models.resolve(str(model), str(trained / "adapter"))
+    assert models.asking_form(str(merged.path)) == form
+    told = command(
+        *("evaluate", "--benchmarks", "bc5cdr-chemical", "--data-root", root),
+        *("--model", model, "--adapter", trained / "adapter", "--output", tmp_path / "scores"),
+        *("--max-tokens", "16", "--context-length", "1024", "--max-failed", "1"),
+    )
+    assert "bc5cdr-chemical" in told
+    (strict, _) = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert strict["documents"] == 6
 
 
 class Killed(BaseException):
