@@ -25,7 +25,7 @@ from taiyi_ray.states import duration
 CARD, TRAINING = "README.md", "training.json"
 
 ASKED: dict[str, dict[str, Any]] = {
-    "ner": {"types": ["chemical", "disease", "gene", "variant", "species", "cell_line", "anatomy"]},
+    "ner": {"types": ["chemical", "disease", "gene", "variant", "species", "cell_line"]},
     "re": {"relations": ["chemical_induced_disease"]},
 }
 """What the shipped model is asked about where nobody says what to ask: those of the types that it
