@@ -179,9 +179,10 @@ def status(
     ] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object a line")] = False,
 ) -> None:
-    """Show how far an annotation, an evaluation or a training is: done, left, rate, time left.
+    """Show how far a run is: done, left, rate, time left.
 
-    It reads what the run wrote and asks no cluster: the run may work anywhere, or have ended.
+    For annotations, evaluations, trainings and builds of instructions. It reads what the run wrote
+    and asks no cluster: the run may work anywhere, or have ended.
 
     Example: taiyi-ray status s3://bucket/out --watch
 
@@ -192,15 +193,25 @@ def status(
 
     from rich.console import Console
 
-    from taiyi_ray import states
-    from taiyi_ray.job import status as of_job  # slow to import: only when it is needed
+    from taiyi_ray import states, storage
+    from taiyi_ray.instruct import status as of_build  # slow to import: only when it is needed
+    from taiyi_ray.job import status as of_job
+    from taiyi_ray.lake import commits
     from taiyi_ray.train import status as of_training
 
-    job, training = of_job.Progress(output), of_training.TrainingLook(output)
+    job, build = of_job.Progress(output), of_build.BuildLook(output)
+    training = of_training.TrainingLook(output)
 
-    def look() -> of_job.Status | of_training.TrainingStatus:
-        found = job.status()
-        return training.status() if found.state == "absent" else found
+    def look() -> of_job.Status | of_build.BuildStatus | of_training.TrainingStatus:
+        found: of_job.Status | of_build.BuildStatus | of_training.TrainingStatus
+        for found in (look.status() for look in (job, build, training)):
+            if found.state != "absent":
+                return found
+        if commits.numbers(storage.absolute(output)):
+            raise ConfigError(
+                f"{output}: is a lake; `taiyi-ray lake show {output}` shows what it holds"
+            )
+        return found
 
     console = Console(highlight=False, markup=False)
     try:
@@ -210,11 +221,13 @@ def status(
                 continue
             if watch and console.is_terminal:
                 console.clear()
-            console.print(
-                of_job.table(found)
-                if isinstance(found, of_job.Status)
-                else of_training.table(found)
-            )
+            match found:
+                case of_job.Status():
+                    console.print(of_job.table(found))
+                case of_build.BuildStatus():
+                    console.print(of_build.table(found))
+                case of_training.TrainingStatus():
+                    console.print(of_training.table(found))
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 

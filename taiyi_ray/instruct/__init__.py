@@ -7,6 +7,7 @@ draws.py        random choices as pure functions of a seed
 overlap.py      documents that occur in a test set
 workers.py      the work on the cluster
 build.py        the run
+status.py       how far a build is, read from what it wrote
 manifest.py     what was made: counts, losses, the report
 tables.py       the same as tables
 inputs.py       the files that are read, as they were when they were planned

@@ -23,6 +23,9 @@ from taiyi_ray.instruct.workers import ENDING, FOOTER
 from taiyi_ray.tasks.vocabulary import LANGUAGES
 from taiyi_ray.versions import versions
 
+MANIFEST = "_manifest.json"
+"""What `build-instructions` says of its output. It is written when all units are there."""
+
 _READERS = 16
 _FACTORY = {
     "formatting": "sharegpt",
@@ -52,7 +55,7 @@ def write(output: str, build: Build) -> dict[str, Any]:
             for part in build.parts
         ]
     made = _manifest(build, tallies)
-    _replace(output, "_manifest.json", json.dumps(made, ensure_ascii=False, indent=1))
+    _replace(output, MANIFEST, json.dumps(made, ensure_ascii=False, indent=1))
     folders = sorted({part.name.partition("/")[0] for part in build.parts})
     factory = {f"taiyi_{folder}": {"file_name": folder, **_FACTORY} for folder in folders}
     _replace(output, "dataset_info.json", json.dumps(factory, indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Self
@@ -39,7 +40,8 @@ class TrainingProgress:
     def __init__(self, console: Console, steps: int) -> None:
         self._console = console
         self._steps = steps
-        self._said = time.monotonic()
+        self._shown = -math.inf
+        """When the last step was shown, by the monotonic clock."""
         self._bar = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -58,7 +60,8 @@ class TrainingProgress:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Show what the run waits for, or what happened to it."""
+        """Show what the run waits for, or what happened to it; the next step is shown at once."""
+        self._shown = -math.inf
         self._bar.update(self._task, description=text)
         if not self._console.is_terminal:
             self._console.print(text)
@@ -67,6 +70,6 @@ class TrainingProgress:
         """Show what a worker told."""
         self._bar.update(self._task, completed=told.step, description=told.text)
         now = time.monotonic()
-        if not self._console.is_terminal and told.begun and now - self._said >= BEAT:
-            self._said = now
+        if not self._console.is_terminal and told.begun and now - self._shown >= BEAT:
+            self._shown = now
             self._console.print(f"step {told.step:,} of {self._steps:,}, {told.text}")

@@ -22,7 +22,14 @@ from taiyi_ray import models
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import ModelError, TaiyiError, first_line
 from taiyi_ray.train import network, sharding, utilisation
-from taiyi_ray.train.checkpoints import Checkpoints, Marker, Position
+from taiyi_ray.train.checkpoints import (
+    TRIES,
+    Checkpoints,
+    Marker,
+    Position,
+    Removed,
+    overtaken,
+)
 from taiyi_ray.train.packing import Row, TokenRecord, blocks, packed
 from taiyi_ray.train.step import Stepper, StepResult, StepSettings
 from taiyi_ray.train.store import TokenStore, Unit
@@ -220,29 +227,26 @@ def train(
     rank = _rank()
     checkpoints = Checkpoints(plan.output, config.keep)
     try:
-        marker = _agreed(checkpoints.newest() if rank == 0 else None)
-        start = marker.position if marker else Position()
         with _named("the loading of the model"):
             net = _network(config, model, adapter, device)
-        if marker:
-            _give_back(network.trained(net), marker)
         kinds: dict[tuple[str, str], int] = {}
         dev = TokenStore(plan.dev, config.row_tokens, kinds)
         stores = [TokenStore(stage.units, config.row_tokens, kinds) for stage in plan.stages]
-        points = json.loads(marker.read(_HISTORY)) if marker else []
+        start, points, resumed = _resumed(plan, net, len(kinds), device, checkpoints)
         used = utilisation.of(net, device, _size(), full=config.method == "full")
         history = History(plan, kinds, points, used)
         position, noticed = start, False
         for number, (stage, store) in enumerate(zip(plan.stages, stores, strict=True)):
             if number < start.stage or (number == start.stage and start.stage_step >= stage.steps):
                 continue
-            stepper = Stepper(net, step_settings(config), len(kinds), device)
+            first = start.stage_step if number == start.stage else 0
+            if first and resumed:
+                stepper = resumed
+            else:
+                stepper = Stepper(net, step_settings(config), len(kinds), device)
             stepper.check_apart()
             if rank == 0 and position == start:
                 reporter.begun(position, history)
-            first = start.stage_step if number == start.stage else 0
-            if first and marker:
-                stepper.restore(_tensors(_OPTIMISER, marker))
             order = store.order(config.batch, config.seed, stage.number)
             for stage_step in range(first, stage.steps):
                 position = Position(position.step + 1, number, stage_step + 1)
@@ -402,6 +406,45 @@ def _tensors(name: str, marker: Marker) -> Iterator[tuple[str, torch.Tensor]]:
             yield from tensors_of(marker.read(file["name"])).items()
 
 
+def _resumed(
+    plan: TrainingPlan,
+    net: torch.nn.Module,
+    kinds: int,
+    device: torch.device,
+    checkpoints: Checkpoints,
+) -> tuple[Position, list[dict[str, Any]], Stepper | None]:
+    """Give the network the weights of the newest checkpoint, where there is one.
+
+    Another run of the same output may remove this checkpoint while it is read, because it has
+    written newer ones. Then all workers begin again with the newest.
+
+    Returns:
+        The position of the checkpoint, the points of its curves, and in mid-stage what makes the
+        stage's steps: its optimiser has learned what it had then.
+    """
+    config = plan.config
+    marker = _newest(checkpoints)
+    if marker is None:
+        return Position(), [], None
+    for _ in range(TRIES):
+        stepper, removed = None, False
+        try:
+            points = json.loads(marker.read(_HISTORY))
+            _give_back(network.trained(net), marker)
+            if marker.position.stage_step < plan.stages[marker.position.stage].steps:
+                stepper = Stepper(net, step_settings(config), kinds, device)
+                stepper.restore(_tensors(_OPTIMISER, marker))
+        except Removed:
+            logger.info("checkpoint %d is gone; the newest is read", marker.position.step)
+            removed = True
+        if not _anywhere(removed, device):
+            return marker.position, points, stepper
+        marker = _newest(checkpoints)
+        if marker is None:  # some weights are those of a checkpoint that is gone
+            break
+    raise overtaken(checkpoints.folder)
+
+
 def _give_back(weights: dict[str, torch.nn.Parameter], marker: Marker) -> None:
     with torch.no_grad():
         for name, tensor in _tensors(_WEIGHTS, marker):
@@ -455,13 +498,12 @@ def _write_model(
         reporter.saved(folder, history)
 
 
-def _agreed(marker: Marker | None) -> Marker | None:
-    """What the first worker found: another may see a checkpoint more."""
-    if _size() == 1:
-        return marker
-    told = [marker]
-    dist.broadcast_object_list(told, src=0)
-    return told[0]
+def _newest(checkpoints: Checkpoints) -> Marker | None:
+    """What the first worker finds: another may see a checkpoint more."""
+    found = [checkpoints.newest() if _rank() == 0 else None]
+    if _size() > 1:
+        dist.broadcast_object_list(found, src=0)
+    return found[0]
 
 
 def _anywhere(here: bool, device: torch.device) -> bool:

@@ -50,7 +50,9 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
     tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
     checks.check(config, model, tokenizer)
     needed = memory.estimate(model, config)
+    reading = f"reading the instructions in {config.data} ..."
     if dry_run:
+        console.print(reading)
         with tempfile.TemporaryDirectory() as tokens:
             plan = planned(config, tokens, model, adapter, tokenizer)
             for line in estimate.lines(plan, model, needed):
@@ -64,6 +66,7 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
     done = finished(output, config)
     if done is None:
         memory.check(needed, config)
+        console.print(reading)
     plan = planned(config, storage.join(output, "tokens"), model, adapter, tokenizer)
     identity.check_same(output, dict(plan.identity))
     if done is not None:

@@ -172,6 +172,8 @@ class _Group:
         """
         with self._followed() as board, tempfile.TemporaryDirectory() as storage_path:
             self._wait_for_places()
+            self._told = Told(0, "starting the workers ...", begun=False)
+            self._progress.say(self._told.text)
             _finished(lambda: _trainer(self._plan, self._wanted, board, storage_path).fit())
 
     def _wait_for_places(self) -> None:

@@ -49,6 +49,15 @@ def test_what_is_no_output_or_no_lake_is_one_line(out, tmp_path, capsys, monkeyp
     )
 
 
+def test_status_names_the_command_that_shows_a_lake(out, lake, capsys, monkeypatch):
+    update(lake, [out.address])
+    monkeypatch.setattr(sys, "argv", ["taiyi-ray", "status", lake])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"{lake}: is a lake; `taiyi-ray lake show {lake}` shows" in capsys.readouterr().err
+
+
 def test_commands_print_tables_and_write_files(out, lake, tmp_path, capsys, monkeypatch):
     import pyarrow.parquet as pq
 

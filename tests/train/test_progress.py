@@ -20,7 +20,9 @@ def written(of: Console) -> str:
     return of.file.getvalue()
 
 
-def test_without_a_terminal_it_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_it_is_a_line_now_and_then_and_when_something_happened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     place = console(terminal=False)
     with TrainingProgress(place, 2000) as shown:
         shown.say("loading the model ...")
@@ -30,10 +32,14 @@ def test_without_a_terminal_it_is_a_line_now_and_then(monkeypatch: pytest.Monkey
         monkeypatch.setattr(progress, "BEAT", 30)
         shown.show(Told(1001, "stage 1, loss 0.499"))
         shown.say("step 1002 failed (a reason); trying again ...")
+        shown.show(Told(1000, "the model is loaded"))
+        shown.show(Told(1001, "stage 1, loss 0.499"))
     assert written(place).splitlines() == [
         "loading the model ...",
+        "step 0 of 2,000, the model is loaded",
         "step 1,000 of 2,000, stage 1, loss 0.500",
         "step 1002 failed (a reason); trying again ...",
+        "step 1,000 of 2,000, the model is loaded",
     ]
 
 

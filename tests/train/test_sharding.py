@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from safetensors.torch import load_file
 
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.train import run, stages
+from taiyi_ray.train.checkpoints import Marker
 from tests.conftest import free_port
 from tests.train.small import make_instructions, make_model
 
@@ -28,11 +32,17 @@ RUNS: dict[str, dict[str, Any]] = {
     "full, begun by two": {"method": "full"},
     "full, begun by one": {"method": "full"},
     "lora, begun by two": {"method": "lora", "stages": "both"},
+    "a checkpoint is lost, begun by one": {"method": "lora", "checkpoint_every": 1},
 }
 """What is trained by two processes and by one; beyond what `settings` says."""
 
-KILLED_AT = {"full, begun by two": 3, "full, begun by one": 3, "lora, begun by two": 5}
-"""The step, from 0, in which those who begin are killed; there is a checkpoint every two."""
+KILLED_AT = {
+    "full, begun by two": 3,
+    "full, begun by one": 3,
+    "lora, begun by two": 5,
+    "a checkpoint is lost, begun by one": 3,
+}
+"""The step, from 0, in which those who begin are killed."""
 
 
 def settings(folder: Path, name: str) -> TrainConfig:
@@ -78,6 +88,22 @@ def run_to_a_kill(config: TrainConfig, step: int) -> None:
     raise AssertionError("the run ended before it was killed")
 
 
+@contextmanager
+def newest_removed() -> Iterator[None]:
+    """Remove the newest checkpoint just before this process reads it."""
+    real = Marker.read
+
+    def read(self: Marker, name: str) -> bytes:
+        Marker.read = real  # type: ignore[method-assign]
+        Path(self.folder, f"{self.position.step:09}.json").unlink()
+        shutil.rmtree(Path(self.folder, f"{self.position.step:09}"))
+        return self.read(name)
+
+    Marker.read = read  # type: ignore[method-assign]
+    yield
+    assert Marker.read is real
+
+
 def work(rank: int, port: int, folder: Path) -> None:
     """What each of the processes does: all runs, one after the other."""
     torch.set_num_threads(1)
@@ -87,7 +113,8 @@ def work(rank: int, port: int, folder: Path) -> None:
         config = settings(folder, name)
         if name.endswith("begun by two"):
             run_to_a_kill(config, KILLED_AT[name])
-        else:
+            continue
+        with newest_removed() if rank and "lost" in name else nullcontext():
             run(config)
     dist.destroy_process_group()
 
@@ -98,7 +125,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("sharding")
     make_model(made / "model")
     make_instructions(made / "data")
-    run_to_a_kill(settings(made, "full, begun by one"), KILLED_AT["full, begun by one"])
+    for name, step in KILLED_AT.items():
+        if name.endswith("begun by one"):
+            run_to_a_kill(settings(made, name), step)
     torch.multiprocessing.spawn(work, (free_port(), made), nprocs=WORKERS)
     return made
 

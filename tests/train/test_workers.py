@@ -68,6 +68,13 @@ def test_some_workers_learn_what_one_process_learns_and_show_each_step(
         curves.append([point["loss"] for point in told["points"]])
         weights.append(load_file(output / "adapter" / "adapter_model.safetensors"))
     told = capsys.readouterr().err
+    of_workers = told[told.index("starting Ray ...") :]
+    began = (
+        "starting Ray ...",
+        "starting the workers ...",
+        f"loading {folder / 'model'} on {workers} workers ...",
+    )
+    assert of_workers.startswith("\n".join(began))
     assert re.search(r"^step 6 of 6, stage 2, loss \d.\d+, [\d,]+ tokens/s", told, re.MULTILINE)
     assert curves[0] == pytest.approx(curves[1], rel=1e-5)
     for key, tensor in weights[0].items():
