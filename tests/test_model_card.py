@@ -52,7 +52,7 @@ def trained(tmp_path: Path) -> Path:
     data, output = tmp_path / "data", tmp_path / "trained"
     data.mkdir()
     settings = InstructConfig(data_root="in", output="out", wordings="short", document_first=1)
-    mixes = {"ner": mix_of(catalogue.entry("bc5cdr"), "ner", 500, settings)}
+    mixes = {"ner": mix_of(catalogue.entry("bc5cdr"), "ner", 500, 500, settings)}
     part = Part(name="stage1/bc5cdr/train", dataset="bc5cdr", split="train", holds="all",
                 dev_share=0, mixes=mixes, options={}, units=[])  # fmt: skip
     build = Build(identity={}, inputs={}, unchecked=[], held_out="h", trained="t", parts=[part])
