@@ -43,8 +43,8 @@ def find(name: str) -> Model:
         return base
     if not (adapter / "adapter_config.json").is_file():
         raise ModelError(
-            f"model {name}: its adapter is not in this installation ({adapter}); install the whole "
-            f"package, or give another model with --model, such as {EMBEDDED_MODEL}"
+            f"model {name}: its adapter is not in this installation ({adapter}); `make demo-model` "
+            f"trains it, or give another model with --model, such as {EMBEDDED_MODEL}"
         )
     return replace(merge_adapter(base, str(adapter)), name=name)
 
