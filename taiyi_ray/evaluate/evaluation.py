@@ -26,12 +26,13 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Column, Table
 
-from taiyi_ray import catalogue, storage
+from taiyi_ray import catalogue, models, storage
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.config import EvaluateConfig
 from taiyi_ray.corpus.plan import load_job
 from taiyi_ray.corpus.source import Source
+from taiyi_ray.engine import ENGINES
 from taiyi_ray.engine.prepare import asking_form
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import Benchmark, chosen
@@ -51,6 +52,7 @@ from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
 from taiyi_ray.job.job import run_sources
 from taiyi_ray.job.planning import going_on
 from taiyi_ray.metrics import METRICS, best_threshold
+from taiyi_ray.models import Trained
 from taiyi_ray.tasks.task import Assignment
 
 SCORES, COUNTS, THRESHOLDS = "scores.json", "counts.parquet", "thresholds.json"
@@ -82,11 +84,14 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
     code = run_sources(job, every, [], console, dry_run=dry_run)
     if dry_run:
         return code
-    scores = [score(one, config.output, thresholds.get(one.benchmark.name)) for one in sources]
+    trained = _trained(config)
+    scores = [
+        score(one, config.output, thresholds.get(one.benchmark.name), trained) for one in sources
+    ]
     records = [record for one in scores for record in one.as_records(config.seed)]
     readings = _readings(config, scores)
     _write(config, scores, records, readings)
-    for note in _read_again(readings):
+    for note in (*_leaks(scores), *_read_again(readings)):
         console.print(note)
     if records:
         console.print(table(records))
@@ -243,6 +248,27 @@ def _read_again(readings: Iterable[Mapping[str, Any]]) -> list[str]:
         for (benchmark, split), number in times.items()
         if number > 1
     ]
+
+
+def _trained(config: EvaluateConfig) -> Trained | None:
+    """The documents that trained the model; None where nothing says so, or it is elsewhere."""
+    if not ENGINES[config.engine].runs_model:
+        return None
+    return models.trained_on(str(models.resolve(config.model, config.adapter).path))
+
+
+def _leaks(scores: Iterable[BenchmarkScores]) -> list[str]:
+    """A note for each benchmark with documents that trained the model; one if none has any."""
+    known = [one for one in scores if one.trained is not None]
+    leaks = [
+        f"note: {one.benchmark.name}: {one.trained:,} documents of its {one.split} split trained "
+        "this model; its score says little about other texts"
+        for one in known
+        if one.trained
+    ]
+    if known and not leaks:
+        return ["no document of these splits trained this model, by text and PubMed identifier"]
+    return leaks
 
 
 def _best_thresholds(scores: Iterable[BenchmarkScores]) -> dict[str, Thresholds]:

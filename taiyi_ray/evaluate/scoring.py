@@ -35,6 +35,7 @@ from taiyi_ray.metrics import (
     string_mentions,
     string_relations,
 )
+from taiyi_ray.models.trained import Trained, document_keys
 from taiyi_ray.records import (
     NOT_APPLICABLE,
     Annotations,
@@ -119,6 +120,8 @@ class BenchmarkScores:
         kinds: how often each kind of verdict was given, with the types in gold and prediction.
         scored: type, score and rightness of each annotation that has a score.
         shown: some documents with errors.
+        trained: the number of documents of the split that trained the model, by text or PubMed
+            identifier; None where nothing says what trained it.
         tag: what stands for everything that was scored, to tell whether a test was read before.
         digest: of the documents and their gold, to tell whether the set is the published one.
     """
@@ -133,6 +136,7 @@ class BenchmarkScores:
     kinds: Counter[tuple[str, str | None, str | None]] = field(default_factory=Counter)
     scored: list[tuple[str, float, bool]] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
+    trained: int | None = None
     tag: str = ""
     digest: str = ""
 
@@ -204,6 +208,7 @@ class BenchmarkScores:
             "split": self.split,
             **values,
             "types": self.by_type(metric, seed),
+            "trained_on": self.trained,
             "not_asked": self.not_asked,
             "unreadable": self.unreadable,
             "questions": self.questions,
@@ -245,7 +250,10 @@ def _stacked(metric: Metric, sums: Iterable[ByType], type_: str | None = None) -
 
 
 def score(
-    source: BenchmarkSource, output: str, thresholds: Thresholds | None = None
+    source: BenchmarkSource,
+    output: str,
+    thresholds: Thresholds | None = None,
+    trained: Trained | None = None,
 ) -> BenchmarkScores:
     """Score the rows of one benchmark.
 
@@ -253,6 +261,7 @@ def score(
         source: the benchmark, with what was asked about its documents.
         output: the folder of the output.
         thresholds: the lowest scores that count, by type.
+        trained: the documents that trained the model, where that is known.
 
     Raises:
         ConfigError: the rows are not those of the documents of the benchmark.
@@ -260,7 +269,7 @@ def score(
     """
     assignment, *_ = source.assignments
     benchmark = source.benchmark
-    scores = BenchmarkScores(benchmark, source.split)
+    scores = BenchmarkScores(benchmark, source.split, trained=None if trained is None else 0)
     metrics = [METRICS[name] for name in benchmark.metrics]
     parts = []
     for row, document in zip(_rows(source, output), source.read(), strict=False):
@@ -272,6 +281,9 @@ def score(
             )
         gold = asked_of(document.gold, assignment)
         parts.append(told(document, gold))
+        if trained is not None and scores.trained is not None:
+            pmid = benchmark.entry.pmid_of(document.document_id)
+            scores.trained += bool(trained.having(document_keys(document, pmid)))
         if document.status == "failed":
             scores.unreadable += 1
             continue

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 from jinja2 import Environment, StrictUndefined
 
-from taiyi_ray import catalogue, highlight, storage
+from taiyi_ray import catalogue, highlight, models, storage
 from taiyi_ray.corpus.units import Units
 from taiyi_ray.instruct.instruction import Tally
 from taiyi_ray.instruct.mixture import published, shares
@@ -50,10 +52,12 @@ def write(output: str, build: Build) -> dict[str, Any]:
     """
     units = Units(output, ENDING)
     with ThreadPoolExecutor(_READERS) as readers:
-        tallies = [
-            (part, _sum(readers.map(lambda unit: _tally(units.path(unit)), part.all_units())))
+        footers = [
+            (part, list(readers.map(lambda unit: _footer(units.path(unit)), part.all_units())))
             for part in build.parts
         ]
+    tallies = [(part, _sum(of)) for part, of in footers]
+    models.write_trained_on(output, _trained(footers))
     made = _manifest(build, tallies)
     _replace(output, MANIFEST, json.dumps(made, ensure_ascii=False, indent=1))
     folders = sorted({part.name.partition("/")[0] for part in build.parts})
@@ -67,16 +71,27 @@ def _replace(output: str, name: str, text: str) -> None:
     storage.replace(storage.join(output, name), text.encode())
 
 
-def _tally(path: str) -> Tally:
+def _footer(path: str) -> dict[str, Any]:
     footer = storage.read_with(path, lambda stream: pq.read_metadata(stream).metadata[FOOTER])
-    return Tally.of(json.loads(footer)["tally"])
+    read: dict[str, Any] = json.loads(footer)
+    return read
 
 
-def _sum(tallies: Any) -> Tally:
+def _sum(footers: Iterable[dict[str, Any]]) -> Tally:
     total = Tally()
-    for tally in tallies:
-        total.add(tally)
+    for footer in footers:
+        total.add(Tally.of(footer["tally"]))
     return total
+
+
+def _trained(footers: Iterable[tuple[Part, list[dict[str, Any]]]]) -> models.Trained:
+    """The documents that instructions were made of, without those that are held out."""
+    used: dict[str, set[int]] = {}
+    for part, of_units in footers:
+        if part.holds != "dev":
+            split = used.setdefault(f"{part.dataset}/{part.split}", set())
+            split.update(key for footer in of_units for key in footer["used"])
+    return models.Trained.of({s: np.array(sorted(of), np.uint64) for s, of in used.items()})
 
 
 def _manifest(build: Build, tallies: list[tuple[Part, Tally]]) -> dict[str, Any]:

@@ -11,19 +11,18 @@ without case, punctuation and white space, and without regard to passages.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from taiyi_ray.forms import HAN
+from taiyi_ray.models.trained import Hashes, hashed, text_hash, unpacked, words
 from taiyi_ray.records import Annotations, Document
 
 VERSION = 1
@@ -35,11 +34,8 @@ SIZE = 16
 _SENTENCE = 32
 """A text with fewer n-grams is a sentence."""
 
-_WORD = re.compile(f"[{HAN}]|[^\\W_{HAN}]+")
 _HAN = re.compile(f"[{HAN}]")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses no bits (Knuth 6.4)
-
-_Hashes = npt.NDArray[np.uint64]
 
 
 class HeldOut(NamedTuple):
@@ -63,7 +59,7 @@ class Compared(NamedTuple):
     """
 
     text: int
-    grams: _Hashes
+    grams: Hashes
 
     @classmethod
     def of(cls, document: Document) -> Self:
@@ -96,29 +92,15 @@ class Overlap(NamedTuple):
     dataset: str
 
 
-def _units(document: Document) -> list[str]:
-    """The words of a text, and its Chinese characters one by one, in their order."""
-    return _WORD.findall(unicodedata.normalize("NFKC", document.text).casefold())
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
-
-
 @lru_cache(1 << 16)
 def _known(unit: str) -> tuple[int, int]:
     """The number and the size of a word or a Chinese character."""
-    return _number(unit), 1 if _HAN.match(unit) else 2
+    return hashed(unit), 1 if _HAN.match(unit) else 2
 
 
-def text_hash(document: Document) -> int:
-    """64 bits of a hash of the bare text, without white space; equal texts have equal hashes."""
-    return _number("".join(_units(document)))
-
-
-def grams(document: Document) -> _Hashes:
+def grams(document: Document) -> Hashes:
     """The hashes of a text's n-grams, each once, sorted; none where the text is too short."""
-    units = [_known(unit) for unit in _units(document)]
+    units = [_known(unit) for unit in words(document)]
     numbers, sizes = np.array(units, np.uint64).reshape(-1, 2).T
     before = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])  # the size of all before one
     ends = np.searchsorted(before, before[:-1] + SIZE)
@@ -130,64 +112,6 @@ def grams(document: Document) -> _Hashes:
         mixed = hashes * _FACTOR + numbers[offset : offset + count]
         hashes = np.where(lengths > offset, mixed ^ (mixed >> np.uint64(29)), hashes)
     return np.unique(hashes)
-
-
-def keys(document: Document, pmid: str | None) -> list[int]:
-    """Numbers of which two documents share one if they have the same text or PubMed identifier.
-
-    Args:
-        document: the document.
-        pmid: its PubMed identifier, if it has one.
-    """
-    return [text_hash(document), *([] if pmid is None else [_number(f"pmid {pmid}")])]
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """Which splits that train have a document: some 20 bytes a document.
-
-    Attributes:
-        splits: their names, such as `bc5cdr/train`.
-        keys: the keys of all documents, sorted.
-        owners: the number of the split of each key.
-    """
-
-    splits: list[str]
-    keys: _Hashes
-    owners: npt.NDArray[np.uint16]
-
-    @classmethod
-    def of(cls, splits: Mapping[str, _Hashes]) -> Trained:
-        """Know the splits that train, given the keys of their documents by their names."""
-        every = np.concatenate([np.empty(0, np.uint64), *splits.values()])
-        owners = np.repeat(np.arange(len(splits)), [len(of) for of in splits.values()])
-        order = np.argsort(every, kind="stable")
-        return cls(list(splits), every[order], owners.astype(np.uint16)[order])
-
-    def having(self, of_document: Iterable[int]) -> set[str]:
-        """The splits that have a document with one of these keys."""
-        found: set[str] = set()
-        for key in of_document:
-            first, last = (self.keys.searchsorted(np.uint64(key), s) for s in ("left", "right"))
-            found |= {self.splits[owner] for owner in self.owners[first:last].tolist()}
-        return found
-
-    def to_bytes(self) -> bytes:
-        """The same as bytes."""
-        buffer = io.BytesIO()
-        np.save(buffer, self.keys)
-        np.save(buffer, self.owners)
-        np.save(buffer, np.frombuffer("\n".join(self.splits).encode(), np.uint8))
-        return buffer.getvalue()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Trained:
-        """Read what `to_bytes` made."""
-        buffer = io.BytesIO(data)
-        known, owners, names = (np.load(buffer, allow_pickle=False) for _ in range(3))
-        # Earlier versions knew only splits called `train`, and named the datasets alone.
-        splits = [name if "/" in name else f"{name}/train" for name in _lines(names, names)]
-        return cls(splits, known, owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +130,7 @@ class Index:
     documents: list[HeldOut]
     texts: dict[int, int]
     pmids: dict[str, int]
-    hashes: _Hashes
+    hashes: Hashes
     owners: npt.NDArray[np.uint32]
     sizes: npt.NDArray[np.uint32]
 
@@ -216,7 +140,7 @@ class Index:
         known: list[HeldOut] = []
         texts: dict[int, int] = {}
         pmids: dict[str, int] = {}
-        hashes: list[_Hashes] = []
+        hashes: list[Hashes] = []
         for number, (held_out, compared) in enumerate(documents):
             known.append(held_out)
             texts.setdefault(compared.text, number)
@@ -281,7 +205,7 @@ class Index:
         documents = [
             HeldOut(dataset, pmid or None)
             for dataset, pmid in zip(
-                _lines(datasets, sizes), _lines(identifiers, sizes), strict=True
+                unpacked(datasets, sizes), unpacked(identifiers, sizes), strict=True
             )
         ]
         pmids: dict[str, int] = {}
@@ -290,7 +214,3 @@ class Index:
                 pmids.setdefault(document.pmid, number)
         known = dict(zip(texts.tolist(), numbers.tolist(), strict=True))
         return cls(documents, known, pmids, hashes, owners, sizes)
-
-
-def _lines(packed: npt.NDArray[Any], sizes: npt.NDArray[Any]) -> list[str]:
-    return packed.tobytes().decode().split("\n") if len(sizes) else []

@@ -21,6 +21,7 @@ from taiyi_ray.instruct import overlap
 from taiyi_ray.instruct.inputs import Inputs
 from taiyi_ray.instruct.instruction import STAGE_TWO, Mix
 from taiyi_ray.instruct.mixture import mix_of, wordings
+from taiyi_ray.models.trained import Trained, document_keys
 from taiyi_ray.tasks import TASKS, TRAINING_ONLY, assign, select, template
 from taiyi_ray.tasks.task import Assignment, Task
 from taiyi_ray.tasks.template import AskingForm
@@ -324,7 +325,7 @@ def scan(dataset: str, split: Split, data_root: str, limit: int | None) -> Scann
         if limit is not None and len(sizes) >= limit:
             break
         sizes.append(sum(len(passage.text) for passage in document.passages))
-        keys += overlap.keys(document, entry.pmid_of(document.document_id))
+        keys += document_keys(document, entry.pmid_of(document.document_id))
     return Scanned(sizes, np.array(keys, np.uint64))
 
 
@@ -333,7 +334,7 @@ def parts(
     config: InstructConfig,
     options: dict[str, dict[str, Any]],
     scanning: Scan,
-) -> tuple[list[Part], overlap.Trained]:
+) -> tuple[list[Part], Trained]:
     """Plan what is made of the chosen datasets, and know what the splits that train hold.
 
     Args:
@@ -353,7 +354,7 @@ def parts(
             for split, of in found.items()
             if _trains(split, config)
         }
-    return made, overlap.Trained.of(trained)
+    return made, Trained.of(trained)
 
 
 def _parts(

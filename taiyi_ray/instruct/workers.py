@@ -18,8 +18,9 @@ from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import StorageGone, TaiyiError
 from taiyi_ray.instruct.draws import Draws
 from taiyi_ray.instruct.instruction import SCHEMA, Tally, rows
-from taiyi_ray.instruct.overlap import Compared, HeldOut, Index, Trained, keys, text_hash
+from taiyi_ray.instruct.overlap import Compared, HeldOut, Index
 from taiyi_ray.instruct.plan import Part, assignments_of
+from taiyi_ray.models.trained import Trained, document_keys, text_hash
 from taiyi_ray.records import Document
 
 FOOTER = b"taiyi_ray"
@@ -127,8 +128,9 @@ def make_unit(
                 overlap,
             )
             chosen = _chosen(part, documents, set(again), seed, compare, tally)
-            made = list(_rows(part, chosen, seed, tally))
-            Units(output, ENDING).commit(unit, _file(unit, made, tally))
+            used: list[int] = []
+            made = list(_rows(part, chosen, seed, tally, used))
+            Units(output, ENDING).commit(unit, _file(unit, made, tally, used))
         except (TaiyiError, OSError) as fault:
             error, gone = str(fault), isinstance(fault, StorageGone)
     return {"documents": [unit.records], "error": [error], "gone": [gone]}
@@ -148,8 +150,8 @@ class _Compare(NamedTuple):
     share: float
 
 
-def _file(unit: Unit, made: list[dict[str, Any]], tally: Tally) -> bytes:
-    footer = {"unit": unit.name, "tally": tally.as_dict()}
+def _file(unit: Unit, made: list[dict[str, Any]], tally: Tally, used: list[int]) -> bytes:
+    footer = {"unit": unit.name, "tally": tally.as_dict(), "used": used}
     table = pa.Table.from_pylist(made, SCHEMA).replace_schema_metadata(
         {FOOTER: json.dumps(footer, ensure_ascii=False)}
     )
@@ -202,7 +204,7 @@ def _trains(part: Part, document: Document, pmid: str | None, trained: Trained) 
     if part.holds != "dev":
         return ""
     own = f"{part.dataset}/{part.split}"  # where it is held out, it is not trained
-    others = trained.having(keys(document, pmid)) - {own}
+    others = trained.having(document_keys(document, pmid)) - {own}
     return min(others, default="").partition("/")[0]
 
 
@@ -222,9 +224,11 @@ def _fault(document: Document) -> str | None:
 
 
 def _rows(
-    part: Part, documents: Iterable[Document], seed: int, tally: Tally
+    part: Part, documents: Iterable[Document], seed: int, tally: Tally, used: list[int]
 ) -> Iterator[dict[str, Any]]:
-    assignments = assignments_of(catalogue.entry(part.dataset), tuple(part.mixes), part.options)
+    """Yield the instructions of documents; note the keys of those that have some in `used`."""
+    entry = catalogue.entry(part.dataset)
+    assignments = assignments_of(entry, tuple(part.mixes), part.options)
     for document in documents:
         before = tally.instructions.total()
         for assignment in assignments:
@@ -237,7 +241,9 @@ def _rows(
                 seed=seed,
                 tally=tally,
             )
-        tally.used += tally.instructions.total() > before
+        if tally.instructions.total() > before:
+            tally.used += 1
+            used += document_keys(document, entry.pmid_of(document.document_id))
 
 
 @lru_cache(1)

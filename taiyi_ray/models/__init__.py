@@ -3,6 +3,7 @@
 shipped.py   the models that need no model hub; finding a model of any name
 folder.py    a model as a folder: local, from the hub, from S3; what its files say
 asking.py    the form of questions that a model wants
+trained.py   which documents trained a model
 adapters.py  LoRA adapters, and how one is merged into its model
 convert.py   a model of Qwen-7B's architecture (Taiyi 1) in that of Qwen2
 chat.py      the tokenizer, and the tokens of a conversation
@@ -36,14 +37,17 @@ from taiyi_ray.models.folder import (
     weights_size,
 )
 from taiyi_ray.models.shipped import SHIPPED, find
+from taiyi_ray.models.trained import TRAINED_FILE, Trained, trained_on, write_trained_on
 
 __all__ = [
     "ASKING_FILE",
     "SHIPPED",
+    "TRAINED_FILE",
     "ChatForm",
     "Model",
     "Prompter",
     "Spelled",
+    "Trained",
     "adapter_rank",
     "asking_form",
     "by_files",
@@ -60,10 +64,12 @@ __all__ = [
     "resolve",
     "stop_token_ids",
     "tokenizer_digest",
+    "trained_on",
     "weights_size",
     "write_asking_form",
     "write_converted",
     "write_merged",
+    "write_trained_on",
 ]
 
 

@@ -21,6 +21,7 @@ from taiyi_ray.models.folder import (
     matters,
     require,
 )
+from taiyi_ray.models.trained import trained_on, write_trained_on
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,8 @@ def _merge(model: Model, adapter: Path, folder: Path) -> None:
     merged.save_pretrained(folder)
     if (adapter / ASKING_FILE).is_file():
         shutil.copyfile(adapter / ASKING_FILE, folder / ASKING_FILE)
+    if (trained := trained_on(str(model.path), str(adapter))) is not None:
+        write_trained_on(str(folder), trained)
     for file in model.path.iterdir():
         weights = fnmatch(file.name, "*.safetensors*") or fnmatch(file.name, "*.bin*")
         if matters(file.name) and not weights and not (folder / file.name).exists():

@@ -18,12 +18,16 @@ from typing import Any, cast
 from taiyi_ray import cache, storage
 from taiyi_ray.config import SHIPPED_MODELS
 from taiyi_ray.errors import ModelError, StorageError, first_line, nearest
+from taiyi_ray.models.trained import TRAINED_FILE
 
 logger = logging.getLogger(__name__)
 
 # The files of a folder that belong to the model and are fetched, hashed and copied. Model cards and
 # pictures do not belong to it.
-_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py")
+_FILES = (
+    *("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py"),
+    TRAINED_FILE,
+)
 # Old forms of weights. They are not fetched from the hub, because most models that have them there
 # have safetensors, too.
 _OLD_WEIGHTS = ("pytorch_model*.bin", "adapter_model.bin")

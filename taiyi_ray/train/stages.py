@@ -275,7 +275,7 @@ def train(
                     if rank == 0:
                         checkpoints.save(position, files)
         checkpoints.wait()
-        _write_model(net, config, model, history, reporter)
+        _write_model(net, config, [model, *([adapter] if adapter else [])], history, reporter)
     finally:
         checkpoints.close()
 
@@ -475,8 +475,21 @@ def _dev_rows(dev: TokenStore, config: TrainConfig) -> Iterator[Sequence[Row]]:
 
 
 def _write_model(
-    net: torch.nn.Module, config: TrainConfig, model: Path, history: History, reporter: Reporter
+    net: torch.nn.Module,
+    config: TrainConfig,
+    begun_with: Sequence[Path],
+    history: History,
+    reporter: Reporter,
 ) -> None:
+    """Write what was trained, and what belongs to it.
+
+    Args:
+        net: the trained model.
+        config: the settings.
+        begun_with: the folders of the model and of the adapter that the training started from.
+        history: the curves.
+        reporter: takes the folder.
+    """
     import shutil
     import tempfile
 
@@ -488,13 +501,15 @@ def _write_model(
         if _rank():
             return
         if config.method == "full":  # an adapter takes these from its base
-            for file in model.iterdir():
+            for file in begun_with[0].iterdir():
                 weights = ".safetensors" in file.name or ".bin" in file.name
                 copied = matters(file.name) and not weights and file.name != models.ASKING_FILE
                 if copied and not (folder / file.name).exists():
                     shutil.copyfile(file, folder / file.name)
         if (form := models.asking_form(config.data)) is not None:
             models.write_asking_form(name, form)  # that of the instructions
+        if (trained := models.trained_on(config.data, *map(str, begun_with))) is not None:
+            models.write_trained_on(name, trained)
         reporter.saved(folder, history)
 
 

@@ -19,14 +19,16 @@ from taiyi_ray.config import DEFAULT_MODEL, SHIPPED_MODELS
 from taiyi_ray.engine import ENGINES
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate import evaluation, run
+from taiyi_ray.evaluate.benchmark import benchmarks
 from taiyi_ray.evaluate.evaluation import (
     _best_thresholds,
+    _leaks,
     _read_again,
     _readings,
     _sources,
     _thresholds,
 )
-from taiyi_ray.evaluate.scoring import score
+from taiyi_ray.evaluate.scoring import BenchmarkScores, score
 from taiyi_ray.job import planning
 from taiyi_ray.job.asks import Asks
 from taiyi_ray.job.output import JobOutput
@@ -51,6 +53,17 @@ def scores(output: Path) -> dict[tuple[str, str], dict]:
     found = json.loads((output / "scores.json").read_text())
     assert all(list(record)[: len(CONTRACT)] == list(CONTRACT) for record in found)
     return {(record["benchmark"], record["metric"]): record for record in found}
+
+
+def test_an_evaluation_says_what_of_a_split_trained_the_model() -> None:
+    unknown = BenchmarkScores(benchmarks()["bc5cdr-chemical"], "test")
+    assert _leaks([unknown]) == []
+    known = replace(unknown, trained=0)
+    assert _leaks([known]) == [
+        "no document of these splits trained this model, by text and PubMed identifier"
+    ]
+    (note,) = _leaks([replace(known, trained=3), unknown])
+    assert note.startswith("note: bc5cdr-chemical: 3 documents of its test split trained")
 
 
 def test_an_evaluation_goes_on_with_the_shipped_model_that_it_was_begun_with(

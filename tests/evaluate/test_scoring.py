@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
@@ -14,6 +15,7 @@ from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import benchmarks
 from taiyi_ray.evaluate.scoring import COUNTS, BenchmarkScores, counts_table, score
 from taiyi_ray.evaluate.source import BenchmarkSource
+from taiyi_ray.models.trained import Trained, document_keys
 from taiyi_ray.records import (
     Annotations,
     Concept,
@@ -243,6 +245,19 @@ def test_shares_of_bad_answers_stand_beside_the_score(root, tmp_path, error, sha
         **dict.fromkeys(shares, 0.0),
         share: 100.0,
     }
+
+
+def test_documents_that_trained_the_model_are_counted(root, tmp_path):
+    asked = source(root, "bc5cdr-chemical")
+    answered(tmp_path / "out", asked, gold_of)
+    documents = list(asked.read())
+    one = document_keys(documents[0], None)  # all six have the same text
+    by_pmid = document_keys(documents[1], documents[1].document_id)[1:]
+    for keys, number in ((one, 6), (by_pmid, 1), ([7], 0)):
+        trained = Trained.of({"some/train": np.array(keys, np.uint64)})
+        (first, *_) = score(asked, str(tmp_path / "out"), None, trained).as_records(0)
+        assert first["trained_on"] == number
+    assert score(asked, str(tmp_path / "out")).as_records(0)[0]["trained_on"] is None
 
 
 def published(scores: BenchmarkScores, **changed: object) -> list[tuple[object, str | None]]:

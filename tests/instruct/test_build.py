@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from taiyi_ray import catalogue, storage
+from taiyi_ray import catalogue, models, storage
 from taiyi_ray.instruct.instruction import SCHEMA
+from taiyi_ray.models.trained import document_keys
 from tests.instruct.building import build, command, started
 from tests.instruct.corpora import bc5cdr, numbered
 
@@ -57,6 +58,15 @@ def test_what_stands_in_a_test_set_or_twice_does_not_train(built: Path) -> None:
     assert by_name["ncbi_disease"]["overlaps"] == {"pmid in bc5cdr": 1}
     held_out = {f"{e.name}/{split}" for e in catalogue.entries() for split in e.held_out}
     assert set(made["unchecked"]) == held_out - {"bc5cdr/test", "ncbi_disease/test"}
+
+
+def test_the_documents_that_train_are_known(data: Path, built: Path) -> None:
+    known = models.trained_on(str(built))
+    assert known is not None and set(known.splits) == {"bc5cdr/train", "ncbi_disease/train"}
+    every = list(catalogue.load(catalogue.entry("bc5cdr"), "train", data_root=data))
+    trained = {row["document_id"] for row in instructions(built, "stage1/bc5cdr")}
+    found = {d.document_id for d in every if known.having(document_keys(d, d.document_id))}
+    assert found == trained
 
 
 def test_what_another_dataset_trains_on_is_not_held_out_for_the_loss(built: Path) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,11 +11,9 @@ from taiyi_ray.instruct.overlap import (
     HeldOut,
     Index,
     Overlap,
-    Trained,
     grams,
-    keys,
-    text_hash,
 )
+from taiyi_ray.models.trained import text_hash
 from taiyi_ray.records import Annotations, Document, Mention, passages
 
 WORDS = [f"word{number}" for number in range(100)]
@@ -133,29 +130,6 @@ def test_an_index_is_the_same_after_it_was_stored() -> None:
         made.pmids,
     )
     assert stored.overlap(document(CHINESE, language="zh"), None, 0.5) == Overlap("text", "b")
-
-
-def test_training_sets_are_known_by_text_and_identifier() -> None:
-    splits = {
-        name: np.array(keys(document(text), pmid), np.uint64)
-        for name, text, pmid in (
-            ("a/train", ENGLISH, "7"),
-            ("b/dev", ENGLISH, None),
-            ("c/train", CHINESE, "8"),
-        )
-    }
-    made = Trained.of(splits)
-    known = Trained.from_bytes(made.to_bytes())
-    assert known.to_bytes() == made.to_bytes()
-    assert known.having(keys(document(ENGLISH.upper()), None)) == {"a/train", "b/dev"}
-    assert known.having(keys(document("another text"), "8")) == {"c/train"}
-    assert known.having(keys(document("another text"), "9")) == set()
-    assert Trained.from_bytes(Trained.of({}).to_bytes()).having([1]) == set()
-
-
-def test_what_earlier_versions_kept_of_training_sets_is_read_as_their_splits_train() -> None:
-    older = Trained.of({"a": np.array([7], np.uint64)}).to_bytes()
-    assert Trained.from_bytes(older).having([7]) == {"a/train"}
 
 
 def test_an_index_of_nothing_finds_nothing() -> None:

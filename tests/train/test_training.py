@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -100,7 +101,7 @@ def test_two_stages_train_an_adapter_that_peft_reads_and_the_record_says_how(
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_model_names_the_form_of_its_instructions_and_not_that_of_its_base(
+def test_a_model_names_the_form_of_its_instructions_and_what_trained_it_and_its_base(
     settings: dict[str, Any], folder: Path, tmp_path: Path, method: str
 ) -> None:
     base, data = tmp_path / "base", tmp_path / "data"
@@ -112,9 +113,13 @@ def test_a_model_names_the_form_of_its_instructions_and_not_that_of_its_base(
     assert run(TrainConfig(**few)) == 0
     assert models.asking_form(f"{few['output']}/{trained}") is None
     models.write_asking_form(str(data), SHORT_FORM)
+    models.write_trained_on(str(base), models.Trained.of({"base/train": np.array([1], np.uint64)}))
+    models.write_trained_on(str(data), models.Trained.of({"data/train": np.array([2], np.uint64)}))
     again = few | {"output": str(tmp_path / "again")}
     assert run(TrainConfig(**again)) == 0
     assert models.asking_form(f"{again['output']}/{trained}") == SHORT_FORM
+    known = models.trained_on(f"{again['output']}/{trained}")
+    assert known is not None and known.having([1, 2]) == {"base/train", "data/train"}
 
 
 def command(*words: str | Path) -> str:
