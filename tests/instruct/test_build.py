@@ -66,7 +66,7 @@ def test_the_documents_that_train_are_known(data: Path, built: Path) -> None:
     every = list(catalogue.load(catalogue.entry("bc5cdr"), "train", data_root=data))
     trained = {row["document_id"] for row in instructions(built, "stage1/bc5cdr")}
     found = {d.document_id for d in every if known.having(document_keys(d, d.document_id))}
-    assert found == trained
+    assert found == trained | {"1999"}, "1999 has the text of one that trains"
 
 
 def test_what_another_dataset_trains_on_is_not_held_out_for_the_loss(built: Path) -> None:

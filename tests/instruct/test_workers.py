@@ -15,9 +15,10 @@ from taiyi_ray import storage
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.config import InstructConfig
 from taiyi_ray.corpus.units import Units
-from taiyi_ray.instruct.overlap import Index, Trained
+from taiyi_ray.instruct.overlap import Index
 from taiyi_ray.instruct.plan import Part, choose, parts, scan
 from taiyi_ray.instruct.workers import ENDING, FOOTER, make_unit, read_units
+from taiyi_ray.models.trained import Trained
 from tests.instruct.corpora import bc5cdr, ncbi_disease, numbered
 
 TRAIN, DEV = range(300), range(300, 400)
