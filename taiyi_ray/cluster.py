@@ -19,7 +19,7 @@ import psutil
 
 from taiyi_ray.config import EngineSettings
 from taiyi_ray.engine import ENGINES
-from taiyi_ray.errors import ConfigError, TaiyiError
+from taiyi_ray.errors import ConfigError, TaiyiError, Unfinished, first_line
 from taiyi_ray.placement import Resources
 
 _LOCAL_STORE = 512 << 20
@@ -54,7 +54,9 @@ def connected(workers: Workers) -> Iterator[None]:
         workers: what will run there.
 
     Raises:
-        ConfigError: no cluster answers at RAY_ADDRESS, or this machine is too small for one worker.
+        ConfigError: no cluster answers at RAY_ADDRESS, this machine is too small for one worker, or
+            it has no place for Ray's files.
+        Unfinished: Ray did not start in its time.
     """
     # When Ray ends a worker, it also kills the processes that the worker started. So an engine's
     # processes do not outlive its actor.
@@ -68,29 +70,12 @@ def connected(workers: Workers) -> Iterator[None]:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if joins:
-        try:
-            with _silent_stderr():
-                ray.init(**quiet)
-        except ConnectionError as error:
-            raise ConfigError(
-                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no cluster answers there; "
-                "one with token authentication needs RAY_AUTH_MODE=token and its token"
-            ) from error
-    else:
-        others = set(psutil.Process().children(recursive=True))
-        # Orphans of this job's processes become children of this process, which ends them below.
-        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
-        with _silent_stderr():
-            ray.init(
-                address="local",
-                num_cpus=_logical_cpus(workers),
-                include_dashboard=False,
-                object_store_memory=_LOCAL_STORE,
-                **quiet,
-            )
+    others = set(psutil.Process().children(recursive=True))
     try:
+        if joins:
+            _join()
+        else:
+            _start(_logical_cpus(workers))
         if not joins and not _nodes_for(workers.each):
             raise ConfigError(
                 f"{workers.name} takes {workers.each}, which this machine does not have; "
@@ -103,6 +88,49 @@ def connected(workers: Workers) -> Iterator[None]:
         ray.shutdown()
         if not joins:
             _end(set(psutil.Process().children(recursive=True)) - others)
+
+
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+def _join() -> None:
+    import ray
+
+    try:
+        with _silent_stderr():
+            ray.init(**_QUIET)
+    except ConnectionError as error:
+        raise ConfigError(
+            f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no cluster answers there; "
+            "one with token authentication needs RAY_AUTH_MODE=token and its token"
+        ) from error
+
+
+def _start(cpus: int) -> None:
+    import ray
+
+    # Orphans of this job's processes become children of this process, which ends them at the end.
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
+    try:
+        with _silent_stderr():
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=_LOCAL_STORE,
+                **_QUIET,
+            )
+    except Exception as error:  # Ray has no class of its own for a process that is late
+        late = isinstance(error, ConnectionError | TimeoutError)
+        if isinstance(error, OSError) and not late:
+            raise ConfigError(
+                f"Ray cannot start on this machine ({first_line(error)}); RAY_TMPDIR names the "
+                "folder for its files"
+            ) from error
+        raise Unfinished(
+            f"Ray did not start on this machine ({first_line(error)}); when the machine is less "
+            "busy, the same command does the work"
+        ) from error
 
 
 def _logical_cpus(workers: Workers) -> int:

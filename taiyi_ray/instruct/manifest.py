@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any
@@ -57,7 +57,8 @@ def write(output: str, build: Build) -> dict[str, Any]:
             for part in build.parts
         ]
     tallies = [(part, _sum(of)) for part, of in footers]
-    models.write_trained_on(output, _trained(footers))
+    if (trained := _trained(footers)) is not None:
+        models.write_trained_on(output, trained)
     made = _manifest(build, tallies)
     _replace(output, MANIFEST, json.dumps(made, ensure_ascii=False, indent=1))
     folders = sorted({part.name.partition("/")[0] for part in build.parts})
@@ -84,8 +85,13 @@ def _sum(footers: Iterable[dict[str, Any]]) -> Tally:
     return total
 
 
-def _trained(footers: Iterable[tuple[Part, list[dict[str, Any]]]]) -> models.Trained:
-    """The documents that instructions were made of, without those that are held out."""
+def _trained(footers: Sequence[tuple[Part, list[dict[str, Any]]]]) -> models.Trained | None:
+    """The documents that instructions were made of, without those that are held out.
+
+    It is None where units are of an earlier version, which did not tell.
+    """
+    if any("used" not in footer for _, of_units in footers for footer in of_units):
+        return None
     used: dict[str, set[int]] = {}
     for part, of_units in footers:
         if part.holds != "dev":

@@ -72,7 +72,7 @@ class Corpus:
                 self._known[int(record.pmid), record.version or 1] = record
         name = f"pubmed{self.year}n{self._number:04d}.xml.gz"
         if self._draw.random() < 0.1:
-            name = f"sample-{self._number}.xml"
+            name = f"sample-{self.year}-{self._number}.xml"  # another file has another name
         self.out.add(name, records, self._run())
         self._failed[name] = records
 

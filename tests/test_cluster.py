@@ -1,0 +1,36 @@
+"""A Ray that does not start is one line, and no process of it is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from taiyi_ray.cluster import Workers, connected
+from taiyi_ray.errors import ConfigError, Unfinished
+from taiyi_ray.placement import Resources
+
+ONE = Workers(Resources(1, 0), 1, "a worker")
+
+
+def test_a_place_where_ray_cannot_write_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file" / "folder"))
+    with pytest.raises(ConfigError, match=r"Ray cannot start .*RAY_TMPDIR"), connected(ONE):
+        pass
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_a_ray_that_is_late_can_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", late)
+    with pytest.raises(Unfinished, match=r"did not start .*timed out"), connected(ONE):
+        pass
