@@ -21,9 +21,10 @@ def test_a_place_where_ray_cannot_write_is_named(
     (tmp_path / "file").write_text("")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file" / "folder"))
+    before = psutil.Process().children(recursive=True)
     with pytest.raises(ConfigError, match=r"Ray cannot start .*RAY_TMPDIR"), connected(ONE):
         pass
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
 def test_a_ray_that_is_late_can_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:

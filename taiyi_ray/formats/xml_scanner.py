@@ -103,7 +103,8 @@ _DOCTYPE = (
     rb"""|\[(?:[^\]"'<]|"[^"]*"|'[^']*'|<!--.*?-->|<\?.*?\?>|<(?!!--|\?))*+\])*+>"""
 )
 _MISC_ONLY = re.compile(_MISC, re.DOTALL)
-_PROLOG = re.compile(rb"%b(?:%b)?+%b<([^\s<>/!?]+)%b" % (_MISC, _DOCTYPE, _MISC, _REST), re.DOTALL)
+# The name gives nothing back: in a text without end each shorter name would be tried.
+_PROLOG = re.compile(rb"%b(?:%b)?+%b<([^\s<>/!?]++)%b" % (_MISC, _DOCTYPE, _MISC, _REST), re.DOTALL)
 
 
 class XmlRecords:

@@ -272,6 +272,22 @@ def test_a_long_run_of_anything_takes_little_memory(format_: Format) -> None:
                 pass
 
 
+@pytest.mark.parametrize("format_", FORMATS, ids=lambda format_: format_.name)
+def test_a_tag_that_never_ends_takes_little_time(format_: Format) -> None:
+    path = f"a{format_.suffixes[0]}"
+    for begin, piece in (
+        ("<", "a"),
+        ("<a", " b"),
+        ("</", "a"),
+        ("<!DOCTYPE ", "a"),
+        ("<a b='", "c"),
+    ):
+        data = begin.encode() + piece.encode() * (1 << 18)
+        with bounded(4 << 30 if format_.name == "parquet" else MEMORY):
+            for _ in documents(io.BytesIO(data), path, format_, "s", 0, 99):
+                pass
+
+
 NAMES = ["pubmed-sample.xml", "chinese-sample.jsonl"]
 
 
