@@ -176,6 +176,16 @@ def result(waiting: Any) -> Any:
         raise error.cause if isinstance(error.cause, TaiyiError) else error from None
 
 
+def answers() -> bool:
+    """Whether the cluster that this process joined still answers."""
+    import ray
+
+    try:
+        return any(node["Alive"] for node in ray.nodes())
+    except Exception:  # whatever a broken cluster raises
+        return False
+
+
 def situation(workers: Workers) -> str:
     """Describe what a worker takes and what the cluster has, for a person whose job is stuck.
 

@@ -181,11 +181,14 @@ def running_node(head: Head, log: Path, *, cpus: int) -> Iterator[Callable[[], N
     """Run one more node of a cluster; yield what kills it, as a machine that is gone."""
     agent, agent_grpc, metrics = _free_ports(3)
     arguments = (
-        f"start --address {head.address} --block --disable-usage-stats --num-cpus {cpus} "
+        f"start --address {head.address} --node-ip-address 127.0.0.1 --block "
+        f"--disable-usage-stats --num-cpus {cpus} "
         f"--dashboard-agent-listen-port {agent} --dashboard-agent-grpc-port {agent_grpc} "
         f"--metrics-export-port {metrics} --object-store-memory 200000000"
     )
-    with _running(arguments, head.nodes, log) as process:
+    # With 0, which keeps the head on localhost, Ray lets no other node join.
+    joining = head.nodes | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+    with _running(arguments, joining, log) as process:
         yield lambda: _kill(process)
 
 

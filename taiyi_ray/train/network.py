@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from taiyi_ray.errors import ModelError, first_line, nearest
 from taiyi_ray.train.attention import PACKED
+from taiyi_ray.train.lora import add_in_products
 from taiyi_ray.train.sharding import gathered
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ def load(
             # peft would copy a layer's inputs to 32 bits, and autocast would copy them back.
             if isinstance(module, BaseTunerLayer):
                 module.cast_input_dtype_enabled = False
+        add_in_products(model)
     if settings.method != "qlora":
         model.to(device)
     for module in model.modules():

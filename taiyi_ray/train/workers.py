@@ -305,6 +305,8 @@ def _finished(fit: Callable[[], object]) -> None:
     except SystemExit as error:  # so Ray ends an interrupted run, with the exit code of success
         raise KeyboardInterrupt from error
     except RayError as error:
+        if cluster.answers():  # only what led the workers is gone
+            raise _Failed(first_line(error)) from error
         raise Unfinished(
             f"the cluster is gone ({first_line(error)}); the same command goes on from the last "
             "checkpoint"
@@ -316,6 +318,7 @@ def _finished(fit: Callable[[], object]) -> None:
 
 def _work(told: dict[str, Any]) -> None:
     """What each worker does."""
+    import ray
     from ray.train import get_context
     from ray.train.torch import get_device
 
@@ -334,6 +337,7 @@ def _work(told: dict[str, Any]) -> None:
     reporter.notice = _notice
     with record.kept_fresh():
         train(plan, model.path, adapter, get_device(), reporter)
+    ray.get(board.newest.remote())  # calls arrive in order: all that was told is there now
 
 
 def _notice() -> bool:

@@ -90,7 +90,7 @@ def test_what_ends_the_workers_is_an_interrupt_one_line_or_tried_again() -> None
     failures = {1: OSError("disk"), 0: RuntimeError("the other is gone"), 2: OSError("disk")}
     cases: list[tuple[BaseException, type[BaseException], str | None]] = [
         (SystemExit(0), KeyboardInterrupt, None),
-        (RayActorError(), Unfinished, "the cluster is gone .*; the same command goes on"),
+        (RayActorError(), Unfinished, "the cluster is gone .*; the same command goes on"),  # none
         (WorkerGroupError("", {0: RuntimeError(), 1: ModelError("nan")}), ModelError, "nan"),
         (WorkerGroupError("", {0: StorageGone("no answer")}), StorageGone, "no answer"),
         (WorkerGroupError("", failures), workers._Failed, r"^disk; the other is gone$"),
@@ -164,20 +164,23 @@ def test_workers_take_gpus_where_they_are_named_or_the_installed_torch_is_for_th
     assert workers.workers_of(config).each == Resources(1, 1)
 
 
-def kill_a_worker(after: Path) -> None:
-    """Kill one worker of Ray Train when this file is there."""
+def kill_a_process(name: str, after: Path) -> None:
+    """Kill one process of Ray Train when this file is there."""
     while not after.exists():
         time.sleep(0.02)
-    there = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in str(p.info)]
+    there = [p for p in psutil.process_iter(["cmdline"]) if name in str(p.info)]
     there[0].kill()
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_after_a_worker_was_killed(folder: Path, joined: None) -> None:
+@pytest.mark.parametrize("name", ["RayTrainWorker", "TrainController"])
+def test_a_run_goes_on_after_a_process_of_it_was_killed(
+    folder: Path, joined: None, name: str
+) -> None:
     wanted, output = folder / "undisturbed", folder / "out"
     more = {"max_steps": 40, "keep": 50, "stage_data": [{"data": ["stage1"], "epochs": 9}]}
     assert run(TrainConfig(**settings(folder, output=str(wanted), **more))) == 0
-    killer = Thread(target=kill_a_worker, args=[output / "checkpoints/000000002.json"])
+    killer = Thread(target=kill_a_process, args=[name, output / "checkpoints/000000002.json"])
     killer.start()
     assert run(TrainConfig(**settings(folder, output=str(output), workers=2, **more))) == 0
     killer.join()
