@@ -36,7 +36,7 @@ def _varlen() -> Any:
 
 _VARLEN = _varlen()
 
-_SHORT = 768
+SHORT = 768
 """Tokens of a block up to which plain products are faster on a CPU than SDPA, whose backward pass
 there takes long for short sequences: with bfloat16 2 to 4 times up to 500 tokens, the same at 1,000
 (`make bench-train`)."""
@@ -83,7 +83,7 @@ class Layout:
         made: list[torch.Tensor | None] = []
         for prefix, branches in self.blocks:
             size = prefix + sum(branches)
-            if size > _SHORT or self.device.type != "cpu":
+            if size > SHORT or self.device.type != "cpu":
                 made.append(None)
                 continue
             seen = torch.zeros(size, size, dtype=torch.bool)

@@ -86,9 +86,11 @@ def _with_tokenizer(folder: Path) -> Path:
     return folder
 
 
-def instruction(number: int, question: str, *, dataset: str = "bc5cdr") -> dict[str, Any]:
+def instruction(
+    number: int, question: str, *, dataset: str = "bc5cdr", length: int = 8
+) -> dict[str, Any]:
     """One instruction about the document of this number, which it begins with."""
-    words = random.Random(number).choices(["aspirin", "eases", "pain", "no", "drug"], k=8)
+    words = random.Random(number).choices(["aspirin", "eases", "pain", "no", "drug"], k=length)
     answer = "; ".join(word for word in dict.fromkeys(words) if word in ("aspirin", question))
     return {
         "messages": [
@@ -101,15 +103,21 @@ def instruction(number: int, question: str, *, dataset: str = "bc5cdr") -> dict[
     }
 
 
-def make_instructions(folder: Path, documents: int = 12) -> Path:
-    """Write what build-instructions writes: three questions a document, in two stages, and dev."""
+def make_instructions(folder: Path, documents: int = 12, *, length: int = 8) -> Path:
+    """Write what build-instructions writes: three questions a document, in two stages, and dev.
+
+    Args:
+        folder: where it is written.
+        documents: how many there are in each folder.
+        length: the words of a document.
+    """
     for name, dataset, first in (
         ("stage1", "bc5cdr", 0),
         ("stage2", "cmeee", 90),
         ("dev", "d", 60),
     ):
         rows = [
-            instruction(number, question, dataset=dataset)
+            instruction(number, question, dataset=dataset, length=length)
             for number in range(first, first + documents)
             for question in ("drug", "pain", "no")
         ]

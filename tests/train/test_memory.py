@@ -1,5 +1,9 @@
 """The memory that training takes, before it takes it."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import psutil
 import pytest
 
@@ -7,10 +11,11 @@ from taiyi_ray import models
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.train import memory
+from tests.train.small import make_instructions
 
 
 def config(**more: object) -> TrainConfig:
-    return TrainConfig(data="d", output="o", **more)
+    return TrainConfig(**({"data": "d", "output": "o"} | more))
 
 
 def test_the_embedded_model_takes_what_its_numbers_say(embedded: models.Model) -> None:
@@ -46,3 +51,37 @@ def test_workers_on_this_machine_share_its_memory(monkeypatch: pytest.MonkeyPatc
         memory.check(half, config(workers=5))
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     memory.check(half, config(workers=5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_estimate_is_near_what_a_process_grows_by(
+    embedded: models.Model, tmp_path: Path, checkpointing: bool
+) -> None:
+    make_instructions(tmp_path / "data", length=600)
+    settings = config(
+        data=str(tmp_path / "data"), output=str(tmp_path / "out"), max_steps=1, stages="1",
+        activation_checkpointing=checkpointing,
+    )  # fmt: skip
+    measured = subprocess.run(
+        [sys.executable, "-c", _GROWTH, settings.model_dump_json(exclude_unset=True)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    grown = int(measured.stdout.splitlines()[-1])
+    told = memory.estimate(embedded, settings).bytes
+    assert 0.5 < told / grown < 2, f"{told / 1e9:.1f} GB are told, {grown / 1e9:.1f} GB are taken"
+
+
+_GROWTH = """
+import resource, sys
+import peft, torch, transformers
+from taiyi_ray.config import TrainConfig
+from taiyi_ray.train import run
+
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+before = most()
+run(TrainConfig.model_validate_json(sys.argv[1]))
+print(most() - before)
+"""

@@ -264,7 +264,7 @@ def test_short_blocks_give_what_a_call_a_branch_gives(
     weights = torch.randn(1, 14 + 6 + 4, 4, 8)
     results = []
     for short in (0, 7, 768):
-        monkeypatch.setattr(attention, "_SHORT", short)
+        monkeypatch.setattr(attention, "SHORT", short)
         layout = Layout(blocks, CPU)
         alone = [prefix + sum(branches) > short for prefix, branches in blocks]
         assert [mask is None for mask in layout.masks] == alone
