@@ -29,7 +29,7 @@ FIRST = (
     *("cmedqaner", "cmedic"),  # Chinese
 )
 """The benchmarks of which the first DOCUMENTS are asked."""
-DOCUMENTS = 200
+DOCUMENTS = 100
 BY_TYPE = ("biored", "jnlpba")
 """The benchmarks of which each type has a line of its own, too."""
 

@@ -85,6 +85,8 @@ def pack(trained: Path, data: Path, folder: Path) -> None:
     shutil.copyfile(trained / "adapter" / "adapter_config.json", folder / "adapter_config.json")
     _rounded(trained / "adapter" / _WEIGHTS, folder / _WEIGHTS)
     models.write_asking_form(str(folder), form.model_copy(update={"tasks": ASKED}))
+    if (known := models.trained_on(str(trained / "adapter"))) is not None:
+        models.write_trained_on(str(folder), known)
     manifest = json.loads((data / "_manifest.json").read_text(encoding="utf-8"))
     (folder / TRAINING).write_text(json.dumps(_training(run, manifest), indent=1) + "\n", "utf-8")
     template = models.SHIPPED[DEMO_MODEL]

@@ -1,8 +1,8 @@
 """Layers with an adapter, computed in fewer passes over what they return.
 
-peft multiplies the product of the adapter by a number and adds it to what the layer returns. Forward
-and backward, each such step reads and writes tensors as wide as the layer. Here the matrix product
-itself adds to what is there, with the alpha of BLAS, as `torch.addmm` offers it.
+peft multiplies the product of the adapter by a number and adds it to what the layer returns.
+Forward and backward, each such step reads and writes tensors as wide as the layer. Here the matrix
+product itself adds to what is there, with the alpha of BLAS, as `torch.addmm` offers it.
 """
 
 from __future__ import annotations
