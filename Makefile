@@ -136,7 +136,7 @@ built: $(INSTALLED_DEV)  ## build instruction data of the corpora in DATA, and w
 	cp $(OUT)/instructions/_manifest.json docs/built.json
 	$(BIN)/python docs/tables.py
 
-# The adapter of the shipped model, with its card: some 14 hours on two cores. Each of the three steps goes
+# The adapter of the shipped model, with its card: two to three hours on two cores. Each of the three steps goes
 # on where it was broken off. With LIMIT (documents of a split) it is a smoke run: two steps of training, and
 # what comes out lies in OUT.
 DEMO := $(if $(LIMIT),$(OUT)/demo,taiyi_ray/models/demo)

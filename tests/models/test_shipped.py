@@ -70,12 +70,11 @@ ADAPTER = models.SHIPPED[DEMO_MODEL]
 assert ADAPTER is not None
 
 
-@pytest.mark.skipif(not (ADAPTER / "adapter_config.json").is_file(), reason="it is not here yet")
 def test_the_shipped_adapter_is_small_and_whole_and_says_what_it_is() -> None:
     assert ADAPTER is not None
     names = {path.name for path in ADAPTER.iterdir()}
     expected = {"adapter_config.json", "adapter_model.safetensors", "README.md", "training.json"}
-    assert names == expected | {models.ASKING_FILE}
+    assert names == expected | {models.ASKING_FILE, models.TRAINED_FILE}
     assert sum(path.stat().st_size for path in ADAPTER.iterdir()) < 42 << 20
     described = json.loads((ADAPTER / "adapter_config.json").read_text("utf-8"))
     assert described["base_model_name_or_path"] == EMBEDDED_MODEL
@@ -84,4 +83,7 @@ def test_the_shipped_adapter_is_small_and_whole_and_says_what_it_is() -> None:
     assert form.tasks["ner"]["types"] and form.tasks["re"]["relations"]
     training = json.loads((ADAPTER / "training.json").read_text("utf-8"))
     assert {"settings", "data", "points", "versions", "model"} <= training.keys()
+    known = models.trained_on(str(ADAPTER))
+    assert known is not None and {"bc5cdr/train", "bc5cdr/dev"} <= set(known.splits)
+    assert not any(split.endswith("/test") for split in known.splits)
     assert "not medical advice" in (ADAPTER / "README.md").read_text("utf-8")
