@@ -68,13 +68,10 @@ def test_some_workers_learn_what_one_process_learns_and_show_each_step(
         curves.append([point["loss"] for point in told["points"]])
         weights.append(load_file(output / "adapter" / "adapter_model.safetensors"))
     told = capsys.readouterr().err
-    of_workers = told[told.index("starting Ray ...") :]
-    began = (
-        "starting Ray ...",
-        "starting the workers ...",
-        f"loading {folder / 'model'} on {workers} workers ...",
-    )
-    assert of_workers.startswith("\n".join(began))
+    of_workers = told[told.index("starting Ray ...") :].splitlines()
+    # There is a look a second: "loading ... on 2 workers" may take less.
+    assert of_workers[:2] == ["starting Ray ...", "starting the workers ..."]
+    assert "done: " in of_workers[-1]
     assert re.search(r"^step 6 of 6, stage 2, loss \d.\d+, [\d,]+ tokens/s", told, re.MULTILINE)
     assert curves[0] == pytest.approx(curves[1], rel=1e-5)
     for key, tensor in weights[0].items():
@@ -90,7 +87,7 @@ def test_what_ends_the_workers_is_an_interrupt_one_line_or_tried_again() -> None
     failures = {1: OSError("disk"), 0: RuntimeError("the other is gone"), 2: OSError("disk")}
     cases: list[tuple[BaseException, type[BaseException], str | None]] = [
         (SystemExit(0), KeyboardInterrupt, None),
-        (RayActorError(), Unfinished, "the cluster is gone .*; the same command goes on"),  # none
+        (RayActorError(), Unfinished, "the cluster is gone .*; the same command goes on"),
         (WorkerGroupError("", {0: RuntimeError(), 1: ModelError("nan")}), ModelError, "nan"),
         (WorkerGroupError("", {0: StorageGone("no answer")}), StorageGone, "no answer"),
         (WorkerGroupError("", failures), workers._Failed, r"^disk; the other is gone$"),
