@@ -13,7 +13,7 @@ import torch
 from peft.tuners.lora.layer import Linear, LoraLayer, LoraVariant
 
 
-class _Added(LoraVariant):
+class _Added(LoraVariant):  # type: ignore[misc]
     """The plain product of LoRA, added by the matrix product."""
 
     @staticmethod
