@@ -15,11 +15,20 @@ from taiyi_ray.placement import Resources
 ONE = Workers(Resources(1, 0), 1, "a worker")
 
 
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start a cluster in this process, with the authentication of the tests' cluster.
+
+    A process keeps the first one for all that it joins later, even where Ray does not start.
+    """
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+
+
 def test_a_place_where_ray_cannot_write_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file" / "folder"))
     before = psutil.Process().children(recursive=True)
     with pytest.raises(ConfigError, match=r"Ray cannot start .*RAY_TMPDIR"), connected(ONE):
@@ -27,11 +36,12 @@ def test_a_place_where_ray_cannot_write_is_named(
     assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
-def test_a_ray_that_is_late_can_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_that_is_late_can_be_started_again(
+    alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def late(**_: object) -> None:
         raise Exception("The current node timed out during startup. This could happen because ...")
 
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "init", late)
     with pytest.raises(Unfinished, match=r"did not start .*timed out"), connected(ONE):
         pass
