@@ -96,10 +96,9 @@ $(BIN)/python -m compileall -qq -j 0 .venv/lib/python3*/site-packages || true
 	ls .venv/lib/python3*/site-packages/torch/__pycache__/__init__.*.pyc >/dev/null
 endef
 
-# All types together: on a laptop's CPU ten questions a document take several times as long.
 annotate: $(INSTALLED)  ## annotate the samples in examples/ into OUT (LIMIT=n documents)
 	@$(BIN)/taiyi-ray annotate examples/pubmed-sample.xml examples/chinese-sample.jsonl \
-	  --output $(OUT) --ask together $(if $(LIMIT),--limit $(LIMIT)) $(ANNOTATE_ARGS)
+	  --output $(OUT) $(if $(LIMIT),--limit $(LIMIT)) $(ANNOTATE_ARGS)
 
 test: $(INSTALLED_DEV)  ## run the tests that take minutes at most
 	@$(BIN)/python -m pytest -m "not slow"
@@ -206,7 +205,7 @@ bench-lake: $(INSTALLED)  ## measure the lake: first build, daily update, querie
 bench-instruct: $(INSTALLED_DEV)  ## measure building instruction data, beside datasets' load_dataset and map
 	@$(BIN)/python -m benchmarks.instruct
 
-bench-evaluate: $(INSTALLED)  ## measure the default model on the benchmarks, with the grammar and without
+bench-evaluate: $(INSTALLED)  ## measure the base without an adapter on the benchmarks, with the grammar and without
 	@$(BIN)/python -m benchmarks.evaluate
 
 bench-demo: $(INSTALLED)  ## measure the shipped model for its card and the README (hours; goes on in OUT)

@@ -1,4 +1,4 @@
-"""The default model on every benchmark whose corpora are here, with the grammar and without it.
+"""The base without an adapter on every benchmark that is here, with the grammar and without it.
 
 With `--grounding align` the model writes freely, and what it wrote is looked for in the text. The
 table shows what grounding by construction does to precision, recall and what is not in the text.
@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 from benchmarks.bare import VLLM
 from benchmarks.gold import DATA
 from benchmarks.measure import ROOT, Row, say, write
-from taiyi_ray.config import EvaluateConfig
+from taiyi_ray.config import EMBEDDED_MODEL, EvaluateConfig
 from taiyi_ray.evaluate.compare import ALL_TYPES, compare
 
 DOCUMENTS = 5
 SETTINGS: dict[str, Any] = {
+    "model": EMBEDDED_MODEL,
     "ask": "together",
     "max_tokens": 64,
     "context_length": 2048,

@@ -440,7 +440,7 @@ def test_help_teaches_an_example_the_defaults_and_the_exit_codes(run):
     for expected in (
         "Example: taiyi-ray annotate pubmed/ --output out --types disease,chemical",
         "the default is those of the task file, or ner and re if there is no task file",
-        "(default: smollm2-135m-instruct)",
+        "(default: taiyi-demo)",
         "(default: 0.05)",
         "Exit codes: 0 done, 2 something to change, 3 too many failed documents, 4 unfinished",
     ):

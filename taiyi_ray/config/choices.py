@@ -25,7 +25,7 @@ EMBEDDED_MODEL = "smollm2-135m-instruct"
 DEMO_MODEL = "taiyi-demo"
 """The shipped base with the adapter that this program trained (`models/demo/`)."""
 SHIPPED_MODELS = (EMBEDDED_MODEL, DEMO_MODEL)
-DEFAULT_MODEL = EMBEDDED_MODEL
+DEFAULT_MODEL = DEMO_MODEL
 """The model that answers where none is named."""
 
 DEFAULT_CONTEXT = 4096

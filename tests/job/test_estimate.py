@@ -191,7 +191,7 @@ def test_what_cannot_be_used_is_refused(tmp_path, monkeypatch):
         with pytest.raises(ConfigError, match=r"^--run .*run\.json: is not the record of a run"):
             estimate(config, runs=[str(tmp_path / "run.json")])
     monkeypatch.setitem(GPUS, "tiny", Gpu(1e8, 1e9, 1e12, "a test"))
-    with pytest.raises(ConfigError, match=r"^--gpu tiny: smollm2-135m-instruct does not fit"):
+    with pytest.raises(ConfigError, match=r"^--gpu tiny: taiyi-demo does not fit"):
         estimate(settings(source, gpu="tiny"))
 
 
