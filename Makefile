@@ -26,7 +26,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs built check-locks clean \
-  bench-forms bench-asking bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
+  bench-forms bench-asking bench-groups bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
   bench-train bench-lake bench-instruct bench-evaluate bench-demo bench-tables demo-model
 
 help:  ## list the targets
@@ -186,6 +186,9 @@ bench-forms: $(INSTALLED)  ## measure which form of question finds mentions best
 
 bench-asking: $(INSTALLED)  ## measure what fewer tokens a question bring: rate and F1, step by step
 	@$(BIN)/python -m benchmarks.asking
+
+bench-groups: $(INSTALLED)  ## measure types apart or together, loops that go on, relations between mentions
+	@$(BIN)/python -m benchmarks.groups
 
 bench-prefix: $(INSTALLED)  ## measure several questions on a document, prefix shared or not
 	@$(BIN)/python -m benchmarks.prefix

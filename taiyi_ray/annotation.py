@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -38,13 +38,16 @@ from taiyi_ray.records import (
     storable_text,
 )
 from taiyi_ray.tasks.answering import OWN_QUESTION
-from taiyi_ray.tasks.task import Assignment, NotApplicable, Parsed, Question, Task
+from taiyi_ray.tasks.ner import TASK as NER
+from taiyi_ray.tasks.scores import Scores
+from taiyi_ray.tasks.task import Assignment, Found, NotApplicable, Parsed, Question, Task
 from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 _log = logging.getLogger(__name__)
 
 SECOND_CHANCE = 2
-"""An answer that met its token limit is asked for again once, with this many times the tokens."""
+"""An answer that met its token limit is asked for again once, with this many times the tokens. One
+that began to repeat itself goes on from there once, if its task can (`Task.resume`)."""
 
 _SHARE, _LEAST_SHARE = 1 / 4, 16
 """One document may have this share of an engine's slots in use, but always at least `_LEAST_SHARE`:
@@ -202,6 +205,10 @@ class Annotator:
         self._engine = engine
         self._assignments = assignments
         self._max_tokens = max_tokens
+        asked = {t.name for a in assignments if a.task.name == NER.name for t in a.options.types}
+        self._types = frozenset(asked)
+        self._following = [one for one in assignments if asked and one.follows]
+        self._first = [one for one in assignments if one not in self._following]
         self._slots = asyncio.Semaphore(engine.question_slots)
         self._tokens = engine.context_length - min(max_tokens, engine.context_length // 2)
         self._lengths: dict[tuple[int, str], list[int]] = {}
@@ -241,14 +248,35 @@ class Annotator:
             return annotated
 
     async def _annotate(self, document: Document) -> Annotated:
-        questions = await asyncio.to_thread(self.questions, document)
+        questions = await asyncio.to_thread(self._questions, document, self._first)
         outcomes = await self._ask_all(questions.prompted, document)
+        if self._following:
+            more = await asyncio.to_thread(self._questions_behind, document, outcomes)
+            outcomes += await self._ask_all(more.prompted, document)
+            questions = Questions(
+                questions.prompted + more.prompted,
+                questions.not_applicable + more.not_applicable,
+                questions.too_long + more.too_long,
+            )
         return await asyncio.to_thread(_joined, document, outcomes, questions)
 
     def questions(self, document: Document) -> Questions:
-        """Make all questions on a document, with their prompts, in windows that fit the context."""
+        """Make all questions on a document, with their prompts, in windows that fit the context.
+
+        Tasks that ask about what others find are asked as if nothing were known of that: so they
+        have the most questions that they can have.
+        """
+        return self._questions(document, self._assignments)
+
+    def _questions_behind(self, document: Document, outcomes: Sequence[_Outcome]) -> Questions:
+        """The questions of the tasks that ask about the mentions found by then."""
+        mentions = merge([outcome.annotations for outcome in outcomes]).mentions
+        found = Found(self._types, mentions)
+        return self._questions(document, [replace(one, found=found) for one in self._following])
+
+    def _questions(self, document: Document, assignments: Iterable[Assignment]) -> Questions:
         questions = Questions([], [], [])
-        for assignment in self._assignments:
+        for assignment in assignments:
             name = assignment.task.name
             try:
                 questions.prompted.extend(self._fitting(assignment, document))
@@ -362,34 +390,57 @@ class Annotator:
                     "--context-length or ask for less"
                 )
 
+    def _allowed(self, prompt: Prompt, times: int = 1) -> int:
+        """The tokens that an answer may have: the usual limit, or this many times it."""
+        return min(self._max_tokens * times, self._engine.context_length - prompt.tokens)
+
+    def _resumed(
+        self, task: Task, question: Question, completion: Completion
+    ) -> PromptedQuestion | None:
+        """The question that goes on where an answer began to repeat itself, if its task can."""
+        asked = task.resume and task.resume(question, completion.text)
+        if not asked:
+            return None
+        prompt = self._engine.prompt(asked)
+        if prompt.tokens >= self._engine.context_length:
+            return None
+        return PromptedQuestion(task, asked, prompt)
+
     async def _ask(self, prompted: PromptedQuestion, document: Document) -> _Outcome:
         task, question, prompt = prompted
-        room = self._engine.context_length - prompt.tokens
-        first = min(self._max_tokens, room)
+        asked, allowed = question, self._allowed(prompt)
         answers: list[Answer] = []
+        scores: Scores | None = None
         parsed: Parsed | None = None
         problem: str | None = None
         message = ""
-        for attempt, allowed in enumerate((first, min(first * SECOND_CHANCE, room))):
+        for attempt in (0, 1):
             try:
-                completion = _storable(await self._engine.complete(question, prompt, allowed))
+                completion = _storable(await self._engine.complete(asked, prompt, allowed))
             except QuestionError as error:
                 answers.append(_answer(question, attempt, None, prompt, "engine_error"))
                 problem, message = "engine_error", storable_text(str(error))
                 break
             cut = _CUT.get(completion.finish_reason)
+            new = completion.scores
+            scores = scores.going_on(new) if scores and new and asked is not question else new
             parsed = await asyncio.to_thread(
-                task.parse,
-                completion.text,
-                question,
-                document,
-                cut=bool(cut),
-                scores=completion.scores,
+                task.parse, completion.text, question, document, cut=bool(cut), scores=scores
             )
             problem = cut or parsed.problem
             message = f"the answer ended after {completion.output_tokens} tokens" if cut else ""
             answers.append(_answer(question, attempt, completion, prompt, problem))
-            if cut != "cut_off" or allowed == min(first * SECOND_CHANCE, room):
+            longest = self._allowed(prompt, SECOND_CHANCE)
+            if attempt == 0 and cut == "cut_off" and allowed < longest:
+                allowed = longest
+            elif (
+                attempt == 0
+                and cut == "repetition"
+                and (more := self._resumed(task, question, completion))
+            ):
+                _, asked, prompt = more
+                allowed = self._allowed(prompt)
+            else:
                 break
         annotations = parsed.annotations if parsed else Annotations()
         if problem is None or problem == "not_in_text":

@@ -9,7 +9,8 @@ no separator and is no wording of nothing".
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import string
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -167,6 +168,9 @@ LONGEST = 150
 English corpora exceeds 120, but without a limit a small model copies whole sentences until it is
 out of tokens."""
 
+_SPELLED = 60
+"""The most characters of a mention that a grammar leaves out."""
+
 # A mention of one character is a letter or digit; a longer one neither begins nor ends with a blank
 # or one of these signs (4 of those gold mentions do). The expressions must stay small: a complement
 # or a third operand in the intersection with a text exhausts llguidance's lexer.
@@ -190,10 +194,16 @@ class _Item:
     inside: str
     commas: bool
 
-    def terminal(self, text: str, language: str) -> str:
-        """The item's terminal: a piece of the text that is no usual wording of nothing."""
-        nothing = frozenset(standing_in(text, language))
-        return f"{self.name}: S & /{self._beginning(nothing)}/"
+    def terminal(self, text: str, language: str, but: Collection[str] = ()) -> str:
+        """The item's terminal: a piece of the text that is no usual wording of nothing.
+
+        Args:
+            text: the text.
+            language: of the text.
+            but: other items that it must not be.
+        """
+        words = frozenset([*standing_in(text, language), *but])
+        return f"{self.name}: S & /{self._beginning(words)}/"
 
     def _end(self, but: str = "") -> str:
         return rf"[^{_EDGE}{self.edge}\n{but}]"
@@ -228,8 +238,11 @@ def _next(words: frozenset[str], prefix: str) -> tuple[list[str], str]:
 
 
 def _escaped(sign: str) -> str:
-    """Write a letter, a blank or a slash for a regular expression between slashes."""
-    return r"\/" if sign == "/" else sign
+    """Write a sign for a regular expression between slashes, inside a class or outside.
+
+    Before an angle bracket a backslash would have a meaning.
+    """
+    return f"\\{sign}" if sign in string.punctuation and sign not in "<>" else sign
 
 
 _MENTION = _Item("M", "", ";", commas=False)
@@ -252,21 +265,29 @@ def _grammar(
     heads: Sequence[str], item: str, terminal: str, end: str, none: str, text: str, language: str
 ) -> str:
     """Lines `head item; item` in the given order, at least one of them, or `none`."""
-    last = len(heads) - 1
-    lines = [
-        f"r{n}: {_quoted(head)} list" + (f' ("\\n" r{n + 1})? | r{n + 1}' if n < last else "")
-        for n, head in enumerate(heads)
-    ]
     return "\n".join(
         [
-            f"start: r0 {_quoted(end) if end else ''} | {_quoted(none)}",
-            *lines,
-            f'list: {item} ("; " {item}){{0,{MOST - 1}}}',
+            *_lines(heads, ["list"] * len(heads), end, none),
+            _list("list", item),
             terminal,
             _pieces(text, language),
             "",
         ]
     )
+
+
+def _lines(heads: Sequence[str], lists: Sequence[str], end: str, none: str) -> list[str]:
+    """The rules of lines `head list` in the given order, at least one of them, or `none`."""
+    last = len(heads) - 1
+    rules = [
+        f"r{n}: {_quoted(head)} {list_}" + (f' ("\\n" r{n + 1})? | r{n + 1}' if n < last else "")
+        for n, (head, list_) in enumerate(zip(heads, lists, strict=True))
+    ]
+    return [f"start: r0 {_quoted(end) if end else ''} | {_quoted(none)}", *rules]
+
+
+def _list(name: str, item: str) -> str:
+    return f'{name}: {item} ("; " {item}){{0,{MOST - 1}}}'
 
 
 def mentions_grammar(heads: Sequence[str], end: str, none: str, text: str, language: str) -> str:
@@ -283,6 +304,26 @@ def mentions_grammar(heads: Sequence[str], end: str, none: str, text: str, langu
     return _grammar(heads, "M", terminal, end, none, text, language)
 
 
+def more_mentions_grammar(named: Collection[str], text: str, language: str) -> str:
+    """Lark grammar of what follows a list `m1; m2`: other mentions, pieces of `text`, or nothing.
+
+    A mention of more than _SPELLED signs may be named again: what leaves it out, sign by sign,
+    would be nested too deeply for llguidance.
+
+    Args:
+        named: the mentions of the list.
+        text, language: as in `mentions_grammar`.
+    """
+    return "\n".join(
+        [
+            f'start: ("; " M){{0,{max(0, MOST - len(named))}}}',
+            _MENTION.terminal(text, language, [m for m in named if len(m) <= _SPELLED]),
+            _pieces(text, language),
+            "",
+        ]
+    )
+
+
 def pairs_grammar(heads: Sequence[str], end: str, none: str, text: str, language: str) -> str:
     """Lark grammar of `head [m1, m2]; [m3, m4]` lines, every part of a pair a piece of `text`.
 
@@ -291,6 +332,29 @@ def pairs_grammar(heads: Sequence[str], end: str, none: str, text: str, language
     """
     terminal = f'pair: "[" P ", " P "]"\n{_PART.terminal(text, language)}'
     return _grammar(heads, "pair", terminal, end, none, text, language)
+
+
+def known_pairs_grammar(
+    heads: Sequence[str], ends: Sequence[tuple[Sequence[str], Sequence[str]]], none: str
+) -> str:
+    """Lark grammar of `head [m1, m2]; [m3, m4]` lines, every part of a pair a known mention.
+
+    Args:
+        heads: the beginnings of the lines, in order, with their separators.
+        ends: for each line the mentions that its pairs are between: a pair names one of each, in
+            either order. No mention holds a sign that would end a part of a pair.
+        none: the answer when the text has no such pair.
+    """
+    numbers = range(len(heads))
+    rules = _lines(heads, [f"list{n}" for n in numbers], "", none)
+    for n, (one, other) in zip(numbers, ends, strict=True):
+        rules += [
+            _list(f"list{n}", f"pair{n}"),
+            f'pair{n}: "[" a{n} ", " b{n} "]" | "[" b{n} ", " a{n} "]"',
+            f"a{n}: {' | '.join(map(_quoted, one))}",
+            f"b{n}: {' | '.join(map(_quoted, other))}",
+        ]
+    return "\n".join([*rules, ""])
 
 
 def chains_grammar(none: str, text: str, language: str) -> str:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import llguidance
+import llguidance.hf
 import psutil
 import pytest
 from hypothesis import HealthCheck, settings
@@ -227,6 +229,27 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 def tokenizer() -> PreTrainedTokenizerBase:
     """The tokenizer of the embedded model, which is in the user's cache or comes there."""
     return models.load_tokenizer(models.resolve())
+
+
+@pytest.fixture(scope="session")
+def guidance(tokenizer: Any) -> Any:
+    return llguidance.hf.from_tokenizer(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def accepts(tokenizer: Any, guidance: Any) -> Callable[[str, str], bool]:
+    """Tell whether a grammar lets a model write an answer and end it there."""
+
+    def check(grammar: str, answer: str) -> bool:
+        matcher = llguidance.LLMatcher(guidance, llguidance.grammar_from("lark", grammar))
+        assert not matcher.is_error(), matcher.get_error()
+        ids = tokenizer.encode(answer, add_special_tokens=False)
+        if matcher.validate_tokens(ids) < len(ids):
+            return False
+        matcher.consume_tokens(ids)
+        return bool(matcher.is_accepting())
+
+    return check
 
 
 _S3_SERVER = """

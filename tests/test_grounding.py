@@ -240,27 +240,6 @@ def test_longest(
 # ---------------------------------------------------------------------------------------- grammars
 
 
-@pytest.fixture(scope="session")
-def guidance(tokenizer: Any) -> Any:
-    return llguidance.hf.from_tokenizer(tokenizer)
-
-
-@pytest.fixture(scope="session")
-def accepts(tokenizer: Any, guidance: Any) -> Callable[[str, str], bool]:
-    """Tell whether a grammar lets a model write an answer and end it there."""
-
-    def check(grammar: str, answer: str) -> bool:
-        matcher = llguidance.LLMatcher(guidance, llguidance.grammar_from("lark", grammar))
-        assert not matcher.is_error(), matcher.get_error()
-        ids = tokenizer.encode(answer, add_special_tokens=False)
-        if matcher.validate_tokens(ids) < len(ids):
-            return False
-        matcher.consume_tokens(ids)
-        return bool(matcher.is_accepting())
-
-    return check
-
-
 ENGLISH = (
     "Naloxone (2014) reverses - the effects of N-(2,3)-foo; 2,4-D was [x], α-β; p;q. "
     "In\nrats, HER2阳性."

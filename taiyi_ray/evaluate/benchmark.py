@@ -25,6 +25,7 @@ from taiyi_ray.metrics import METRICS
 from taiyi_ray.tasks import TASKS, assign, terminology
 from taiyi_ray.tasks.task import Assignment
 from taiyi_ray.tasks.terminology import Terminology
+from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 
 class _Strict(BaseModel):
@@ -134,7 +135,8 @@ class Benchmark(_Strict):
         for name in ("types", "relations", "labels"):
             if self.types and name in own:
                 own[name] = tuple(t for t in own[name] if t.name in self.types)
-        options = {self.task: own | self.options}
+        # A benchmark asks in its own language, also a model that wants to be asked in another only.
+        options = {self.task: {"languages": tuple(LANGUAGES)} | own | self.options}
         if self.terminology:
             options.setdefault("nen", {"mentions": "names"})["terms"] = self._terms(data_root)
         for task, values in options.items():

@@ -28,6 +28,7 @@ from taiyi_ray.records import Document, passages, rows_of
 from taiyi_ray.tasks import assign
 from taiyi_ray.tasks.task import Assignment
 from taiyi_ray.tasks.template import PLAIN_FORM, AskingForm
+from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 CASES = "case-study"
 """The name of the benchmark, the kind of its sources, and the scheme of their addresses."""
@@ -164,7 +165,8 @@ def sources(
 
 def _asked(case: Case, form: AskingForm, *, grammar: bool) -> tuple[Assignment, ...]:
     origin = f"{CASES}.yaml: {case.name}"
-    asked = assign([case.task], {case.task: case.options}, grammar=grammar, origin=origin)
+    options = {"languages": tuple(LANGUAGES)} | case.options
+    asked = assign([case.task], {case.task: options}, grammar=grammar, origin=origin)
     return tuple(assignment.in_form(form) for assignment in asked)
 
 

@@ -23,9 +23,13 @@ from taiyi_ray.records import (
     passages,
 )
 from taiyi_ray.tasks import TASKS, assign
+from taiyi_ray.tasks.options import TaskOptions
 from taiyi_ray.tasks.task import Question, Task
 from taiyi_ray.tasks.template import AskingForm
 from taiyi_ray.tasks.vocabulary import LANGUAGES
+
+_OF_ALL = TaskOptions.model_fields.keys()
+"""The options that every task has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +298,8 @@ def table() -> str:
         "|---|---|---|---|---|",
     ]
     for task in TASKS.values():
-        options = ", ".join(f"`{name}`" for name in task.options.model_fields if name != "wording")
+        own = [name for name in task.options.model_fields if name not in _OF_ALL]
+        options = ", ".join(f"`{name}`" for name in own)
         answer = _asked(task, "en")[1].replace("\n", "⏎")
         rows.append(f"| `{task.name}` | {task.summary} | {options} | `{answer}` | {task.results} |")
     return "\n".join(rows) + "\n"
@@ -318,6 +323,10 @@ were trained on these wordings. `--wording` sets it for all tasks; `--wording sh
 and answers that keep their head when they say that there is nothing, so that the prompt can hold
 the head. Without either, the model's folder says what it wants.
 
+The option `languages`, which every task has too, names the languages that a text is asked about in:
+`{ner: {languages: [en]}}` leaves Chinese texts out. Without it, the model's folder may name those
+that the model knows; a text in another is then not applicable.
+
 - **Language.** Questions about English passages are in English, questions about Chinese passages in
   Chinese. A document with passages in both languages gets two questions. The names of types and
   labels in the rows are the same for both languages.
@@ -338,6 +347,10 @@ the head. Without either, the model's folder says what it wants.
   in the next. In an answer, a blank stands for that line end, or nothing between Chinese
   characters; the row has the text of the document. No mention crosses an empty line or the end of a
   passage.
+- **Relations between mentions.** With `ends: mentions`, `re` is asked behind `ner`, about the
+  relations that have mentions of both their types in the window, and a pair can only name those
+  mentions. A run without `ner`, or one that does not ask it for the types of a relation, asks about
+  that relation as without the option.
 - **Known mentions.** `nen` asks about the mentions that the input has, one question for each
   different wording: annotate with `ner`, `taiyi-ray export` the mentions, and annotate what was
   exported with `nen`. With `mentions: names` it looks for the names of the terminology itself. A
@@ -364,7 +377,7 @@ def _section(task: Task) -> str:
     options = [
         f"- `{name}`{', required' if field.is_required() else ''}: {field.description}"
         for name, field in task.options.model_fields.items()
-        if name != "wording"
+        if name not in _OF_ALL
     ]
     blocks = [f"## `{task.name}`: {task.summary}", "\n".join(options)]
     for language, named in LANGUAGES.items():

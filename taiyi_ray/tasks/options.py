@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from taiyi_ray.config import explain, read_yaml
 from taiyi_ray.errors import ConfigError, MissingOption
 from taiyi_ray.names import BETWEEN_ITEMS, checked_name
-from taiyi_ray.tasks.vocabulary import LANGUAGES, Term, terms
+from taiyi_ray.tasks.vocabulary import LANGUAGES, Language, Term, terms
 
 FILES = "files"
 """The key in pydantic's validation context that says whether an option may name a file here."""
@@ -36,7 +36,10 @@ def later(default: Any, description: str) -> Any:
 
 
 class TaskOptions(BaseModel):
-    """What a run may choose for a task; the field descriptions are its documentation."""
+    """What a run may choose for a task; the field descriptions are its documentation.
+
+    The fields that stand here are those of every task.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,6 +48,9 @@ class TaskOptions(BaseModel):
     files may still use them, and identities still do, so that fingerprints stay as they are."""
 
     wording: int = Field(1, ge=1, description="the number of the wording of the question, from 1")
+    languages: tuple[Language, ...] = later(
+        tuple(LANGUAGES), "the languages that a text is asked about in, by their codes"
+    )
 
     @classmethod
     def example(cls) -> str:

@@ -12,23 +12,25 @@ Each relation has one line; a relation without a pair is left out. The answer wi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 from pydantic import Field
 
 from taiyi_ray import nothing
 from taiyi_ray.forms import running
-from taiyi_ray.grounding import pairs_grammar
+from taiyi_ray.grounding import known_pairs_grammar, pairs_grammar
 from taiyi_ray.names import AROUND_HEADS
-from taiyi_ray.records import Annotations, Document, Mention, Relation
+from taiyi_ray.records import Annotations, Document, Grounded, Mention, Relation, Span
 from taiyi_ray.tasks import items, lines, losses
-from taiyi_ray.tasks.options import TaskOptions, named
+from taiyi_ray.tasks.options import TaskOptions, later, named
 from taiyi_ray.tasks.scores import Piece, Scores
 from taiyi_ray.tasks.task import (
     Assignment,
     Counts,
+    Found,
+    NotApplicable,
     Parsed,
     Question,
     Task,
@@ -37,14 +39,23 @@ from taiyi_ray.tasks.task import (
     located,
     shown,
 )
-from taiyi_ray.tasks.vocabulary import RELATION_TYPES, Term, hints
+from taiyi_ray.tasks.vocabulary import RELATION_ENDS, RELATION_TYPES, Term, hints
+
+_AROUND_PARTS = (";", "[", "]", ", ")
+"""What ends a part of a pair."""
 
 
 class Options(TaskOptions):
-    """The types of relations."""
+    """The types of relations, and what they are between."""
 
     relations: Annotated[tuple[Term, ...], named(RELATION_TYPES, AROUND_HEADS)] = Field(
         RELATION_TYPES, description="the types of relations to find (`--relations`)"
+    )
+
+    ends: Literal["text", "mentions"] = later(
+        "text",
+        "what heads and tails are: `text`: any words of the text; `mentions`: mentions that `ner` "
+        "finds in the same run; a relation is then asked about where it has mentions of both types",
     )
 
     def hints(self) -> list[str]:
@@ -63,21 +74,116 @@ def questions(
 ) -> list[Question]:
     """Make one question for each language and window, about all relations together.
 
+    With `ends: mentions` a window is asked only about the relations that its mentions allow.
+
     Args:
         document: the document.
         assignment: the task with the options of the run.
         limit: the most characters of a window; None for no limit.
+
+    Raises:
+        NotApplicable: no relation has mentions of both its types.
     """
-    return [_question(assignment, language, window) for language, window in shown(document, limit)]
+    options: Options = assignment.options
+    windows = shown(document, limit)
+    found = assignment.found if options.ends == "mentions" else None
+    if found is None:
+        return [
+            _question(assignment, language, window, options.relations)
+            for language, window in windows
+        ]
+    asked = []
+    for language, window in windows:
+        known = _known(found, window)
+        ends = {
+            term: between
+            for term in options.relations
+            if (between := _between(term, known, found.types)) != NOWHERE
+        }
+        if ends:
+            asked.append(_question(assignment, language, window, tuple(ends), known, ends))
+    if not asked:
+        names = ", ".join(term.name for term in options.relations)
+        raise NotApplicable(f"no mentions of both types of {names}")
+    return asked
 
 
-def _question(assignment: Assignment, language: str, window: Window) -> Question:
-    types = assignment.options.relations
+class _Ends(NamedTuple):
+    """The words of the mentions that a relation may be between, as running text.
+
+    Attributes:
+        one: the words on the one side.
+        other: the words on the other side.
+    """
+
+    one: tuple[str, ...]
+    other: tuple[str, ...]
+
+
+NOWHERE = _Ends((), ())
+"""No two mentions have the types of the relation."""
+
+
+def _known(found: Found, window: Window) -> tuple[Mention, ...]:
+    """The mentions in a window whose words can be a part of a pair."""
+    return tuple(
+        mention
+        for mention in found.mentions
+        if mention.start is not None and mention.end is not None
+        if window.holds(mention.start, mention.end)
+        if losses.unwritable(running(mention.text), _AROUND_PARTS) is None
+    )
+
+
+def _between(term: Term, known: Sequence[Mention], types: frozenset[str]) -> _Ends | None:
+    """The words that a relation may be between.
+
+    Args:
+        term: the relation.
+        known: the mentions.
+        types: the types that the mentions were asked about.
+
+    Returns:
+        None when a type of the relation was not asked about: then it may be between any words of
+        the text; NOWHERE when it was, and there are no two such mentions.
+    """
+    one, other = RELATION_ENDS.get(term.name, (types, types))
+    if not (one & types and other & types):
+        return None
+    ends = _Ends(*(
+        tuple(dict.fromkeys(running(m.text) for m in known if m.type in side))
+        for side in (one, other)
+    ))  # fmt: skip
+    return ends if any(a != b for a in ends.one for b in ends.other) else NOWHERE
+
+
+def _question(
+    assignment: Assignment,
+    language: str,
+    window: Window,
+    types: tuple[Term, ...],
+    known: tuple[Mention, ...] = (),
+    ends: Mapping[Term, _Ends | None] | None = None,
+) -> Question:
+    """Make a question about a window.
+
+    Args:
+        assignment: the task with the options of the run.
+        language: the language of the window.
+        window: the window.
+        types: the relations that are asked about.
+        known: the mentions that heads and tails may be, if they are known.
+        ends: their words for each relation.
+    """
     head, starts, none = lines.beginnings(
         heads(types, language), language, headed=assignment.headed
     )
-    grammar = partial(pairs_grammar, starts, "", none, window.running.text, language)
-    return assignment.ask(language, window, types=types, grammar=grammar, head=head)
+    between = [one for one in (ends or {}).values() if one is not None]
+    if types and len(between) == len(types):
+        grammar = partial(known_pairs_grammar, starts, between, none)
+    else:
+        grammar = partial(pairs_grammar, starts, "", none, window.running.text, language)
+    return assignment.ask(language, window, types=types, grammar=grammar, head=head, mentions=known)
 
 
 def parse(
@@ -90,7 +196,8 @@ def parse(
 ) -> Parsed:
     """Read the pairs; heads and tails become mentions without a type.
 
-    A head or tail becomes one mention for each of its occurrences in the window.
+    A head or tail becomes one mention for each of its occurrences in the window. If its words are
+    those of known mentions (`ends: mentions`), it is these and no others.
 
     Args:
         text: the answer.
@@ -102,13 +209,18 @@ def parse(
     find, stands = finder(question)
     read, problem = _read(text, question, stands, cut=cut)
     annotations = Annotations()
+    known: dict[str, tuple[list[Span], Grounded]] = {}
+    for mention in question.mentions:
+        assert mention.start is not None and mention.end is not None
+        spans, _ = known.setdefault(running(mention.text), ([], mention.grounded))
+        spans.append(Span(mention.start, mention.end))
     ids: dict[str, list[int]] = {}
 
     def mentions_of(piece: Piece) -> list[int]:
         surface = piece.text
         if surface not in ids:
             first = len(annotations.mentions)
-            spans, how = find(surface)
+            spans, how = known[surface] if surface in known else find(surface)
             score = scores.of(piece) if scores else None
             annotations.mentions.extend(located(document, None, surface, spans, how, score))
             ids[surface] = list(range(first, len(annotations.mentions)))
@@ -216,7 +328,7 @@ def _unstated(words: str, mentions: Sequence[Mention], question: Question) -> st
         mentions: the gold mentions that it is.
         question: the question.
     """
-    return losses.unwritable(words, (";", "[", "]", ", ")) or losses.absent(
+    return losses.unwritable(words, _AROUND_PARTS) or losses.absent(
         words, question.window, mentions
     )
 
@@ -242,4 +354,5 @@ TASK = Task(
     target=target,
     lost=lost,
     score=score,
+    follows=lambda options: options.ends == "mentions",
 )

@@ -26,6 +26,9 @@ WINDOWS = 2
 """The version of the windows, for the fingerprint. Raise it when documents are cut into other
 windows, or when the same answer about a window gets other offsets in the document."""
 
+RESUME = 1
+"""The version of going on behind a repetition, for the fingerprint."""
+
 Message = dict[str, str]
 
 
@@ -197,6 +200,11 @@ class Task:
         taught: `lessons` of a task that learns from other questions than it asks.
         given: (options) -> whether the task asks about annotations that the input gives: then the
             text of a document does not decide alone what is asked. None for never.
+        follows: (options) -> whether the task asks about the mentions that `ner` finds in the same
+            run: then its questions come behind those of `ner` (`Assignment.found`). None for never.
+        resume: (question, answer) -> the question that goes on where an answer began to repeat
+            itself, its head longer, and without what was named; None if it cannot. None for a task
+            whose answers do not go on.
     """
 
     name: str
@@ -215,6 +223,8 @@ class Task:
         Callable[[Document, Assignment, int | None], list[tuple[Question, Annotations]]] | None
     ) = None
     given: Callable[[Any], bool] | None = None
+    follows: Callable[[Any], bool] | None = None
+    resume: Callable[[Question, str], Question | None] | None = None
 
     def lessons(
         self, document: Document, assignment: Assignment, limit: int | None = None
@@ -295,6 +305,19 @@ class Task:
         return min(len(template.wordings(self.template, language)) for language in LANGUAGES)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the questions of `ner` on a document found.
+
+    Attributes:
+        types: the names of the types that were asked about.
+        mentions: the mentions of all these types, in the order of the text.
+    """
+
+    types: frozenset[str]
+    mentions: Sequence[Mention]
+
+
 _Asked = tuple[tuple[Term, ...], str, str | None]
 """What a question asks besides its text: the types, the language, the part."""
 
@@ -319,6 +342,8 @@ class Assignment:
         shots: what stands before a question as an earlier conversation: examples that ask the same,
             with their right answers, by what is asked (`with_shots`).
         similar: examples of which those most like the document stand before a question.
+        found: what `ner` found in the document before, for a task that `follows` it; None when the
+            run does not ask `ner`, or has not asked it yet.
     """
 
     task: Task
@@ -328,10 +353,20 @@ class Assignment:
     headed: bool = False
     shots: Mapping[_Asked, Sequence[Message]] = field(default_factory=dict, hash=False)
     similar: Similar | None = field(default=None, hash=False)
+    found: Found | None = field(default=None, hash=False)
+
+    @property
+    def follows(self) -> bool:
+        """Whether it asks about the mentions that `ner` finds in the same run."""
+        return self.task.follows is not None and self.task.follows(self.options)
 
     def questions(self, document: Document, limit: int | None = None) -> list[Question]:
         """The task's questions on a document; raises NotApplicable when it has none."""
-        asked = self.task.questions(document, self, limit)
+        languages = self.options.languages
+        asked = [q for q in self.task.questions(document, self, limit) if q.language in languages]
+        if not asked:
+            named = " or ".join(LANGUAGES[language] for language in languages)
+            raise NotApplicable(f"no text in {named} (the option languages)")
         shots = self._shots(self.similar.to(document)) if self.similar else self.shots
         if not shots:
             return asked
@@ -393,6 +428,8 @@ class Assignment:
         }
         if self.headed:  # outputs on disk know neither of heads that are given nor of shots
             values["headed"] = True
+            if self.task.resume:
+                values["resume"] = RESUME
         if self.shots:
             told = json.dumps([list(messages) for messages in self.shots.values()])
             values["shots"] = hashlib.sha256(told.encode()).hexdigest()[:16]

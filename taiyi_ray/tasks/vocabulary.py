@@ -56,6 +56,19 @@ RELATION_TYPES = (
     Term("manifestation", "clinical manifestation", "临床表现"),
 )
 
+RELATION_ENDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    name: (frozenset(one), frozenset(other))
+    for name, one, other in (
+        ("treatment", ("chemical", "procedure"), ("disease", "symptom")),
+        ("chemical_induced_disease", ("chemical",), ("disease", "symptom")),
+        ("gene_disease", ("gene", "variant"), ("disease", "symptom")),
+        ("drug_interaction", ("chemical",), ("chemical",)),
+        ("protein_interaction", ("gene",), ("gene",)),
+        ("manifestation", ("disease",), ("symptom", "disease")),
+    )
+}
+"""The types of the mentions that each relation is between, in whatever order a pair names them."""
+
 
 def terms(names: Sequence[str | Term] | None, known: Sequence[Term]) -> tuple[Term, ...]:
     """Return the terms of these names, each once, in order; all known terms when `names` is None.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taiyi_ray.records import Annotations, Document, Relation
+from taiyi_ray.records import Annotations, Document, Mention, Relation
 from taiyi_ray.tasks import losses, relations
-from taiyi_ray.tasks.task import Counts, Question
+from taiyi_ray.tasks.task import Counts, Found, NotApplicable, Question
 from taiyi_ray.tasks.vocabulary import Term
 from tests import samples
 from tests.samples import asked, chinese, english
@@ -132,6 +134,80 @@ def test_target_of_a_window_names_pairs_with_both_parts_in_it() -> None:
         f"{TREATS}[Aspirin, pain]",
         f"{TREATS}[Aspirin, fever]",
     ]
+
+
+# --------------------------------------------------------------------- between mentions of ner
+
+PATIENT = english("Cocaine and seizures", "cocaine; status seizures, stroke [2]; BRCA1")
+
+
+def found(*types: str, **mentions: str) -> Found:
+    """What `ner` found, asked for these types: surfaces by type, with commas between."""
+    spans = []
+    for type_, surfaces in mentions.items():
+        for surface in surfaces.split(","):
+            start = PATIENT.text.index(surface)
+            span = (start, start + len(surface))
+            spans.append(Mention(len(spans), type_, surface, *span, passage=0, grounded="exact"))
+    return Found(frozenset(types), spans)
+
+
+def ask_between(known: Found | None, names: str = NAMES) -> list[Question]:
+    assignment = asked("re", names, ends="mentions")
+    assert assignment.follows
+    return relations.questions(PATIENT, replace(assignment, found=known))
+
+
+def test_a_relation_is_asked_about_where_there_are_mentions_of_both_its_types() -> None:
+    both = found("chemical", "disease", "gene", chemical="Cocaine", disease="seizures,stroke [2]")
+    (question,) = ask_between(both, f"{NAMES},gene_disease,protein_interaction")
+    assert [term.name for term in question.types] == NAMES.split(",")
+    assert [m.text for m in question.mentions] == ["Cocaine", "seizures"]  # a pair holds no bracket
+    for one in (
+        found("chemical", "disease", chemical="Cocaine"),
+        found("chemical", "disease", disease="stroke [2]", chemical="Cocaine"),
+        found("chemical", "disease"),
+    ):
+        with pytest.raises(NotApplicable, match="no mentions of both types of treatment, chem"):
+            ask_between(one)
+    with pytest.raises(NotApplicable):  # it takes two chemicals
+        ask_between(found("chemical", chemical="Cocaine"), "drug_interaction")
+    assert len(ask_between(found("chemical", chemical="Cocaine,cocaine"), "drug_interaction")) == 1
+
+
+def test_a_pair_names_known_mentions_in_either_order_and_is_those_mentions(
+    accepts: Callable[[str, str], bool],
+) -> None:
+    known = found("chemical", "disease", chemical="Cocaine", disease="status seizures")
+    (question,) = ask_between(known)
+    answer = f"{CAUSES}[Cocaine, status seizures]"
+    parsed = relations.parse(answer, question, PATIENT)
+    assert [(m.text, m.start) for m in parsed.annotations.mentions] == [
+        ("Cocaine", 0),
+        ("status seizures", 30),
+    ]
+    for told, allowed in {
+        answer: True,
+        f"{CAUSES}[status seizures, Cocaine]": True,
+        f"{TREATS}[Cocaine, status seizures]\n{answer}": True,
+        f"{CAUSES}[Cocaine, Cocaine]": False,
+        f"{CAUSES}[cocaine, status seizures]": False,
+        "none": True,
+    }.items():
+        assert accepts(question.grammar or "", told) is allowed, told
+
+
+def test_a_relation_is_between_any_words_where_ner_was_not_asked_for_its_types(
+    accepts: Callable[[str, str], bool],
+) -> None:
+    free = relations.questions(PATIENT, asked("re", NAMES))
+    for known in (None, found("gene", gene="BRCA1")):
+        (question,) = ask_between(known)
+        assert (question.types, question.grammar) == (free[0].types, free[0].grammar)
+        assert question.messages == free[0].messages
+    (own,) = ask_between(found("gene", "disease", gene="BRCA1", disease="seizures"), "cures")
+    assert accepts(own.grammar or "", "cures: [BRCA1, seizures]")
+    assert not accepts(own.grammar or "", "cures: [BRCA1, status]")
 
 
 def test_score_counts_exact_matches_with_direction() -> None:
