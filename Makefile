@@ -187,7 +187,7 @@ bench-forms: $(INSTALLED)  ## measure which form of question finds mentions best
 bench-asking: $(INSTALLED)  ## measure what fewer tokens a question bring: rate and F1, step by step
 	@$(BIN)/python -m benchmarks.asking
 
-bench-groups: $(INSTALLED)  ## measure types apart or together, loops that go on, relations between mentions
+bench-groups: $(INSTALLED)  ## measure types apart or together, relations anywhere or between mentions
 	@$(BIN)/python -m benchmarks.groups
 
 bench-prefix: $(INSTALLED)  ## measure several questions on a document, prefix shared or not

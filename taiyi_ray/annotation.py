@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -39,15 +39,13 @@ from taiyi_ray.records import (
 )
 from taiyi_ray.tasks.answering import OWN_QUESTION
 from taiyi_ray.tasks.ner import TASK as NER
-from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Assignment, Found, NotApplicable, Parsed, Question, Task
 from taiyi_ray.tasks.vocabulary import LANGUAGES
 
 _log = logging.getLogger(__name__)
 
 SECOND_CHANCE = 2
-"""An answer that met its token limit is asked for again once, with this many times the tokens. One
-that began to repeat itself goes on from there once, if its task can (`Task.resume`)."""
+"""An answer that met its token limit is asked for again once, with this many times the tokens."""
 
 _SHARE, _LEAST_SHARE = 1 / 4, 16
 """One document may have this share of an engine's slots in use, but always at least `_LEAST_SHARE`:
@@ -248,7 +246,7 @@ class Annotator:
             return annotated
 
     async def _annotate(self, document: Document) -> Annotated:
-        questions = await asyncio.to_thread(self._questions, document, self._first)
+        questions = await asyncio.to_thread(self.questions, document, self._first)
         outcomes = await self._ask_all(questions.prompted, document)
         if self._following:
             more = await asyncio.to_thread(self._questions_behind, document, outcomes)
@@ -260,23 +258,18 @@ class Annotator:
             )
         return await asyncio.to_thread(_joined, document, outcomes, questions)
 
-    def questions(self, document: Document) -> Questions:
-        """Make all questions on a document, with their prompts, in windows that fit the context.
+    def questions(
+        self, document: Document, assignments: Sequence[Assignment] | None = None
+    ) -> Questions:
+        """Make the questions on a document, with their prompts, in windows that fit the context.
 
-        Tasks that ask about what others find are asked as if nothing were known of that: so they
-        have the most questions that they can have.
+        Args:
+            document: the document.
+            assignments: the tasks that ask; by default all. Of these, those that ask about what
+                others find ask as if nothing were known of that, and so as much as they ever do.
         """
-        return self._questions(document, self._assignments)
-
-    def _questions_behind(self, document: Document, outcomes: Sequence[_Outcome]) -> Questions:
-        """The questions of the tasks that ask about the mentions found by then."""
-        mentions = merge([outcome.annotations for outcome in outcomes]).mentions
-        found = Found(self._types, mentions)
-        return self._questions(document, [replace(one, found=found) for one in self._following])
-
-    def _questions(self, document: Document, assignments: Iterable[Assignment]) -> Questions:
         questions = Questions([], [], [])
-        for assignment in assignments:
+        for assignment in self._assignments if assignments is None else assignments:
             name = assignment.task.name
             try:
                 questions.prompted.extend(self._fitting(assignment, document))
@@ -285,6 +278,12 @@ class Annotator:
             except QuestionError as error:
                 questions.too_long.append(Failure("too_long", name, str(error)))
         return questions
+
+    def _questions_behind(self, document: Document, outcomes: Sequence[_Outcome]) -> Questions:
+        """The questions of the tasks that ask about the mentions found by then."""
+        mentions = merge([outcome.annotations for outcome in outcomes]).mentions
+        found = Found(self._types, mentions)
+        return self.questions(document, [replace(one, found=found) for one in self._following])
 
     async def _ask_all(
         self, prompted: Sequence[PromptedQuestion], document: Document
@@ -390,57 +389,34 @@ class Annotator:
                     "--context-length or ask for less"
                 )
 
-    def _allowed(self, prompt: Prompt, times: int = 1) -> int:
-        """The tokens that an answer may have: the usual limit, or this many times it."""
-        return min(self._max_tokens * times, self._engine.context_length - prompt.tokens)
-
-    def _resumed(
-        self, task: Task, question: Question, completion: Completion
-    ) -> PromptedQuestion | None:
-        """The question that goes on where an answer began to repeat itself, if its task can."""
-        asked = task.resume and task.resume(question, completion.text)
-        if not asked:
-            return None
-        prompt = self._engine.prompt(asked)
-        if prompt.tokens >= self._engine.context_length:
-            return None
-        return PromptedQuestion(task, asked, prompt)
-
     async def _ask(self, prompted: PromptedQuestion, document: Document) -> _Outcome:
         task, question, prompt = prompted
-        asked, allowed = question, self._allowed(prompt)
+        room = self._engine.context_length - prompt.tokens
+        first = min(self._max_tokens, room)
         answers: list[Answer] = []
-        scores: Scores | None = None
         parsed: Parsed | None = None
         problem: str | None = None
         message = ""
-        for attempt in (0, 1):
+        for attempt, allowed in enumerate((first, min(first * SECOND_CHANCE, room))):
             try:
-                completion = _storable(await self._engine.complete(asked, prompt, allowed))
+                completion = _storable(await self._engine.complete(question, prompt, allowed))
             except QuestionError as error:
                 answers.append(_answer(question, attempt, None, prompt, "engine_error"))
                 problem, message = "engine_error", storable_text(str(error))
                 break
             cut = _CUT.get(completion.finish_reason)
-            new = completion.scores
-            scores = scores.going_on(new) if scores and new and asked is not question else new
             parsed = await asyncio.to_thread(
-                task.parse, completion.text, question, document, cut=bool(cut), scores=scores
+                task.parse,
+                completion.text,
+                question,
+                document,
+                cut=bool(cut),
+                scores=completion.scores,
             )
             problem = cut or parsed.problem
             message = f"the answer ended after {completion.output_tokens} tokens" if cut else ""
             answers.append(_answer(question, attempt, completion, prompt, problem))
-            longest = self._allowed(prompt, SECOND_CHANCE)
-            if attempt == 0 and cut == "cut_off" and allowed < longest:
-                allowed = longest
-            elif (
-                attempt == 0
-                and cut == "repetition"
-                and (more := self._resumed(task, question, completion))
-            ):
-                _, asked, prompt = more
-                allowed = self._allowed(prompt)
-            else:
+            if cut != "cut_off" or allowed == min(first * SECOND_CHANCE, room):
                 break
         annotations = parsed.annotations if parsed else Annotations()
         if problem is None or problem == "not_in_text":

@@ -9,8 +9,7 @@ no separator and is no wording of nothing".
 from __future__ import annotations
 
 import json
-import string
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -168,9 +167,6 @@ LONGEST = 150
 English corpora exceeds 120, but without a limit a small model copies whole sentences until it is
 out of tokens."""
 
-_SPELLED = 60
-"""The most characters of a mention that a grammar leaves out."""
-
 # A mention of one character is a letter or digit; a longer one neither begins nor ends with a blank
 # or one of these signs (4 of those gold mentions do). The expressions must stay small: a complement
 # or a third operand in the intersection with a text exhausts llguidance's lexer.
@@ -194,16 +190,10 @@ class _Item:
     inside: str
     commas: bool
 
-    def terminal(self, text: str, language: str, but: Collection[str] = ()) -> str:
-        """The item's terminal: a piece of the text that is no usual wording of nothing.
-
-        Args:
-            text: the text.
-            language: of the text.
-            but: other items that it must not be.
-        """
-        words = frozenset([*standing_in(text, language), *but])
-        return f"{self.name}: S & /{self._beginning(words)}/"
+    def terminal(self, text: str, language: str) -> str:
+        """The item's terminal: a piece of the text that is no usual wording of nothing."""
+        nothing = frozenset(standing_in(text, language))
+        return f"{self.name}: S & /{self._beginning(nothing)}/"
 
     def _end(self, but: str = "") -> str:
         return rf"[^{_EDGE}{self.edge}\n{but}]"
@@ -238,11 +228,8 @@ def _next(words: frozenset[str], prefix: str) -> tuple[list[str], str]:
 
 
 def _escaped(sign: str) -> str:
-    """Write a sign for a regular expression between slashes, inside a class or outside.
-
-    Before an angle bracket a backslash would have a meaning.
-    """
-    return f"\\{sign}" if sign in string.punctuation and sign not in "<>" else sign
+    """Write a letter, a blank or a slash for a regular expression between slashes."""
+    return r"\/" if sign == "/" else sign
 
 
 _MENTION = _Item("M", "", ";", commas=False)
@@ -302,26 +289,6 @@ def mentions_grammar(heads: Sequence[str], end: str, none: str, text: str, langu
     """
     terminal = _MENTION.terminal(text, language)
     return _grammar(heads, "M", terminal, end, none, text, language)
-
-
-def more_mentions_grammar(named: Collection[str], text: str, language: str) -> str:
-    """Lark grammar of what follows a list `m1; m2`: other mentions, pieces of `text`, or nothing.
-
-    A mention of more than _SPELLED signs may be named again: what leaves it out, sign by sign,
-    would be nested too deeply for llguidance.
-
-    Args:
-        named: the mentions of the list.
-        text, language: as in `mentions_grammar`.
-    """
-    return "\n".join(
-        [
-            f'start: ("; " M){{0,{max(0, MOST - len(named))}}}',
-            _MENTION.terminal(text, language, [m for m in named if len(m) <= _SPELLED]),
-            _pieces(text, language),
-            "",
-        ]
-    )
 
 
 def pairs_grammar(heads: Sequence[str], end: str, none: str, text: str, language: str) -> str:

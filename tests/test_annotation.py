@@ -227,52 +227,6 @@ def test_relations_between_mentions_are_asked_about_behind_them() -> None:
     assert (order, len(alone.annotations.relations)) == (["re"], 1)
 
 
-LOOP = "Here are the disease entities mentioned in the text: pain; pain; pain;"
-
-
-@pytest.mark.parametrize(
-    ("second", "status", "found"),
-    [
-        ((LOOP.removesuffix("; pain; pain;") + "; fever", "stop"), "ok", ["pain", "fever"]),
-        ((LOOP.removesuffix("; pain; pain;"), "stop"), "ok", ["pain"]),
-        ((LOOP, "repetition"), "partial", ["pain"]),
-        (QuestionError("refused"), "partial", ["pain"]),
-    ],
-)
-def test_an_answer_that_repeats_itself_goes_on_once(
-    second: Reply, status: str, found: list[str]
-) -> None:
-    engine = Scripted(replies((LOOP, "repetition"), second))
-    annotator = Annotator(engine, [replace(asked("ner", "disease"), headed=True)], 100)
-    annotated = asyncio.run(annotator.annotate(PAIN))
-    assert engine.asked == [("ner", 100), ("ner", 100)]
-    assert (annotated.status, surfaces(annotated)) == (status, found)
-    assert [answer.attempt for answer in annotated.answers] == [0, 1]
-    assert annotated.answers[0].error == "repetition"
-
-
-def test_the_scores_of_an_answer_that_goes_on_are_those_of_both() -> None:
-    def scored(text: str, behind: int) -> Scores:
-        starts = list(range(behind, len(text)))
-        return Scores(text, starts, [math.log(0.5 if behind else 0.25)] * len(starts))
-
-    kept = LOOP.removesuffix("; pain; pain;")
-    told = scored(LOOP, 0), scored(f"{kept}; fever", len(kept))
-
-    class Sure(Scripted):
-        async def complete(self, *asked: Any) -> Completion:
-            made = await super().complete(*asked)
-            return replace(made, scores=told[len(self.asked) - 1])
-
-    engine = Sure(replies((LOOP, "repetition"), (f"{kept}; fever", "stop")))
-    annotator = Annotator(engine, [replace(asked("ner", "disease"), headed=True)], 100)
-    annotated = asyncio.run(annotator.annotate(PAIN))
-    assert [(m.text, m.score) for m in annotated.annotations.mentions] == [
-        ("pain", pytest.approx(0.25)),
-        ("fever", pytest.approx(0.5)),
-    ]
-
-
 @pytest.mark.parametrize(
     ("reply", "status", "error", "found"),
     [

@@ -26,7 +26,7 @@ from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.options import TaskOptions
 from taiyi_ray.tasks.task import Question, Task
 from taiyi_ray.tasks.template import AskingForm
-from taiyi_ray.tasks.vocabulary import LANGUAGES
+from taiyi_ray.tasks.vocabulary import LANGUAGES, Term
 
 _OF_ALL = TaskOptions.model_fields.keys()
 """The options that every task has."""
@@ -477,4 +477,6 @@ def _schema(task: Task) -> dict[str, Any]:
 
 def _default(value: Any) -> Any:
     """A default in the form that a request has it in: terms by their names."""
-    return [term.name for term in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [each.name if isinstance(each, Term) else each for each in value]
+    return value

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, cast
 
@@ -24,7 +23,7 @@ from pydantic import Field
 
 from taiyi_ray.config import Ask
 from taiyi_ray.forms import running
-from taiyi_ray.grounding import longest, mentions_grammar, more_mentions_grammar
+from taiyi_ray.grounding import longest, mentions_grammar
 from taiyi_ray.names import AROUND_HEADS
 from taiyi_ray.records import Annotations, Document, Grounded, Mention, Span
 from taiyi_ray.tasks import items, lines, losses
@@ -102,34 +101,6 @@ def _question(
     text = window.running.text
     grammar = partial(mentions_grammar, starts, _end(types, language), none, text, language)
     return assignment.ask(language, window, types=types, grammar=grammar, head=head)
-
-
-def resume(question: Question, answer: str) -> Question | None:
-    """Return the question that goes on where an answer, which ended in a loop, began to repeat.
-
-    Its answers begin with the mentions before the first repetition, and name others or no more.
-
-    Args:
-        question: the question.
-        answer: its answer.
-
-    Returns:
-        None when no mention was named twice, or the prompt cannot hold the beginning of an answer.
-    """
-    if question.grammar is None or not question.head or not answer.startswith(question.given):
-        return None
-    named: list[str] = []
-    end = at = len(question.given)
-    for item in answer[at:].split(";")[:-1]:
-        if item.strip() in named:
-            break
-        named.append(item.strip())
-        end = at + len(item.rstrip())
-        at += len(item) + 1
-    else:
-        return None
-    grammar = more_mentions_grammar(named, question.window.running.text, question.language)
-    return replace(question, head=answer[:end], grammar=grammar)
 
 
 def parse(
@@ -294,5 +265,4 @@ TASK = Task(
     target=target,
     lost=lost,
     score=score,
-    resume=resume,
 )

@@ -69,18 +69,6 @@ class Scores:
         """The same scores where `text`, which has none, stands before the answer."""
         return Scores(text + self.text, [len(text) + at for at in self.starts], self.logprobs)
 
-    def going_on(self, answer: Scores) -> Scores:
-        """The scores of this answer and of another one that goes on within it.
-
-        The text of the other one begins with a part of this one, for which it has no scores.
-        """
-        kept = bisect_left(self.starts, answer.starts[0] if answer.starts else len(answer.text))
-        return Scores(
-            answer.text,
-            [*self.starts[:kept], *answer.starts],
-            [*self.logprobs[:kept], *answer.logprobs],
-        )
-
     def of(self, *pieces: Piece) -> float | None:
         """The geometric mean of the probabilities of the tokens of these pieces, 0 to 1.
 

@@ -26,9 +26,6 @@ WINDOWS = 2
 """The version of the windows, for the fingerprint. Raise it when documents are cut into other
 windows, or when the same answer about a window gets other offsets in the document."""
 
-RESUME = 1
-"""The version of going on behind a repetition, for the fingerprint."""
-
 Message = dict[str, str]
 
 
@@ -202,9 +199,6 @@ class Task:
             text of a document does not decide alone what is asked. None for never.
         follows: (options) -> whether the task asks about the mentions that `ner` finds in the same
             run: then its questions come behind those of `ner` (`Assignment.found`). None for never.
-        resume: (question, answer) -> the question that goes on where an answer began to repeat
-            itself, its head longer, and without what was named; None if it cannot. None for a task
-            whose answers do not go on.
     """
 
     name: str
@@ -224,7 +218,6 @@ class Task:
     ) = None
     given: Callable[[Any], bool] | None = None
     follows: Callable[[Any], bool] | None = None
-    resume: Callable[[Question, str], Question | None] | None = None
 
     def lessons(
         self, document: Document, assignment: Assignment, limit: int | None = None
@@ -428,8 +421,6 @@ class Assignment:
         }
         if self.headed:  # outputs on disk know neither of heads that are given nor of shots
             values["headed"] = True
-            if self.task.resume:
-                values["resume"] = RESUME
         if self.shots:
             told = json.dumps([list(messages) for messages in self.shots.values()])
             values["shots"] = hashlib.sha256(told.encode()).hexdigest()[:16]

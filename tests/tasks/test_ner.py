@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -204,60 +202,6 @@ def test_target_of_a_window_names_what_lies_in_it() -> None:
     gold = gold_of(("disease", 0, "Pain"), ("disease", 27, "fever"))
     questions = ner.questions(document, asked("ner", "disease,gene"), 25)
     assert [ner.target(q, gold) for q in questions] == ["disease: Pain", "disease: fever"]
-
-
-# ---------------------------------------------------------------------- behind a repetition
-
-NITRATES = english("Nitrate (NO3-) and nitrite; C++ and [3H]x <5>, a/b, nitrate oxide. Nitrate.")
-HEAD = "Here are the chemical entities mentioned in the text:"
-
-
-def resumed(answer: str, headed: bool = True, grammar: bool = True) -> Question | None:
-    asked_ = replace(asked("ner", "chemical", ask="apart", grammar=grammar), headed=headed)
-    (question,) = asked_.questions(NITRATES)
-    return ner.resume(question, answer)
-
-
-@pytest.mark.parametrize(
-    ("told", "kept"),
-    [
-        (" Nitrate; NO3-; Nitrate; Nitrate; Nitr", " Nitrate; NO3-"),
-        (" Nitrate; Nitrate; Nitrate;", " Nitrate"),
-        (" Nitrate; NO3-; nitrite; NO3-; nitrite; NO3-;", " Nitrate; NO3-; nitrite"),
-        (" Nitrate; NO3-", None),
-        (" none", None),
-        (" Nitrate and nitrite and nitrite and nitrite", None),
-        ("", None),
-    ],
-)
-def test_an_answer_goes_on_before_its_first_repetition(told: str, kept: str | None) -> None:
-    question = resumed(HEAD + told)
-    assert (question and question.given) == (kept and HEAD + kept)
-    assert resumed(HEAD + told, headed=False) is None
-    assert resumed(HEAD + told, grammar=False) is None
-
-
-def test_what_goes_on_names_others_or_no_more(accepts: Callable[[str, str], bool]) -> None:
-    question = resumed(HEAD + " Nitrate; NO3-; [3H]x; a/b; <5>; C++; Nitrate; Nitrate; Nitrate;")
-    assert question is not None and question.given.endswith("; C++")
-    for told, allowed in {
-        "": True,
-        "; nitrite": True,
-        "; Nitrate": False,
-        "; Nitrate (NO3-)": True,
-        "; nitrate": True,  # the text has it as well
-        "; nitrate oxide; nitrite": True,
-        "; NO3-": False,
-        "; NO3": True,
-        "; [3H]x": False,
-        "; a/b": False,
-        "; a/b, nitrate": True,
-        "; <5>": False,
-        "; C++": False,
-        "; chlorine": False,
-        "; none": False,
-    }.items():
-        assert accepts(question.grammar or "", told) is allowed, told
 
 
 def test_score_counts_exact_matches() -> None:
