@@ -26,7 +26,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs built check-locks clean \
-  bench-forms bench-asking bench-groups bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
+  bench-forms bench-asking bench-groups bench-drafts bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
   bench-train bench-lake bench-instruct bench-evaluate bench-demo bench-tables demo-model
 
 help:  ## list the targets
@@ -189,6 +189,9 @@ bench-asking: $(INSTALLED)  ## measure what fewer tokens a question bring: rate 
 
 bench-groups: $(INSTALLED)  ## measure types apart or together, relations anywhere or between mentions
 	@$(BIN)/python -m benchmarks.groups
+
+bench-drafts: $(INSTALLED)  ## measure drafts by n-grams, with few and with many questions at once
+	@$(BIN)/python -m benchmarks.drafts
 
 bench-prefix: $(INSTALLED)  ## measure several questions on a document, prefix shared or not
 	@$(BIN)/python -m benchmarks.prefix
