@@ -320,7 +320,10 @@ function show({ model, rows: [row], prompts: [prompts], usage, seconds: spent },
   if (row.passages[0]?.type !== "title") card.querySelector("h2").classList.add("unseen");
   card.querySelector("header").after(tools(card, row));
   result.replaceChildren(at("result-title"), card);
-  say(`${row.status === "ok" ? "Done" : `Done, ${row.status}`}: ${counts.join(", ")}.`);
+  const unasked = row.errors.find((error) => error.kind === "not_applicable");
+  say(usage.questions || !unasked
+    ? `${row.status === "ok" ? "Done" : `Done, ${row.status}`}: ${counts.join(", ")}.`
+    : `Nothing was asked: ${unasked.message}.`);
   // Who goes on writing keeps the cursor; all others go to the result.
   if (document.activeElement !== text) result.focus({ preventScroll: true });
   if (result.getBoundingClientRect().top > innerHeight * 0.6) {
