@@ -9,7 +9,7 @@ A task file is YAML: names of tasks, and the options of each (examples in `examp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -48,7 +48,7 @@ class TaskOptions(BaseModel):
     files may still use them, and identities still do, so that fingerprints stay as they are."""
 
     wording: int = Field(1, ge=1, description="the number of the wording of the question, from 1")
-    languages: tuple[Language, ...] = later(
+    languages: Annotated[tuple[Language, ...], Field(min_length=1)] = later(
         tuple(LANGUAGES), "the languages that a text is asked about in, by their codes"
     )
 

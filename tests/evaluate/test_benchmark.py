@@ -10,6 +10,7 @@ from taiyi_ray.evaluate import scoring
 from taiyi_ray.evaluate.benchmark import Published, benchmarks, chosen
 from taiyi_ray.metrics import METRICS
 from taiyi_ray.tasks import TASKS
+from taiyi_ray.tasks.template import AskingForm
 from tests.evaluate.made import corpora, source
 
 THIRTEEN = (
@@ -129,3 +130,11 @@ def test_nothing_is_chosen_on_a_split_that_models_are_measured_with():
     assert benchmarks()["bc5cdr-cid"].choices_from == "evaluate --split dev with --scores first"
     assert "--split train --limit N" in cmeee.choices_from
     assert "CMDD has no other split" in benchmarks()["cmdd"].choices_from
+
+
+def test_a_benchmark_asks_in_its_language_whatever_the_model_wants() -> None:
+    form = AskingForm(tasks={"ner": {"languages": ["en"]}})
+    root = DataRoot("nowhere")
+    for name in ("cmedqaner", "bc5cdr-disease"):
+        asked, *_ = benchmarks()[name].assignments({}, grammar=True, data_root=root)
+        assert asked.in_form(form).options.languages == ("en", "zh")

@@ -9,10 +9,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.records import Document, passages
 from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.options import TaskOptions, later, named, read_file
+from taiyi_ray.tasks.task import NotApplicable
+from taiyi_ray.tasks.template import AskingForm
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES, Term
-from tests.samples import OPTIONS
+from tests.samples import OPTIONS, chinese
 
 
 def written(folder: Path, text: str) -> str:
@@ -136,3 +139,22 @@ RELEASED = {
 def test_no_option_is_added_to_the_identities_of_outputs_that_exist(name: str) -> None:
     options = TASKS[name].options(**OPTIONS.get(name, {}))
     assert options.identity().keys() == RELEASED[name], "a new option is `later`"
+
+
+def test_a_text_is_asked_about_in_the_languages_that_are_wanted() -> None:
+    both = Document("", passages([("pain", "en", "title"), ("疼痛", "zh", "title")]))
+    (asked,) = assign(["ner"], {"ner": {"types": ["disease"]}})
+    form = AskingForm(tasks={"ner": {"languages": ["en"]}})
+    wanted = asked.in_form(form)
+    assert [question.language for question in asked.questions(both)] == ["en", "zh"]
+    assert [question.language for question in wanted.questions(both)] == ["en"]
+    with pytest.raises(NotApplicable, match=r"^no text in English \(the option languages\)$"):
+        wanted.questions(chinese("疼痛"))
+    assert "languages" not in asked.identity() and wanted.identity()["languages"] == ["en"]
+    (chosen,) = assign(["ner"], {"ner": {"types": ["disease"], "languages": ["en", "zh"]}})
+    assert chosen.in_form(AskingForm(tasks={"ner": {"languages": ["en"]}})).questions(
+        chinese("疼痛")
+    )
+    assert chosen.identity() == asked.identity()
+    with pytest.raises(ConfigError, match="languages"):
+        assign(["ner"], {"ner": {"languages": []}})
