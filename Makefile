@@ -26,7 +26,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs built check-locks clean \
-  bench-forms bench-asking bench-groups bench-drafts bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
+  bench-forms bench-asking bench-groups bench-drafts bench-peers bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
   bench-train bench-lake bench-instruct bench-evaluate bench-demo bench-tables demo-model
 
 help:  ## list the targets
@@ -192,6 +192,9 @@ bench-groups: $(INSTALLED)  ## measure types apart or together, relations anywhe
 
 bench-drafts: $(INSTALLED)  ## measure drafts by n-grams, with few and with many questions at once
 	@$(BIN)/python -m benchmarks.drafts
+
+bench-peers: $(INSTALLED_BENCH)  ## measure the job beside ray.data.llm, LLM.chat and langextract
+	@$(BIN)/python -m benchmarks.peers
 
 bench-prefix: $(INSTALLED)  ## measure several questions on a document, prefix shared or not
 	@$(BIN)/python -m benchmarks.prefix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -93,8 +93,13 @@ def gold(folder: Path, size: int) -> tuple[Path, dict[str, Annotations]]:
     """Write JSON lines of `size` abstracts of BC5CDR; return their gold by document id as well."""
     fitting = [found for found in held_out("BC5CDR", 500) if len(found[0].text) in LENGTHS][:size]
     path = folder / "bc5cdr.jsonl"
-    _write(path, [_record(document) for document, _ in fitting])
+    write(path, [document for document, _ in fitting])
     return path, {str(document.document_id): found for document, found in fitting}
+
+
+def write(path: Path, documents: Iterable[Document]) -> None:
+    """Write documents as JSON lines, without their gold."""
+    _write(path, [_record(document) for document in documents])
 
 
 def _record(document: Document) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Drafts by n-grams: what they bring with few and with many questions at once.
 
-Two engines on the shipped model, one that drafts and one that does not, are asked by turns. Their
-answers are compared: drafts are verified, so they should be the same.
+Three engines on the shipped model are asked by turns: one never drafts, one always does, one only
+while it has few questions. Their answers are compared: drafts are verified, so they should be the
+same.
 """
 
 from __future__ import annotations
@@ -34,6 +35,19 @@ DRAFTS: dict[str, Any] = {
     "prompt_lookup_min": 1,
     "prompt_lookup_max": 3,
 }
+FEW = 4
+SIDES: dict[str, dict[str, Any] | None] = {
+    "without": None,
+    "with": DRAFTS,
+    f"up to {FEW} questions": DRAFTS
+    | {
+        "num_speculative_tokens_per_batch_size": [
+            (1, FEW, DRAFTS["num_speculative_tokens"]),
+            (FEW + 1, 64, 0),
+        ]
+    },
+}
+"""vLLM's settings of drafts, for each engine."""
 
 
 def engine(path: str, drafts: dict[str, Any] | None) -> VllmEngine:
@@ -48,12 +62,10 @@ def engine(path: str, drafts: dict[str, Any] | None) -> VllmEngine:
     )
 
 
-async def measure(
-    path: str, form: AskingForm, documents: list[Document], drafts: dict[str, Any]
-) -> list[Row]:
-    """Ask both engines by turns."""
+async def measure(path: str, form: AskingForm, documents: list[Document]) -> list[Row]:
+    """Ask the engines by turns."""
     with ExitStack() as stack:
-        sides = {"without": engine(path, None), "with": engine(path, drafts)}
+        sides = {name: engine(path, drafts) for name, drafts in SIDES.items()}
         for each in sides.values():
             stack.callback(each.close)
             await _asked(each, form, documents[:2], 2)  # the first is slower
@@ -66,21 +78,23 @@ async def _row(
     rates: dict[str, list[float]] = {name: [] for name in sides}
     told: dict[str, list[Annotated]] = {}
     for number in range(ROUNDS):
-        for name in sorted(sides, reverse=bool(number % 2)):
+        names = list(sides)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
             await sides[name].client.reset_prefix_cache()
             began = time.perf_counter()
             told[name] = await _asked(sides[name], form, batch, most)
             rates[name].append(len(batch) / (time.perf_counter() - began))
             say(f"round {number + 1}, {most} at once, {name}: {rates[name][-1]:.2f}")
-    answers = [[a.raw for found in told[name] for a in found.answers] for name in sides]
-    same = sum(a == b for a, b in zip(*answers, strict=True))
-    ratios = [b / a for a, b in zip(rates["without"], rates["with"], strict=True)]
-    return {
-        "documents at once": most,
-        **{f"documents/s {name}": round(statistics.median(rates[name]), 2) for name in sides},
-        "ratio": round(statistics.median(ratios), 2),
-        "same answers, %": round(100 * same / len(answers[0]), 1),
-    }
+    row: Row = {"documents at once": most}
+    row |= {f"documents/s {name}": round(statistics.median(rates[name]), 2) for name in sides}
+    plain, *drafting = sides
+    answers = {name: [a.raw for found in told[name] for a in found.answers] for name in sides}
+    for name in drafting:
+        ratios = [b / a for a, b in zip(rates[plain], rates[name], strict=True)]
+        same = sum(a == b for a, b in zip(answers[plain], answers[name], strict=True))
+        row[f"ratio, {name}"] = round(statistics.median(ratios), 2)
+        row[f"same answers, {name}, %"] = round(100 * same / len(answers[plain]), 1)
+    return row
 
 
 async def _asked(
@@ -104,8 +118,8 @@ def main() -> None:
     documents = [
         d for d, _ in islice(samples.corpus(DATA, "bc5cdr", "test"), max(AT_ONCE.values()))
     ]
-    rows = asyncio.run(measure(str(model.path), form, documents, DRAFTS))
-    settings = {"model": DEMO_MODEL, "drafts": DRAFTS, "rounds": ROUNDS}
+    rows = asyncio.run(measure(str(model.path), form, documents))
+    settings = {"model": DEMO_MODEL, "drafts": SIDES, "rounds": ROUNDS}
     write("drafts", rows, packages=(VLLM, "torch", "llguidance"), settings=settings)
 
 

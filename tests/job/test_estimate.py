@@ -32,7 +32,7 @@ def settings(*inputs: Path | str, **values: Any) -> AnnotateConfig:
     )
 
 
-def run_file(path: Path, *, seconds: float = 100) -> str:
+def run_file(path: Path, *tasks: str, seconds: float = 100) -> str:
     """A run that wrote answers of 20 and 40 tokens, for each task, and nothing of prompts."""
     answer = {"prompt_tokens": 0, "cached_tokens": 0, "attempt": 0, "error": None}
     row: dict[str, Any] = {
@@ -40,7 +40,7 @@ def run_file(path: Path, *, seconds: float = 100) -> str:
         "events": [], "labels": [], "texts": [],
         "answers": [
             {**answer, "task": task, "output_tokens": length}
-            for task in ("ner", "re") for length in (20, 40)
+            for task in tasks or ("ner", "re") for length in (20, 40)
         ],
     }  # fmt: skip
     totals = Totals.of([row] * 50)
@@ -160,6 +160,25 @@ def test_runs_give_answers_and_rates(tmp_path):
     (tmp_path / "out").mkdir()
     run_file(tmp_path / "out/run.json")
     assert estimate(config, runs=[str(tmp_path / "out")]).totals == found.totals
+
+
+def test_runs_tell_how_often_relations_are_asked_about(tmp_path):
+    source = corpus(tmp_path / "docs.jsonl", 60)
+    config = settings(source, ask="together")
+    most = estimate(config)
+    assert value(most, "questions") == pytest.approx(120)
+    assert any(line.startswith("questions of re: at most so many") for line in most.basis)
+    run = run_file(tmp_path / "run.json", "ner", "ner", "ner", "ner", "re")
+    found = estimate(config, runs=[run])
+    assert value(found, "questions") == pytest.approx(60 + 60 / 4)
+    alone = estimate(settings(source, tasks=["ner"], ask="together"))
+    of_re = value(most, "prompt_tokens") - value(alone, "prompt_tokens")
+    rest = value(found, "prompt_tokens") - value(alone, "prompt_tokens")
+    assert rest == pytest.approx(of_re / 4)
+    assert any(line.startswith("questions of re: as many for each of ner") for line in found.basis)
+    # Without ner in the run, relations are asked between any words.
+    other = estimate(settings(source, tasks=["re"]), runs=[run])
+    assert value(other, "questions") == pytest.approx(60)
 
 
 def test_what_is_assumed_is_said_and_wide(tmp_path):
