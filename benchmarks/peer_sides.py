@@ -87,11 +87,17 @@ class Work:
         )
 
     def schema(self) -> dict[str, Any]:
-        """A JSON schema with a list for each type of mentions, and one of pairs for relations."""
-        texts = {"type": "array", "items": {"type": "string"}}
-        pairs = {"type": "array", "items": texts | {"minItems": 2, "maxItems": 2}}
-        properties = {term.name: texts for term in self.types}
-        properties |= {term.name: pairs for term in self.relations}
+        """A JSON schema with a list for each type of mentions, and one of pairs for relations.
+
+        The lists are bounded, because a small model repeats itself until it must stop.
+        """
+        text = {"type": "string", "maxLength": 80}
+        pair = {"type": "array", "items": text, "minItems": 2, "maxItems": 2}
+        properties = {
+            term.name: {"type": "array", "items": items, "maxItems": 24}
+            for items, terms in ((text, self.types), (pair, self.relations))
+            for term in terms
+        }
         return {
             "type": "object",
             "properties": properties,
@@ -310,7 +316,7 @@ def _found(seconds: float, tokens: Iterable[Iterable[int]], found: Iterable[Anno
         seconds,
         given,
         written,
-        [[[str(m.type), m.text] for m in one.mentions] for one in all_],
+        [[[m.type, m.text] for m in one.mentions if m.type is not None] for one in all_],
         [[[r.type, r.head_text, r.tail_text] for r in one.relations] for one in all_],
     )
 
