@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from taiyi_ray import placement
 from taiyi_ray.config import AnnotateConfig
 from taiyi_ray.engine import ENGINES
+from taiyi_ray.engine.vllm import engine_arguments
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.models import Model
-from taiyi_ray.placement import Resources, check_fits
+from taiyi_ray.placement import Resources, check_fits, fast_bfloat16
 
 LLAMA_8B = {
     "num_hidden_layers": 32,
@@ -76,6 +78,29 @@ def test_resources_are_said_in_words_and_as_options():
         "num_gpus": 2,
         "accelerator_type": "L4",
     }
+
+
+@pytest.mark.parametrize(
+    ("capability", "gpu", "fast"),
+    [("AVX2", False, False), ("AVX2", True, True), ("AVX512", False, True)],
+)
+def test_where_bfloat16_is_slow_an_engine_computes_in_float32(
+    capability, gpu, fast, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert fast_bfloat16() is fast
+
+    def dtype(**given: str) -> str:
+        found = engine_arguments(
+            str(tmp_path), context_length=64, trust_remote_code=False, arguments=given
+        )
+        return str(found["dtype"])
+
+    assert dtype() == ("bfloat16" if fast else "float32")
+    assert dtype(dtype="float16") == "float16"
+    (tmp_path / "config.json").write_text('{"quantization_config": {"quant_method": "awq"}}')
+    assert dtype() == "bfloat16"
 
 
 def test_a_model_too_large_for_the_gpu_is_refused_with_arithmetic(tmp_path):

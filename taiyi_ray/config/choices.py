@@ -34,5 +34,8 @@ DEFAULT_CONTEXT = 4096
 BENCHMARKS = "benchmarks"
 """The word for all splits that benchmarks measure with, in `held_out`."""
 
+STAGE_FOLDERS = ("stage1", "stage2")
+"""The folders of instruction data, by the stage of training that their tasks belong to."""
+
 Preset = Literal["default", "paper"]
 """The presets of training: files of `train/presets/`, which say where their values are from."""

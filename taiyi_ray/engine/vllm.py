@@ -23,6 +23,7 @@ from taiyi_ray.engine.engine import (
 )
 from taiyi_ray.engine.grammars import OneGrammarScheduler, checked_parameters
 from taiyi_ray.errors import ConfigError, EngineDied, QuestionError
+from taiyi_ray.placement import fast_bfloat16
 from taiyi_ray.tasks.scores import Scores
 from taiyi_ray.tasks.task import Question
 
@@ -84,7 +85,7 @@ def engine_arguments(
 
     ours: dict[str, Any] = {
         "model": model_path,
-        "dtype": "bfloat16",
+        "dtype": _dtype(model_path),
         "max_model_len": context_length,
         "max_num_seqs": _MAX_NUM_SEQS,
         "seed": 0,
@@ -97,6 +98,15 @@ def engine_arguments(
         ours["enforce_eager"] = True  # compiling takes minutes and gains nothing in short runs
         ours["block_size"] = _CPU_BLOCK  # on a GPU vLLM itself takes the smallest that is fast
     return ours | arguments
+
+
+def _dtype(model_path: str) -> str:
+    """The type of the numbers that an engine computes with.
+
+    Weights that are quantised want 16 bits.
+    """
+    model = models.Model(model_path, Path(model_path), "")
+    return "bfloat16" if fast_bfloat16() or models.is_quantised(model) else "float32"
 
 
 def sampling_parameters(
@@ -197,16 +207,19 @@ class VllmEngine:
 
     async def complete(self, question: Question, prompt: Prompt, max_tokens: int) -> Completion:
         from vllm.exceptions import VLLMError
+        from vllm.inputs import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError
 
         params = sampling_parameters(
             grammar_of(question, prompt), max_tokens, self.stop_token_ids, scores=self._scores
         )
+        # A bare dictionary would go through a pool of threads, to be tokenised there.
+        given = tokens_input(prompt.content)
         number = f"{question.task}-{next(self._numbers)}"
         last = None
         try:
             async for output in self.client.generate(
-                {"prompt_token_ids": prompt.content}, params, number, lora_request=self._adapter
+                given, params, number, lora_request=self._adapter
             ):
                 last = output
         except EngineDeadError as error:

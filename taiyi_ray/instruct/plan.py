@@ -14,7 +14,7 @@ from pydantic import BaseModel, JsonValue
 from taiyi_ray import catalogue, formats, storage
 from taiyi_ray.catalogue import DataRoot, Entry
 from taiyi_ray.catalogue.entry import SPLITS, Split
-from taiyi_ray.config import BENCHMARKS, InstructConfig
+from taiyi_ray.config import BENCHMARKS, STAGE_FOLDERS, InstructConfig
 from taiyi_ray.corpus.units import Unit, cut
 from taiyi_ray.errors import ConfigError, MissingOption, unknown
 from taiyi_ray.instruct import overlap
@@ -371,6 +371,7 @@ def _parts(
         config: the settings.
         options: options of the tasks that the user gave, by task.
     """
+    first, second = STAGE_FOLDERS
     trained = max(1, sum(len(of) for split, of in sizes.items() if _trains(split, config)))
     for split, of_split in sizes.items():
         documents = max(1, len(of_split))
@@ -387,8 +388,8 @@ def _parts(
         if trains:
             holds: Holds = "train" if dev_share else "all"
             wanted += [
-                ("stage1", holds, [task for task in one.tasks if task not in STAGE_TWO]),
-                ("stage2", holds, [task for task in one.tasks if task in STAGE_TWO]),
+                (first, holds, [task for task in one.tasks if task not in STAGE_TWO]),
+                (second, holds, [task for task in one.tasks if task in STAGE_TWO]),
             ]
         if dev_share:
             wanted.append(("dev", "dev", list(one.tasks)))

@@ -239,6 +239,11 @@ def weights_size(model: Model) -> int:
     return sum(file.stat().st_size for file in model.path.glob("*.safetensors"))
 
 
+def is_quantised(model: Model) -> bool:
+    """Return whether the model's weights were made smaller, by AWQ, GPTQ or the like."""
+    return "quantization_config" in settings(model, "config.json")
+
+
 def cache_size(model: Model, tokens: int) -> int:
     """Return the bytes of the keys and values (16 bits each) of a sequence of `tokens` tokens.
 

@@ -12,6 +12,7 @@ from jinja2 import TemplateError
 from taiyi_ray import models, storage
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import ConfigError, ModelError, first_line
+from taiyi_ray.placement import fast_bfloat16
 from taiyi_ray.train import network, store
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ def check(config: TrainConfig, model: models.Model, tokenizer: PreTrainedTokeniz
     if config.method != "full" and isinstance(config.targets, list) and config.adapter is None:
         _check_targets(config, model)
     store.check(storage.absolute(config.data), _folders(config))
+    if config.precision == "bf16" and not config.worker_range[1] and not fast_bfloat16():
+        logger.warning(
+            "this processor has no fast way to multiply in bfloat16: --precision float32 takes "
+            "twice the memory and a fraction of the time"
+        )
 
 
 def _folders(config: TrainConfig) -> Iterable[str]:

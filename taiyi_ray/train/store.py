@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from taiyi_ray import cache, models, storage
+from taiyi_ray.config import STAGE_FOLDERS
 from taiyi_ray.errors import ConfigError, first_line
 from taiyi_ray.train.order import Order
 from taiyi_ray.train.packing import TokenRecord
@@ -80,23 +81,27 @@ class Unit:
 def files(data: str, folders: Iterable[str]) -> list[storage.Stored]:
     """Return the Parquet files of instructions below some folders of an output.
 
+    The tasks of some corpora all belong to one stage: the folder of the other one is missing then,
+    and a stage that trains on both has the one.
+
     Raises:
-        ConfigError: a folder holds none.
+        ConfigError: there are none, or a folder is missing that is not one of a stage.
     """
-    found = []
-    for folder in folders:
-        below = [
+    found = {
+        folder: [
             stored
             for stored in storage.walk(storage.join(data, folder))
             if stored.path.endswith(".parquet")
         ]
-        if not below:
-            raise ConfigError(
-                f"{storage.join(data, folder)}: holds no Parquet file; `data` is a folder that "
-                "build-instructions wrote"
-            )
-        found += below
-    return found
+        for folder in folders
+    }
+    missing = [folder for folder in found if not found[folder]]
+    if missing and (len(missing) == len(found) or not set(missing) <= set(STAGE_FOLDERS)):
+        raise ConfigError(
+            f"{storage.join(data, missing[0])}: holds no Parquet file; `data` is a folder that "
+            "build-instructions wrote"
+        )
+    return [stored for below in found.values() for stored in below]
 
 
 def check(data: str, folders: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from taiyi_ray.cli import main
 from taiyi_ray.config import TrainConfig, load
@@ -63,6 +64,26 @@ def without_column(folder: Path, tmp_path: Path) -> Path:
 def test_missing_data_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     settings["data"] = str(tmp_path / "nowhere")
     refused(settings, ConfigError, r"nowhere/stage1: holds no Parquet file")
+
+
+def test_a_stage_trains_on_the_folders_that_are_there(
+    settings: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    """Corpora without questions and dialogues have no tasks of stage 2."""
+    data = shutil.copytree(folder / "data", tmp_path / "data")
+    shutil.rmtree(data / "stage2")
+    settings["data"] = str(data)
+    settings["stage_data"] = [
+        {"data": data_, "epochs": 1} for data_ in (["stage1"], ["stage1", "stage2"])
+    ]
+    assert run(TrainConfig(**settings), dry_run=True) == 0
+    refused(
+        settings | {"stage_data": [{"data": ["stage2"], "epochs": 1}]},
+        ConfigError,
+        r"stage2: holds no",
+    )
+    misspelt = [{"data": ["stage1", "stge2"], "epochs": 1}]
+    refused(settings | {"stage_data": misspelt}, ConfigError, r"stge2: holds no Parquet file")
 
 
 def test_a_missing_dev_folder_is_refused_where_it_is_looked_at(
@@ -148,3 +169,28 @@ def test_the_command_says_it_in_one_line_with_exit_code_2(
     told = capsys.readouterr()
     assert told.err.startswith("taiyi-ray: row_tokens: 9,999 is more than the 512 tokens")
     assert told.err.count("\n") == 1 and not told.out
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "workers", "said"),
+    [
+        ("AVX2", "bf16", "0", True),
+        ("AVX2", "float32", "0", False),
+        ("AVX2", "bf16", "2", False),
+        ("AVX512", "bf16", "0", False),
+    ],
+)
+def test_slow_bfloat16_is_said(
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capability: str,
+    precision: str,
+    workers: str,
+    said: bool,
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = TrainConfig(**settings | {"precision": precision, "workers": workers})
+    assert run(config, dry_run=True) == 0
+    assert ("--precision float32" in caplog.text) is said

@@ -346,6 +346,7 @@ def test_two_runs_at_once_on_one_output_end_with_the_same_weights(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
     settings["stage_data"] = [{"data": ["stage1"], "epochs": 30}]
+    settings["learning_rate"] = 2e-4
     wanted = undisturbed(settings, tmp_path / "undisturbed")
     both = [subprocess.Popen(command(settings, tmp_path)) for _ in range(2)]
     assert [one.wait(300) for one in both] == [0, 0]

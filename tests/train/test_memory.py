@@ -60,7 +60,7 @@ def test_the_estimate_is_near_what_a_process_grows_by(
 ) -> None:
     make_instructions(tmp_path / "data", length=600)
     settings = config(
-        data=str(tmp_path / "data"), output=str(tmp_path / "out"), max_steps=1, stages="1",
+        data=str(tmp_path / "data"), output=str(tmp_path / "out"), max_steps=1, stages="1", batch=4,
         activation_checkpointing=checkpointing,
     )  # fmt: skip
     measured = subprocess.run(
