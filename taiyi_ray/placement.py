@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 from taiyi_ray import models
-from taiyi_ray.config import EngineSettings
+from taiyi_ray.config import EngineSettings, TrainConfig
 from taiyi_ray.errors import ConfigError
 
 SCAN_CPUS, READ_CPUS = 1, 0.5
@@ -136,6 +136,17 @@ def _is_cpu_build() -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+def takes_gpus(config: TrainConfig) -> bool:
+    """Whether the workers of a training take GPUs.
+
+    They do when `--gpu` is given or the installed torch is not the build for CPUs. The nodes of the
+    cluster do not decide this: those with GPUs may not have been started yet.
+    """
+    import torch
+
+    return config.gpu is not None or torch.backends.cuda.is_built()
 
 
 def fast_bfloat16() -> bool:

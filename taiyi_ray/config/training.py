@@ -154,7 +154,11 @@ class TrainConfig(Settings):
     targets: list[str] | Literal["all-linear"] = Field(
         description="layers that get an adapter, or all-linear"
     )
-    precision: Literal["bf16", "float32"] = Field("bf16", description="of the computation")
+    precision: Literal["auto", "bf16", "float32"] = Field(
+        "auto",
+        description="of the computation; auto: bf16 on GPUs and on processors that are fast at it, "
+        "and what the run began with",
+    )
     activation_checkpointing: bool = Field(
         False, description="compute activations twice, to need less memory"
     )

@@ -13,6 +13,7 @@ from typing import Any
 from taiyi_ray import models, storage
 from taiyi_ray.config import TrainConfig, completed
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.placement import fast_bfloat16, takes_gpus
 from taiyi_ray.train.stages import StagePlan
 
 _MAY_CHANGE = frozenset(
@@ -43,6 +44,25 @@ def identity(
         "settings": config.model_dump(mode="json", exclude=set(_MAY_CHANGE)),
         "data": [{unit.name: unit.digest for unit in stage.units} for stage in stages],
     }
+
+
+def with_precision(config: TrainConfig, output: str) -> TrainConfig:
+    """Return the settings with a precision: of `auto` the one that the machine is fast at.
+
+    A run that was begun elsewhere goes on with the precision that it began with.
+
+    Args:
+        config: the settings.
+        output: the address of the output.
+    """
+    if config.precision != "auto":
+        return config
+    if (data := storage.read(_path(output))) is not None:
+        precision = json.loads(data)["settings"]["precision"]
+    else:
+        on_gpus = config.worker_range[1] and takes_gpus(config)
+        precision = "bf16" if on_gpus or fast_bfloat16() else "float32"
+    return config.model_copy(update={"precision": precision})
 
 
 def check_same(output: str, mine: dict[str, Any]) -> None:

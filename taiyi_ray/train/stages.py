@@ -338,6 +338,7 @@ def _step(
 
 def network_settings(config: TrainConfig) -> network.NetworkSettings:
     """Return what the settings say about the network."""
+    assert config.precision != "auto", "it was chosen when the run began"
     return network.NetworkSettings(
         method=config.method,
         precision=config.precision,

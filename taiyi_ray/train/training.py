@@ -45,6 +45,7 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
     # rich must not read brackets in a path as markup, nor break a long message into lines.
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     output = storage.absolute(config.output)
+    config = identity.with_precision(config, output)
     model = models.resolve(config.model)
     adapter = models.find_adapter(config.adapter) if config.adapter else None
     tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)

@@ -28,7 +28,7 @@ from taiyi_ray.errors import (
     first_line,
 )
 from taiyi_ray.interrupts import Watchdog, terminable
-from taiyi_ray.placement import Resources
+from taiyi_ray.placement import Resources, takes_gpus
 from taiyi_ray.states import BEAT
 from taiyi_ray.train.progress import Told, TrainingProgress
 from taiyi_ray.train.record import TrainingRecord
@@ -107,15 +107,8 @@ def _tried(group: _Group, progress: TrainingProgress) -> None:
 
 
 def workers_of(config: TrainConfig) -> cluster.Workers:
-    """Return the processes that a run wants, and what each takes.
-
-    They take GPUs when `--gpu` is given or the installed torch is not the build for CPUs. The nodes
-    of the cluster do not decide this: those with GPUs may not have been started yet.
-    """
-    import torch
-
-    gpus = config.gpu is not None or torch.backends.cuda.is_built()
-    each = Resources(1, int(gpus), config.gpu)
+    """Return the processes that a run wants, and what each takes."""
+    each = Resources(1, int(takes_gpus(config)), config.gpu)
     return cluster.Workers(each, config.worker_range[1], "a worker of training")
 
 

@@ -10,12 +10,13 @@ import pytest
 from taiyi_ray import models
 from taiyi_ray.config import TrainConfig
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.placement import fast_bfloat16
 from taiyi_ray.train import memory
 from tests.train.small import make_instructions
 
 
 def config(**more: object) -> TrainConfig:
-    return TrainConfig(**({"data": "d", "output": "o"} | more))
+    return TrainConfig(**({"data": "d", "output": "o", "precision": "bf16"} | more))
 
 
 def test_the_embedded_model_takes_what_its_numbers_say(embedded: models.Model) -> None:
@@ -62,6 +63,7 @@ def test_the_estimate_is_near_what_a_process_grows_by(
     settings = config(
         data=str(tmp_path / "data"), output=str(tmp_path / "out"), max_steps=1, stages="1", batch=4,
         activation_checkpointing=checkpointing,
+        precision="bf16" if fast_bfloat16() else "float32",
     )  # fmt: skip
     measured = subprocess.run(
         [sys.executable, "-c", _GROWTH, settings.model_dump_json(exclude_unset=True)],

@@ -153,8 +153,10 @@ def test_two_processes_end_with_the_weights_of_one(folder: Path, name: str) -> N
     wanted, found = trained(Path(alone.output)), trained(Path(mine.output))
     assert wanted.keys() == found.keys()
     rounding = 2**-7 if mine.method == "full" else 1e-4  # a whole model is written in bfloat16
+    # AdamW divides by the size of a gradient, so where one is next to nothing its rounding shows: a
+    # weight of 256 was off by 1.1e-4 on a processor with AVX2. Each step moves one by 5e-3.
     for key, tensor in wanted.items():
-        torch.testing.assert_close(found[key], tensor, rtol=rounding, atol=max(near, 1e-4))
+        torch.testing.assert_close(found[key], tensor, rtol=rounding, atol=max(near, 5e-4))
 
 
 def test_the_loss_on_dev_does_not_depend_on_the_number_of_processes(folder: Path) -> None:
