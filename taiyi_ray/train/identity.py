@@ -58,7 +58,7 @@ def with_precision(config: TrainConfig, output: str) -> TrainConfig:
     if config.precision != "auto":
         return config
     if (data := storage.read(_path(output))) is not None:
-        precision = json.loads(data)["settings"]["precision"]
+        precision = json.loads(data)["settings"].get("precision", "bf16")
     else:
         on_gpus = config.worker_range[1] and takes_gpus(config)
         precision = "bf16" if on_gpus or fast_bfloat16() else "float32"
