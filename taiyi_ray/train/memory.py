@@ -22,9 +22,12 @@ _NARROW, _WIDE = 20, 8
 """Bytes of what a layer keeps of a token for the backward pass, in units of the hidden size and of
 the width inside the MLP: in 16 bits, with an adapter, and without the weights of attention. They
 were counted on a Llama, by the hooks that torch offers for saved tensors."""
-_ON_A_CPU = 2.0
-"""On a CPU the allocator holds about as much again as a row keeps: with the embedded model and rows
-of 2,048 tokens a process grew by 5.8 GB where 2.5 GB of activations and logits are counted."""
+_IN_FLOAT32 = 1.75
+"""How much more that is in float32: norms and the like are float32 in both. Counted likewise."""
+_ON_A_CPU = {"bf16": 2.0, "float32": 1.2}
+"""On a CPU the allocator holds more than a row keeps, most of all with the copies in 16 bits: with
+the embedded model and rows of 2,048 tokens a process grew by 5.8 GB where 2.5 GB of activations and
+logits are counted, in float32 by 4.5 GB where 4.3 GB are."""
 _TARGETS = 0.25
 """Share of a row's tokens whose logits are computed; answers are a tenth of real questions."""
 
@@ -92,12 +95,12 @@ def estimate(model: models.Model, config: TrainConfig) -> Memory:
         part = 0.0 if config.method == "full" else weights / fewest
         weights, trained = part + put_together, trained / fewest
     inside = about.get("intermediate_size") or 4 * hidden
-    a_token = (_NARROW * hidden + _WIDE * inside) * wide / 2
+    a_token = (_NARROW * hidden + _WIDE * inside) * (1 if wide == 2 else _IN_FLOAT32)
     held = 1.0
     if _on_cpu(config):  # elsewhere the weights of attention are computed again
         from taiyi_ray.train.attention import SHORT
 
-        held = _ON_A_CPU
+        held = _ON_A_CPU["bf16" if wide == 2 else "float32"]
         a_token += wide * about.get("num_attention_heads", 0) * min(SHORT, config.row_tokens)
     kept = a_token * config.row_tokens * layers
     if config.activation_checkpointing:  # the input of each layer, and one layer's activations
