@@ -27,7 +27,7 @@ _IN_FLOAT32 = 1.75
 _ON_A_CPU = {"bf16": 2.0, "float32": 1.2}
 """On a CPU the allocator holds more than a row keeps, most of all with the copies in 16 bits: with
 the embedded model and rows of 2,048 tokens a process grew by 5.8 GB where 2.5 GB of activations and
-logits are counted, in float32 by 4.5 GB where 4.3 GB are."""
+logits are counted; in float32, one step of four long records, by 4.5 GB where 4.3 GB are."""
 _TARGETS = 0.25
 """Share of a row's tokens whose logits are computed; answers are a tenth of real questions."""
 

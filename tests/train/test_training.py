@@ -132,12 +132,25 @@ def command(*words: str | Path) -> str:
     return done.stdout + done.stderr
 
 
+OTHER_WORDS = {
+    "Naloxone": "Morphine", "Clonidine": "Labetalol", "hypotension": "bradycardia",
+    "sedation": "insomnia", "reverses": "prevents", "helped": "failed",
+}  # fmt: skip
+
+
 @pytest.mark.slow  # Ray twice and a real engine: some four minutes
 @pytest.mark.timeout(2400)
 def test_the_configuration_of_the_shipped_model_trains_another_base_from_corpora_to_scores(
     tmp_path: Path,
 ) -> None:
     model, root = make_qwen(tmp_path / "qwen3"), corpora(tmp_path / "corpora")
+    # All splits of this corpus have one text; what a test set has too, trains nothing.
+    for file in root.rglob("CDR_TrainingSet*"):
+        text = file.read_text(encoding="utf-8")
+        for word, other in OTHER_WORDS.items():
+            assert len(word) == len(other), "offsets stay"
+            text = text.replace(word, other)
+        file.write_text(text, encoding="utf-8")
     data, trained = tmp_path / "instructions", tmp_path / "trained"
     command(
         *("build-instructions", "--config", "examples/demo-instructions.yaml"),
