@@ -25,10 +25,10 @@ from benchmarks.gold import TYPES, Form, held_out
 from benchmarks.measure import Row, say, write
 from benchmarks.tune import TUNED, tune
 from taiyi_ray import models
-from taiyi_ray.annotation import merge
 from taiyi_ray.engine.engine import REPETITION_DETECTION, Completion
 from taiyi_ray.engine.vllm import VllmEngine
 from taiyi_ray.grounding import MOST
+from taiyi_ray.merging import merge
 from taiyi_ray.metrics import Quality
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import lines, ner

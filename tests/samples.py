@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from taiyi_ray import catalogue
-from taiyi_ray.annotation import merge
+from taiyi_ray.merging import merge
 from taiyi_ray.records import Annotations, Document, passages
 from taiyi_ray.tasks import TASKS, assign
 from taiyi_ray.tasks.task import Assignment, NotApplicable, Question

@@ -19,7 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taiyi_ray import grounding, nothing
-from taiyi_ray.annotation import merge
 from taiyi_ray.forms import Folded, Running
 from taiyi_ray.grounding import (
     LONGEST,
@@ -31,6 +30,7 @@ from taiyi_ray.grounding import (
     mentions_grammar,
     pairs_grammar,
 )
+from taiyi_ray.merging import merge
 from taiyi_ray.records import (
     Annotations,
     Argument,

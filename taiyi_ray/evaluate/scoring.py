@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from taiyi_ray import storage
-from taiyi_ray.annotation import merge
 from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.corpus.output import Output
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import Benchmark
 from taiyi_ray.evaluate.errors import verdicts
 from taiyi_ray.evaluate.source import BenchmarkSource
+from taiyi_ray.merging import merge
 from taiyi_ray.metrics import (
     METRICS,
     Array,

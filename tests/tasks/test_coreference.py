@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from taiyi_ray.annotation import merge
 from taiyi_ray.formats import brat
 from taiyi_ray.formats.format import RawRecord
+from taiyi_ray.merging import merge
 from taiyi_ray.records import COREFERENCE, Annotations, Document, Mention, Relation
 from taiyi_ray.tasks import coreference, losses
 from taiyi_ray.tasks.task import Counts, Question

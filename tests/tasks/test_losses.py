@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taiyi_ray.annotation import merge
 from taiyi_ray.formats import bioc_xml, brat, documents, pubtator
 from taiyi_ray.formats.format import RawRecord
+from taiyi_ray.merging import merge
 from taiyi_ray.records import (
     Annotations,
     Argument,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from taiyi_ray.annotation import merge
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.merging import merge
 from taiyi_ray.records import Annotations, Concept, Document, Mention
 from taiyi_ray.tasks import TASKS, assign, losses, normalisation
 from taiyi_ray.tasks.task import Counts, NotApplicable, Question
