@@ -100,11 +100,16 @@ annotate: $(INSTALLED)  ## annotate the samples in examples/ into OUT (LIMIT=n d
 	@$(BIN)/taiyi-ray annotate examples/pubmed-sample.xml examples/chinese-sample.jsonl \
 	  --output $(OUT) $(if $(LIMIT),--limit $(LIMIT)) $(ANNOTATE_ARGS)
 
+# Tests run side by side, then those that want the machine for themselves.
+SIDE_BY_SIDE = $(BIN)/python -m pytest -m "not slow and not alone" --numprocesses auto --maxprocesses 8 --dist loadfile
+
 test: $(INSTALLED_DEV)  ## run the tests that take minutes at most
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "not slow and alone"
 
 test-long: $(INSTALLED_DEV)  ## run all tests
-	@$(BIN)/python -m pytest -m ""
+	@$(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "slow or alone"
 
 lint: $(INSTALLED_DEV)  ## check style, types and the direction of imports
 	@$(BIN)/ruff check

@@ -51,6 +51,19 @@ os.environ["TAIYI_RAY_TESTS"] = str(os.getpid())
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+CLUSTERS = frozenset({"ray_cluster", "head"})
+"""Fixtures that start Ray."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that want the machine for themselves, before any is chosen by its marks."""
+    for item in items:
+        names = CLUSTERS & set(getattr(item, "fixturenames", ()))
+        if names or item.get_closest_marker("engine"):
+            item.add_marker("alone")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real corpora that lie beside some checkouts."""

@@ -12,6 +12,8 @@ from taiyi_ray.cluster import Workers, connected
 from taiyi_ray.errors import ConfigError, Unfinished
 from taiyi_ray.placement import Resources
 
+pytestmark = pytest.mark.alone
+
 ONE = Workers(Resources(1, 0), 1, "a worker")
 
 

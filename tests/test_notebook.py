@@ -362,6 +362,7 @@ def test_the_notebook_runs_from_top_to_bottom() -> None:
     assert "3549656" in run_cells(fake)
 
 
+@pytest.mark.slow  # the test before runs the same cells with the fake engine
 @pytest.mark.engine
 def test_the_notebook_runs_with_the_real_engine() -> None:
     assert "3549656" in run_cells(cells())

@@ -107,6 +107,7 @@ def test_a_stranger_gets_metrics_and_nothing_else(head):
     assert {port for _, _, port in found} - metrics == refused, answers
 
 
+@pytest.mark.alone
 def test_a_job_of_its_own_cluster_listens_on_localhost_only(tmp_path):
     script = (
         "import sys\n"

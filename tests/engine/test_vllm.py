@@ -90,7 +90,7 @@ def text_document(text: str, language: str = "en") -> Document:
 
 
 def test_answers_on_real_abstracts_are_grounded_rows(shared):
-    found = sample("pubmed-sample.xml", 4) + sample("chinese-sample.jsonl", 2)
+    found = sample("pubmed-sample.xml", 2) + sample("chinese-sample.jsonl", 1)
     done = shared.annotate(found)
     rows = [a.row(unit="u", run_id="r", fingerprint="f") for a in done]
     pa.Table.from_pylist(rows, SCHEMA).validate(full=True)
@@ -118,10 +118,14 @@ HEADS = {
 
 def test_every_task_is_answered_in_its_form(shared):
     given = read_file(str(EXAMPLES / "tasks" / "all.yaml"))
-    assignments = assign(list(given), given)
+    # The questions on a document share its text in the cache: this computes half the tokens.
+    assignments = [
+        dataclasses.replace(assignment, document_first=True)
+        for assignment in assign(list(given), given)
+    ]
     assert [a.task.name for a in assignments] == list(TASKS)
     found = sample("tasks/documents.jsonl", 9)
-    done = shared.annotate(found, assignments, max_tokens=48)
+    done = shared.annotate(found, assignments, max_tokens=24)
     rows = [a.row(unit="u", run_id="r", fingerprint="f") for a in done]
     pa.Table.from_pylist(rows, SCHEMA).validate(full=True)
     answered, results = Counter(), Counter()
@@ -155,7 +159,7 @@ def test_every_task_is_answered_in_its_form(shared):
 
 
 def test_every_token_of_an_answer_has_its_place_and_every_mention_a_score(shared):
-    found = sample("pubmed-sample.xml", 2) + sample("chinese-sample.jsonl", 2)
+    found = sample("pubmed-sample.xml", 1) + sample("chinese-sample.jsonl", 1)
     done = shared.annotate(found)
     scored = [m for a in done for m in a.annotations.mentions]
     scores = [m.score for m in scored if m.score is not None]
@@ -206,7 +210,7 @@ def test_a_document_longer_than_the_context_is_split(shared):
 
 
 def test_the_head_of_an_answer_is_prompt(shared):
-    found = sample("pubmed-sample.xml", 2) + sample("chinese-sample.jsonl", 2)
+    found = sample("pubmed-sample.xml", 1) + sample("chinese-sample.jsonl", 1)
     apart = asked("ner", "disease,chemical", ask="apart", document_first=True)
     for grammar in (True, False):
         form = dataclasses.replace(apart, grammar=grammar).in_form(SHORT_FORM)

@@ -36,5 +36,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(data, tmp_path_factory.mktemp("built"))
+def built(
+    data: Path, ray_cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    with pytest.MonkeyPatch.context() as joined:
+        for name, value in ray_cluster.items():
+            joined.setenv(name, value)
+        return build(data, tmp_path_factory.mktemp("built"))

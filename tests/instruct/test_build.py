@@ -84,13 +84,13 @@ def test_questions_on_one_document_share_a_group(built: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_on_any_number_of_workers(
-    data: Path, built: Path, tmp_path: Path
+    joined: None, data: Path, built: Path, tmp_path: Path
 ) -> None:
     assert files_of(build(data, tmp_path, workers=4)) == files_of(built)
 
 
 def test_a_build_goes_on_where_one_ended_and_refuses_other_settings(
-    data: Path, built: Path
+    joined: None, data: Path, built: Path
 ) -> None:
     before = files_of(built)
     next((built / "stage1").rglob("*.parquet")).unlink()
@@ -102,7 +102,7 @@ def test_a_build_goes_on_where_one_ended_and_refuses_other_settings(
 
 
 def test_a_build_goes_on_where_its_corpora_moved_and_refuses_changed_ones(
-    data: Path, built: Path, tmp_path: Path
+    joined: None, data: Path, built: Path, tmp_path: Path
 ) -> None:
     before = files_of(built)
     moved = tmp_path / "moved"

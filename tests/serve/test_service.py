@@ -26,6 +26,8 @@ from taiyi_ray.serve.metrics import METRICS
 from tests.conftest import free_port
 from tests.serve.serving import MIGRAINE, server
 
+pytestmark = pytest.mark.alone
+
 BODY = {"text": MIGRAINE, "tasks": ["ner"], "types": ["disease"]}
 LATENCY = 0.5
 

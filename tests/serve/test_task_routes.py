@@ -56,7 +56,7 @@ def refused(service: TestClient, status: int, **body: Any) -> dict[str, Any]:
     return dict(answer.json()["error"])
 
 
-def test_a_document_has_the_same_row_as_in_the_corpus_job(service, tmp_path):
+def test_a_document_has_the_same_row_as_in_the_corpus_job(joined, service, tmp_path):
     """All columns but those of run and place, the fingerprint too."""
     source = corpus(tmp_path / "in.jsonl", 12)
     run_job(source, "-o", tmp_path / "out", "--engine", "fake", "--scores")

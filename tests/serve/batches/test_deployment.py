@@ -23,6 +23,8 @@ from taiyi_ray import storage
 from tests.serve.batches.batching import URL, jsonl, line
 from tests.serve.serving import server
 
+pytestmark = pytest.mark.alone
+
 ENDED = ("completed", "failed", "cancelled", "expired")
 POISON = "strychnine"
 
