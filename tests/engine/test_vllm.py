@@ -50,7 +50,7 @@ class Shared:
             context_length=CONTEXT,
             trust_remote_code=False,
             scores=True,
-            arguments={"max_num_seqs": 16},
+            arguments={"max_num_seqs": 64},
         )
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -60,7 +60,7 @@ class Shared:
         self,
         found: list[Document],
         assignments: Sequence[Assignment] = CONSTRAINED,
-        max_tokens: int = 96,
+        max_tokens: int = 32,
     ) -> list[Annotated]:
         async def all_of_them() -> list[Annotated]:
             annotator = Annotator(self.engine, assignments, max_tokens)
@@ -90,7 +90,7 @@ def text_document(text: str, language: str = "en") -> Document:
 
 
 def test_answers_on_real_abstracts_are_grounded_rows(shared):
-    found = sample("pubmed-sample.xml", 2) + sample("chinese-sample.jsonl", 1)
+    found = sample("pubmed-sample.xml", 4) + sample("chinese-sample.jsonl", 2)
     done = shared.annotate(found)
     rows = [a.row(unit="u", run_id="r", fingerprint="f") for a in done]
     pa.Table.from_pylist(rows, SCHEMA).validate(full=True)
@@ -159,7 +159,7 @@ def test_every_task_is_answered_in_its_form(shared):
 
 
 def test_every_token_of_an_answer_has_its_place_and_every_mention_a_score(shared):
-    found = sample("pubmed-sample.xml", 1) + sample("chinese-sample.jsonl", 1)
+    found = sample("pubmed-sample.xml", 3) + sample("chinese-sample.jsonl", 1)
     done = shared.annotate(found)
     scored = [m for a in done for m in a.annotations.mentions]
     scores = [m.score for m in scored if m.score is not None]
@@ -202,10 +202,10 @@ def test_a_cut_answer_is_asked_again_and_salvaged(shared):
 
 def test_a_document_longer_than_the_context_is_split(shared):
     sentences = [f"Patient {n} received naloxone against clonidine overdose." for n in range(150)]
-    (annotated,) = shared.annotate([text_document(" ".join(sentences))], max_tokens=64)
+    (annotated,) = shared.annotate([text_document(" ".join(sentences))], max_tokens=16)
     windows = {answer.window for answer in annotated.answers}
     assert len(windows) >= 3
-    assert max(answer.prompt_tokens for answer in annotated.answers) <= CONTEXT - 64
+    assert max(answer.prompt_tokens for answer in annotated.answers) <= CONTEXT - 16
     assert annotated.status in ("ok", "partial")
 
 
@@ -214,7 +214,7 @@ def test_the_head_of_an_answer_is_prompt(shared):
     apart = asked("ner", "disease,chemical", ask="apart", document_first=True)
     for grammar in (True, False):
         form = dataclasses.replace(apart, grammar=grammar).in_form(SHORT_FORM)
-        done = shared.annotate(found, [form], max_tokens=48)
+        done = shared.annotate(found, [form], max_tokens=16)
         for annotated in done:
             asked_ = form.questions(annotated.document)
             first = [answer for answer in annotated.answers if answer.attempt == 0]
@@ -244,7 +244,7 @@ def test_the_questions_on_a_document_share_blocks_of_32_tokens(shared):
 
 
 def test_a_free_answer_is_aligned(shared):
-    (annotated,) = shared.annotate(sample("pubmed-sample.xml", 1), FREE, max_tokens=48)
+    (annotated,) = shared.annotate(sample("pubmed-sample.xml", 1), FREE, max_tokens=24)
     assert {answer.task for answer in annotated.answers} == {"ner", "re"}
     assert all(answer.raw for answer in annotated.answers)
     for mention in annotated.annotations.mentions:
