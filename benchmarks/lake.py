@@ -162,6 +162,12 @@ def _queries(lake: str, output: str, surface: str) -> dict[str, tuple[float, flo
     return figures
 
 
+def _held(lake: str) -> dict[tuple[str, str], int]:
+    """The files of a lake, by table and path, with their sizes in bytes."""
+    tables = opened(lake).files.items()
+    return {(table, path): file.size for table, files in tables for path, file in files.items()}
+
+
 def _measure(size: int, folder: Path) -> Iterator[Row]:
     output, lake = str(folder / f"out-{size}"), str(folder / f"lake-{size}")
     template = _template(folder)
@@ -169,9 +175,9 @@ def _measure(size: int, folder: Path) -> Iterator[Row]:
         _file(output, name, template, pmids, "")
     say(f"{size:,} documents are there")
     figures = _updated(lake, output)
-    commit = opened(lake)
-    held = sum(file.size for files in commit.files.values() for file in files.values())
-    yield _row(size, "first build", figures, f"{held / size:.0f} bytes a document")
+    built = _held(lake)
+    note = f"{len(built):,} files, {sum(built.values()) / size:,.0f} bytes a document"
+    yield _row(size, "first build", figures, note)
     say(f"built: {figures}")
     draw = random.Random(2)
     revised = draw.sample(range(1, size + 1), int(UPDATE * REVISIONS))
@@ -179,8 +185,10 @@ def _measure(size: int, folder: Path) -> Iterator[Row]:
     name = f"pubmed26n{len(list(_files(size))) + 1:04d}.xml.gz"
     _file(output, name, template, [*range(size + 1, size + more + 1), *sorted(revised)], "New")
     figures = _updated(lake, output)
-    kinds = {k: n for k, n in opened(lake).counts.items() if k != "rows"}
-    yield _row(size, "update of 18,000 records", figures, str(kinds))
+    kinds = ", ".join(f"{n:,} {k}" for k, n in opened(lake).counts.items() if k != "rows")
+    new = [size for path, size in _held(lake).items() if path not in built]
+    note = f"{kinds}; {len(new):,} files of {sum(new) >> 20:,} MiB written"
+    yield _row(size, "update of 18,000 records", figures, note)
     say(f"updated: {figures}")
     surface = template["mentions"][0].as_py()[0]["text"]
     for question, (ours, theirs) in _queries(lake, output, surface).items():
