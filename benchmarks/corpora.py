@@ -17,7 +17,7 @@ from taiyi_ray.errors import FormatError
 from taiyi_ray.formats import documents, format_of, raw_records
 from taiyi_ray.records import Annotations, Document
 from taiyi_ray.tasks import assigned
-from taiyi_ray.tasks.task import Question
+from taiyi_ray.tasks.task import Assignment, Question
 
 LENGTHS = range(900, 1300)
 CHINESE_LENGTHS = range(400, 800)
@@ -34,15 +34,20 @@ def read(path: Path) -> list[Document]:
         return list(documents(stream, path.name, format_, "source", 0, sys.maxsize - 1))
 
 
+def assignments(config: AnnotateConfig) -> list[Assignment]:
+    """The tasks of the job, in the form that its model wants."""
+    form = asking_form(config)
+    return [assignment.in_form(form) for assignment in assigned(config)[0]]
+
+
 def questions(config: AnnotateConfig) -> list[tuple[Question, Document]]:
     """What the job asks about its input, in order."""
-    form = asking_form(config)
-    assignments = [assignment.in_form(form) for assignment in assigned(config)[0]]
+    asked = assignments(config)
     return [
         (question, document)
         for path in config.inputs
         for document in read(Path(path))
-        for assignment in assignments
+        for assignment in asked
         for question in assignment.questions(document)
     ]
 

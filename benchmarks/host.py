@@ -1,8 +1,9 @@
 """Host CPU of the job by step, in the job's own code: from the bytes of the input to the commit.
 
-Counting, reading, annotating and committing run as in the job, in one process and without Ray; in
-place of vLLM's AsyncLLM stands one that has every answer at hand. What vLLM adds to a question on
-the host is measured apart: compiling the grammars, and its front end with a real engine.
+Counting, reading, annotating and committing run as in the job, in one process and without Ray, with
+nine questions on a document, each about one type, in the form of the shipped model; in place of
+vLLM's AsyncLLM stands one that has every answer at hand. What vLLM adds to a question on the host
+is measured apart: compiling the grammars, and its front end with a real engine.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ from taiyi_ray.job import workers
 from taiyi_ray.job.asks import Ask
 from taiyi_ray.job.output import JobOutput
 from taiyi_ray.records import Annotations, Document
-from taiyi_ray.tasks import TASKS, assigned, ner, relations
+from taiyi_ray.tasks import TASKS, ner
 from taiyi_ray.tasks.task import Question
 
 DOCUMENTS = 40
 ROUNDS = 9
 CONTEXT = 8192
 TOKENS = 64
-"""Length of the answers with which vLLM's front end is measured: it sees each of their tokens."""
+"""The most tokens of an answer with which vLLM's front end is measured."""
 
 TOTAL = "all of this"
 
@@ -91,9 +92,15 @@ class Corpus:
     answer: Callable[[Question, Document], str]
 
     def config(self, output: str = "-") -> AnnotateConfig:
-        """Both tasks with all default types, in one question each."""
+        """Nine types of mentions, each in a question of its own."""
+        types = [term.name for term in ner.Options().types]
         return AnnotateConfig(
-            inputs=[str(self.path)], output=output, context_length=CONTEXT, ask="together"
+            inputs=[str(self.path)],
+            output=output,
+            context_length=CONTEXT,
+            tasks=["ner"],
+            types=types,
+            ask="apart",
         )
 
 
@@ -152,8 +159,12 @@ def engine_at_hand(model: models.Model, corpus: Corpus) -> VllmEngine:
     """The product's engine without vLLM's: it knows the answers to the questions on a corpus."""
     with patch("vllm.v1.engine.async_llm.AsyncLLM.from_engine_args"):
         engine = vllm_engine(model)
-    asked = corpora.questions(corpus.config())
-    engine.client = AtHand({tuple(engine.prompt(q).content): corpus.answer(q, d) for q, d in asked})
+    answers = {}
+    for question, document in corpora.questions(corpus.config()):
+        prompt = engine.prompt(question)
+        answer = corpus.answer(question, document).removeprefix(prompt.head)
+        answers[tuple(prompt.content)] = answer
+    engine.client = AtHand(answers)
     return engine
 
 
@@ -163,7 +174,6 @@ def job(corpus: Corpus, engine: VllmEngine) -> dict[str, float]:
     with ExitStack() as stack:
         for step, owner, name in (
             ("build the grammar", ner, "mentions_grammar"),
-            ("build the grammar", relations, "pairs_grammar"),
             ("tokenise", VllmEngine, "prompt"),
             ("locate", Locator, "__init__"),
             ("locate", Locator, "find"),
@@ -182,7 +192,7 @@ def job(corpus: Corpus, engine: VllmEngine) -> dict[str, float]:
                     parse=steps.timed("parse the answer", assignment.task.parse),
                 ),
             )
-            for assignment in assigned(config)[0]
+            for assignment in corpora.assignments(config)
         ]
         stack.enter_context(patch.object(workers, "model_here", lambda *_: None))
         stack.enter_context(patch.object(workers, "start", lambda *_: engine))
@@ -217,34 +227,43 @@ def _plan(corpus: Corpus) -> plan.Plan:
 
 
 def compiling(model: models.Model, corpus: Corpus) -> dict[str, float]:
-    """Seconds of vLLM's two passes over the grammars: its front end's check, its engine's."""
+    """Seconds of vLLM's two passes over the grammars: its front end's check, its engine's.
+
+    Each grammar is checked and compiled once, however many questions have it.
+    """
     import llguidance.hf
     from vllm.v1.structured_output import backend_guidance
 
     tokenizer = llguidance.hf.from_tokenizer(models.load_tokenizer(model))
     steps = Steps()
-    for question, _ in corpora.questions(corpus.config()):
-        assert question.grammar is not None
-        params = sampling_parameters(question.grammar, TOKENS, [])
-        with steps.step("apart: the grammar, checked by vLLM's front end"):
+    grammars = {question.grammar for question, _ in corpora.questions(corpus.config())}
+    for grammar in grammars - {None}:
+        params = sampling_parameters(grammar, TOKENS, [])
+        with steps.step("apart: the grammar, checked in our process"):
             backend_guidance.validate_guidance_grammar(params, tokenizer)
-        with steps.step("apart: the grammar, compiled by its engine"):
-            llguidance.LLMatcher(tokenizer, question.grammar)
+        with steps.step("apart: the grammar, compiled by vLLM's engine"):
+            llguidance.LLMatcher(tokenizer, grammar)
     return steps.seconds
 
 
 async def front_end(engine: VllmEngine, corpus: Corpus) -> dict[str, float]:
-    """Seconds of this process while vLLM answers, which it does in another."""
-    steps = Steps()
+    """Seconds of this process while vLLM answers, which it does in another.
+
+    This process sees each token of an answer, so the steps' names say how many there were.
+    """
+    seconds: dict[str, float] = {}
     asked = [question for question, _ in corpora.questions(corpus.config())]
-    for name, grammar in (("without", False), ("with", True)):
+    for name, grammar in (("without grammars", False), ("with grammars", True)):
         sent = [
             (question if grammar else replace(question, grammar=None), engine.prompt(question))
             for question in asked
         ]
-        with steps.step(f"apart: vLLM's front end, {TOKENS} tokens {name} grammar"):
-            await asyncio.gather(*(engine.complete(*one, TOKENS) for one in sent))
-    return steps.seconds
+        began = time.process_time()
+        answers = await asyncio.gather(*(engine.complete(*one, TOKENS) for one in sent))
+        took = time.process_time() - began
+        tokens = mean(answer.output_tokens for answer in answers)
+        seconds[f"apart: vLLM's front end, {tokens:.0f} tokens an answer, {name}"] = took
+    return seconds
 
 
 # ------------------------------------------------------------------------------------- the table

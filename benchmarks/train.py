@@ -1,10 +1,11 @@
 """A training step beside Hugging Face's Trainer and TRL's SFTTrainer: the same model and records.
 
 Every side makes one optimiser step over all records, from the same first weights: so all must see
-the same loss. LoRA on all linear layers of the embedded model, in bfloat16. The Trainer pads, four
-records at a time; SFTTrainer packs (`packing="bfd"`, padding-free, a dense mask where there is no
-FlashAttention). Attention of both is torch's SDPA. Rates come twice, by wall time and by the CPU
-time of all threads: only the second can be compared where other work takes the cores meanwhile.
+the same loss. LoRA on all linear layers of the embedded model, in bfloat16 where the processor is
+fast at that, else in float32. The Trainer pads, four records at a time; SFTTrainer packs
+(`packing="bfd"`, padding-free, a dense mask where there is no FlashAttention). Attention of both is
+torch's SDPA. Rates come twice, by wall time and by the CPU time of all threads: only the second can
+be compared where other work takes the cores meanwhile.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ from trl import SFTConfig, SFTTrainer
 from benchmarks.gold import DATA, Form
 from benchmarks.measure import Row, in_turn, write
 from taiyi_ray import models
+from taiyi_ray.config import EMBEDDED_MODEL
+from taiyi_ray.placement import fast_bfloat16
 from taiyi_ray.records import Annotations, Document
 from taiyi_ray.tasks import ner
 from taiyi_ray.tasks.vocabulary import MENTION_TYPES
-from taiyi_ray.train.network import NetworkSettings, load
+from taiyi_ray.train.network import NetworkSettings, Precision, load
 from taiyi_ray.train.packing import TokenRecord, blocks, packed
 from taiyi_ray.train.step import Stepper, StepSettings
 from tests import samples
@@ -60,6 +63,7 @@ RATE = 2e-4
 RANK = 32
 OURS, UNSHARED, PADDED, TRL = "ours", "ours, nothing shared", "Trainer", "TRL, bfd"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+BF16 = fast_bfloat16()
 
 
 def records(
@@ -89,7 +93,8 @@ def _abstracts(data_root: Path, size: int) -> Iterator[tuple[Document, Annotatio
 
 def network(path: Path, attention: str | None = None) -> torch.nn.Module:
     """The model with a new adapter, always with the same first weights."""
-    model = load(path, NetworkSettings(rank=RANK, alpha=RANK), DEVICE)
+    precision: Precision = "bf16" if BF16 else "float32"
+    model = load(path, NetworkSettings(rank=RANK, alpha=RANK, precision=precision), DEVICE)
     if attention:
         assert isinstance(model, PeftModel)
         model.get_base_model().set_attn_implementation(attention)
@@ -133,7 +138,7 @@ class Sides:
 
     def ours(self, name: str, *, share: bool) -> float:
         """Our own step, with packing."""
-        stepper = Stepper(network(self.path), StepSettings(), 1, DEVICE)
+        stepper = Stepper(network(self.path), StepSettings(bf16=BF16), 1, DEVICE)
         clock = self.clocks[name]
         clock.on_train_begin()
         made = blocks(self.records, ROW_TOKENS, share=share)
@@ -219,7 +224,7 @@ _PLAIN: dict[str, Any] = {
     "lr_scheduler_type": "constant",
     "max_grad_norm": 1.0,
     "weight_decay": 0.0,
-    "bf16": True,
+    "bf16": BF16,
     "use_cpu": DEVICE.type == "cpu",
     "logging_strategy": "no",
     "save_strategy": "no",
@@ -254,7 +259,7 @@ def _worker(
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port, workers, is_master=rank == 0)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=workers)
-    stepper = Stepper(network(path), StepSettings(), 1, DEVICE)
+    stepper = Stepper(network(path), StepSettings(bf16=BF16), 1, DEVICE)
     targets = sum(record.targets for record in found)
     dist.barrier()
     began = _now()
@@ -276,7 +281,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, nargs=2, default=list(DOCUMENTS.values()))
     parser.add_argument("--workers", action="store_true", help="measure two workers, too")
     arguments = parser.parse_args()
-    model = models.resolve()
+    model = models.resolve(EMBEDDED_MODEL)
     tokenizer = models.load_tokenizer(model)
     rows: list[Row] = []
     rates: dict[str, dict[str, list[float]]] = {}
@@ -307,6 +312,7 @@ def main() -> None:
         packages=("torch", "transformers", "peft", "trl"),
         settings={
             "device": str(DEVICE),
+            "bfloat16": BF16,
             "documents": sizes,
             "corpora": CORPORA,
             "rounds": arguments.rounds,

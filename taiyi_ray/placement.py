@@ -6,7 +6,7 @@ import math
 import random
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, cast
+from typing import Any
 
 from taiyi_ray import models
 from taiyi_ray.config import EngineSettings, TrainConfig
@@ -67,23 +67,28 @@ GPUS: dict[str, Gpu] = {
 _UTILISATION = 0.92  # vLLM's default of gpu_memory_utilization
 
 
+_PRECISION = 10_000
+"""Ray rounds amounts of resources to so many parts of one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """The logical resources that one engine asks Ray for, all on one node.
 
     Attributes:
         cpus: the number of CPUs.
-        gpus: the number of GPUs.
+        gpus: the number of GPUs; less than 1 where several engines share one.
         accelerator: the kind of GPU by Ray's name; None for any kind.
     """
 
     cpus: float
-    gpus: int
+    gpus: float
     accelerator: str | None = None
 
     def as_options(self) -> dict[str, Any]:
         """The resources as options of a Ray actor."""
-        options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        gpus = math.floor(self.gpus * _PRECISION) / _PRECISION  # else seven sevenths were too much
+        options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": gpus}
         return options | ({"accelerator_type": self.accelerator} if self.accelerator else {})
 
     def __str__(self) -> str:
@@ -118,16 +123,37 @@ def _on_cpu() -> Resources:
 def _on_gpus(config: EngineSettings) -> Resources:
     """The GPUs, a CPU for the engine and one for each of its workers.
 
-    With these CPUs reserved, reading tasks cannot take the last CPUs of a node with GPUs.
+    With these CPUs reserved, reading tasks cannot take the last CPUs of a node with GPUs. An engine
+    that leaves at least half of the memory of its only GPU to others shares it with them: a small
+    model on a large GPU waits for the one process in front of its engine, and several engines have
+    several such processes.
     """
     gpus = _gpus(config)
-    return Resources(1 + gpus, gpus, config.gpu)
+    sharing = int(1 / _utilisation(config)) if gpus == 1 else 1
+    return Resources(1 + gpus, gpus / sharing if sharing > 1 else gpus, config.gpu)
+
+
+def _utilisation(config: EngineSettings) -> float:
+    """The share of a GPU's memory that an engine takes."""
+    return _number(config, "gpu_memory_utilization", _UTILISATION)
 
 
 def _gpus(config: EngineSettings) -> int:
     sizes = ("tensor_parallel_size", "pipeline_parallel_size")
-    tensor, pipeline = (cast(int, config.engine_args.get(name, 1)) for name in sizes)
+    tensor, pipeline = (int(_number(config, name, 1)) for name in sizes)
     return tensor * pipeline
+
+
+def _number(config: EngineSettings, name: str, default: float) -> float:
+    """One of the engine's arguments that are numbers.
+
+    Raises:
+        ConfigError: it is not a number above 0.
+    """
+    value = config.engine_args.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise ConfigError(f"--engine-arg {name}={value}: is not a number above 0")
+    return value
 
 
 def _is_cpu_build() -> bool:
@@ -179,7 +205,7 @@ def check_fits(config: EngineSettings, model: models.Model, context_length: int)
     if gpu is None:
         return
     gpus, memory = _gpus(config), gpu.memory / 1e9
-    share = cast(float, config.engine_args.get("gpu_memory_utilization", _UTILISATION))
+    share = _utilisation(config)
     room = gpus * memory * share
     weights = models.weights_size(model) / 1e9
     cache = models.cache_size(model, context_length) / 1e9

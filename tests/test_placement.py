@@ -51,6 +51,17 @@ def model(folder: Path, gigabytes: float, settings: dict[str, int] = LLAMA_8B) -
             False,
             Resources(5, 4, "A10G"),
         ),
+        (
+            {"engine_args": {"gpu_memory_utilization": 0.45}, "gpu": "H200"},
+            False,
+            Resources(2, 0.5, "H200"),
+        ),
+        ({"engine_args": {"gpu_memory_utilization": 0.6}}, False, Resources(2, 1)),
+        (
+            {"engine_args": {"gpu_memory_utilization": 0.45, "tensor_parallel_size": 2}},
+            False,
+            Resources(3, 2),
+        ),
         ({"engine_args": {"tensor_parallel_size": 2}}, True, Resources(1, 0)),
         ({"engine": "fake"}, False, Resources(1, 0)),
         ({"engine": "fake", "gpu": "L4"}, True, Resources(2, 1, "L4")),
@@ -63,6 +74,13 @@ def test_what_an_engine_takes(settings, cpu_build, resources, monkeypatch):
     assert ENGINES[asked.engine].resources(asked) == resources
 
 
+@pytest.mark.parametrize("value", [0, -1, "most", True])
+@pytest.mark.parametrize("name", ["gpu_memory_utilization", "tensor_parallel_size"])
+def test_an_argument_that_is_no_number_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"^--engine-arg {name}={value}: is not a number above 0"):
+        placement.of_model(config(gpu="L4", engine_args={name: value}))
+
+
 def test_the_installed_build_is_known():
     assert placement._is_cpu_build()
 
@@ -72,7 +90,9 @@ def test_resources_are_said_in_words_and_as_options():
     assert str(Resources(1, 0)) == "1 CPU"
     assert str(Resources(2, 1, "L4")) == "2 CPUs and 1 L4 GPU"
     assert str(Resources(3, 2)) == "3 CPUs and 2 GPUs"
+    assert str(Resources(2, 0.5, "H200")) == "2 CPUs and 0.5 H200 GPUs"
     assert Resources(1, 0).as_options() == {"num_cpus": 1, "num_gpus": 0}
+    assert 7 * Resources(2, 1 / 7).as_options()["num_gpus"] <= 1
     assert Resources(3, 2, "L4").as_options() == {
         "num_cpus": 3,
         "num_gpus": 2,

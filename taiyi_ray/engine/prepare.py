@@ -50,7 +50,8 @@ def prepare(
         config: the settings of a command.
         known: whether the tokenizer was checked before, because the output has rows of this model;
             then it is not loaded.
-        kind: the kind of engine, if it is not the one that the settings name.
+        kind: the kind of engine that is prepared, if it is not the one that the settings name. The
+            form of the questions is still that of the settings' engine.
 
     Raises:
         ConfigError, ModelError, StorageError: the user must change something.
@@ -67,7 +68,8 @@ def prepare(
     if model:
         placement.check_fits(config, model, length)
     settled = {**answering.settings, "context_length": length}
-    form = asking_form(config, *([model] if model else []))
+    asked = [model] if model and ENGINES[config.engine].runs_model else []
+    form = asking_form(config, *asked)
     return Prepared(config.model_copy(update=settled), answering, length, form, tokenizer)
 
 

@@ -65,6 +65,12 @@ DECODE = Assumed(0.3, 0.1, 0.6)
 weights once and writes a token for each of BATCH answers. An assumption, not measured here: with
 grammars, short answers and small models the share is lower, because the host's work counts more."""
 
+HOST = Assumed(0.0016, 0.0008, 0.004)
+"""Seconds that one question takes of the one Python process in front of an engine, which makes the
+prompts and reads the answers while the GPU computes. `make bench-host` measures them; processors
+differ. The slower of both bounds an engine: this process where a small model runs on a large
+GPU."""
+
 BATCH = 64
 """Answers that an engine writes at once: the default of max_num_seqs here."""
 
@@ -419,8 +425,8 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
     )
 
 
-_Seconds = Callable[[float, float, float, random.Random | None], float]
-"""Turns prompt, cached and output tokens into engine-seconds; the last argument makes a draw."""
+_Seconds = Callable[[_Prompts, float, random.Random | None], float]
+"""Turns prompts and output tokens into engine-seconds; the last argument makes a draw."""
 
 
 def _seconds(model: models.Model, gpu: str | None, measured: _Measured) -> _Seconds | None:
@@ -432,24 +438,22 @@ def _seconds(model: models.Model, gpu: str | None, measured: _Measured) -> _Seco
     if rates:
         mean = sum(rates) / len(rates)
 
-        def as_measured(
-            prompt: float, cached: float, output: float, random_: random.Random | None
-        ) -> float:
-            return (prompt + output) * (random_.choice(rates) if random_ else mean)
+        def as_measured(asked: _Prompts, output: float, random_: random.Random | None) -> float:
+            return (asked.prompt + output) * (random_.choice(rates) if random_ else mean)
 
         return as_measured
     if gpu is None:
         return None
     weights, sheet = models.weights_size(model), GPUS[gpu]
 
-    def as_assumed(
-        prompt: float, cached: float, output: float, random_: random.Random | None
-    ) -> float:
-        prefill = PREFILL.draw(random_) if random_ else PREFILL.value
-        decode = DECODE.draw(random_) if random_ else DECODE.value
+    def as_assumed(asked: _Prompts, output: float, random_: random.Random | None) -> float:
+        prefill, decode, host = (
+            one.draw(random_) if random_ else one.value for one in (PREFILL, DECODE, HOST)
+        )
         parameters = weights / 2  # 16 bit
-        reading = (prompt - cached) * 2 * parameters / (sheet.flops * prefill)
-        return reading + output * weights / BATCH / (sheet.bandwidth * decode)
+        reading = (asked.prompt - asked.cached) * 2 * parameters / (sheet.flops * prefill)
+        writing = output * weights / BATCH / (sheet.bandwidth * decode)
+        return max(reading + writing, asked.questions * host)
 
     return as_assumed
 
@@ -518,9 +522,7 @@ class _Estimator:
             "output_tokens": output,
         }
         if self.seconds:
-            totals["engine_hours"] = (
-                self.seconds(total.prompt, total.cached, output, random_) / 3600
-            )
+            totals["engine_hours"] = self.seconds(total, output, random_) / 3600
             if self.config.price is not None:
                 totals["cost"] = totals["engine_hours"] * self.config.price
         return totals
@@ -599,7 +601,9 @@ def _basis(
             f"rate: ASSUMED, not measured: {GPUS[config.gpu].source}; {PREFILL.value:.0%} "
             f"({PREFILL.low:.0%} to {PREFILL.high:.0%}) of its FLOP/s for prompts, "
             f"{DECODE.value:.0%} ({DECODE.low:.0%} to {DECODE.high:.0%}) of its bandwidth for "
-            f"answers, {BATCH} at once; give --run OUT/run.json"
+            f"answers, {BATCH} at once; at least {1000 * HOST.value:g} ms a question "
+            f"({1000 * HOST.low:g} to {1000 * HOST.high:g}) for the process in front of the "
+            "engine; give --run OUT/run.json"
         )
     if seconds is None:
         yield "engine-hours: not estimated; give --gpu, or --run OUT/run.json of a similar run"

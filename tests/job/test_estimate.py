@@ -181,15 +181,25 @@ def test_runs_tell_how_often_relations_are_asked_about(tmp_path):
     assert value(other, "questions") == pytest.approx(60)
 
 
-def test_what_is_assumed_is_said_and_wide(tmp_path):
+def test_what_is_assumed_is_said_and_wide(tmp_path, monkeypatch):
     source = corpus(tmp_path / "docs.jsonl", 100)
     found = estimate(settings(source, tasks=["re"], gpu="L40S"))
     assumed = [line for line in found.basis if "ASSUMED" in line]
     assert [line.partition(":")[0] for line in assumed] == ["output tokens of re", "rate"]
     for name in ("output_tokens", "engine_hours"):
         assert found.totals[name].high > 2 * found.totals[name].low
+    monkeypatch.setattr(models, "weights_size", lambda _: 16 * 10**9)
     hours = [value(estimate(settings(source, gpu=gpu)), "engine_hours") for gpu in ("L4", "H100")]
     assert hours[0] > 4 * hours[1]
+
+
+def test_a_small_model_waits_for_the_process_in_front_of_its_engine(tmp_path, monkeypatch):
+    source = corpus(tmp_path / "docs.jsonl", 100)
+    found = estimate(settings(source, gpu="H200"))
+    least = value(found, "questions") * module.HOST.value / 3600
+    assert value(found, "engine_hours") == pytest.approx(least)
+    monkeypatch.setattr(models, "weights_size", lambda _: 16 * 10**9)
+    assert value(estimate(settings(source, gpu="H200")), "engine_hours") > 2 * least
 
 
 def test_records_that_cannot_be_read_ask_nothing(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from taiyi_ray import models
 from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.engine import ENGINES
 from taiyi_ray.engine.prepare import asking_form, prepare
 from taiyi_ray.errors import ConfigError, ModelError
 from taiyi_ray.tasks import assigned
@@ -115,6 +116,8 @@ def test_a_server_and_the_fake_engine_are_asked_in_the_form_that_the_user_names(
     for engine in ({"engine": "fake"}, {"engine": "http", "url": "http://nowhere/v1"}):
         assert asking_form(settings(**engine)) == PLAIN_FORM
         assert asking_form(settings(**engine, wording="short")) == SHORT_FORM
+        # `plan` counts their tokens with the tokenizer of a model, whose form is not theirs.
+        assert prepare(settings(**engine), kind=ENGINES["vllm"]).form == PLAIN_FORM
 
 
 def test_a_wording_that_the_tasks_do_not_have_is_refused() -> None:
