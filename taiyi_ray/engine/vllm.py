@@ -110,12 +110,7 @@ def _dtype(model_path: str) -> str:
 
 
 def sampling_parameters(
-    grammar: str | None,
-    max_tokens: int,
-    stop_token_ids: list[int],
-    *,
-    scores: bool = False,
-    detokenize: bool = True,
+    grammar: str | None, max_tokens: int, stop_token_ids: list[int], *, scores: bool = False
 ) -> SamplingParams:
     """The parameters by which vLLM decodes an answer.
 
@@ -124,7 +119,6 @@ def sampling_parameters(
         max_tokens: the most tokens of the answer.
         stop_token_ids: the tokens that end the answer.
         scores: whether vLLM gives the log-probability of each token.
-        detokenize: whether vLLM makes the text of the answer, token by token as it comes.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import (
@@ -139,7 +133,6 @@ def sampling_parameters(
         stop_token_ids=stop_token_ids,
         logprobs=0 if scores else None,
         flat_logprobs=scores,
-        detokenize=detokenize,
         output_kind=RequestOutputKind.FINAL_ONLY,
         repetition_detection=RepetitionDetectionParams(**REPETITION_DETECTION),
         structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
@@ -218,11 +211,7 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         params = sampling_parameters(
-            grammar_of(question, prompt),
-            max_tokens,
-            self.stop_token_ids,
-            scores=self._scores,
-            detokenize=not self._decodes,
+            grammar_of(question, prompt), max_tokens, self.stop_token_ids, scores=self._scores
         )
         # A bare dictionary would go through a pool of threads, to be tokenised there.
         given = tokens_input(prompt.content)
@@ -241,27 +230,15 @@ class VllmEngine:
             reason = last.outputs[0].finish_reason if last else "no output"
             raise QuestionError(f"the engine ended the answer: {reason}")
         answer = last.outputs[0]
-        text = answer.text
-        if self._decodes:
-            ended = answer.finish_reason == "stop"
-            text = self._prompter.text(prompt.content, answer.token_ids[: -1 if ended else None])
         completion = Completion(
-            text=text,
+            text=answer.text,
             finish_reason=cast(FinishReason, answer.finish_reason),
             prompt_tokens=prompt.tokens,
             cached_tokens=last.num_cached_tokens or 0,
             output_tokens=len(answer.token_ids),
-            scores=_scores(text, answer.logprobs) if self._scores else None,
+            scores=_scores(answer.text, answer.logprobs) if self._scores else None,
         )
         return behind_head(completion, prompt.head)
-
-    @property
-    def _decodes(self) -> bool:
-        """Whether answers are decoded here, at their end, and not by vLLM at each of their tokens.
-
-        Scores want the text of each token.
-        """
-        return self._prompter.decodes and not self._scores
 
     @property
     def alive(self) -> bool:

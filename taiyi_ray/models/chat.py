@@ -163,12 +163,6 @@ def head_tokens(
     return _answer(tokenizer, answered, prompt, form)[0]
 
 
-_BEFORE = 6
-"""Tokens of a prompt behind which an answer is decoded: more than one character takes."""
-
-_INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
-
-
 class Prompter:
     """Makes prompts as tokens; threads may use it at the same time.
 
@@ -211,26 +205,6 @@ class Prompter:
             if tokens is None:
                 tokens = prompt_tokens(self._tokenizer, messages, self._form)
             return tokens + self._head(head) if head else tokens
-
-    @cached_property
-    def decodes(self) -> bool:
-        """Whether `text` is possible: the tokenizer has a decoder that threads may use."""
-        return bool(self._tokenizer.is_fast)
-
-    def text(self, prompt: Sequence[int], answer: Sequence[int]) -> str:
-        """Return the text of an answer, as it stands behind its prompt.
-
-        Some tokenizers drop the blank before the first word of a text; behind the last tokens of
-        the prompt it stays. An answer that was cut within a character ends before it.
-
-        Args:
-            prompt: the tokens of the prompt.
-            answer: the tokens of the answer, without the one that ended it.
-        """
-        decode = partial(self._tokenizer.backend_tokenizer.decode, skip_special_tokens=True)
-        before = list(prompt[-_BEFORE:])
-        whole = cast(str, decode([*before, *answer]))
-        return whole[len(cast(str, decode(before))) :].rstrip(_INCOMPLETE)
 
     def _plain(self, text: str) -> list[int]:
         return cast(list[int], self._tokenizer.encode(text, add_special_tokens=False))
