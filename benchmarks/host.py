@@ -31,7 +31,7 @@ from benchmarks.bare import VLLM
 from benchmarks.measure import Row, say, write
 from taiyi_ray import models
 from taiyi_ray.annotation import Annotated
-from taiyi_ray.config import AnnotateConfig
+from taiyi_ray.config import DEMO_MODEL, AnnotateConfig
 from taiyi_ray.corpus import plan, sources
 from taiyi_ray.engine.fake import FakeEngine
 from taiyi_ray.engine.vllm import VllmEngine, sampling_parameters
@@ -281,7 +281,7 @@ def described(corpus: Corpus) -> Row:
 
 def main() -> None:
     """Measure and write the result."""
-    model = models.resolve()
+    model = models.resolve(DEMO_MODEL)
     steps: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
         found = all_corpora(Path(folder))

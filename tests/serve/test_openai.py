@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from taiyi_ray import models
+from taiyi_ray.config import EMBEDDED_MODEL
 from taiyi_ray.serve.openai import TAIYI1
 from tests.job.jobs import annotate as run_job
 from tests.job.jobs import table
@@ -224,8 +225,10 @@ def test_a_document_has_the_same_row_as_in_the_corpus_job(live, tmp_path: Path):
     ]
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps(record) + "\n" for record in records))
-    wanted = ("--tasks", "ner", "--types", "disease", "--engine-arg", "max_num_seqs=1")
-    run_job(source, "-o", tmp_path / "out", *wanted, *SETTINGS)
+    # A service that has adapters takes the bare model for their base.
+    wanted = ("--model", EMBEDDED_MODEL, "--tasks", "ner", "--types", "disease")
+    alone = ("--engine-arg", "max_num_seqs=1")
+    run_job(source, "-o", tmp_path / "out", *wanted, *alone, *SETTINGS)
     for row in table(tmp_path / "out"):
         body = {"documents": [records[row["position"]]], "tasks": ["ner"], "types": ["disease"]}
         served = live.http.post("/v1/annotate", json={**body, "ask": "together"}).json()["rows"][0]
