@@ -164,7 +164,8 @@ def test_a_training_on_two_nodes_goes_on_when_one_of_them_goes(s3_server, bucket
     make_instructions(tmp_path / "data")
     settings = {
         "data": f"{bucket}/data", "model": f"{bucket}/model", "output": f"{bucket}/out",
-        "precision": "float32", "rank": 4, "batch": 9, "row_tokens": 256, "learning_rate": 5e-3,
+        # With a higher rate, what two workers add up in another order grows over so many steps.
+        "precision": "float32", "rank": 4, "batch": 9, "row_tokens": 256, "learning_rate": 5e-4,
         "checkpoint_every": 5, "keep": 99, "stage_data": [{"data": ["stage1"], "epochs": 40}],
     }  # fmt: skip
     for folder in ("data", "model"):
@@ -207,4 +208,4 @@ def test_a_training_on_two_nodes_goes_on_when_one_of_them_goes(s3_server, bucket
         for output in (f"{bucket}/out", here["output"])
     )
     for key, tensor in wanted.items():
-        torch.testing.assert_close(found[key], tensor, rtol=1e-3, atol=1e-4, msg=key)
+        torch.testing.assert_close(found[key], tensor, rtol=1e-4, atol=1e-5, msg=key)
