@@ -187,8 +187,9 @@ def running_head(folder: Path, s3_server: str, *, cpus: int) -> Iterator[Head]:
     )
     try:
         with _running(arguments, nodes, folder / "head.log") as process:
+            # Ray takes 127.0.0.1 for this machine's address in its network, where no head is.
             yield Head(
-                environment, nodes, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{metrics}", session,
+                environment, nodes, f"0.0.0.0:{gcs}", f"http://127.0.0.1:{metrics}", session,
                 process.pid,
             )  # fmt: skip
     finally:
@@ -199,10 +200,8 @@ def running_head(folder: Path, s3_server: str, *, cpus: int) -> Iterator[Head]:
 def running_node(head: Head, log: Path, *, cpus: int) -> Iterator[Callable[[], None]]:
     """Run one more node of a cluster; yield what kills it, as a machine that is gone."""
     agent, agent_grpc, metrics = _free_ports(3)
-    # Ray takes 127.0.0.1 for the address of this machine in its network, where the head is not.
-    port = head.address.rpartition(":")[2]
     arguments = (
-        f"start --address 0.0.0.0:{port} --node-ip-address 127.0.0.1 --block "
+        f"start --address {head.address} --node-ip-address 127.0.0.1 --block "
         f"--disable-usage-stats --num-cpus {cpus} "
         f"--dashboard-agent-listen-port {agent} --dashboard-agent-grpc-port {agent_grpc} "
         f"--metrics-export-port {metrics} --object-store-memory 200000000"
