@@ -51,6 +51,9 @@ CONTEXT = 8192
 TOKENS = 64
 """The most tokens of an answer with which vLLM's front end is measured."""
 
+IN_FRONT = 90
+"""The questions with which that is measured."""
+
 TOTAL = "all of this"
 
 
@@ -251,12 +254,12 @@ def compiling(model: models.Model, corpus: Corpus) -> dict[str, float]:
 
 
 async def front_end(engine: VllmEngine, corpus: Corpus) -> dict[str, float]:
-    """Seconds of this process while vLLM answers, which it does in another.
+    """Seconds of this process a question while vLLM answers, which it does in another.
 
     This process sees each token of an answer, so the steps' names say how many there were.
     """
     seconds: dict[str, float] = {}
-    asked = [question for question, _ in corpora.questions(corpus.config())]
+    asked = [question for question, _ in corpora.questions(corpus.config())][:IN_FRONT]
     for name, grammar in (("without grammars", False), ("with grammars", True)):
         sent = [
             (question if grammar else replace(question, grammar=None), engine.prompt(question))
@@ -266,7 +269,8 @@ async def front_end(engine: VllmEngine, corpus: Corpus) -> dict[str, float]:
         answers = await asyncio.gather(*(engine.complete(*one, TOKENS) for one in sent))
         took = time.process_time() - began
         tokens = mean(answer.output_tokens for answer in answers)
-        seconds[f"apart: vLLM's front end, {tokens:.0f} tokens an answer, {name}"] = took
+        step = f"apart: vLLM's front end, {tokens:.0f} tokens an answer, {name}"
+        seconds[step] = took / len(asked)
     return seconds
 
 
@@ -297,9 +301,11 @@ def main() -> None:
             steps[corpus.name] = medians | compiling(model, corpus)
             say(f"{corpus.name}: {medians[TOTAL]:.3f} s")
         real = runner.run(_started(models.resolve(DEMO_MODEL)))
-        steps[found[0].name] |= runner.run(front_end(real, found[0]))
+        each = runner.run(front_end(real, found[0]))
         real.close()
         sizes = {corpus.name: described(corpus) for corpus in found}
+        count = int(sizes[found[0].name]["questions"])
+        steps[found[0].name] |= {step: seconds * count for step, seconds in each.items()}
     rows = [
         {"ms a question": step}
         | {
