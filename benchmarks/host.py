@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -58,24 +59,30 @@ TOTAL = "all of this"
 
 
 class Steps:
-    """CPU time of this process by step; what a step calls of another step counts there."""
+    """CPU time by step; what a step calls of another step counts there.
+
+    Each thread has its own clock, because prompts are made in threads.
+    """
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        self._inner: list[float] = []
+        self._of_thread = threading.local()
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Count what happens inside."""
-        self._inner.append(0.0)
-        began = time.process_time()
+        if not hasattr(self._of_thread, "inner"):
+            self._of_thread.inner = []
+        inner: list[float] = self._of_thread.inner
+        inner.append(0.0)
+        began = time.thread_time()
         try:
             yield
         finally:
-            took = time.process_time() - began
-            self.seconds[name] += took - self._inner.pop()
-            if self._inner:
-                self._inner[-1] += took
+            took = time.thread_time() - began
+            self.seconds[name] += took - inner.pop()
+            if inner:
+                inner[-1] += took
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, counted under this name."""

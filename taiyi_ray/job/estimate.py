@@ -65,11 +65,11 @@ DECODE = Assumed(0.3, 0.1, 0.6)
 weights once and writes a token for each of BATCH answers. An assumption, not measured here: with
 grammars, short answers and small models the share is lower, because the host's work counts more."""
 
-HOST = Assumed(0.0016, 0.0008, 0.004)
+HOST = Assumed(0.004, 0.002, 0.008)
 """Seconds that one question takes of the one Python process in front of an engine, which makes the
-prompts and reads the answers while the GPU computes. `make bench-host` measures them; processors
-differ. The slower of both bounds an engine: this process where a small model runs on a large
-GPU."""
+prompts and reads the answers while the GPU computes. `make bench-host` measures it, with vLLM's
+part; processors differ. The slower of both bounds an engine: this process where a small model runs
+on a large GPU."""
 
 BATCH = 64
 """Answers that an engine writes at once: the default of max_num_seqs here."""
