@@ -198,7 +198,7 @@ def test_a_small_model_waits_for_the_process_in_front_of_its_engine(tmp_path, mo
     found = estimate(settings(source, gpu="H200"))
     least = value(found, "questions") * module.HOST.value / 3600
     assert value(found, "engine_hours") == pytest.approx(least)
-    monkeypatch.setattr(models, "weights_size", lambda _: 16 * 10**9)
+    monkeypatch.setattr(models, "weights_size", lambda _: 64 * 10**9)
     assert value(estimate(settings(source, gpu="H200")), "engine_hours") > 2 * least
 
 
