@@ -26,7 +26,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs built check-locks clean \
-  bench-forms bench-asking bench-groups bench-drafts bench-peers bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-serve \
+  bench-forms bench-asking bench-groups bench-drafts bench-peers bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-paper bench-serve \
   bench-train bench-lake bench-instruct bench-evaluate bench-demo bench-tables demo-model
 
 help:  ## list the targets
@@ -101,15 +101,15 @@ annotate: $(INSTALLED)  ## annotate the samples in examples/ into OUT (LIMIT=n d
 	  --output $(OUT) $(if $(LIMIT),--limit $(LIMIT)) $(ANNOTATE_ARGS)
 
 # Tests run side by side, then those that want the machine for themselves.
-SIDE_BY_SIDE = $(BIN)/python -m pytest -m "not slow and not alone" --numprocesses auto --maxprocesses 8 --dist loadfile
+SIDE_BY_SIDE = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test: $(INSTALLED_DEV)  ## run the tests that take minutes at most
-	@$(SIDE_BY_SIDE)
+	@$(SIDE_BY_SIDE) -m "not slow and not alone"
 	$(BIN)/python -m pytest -m "not slow and alone"
 
 test-long: $(INSTALLED_DEV)  ## run all tests
-	@$(SIDE_BY_SIDE)
-	$(BIN)/python -m pytest -m "slow or alone"
+	@$(SIDE_BY_SIDE) -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 lint: $(INSTALLED_DEV)  ## check style, types and the direction of imports
 	@$(BIN)/ruff check
@@ -206,6 +206,9 @@ bench-prefix: $(INSTALLED)  ## measure several questions on a document, prefix s
 
 bench-scaling: $(INSTALLED)  ## measure how engines side by side add up (fake ones, several Ray nodes)
 	@$(BIN)/python -m benchmarks.scaling
+
+bench-paper: $(INSTALLED)  ## compute what 37 million abstracts take on GPUs, by what plan assumes
+	@$(BIN)/python -m benchmarks.paper
 
 bench-serve: $(INSTALLED)  ## measure the service beside bare `vllm serve` and ray.serve.llm
 	@$(BIN)/python -m benchmarks.serve

@@ -470,6 +470,7 @@ def test_a_server_that_does_not_answer_when_the_job_starts_is_exit_code_4(run, s
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_server_that_goes_away_in_mid_run_is_exit_code_4_too(source, out):
     server = Played()
 

@@ -159,6 +159,7 @@ def drain(head: Head) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", ["killed", "drained"])
+@pytest.mark.alone
 def test_a_training_on_two_nodes_goes_on_when_one_of_them_goes(s3_server, bucket, tmp_path, how):
     make_model(tmp_path / "model")
     make_instructions(tmp_path / "data")

@@ -115,6 +115,7 @@ def test_the_card_tells_the_training_and_every_answer(trained: Path, tmp_path: P
 
 @pytest.mark.slow  # some ten minutes on two cores: instructions, two steps, a real engine
 @pytest.mark.timeout(3000)
+@pytest.mark.alone
 def test_the_shipped_model_is_made_again_by_one_command(shared_data: Path, tmp_path: Path) -> None:
     stamps = (".venv/.installed-cpu", ".venv/.installed-dev")
     done = subprocess.run(

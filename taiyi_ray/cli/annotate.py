@@ -129,7 +129,8 @@ def plan(
         typer.Option(
             "--run",
             metavar="FILE",
-            help="run.json of a similar run, for its rates; may be repeated",
+            help="run.json of a similar run, for the length of its answers, and for its rate if it "
+            "ran on the same kind of GPU; may be repeated",
         ),
     ] = None,
     trust_remote_code: TrustRemoteCode = None,

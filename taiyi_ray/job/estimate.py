@@ -36,7 +36,7 @@ from taiyi_ray.errors import ConfigError, nearest
 from taiyi_ray.formats import document_of, raw_records, read_beside, recognised
 from taiyi_ray.formats.format import Format, RawRecord
 from taiyi_ray.job.asks import Asks
-from taiyi_ray.placement import GPUS, Assumed
+from taiyi_ray.placement import GPUS, Assumed, of_model
 from taiyi_ray.records import Document
 from taiyi_ray.tasks import assigned
 from taiyi_ray.tasks.ner import TASK as NER
@@ -305,7 +305,8 @@ class _Measured:
     Attributes:
         answers: for each task the mean of its answers' tokens, and the standard error of that mean.
         questions: for each task how many were asked.
-        rates: for each run the engine-seconds that a token of prompt or answer took.
+        rates: for each run the engine-seconds that a token of prompt or answer took, if it ran on
+            the GPUs that the plan is for.
     """
 
     answers: dict[str, tuple[float, float]]
@@ -313,8 +314,11 @@ class _Measured:
     rates: list[float]
 
 
-def _measured(paths: Sequence[str]) -> _Measured:
+def _measured(paths: Sequence[str], gpu: str | None) -> _Measured:
     """Read run.json files.
+
+    A run on a laptop tells how long answers are, but not how fast a GPU writes them: where the plan
+    names a kind of GPU, the rates of runs that were on no such GPU do not count.
 
     Raises:
         ConfigError: a file is not the run.json of a run that annotated something.
@@ -334,8 +338,9 @@ def _measured(paths: Sequence[str]) -> _Measured:
                 ]
                 for at, count in enumerate((number, *sums)):
                     counts.setdefault(task, [0, 0, 0])[at] += count
-            tokens = run["prompt_tokens"] + run["output_tokens"]
-            rates.append(run["engine_seconds"] / tokens)
+            if gpu in (None, run["config"]["gpu"]):
+                tokens = run["prompt_tokens"] + run["output_tokens"]
+                rates.append(run["engine_seconds"] / tokens)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise ConfigError(
                 f"--run {path}: is not the record of a run that annotated documents; name an "
@@ -359,8 +364,8 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
     Args:
         config: the settings of the planned run; `output` is not used. Without `runs` the rate is
             assumed for its `gpu`.
-        runs: run.json files (or outputs) of similar runs: the same tasks and model, on the machine
-            that will be used.
+        runs: run.json files (or outputs) of similar runs: the same tasks and model. Their rates
+            count if they ran on the same kind of GPU as this one will.
         seed: of all random choices.
 
     Raises:
@@ -372,7 +377,7 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
             f"--gpu {config.gpu}: unknown{nearest(config.gpu, GPUS)}; known: {', '.join(GPUS)}"
         )
     random_ = random.Random(seed)
-    measured = _measured(runs)
+    measured = _measured(runs, config.gpu)
     assignments, _ = assigned(config)
     config = config.model_copy(update={"tasks": [a.task.name for a in assignments]})
     corpus = sources.find(config.inputs).files
@@ -409,7 +414,7 @@ def estimate(config: AnnotateConfig, *, runs: Sequence[str] = (), seed: int = 7)
         raise ConfigError(f"{', '.join(config.inputs)}: holds no records")
     total = sum(file.stored.size for file in corpus)
     whole = sum(source.bytes for source in scanned) == total
-    seconds = _seconds(model, config.gpu, measured)
+    seconds = _seconds(model, config, measured)
     asks_ner = any(a.task.name == NER.name for a in assignments)
     following = [a.task.name for a in assignments if a.follows and asks_ner]
     draw = _Estimator(scanned, total, whole, config, measured, following, seconds)
@@ -429,7 +434,7 @@ _Seconds = Callable[[_Prompts, float, random.Random | None], float]
 """Turns prompts and output tokens into engine-seconds; the last argument makes a draw."""
 
 
-def _seconds(model: models.Model, gpu: str | None, measured: _Measured) -> _Seconds | None:
+def _seconds(model: models.Model, config: AnnotateConfig, measured: _Measured) -> _Seconds | None:
     """Return how to compute engine-seconds: by the runs' rates, or else by a GPU's data sheet.
 
     None if neither runs nor a GPU are given.
@@ -442,9 +447,9 @@ def _seconds(model: models.Model, gpu: str | None, measured: _Measured) -> _Seco
             return (asked.prompt + output) * (random_.choice(rates) if random_ else mean)
 
         return as_measured
-    if gpu is None:
+    if config.gpu is None:
         return None
-    weights, sheet = models.weights_size(model), GPUS[gpu]
+    weights, sheet, gpus = models.weights_size(model), GPUS[config.gpu], of_model(config).gpus
 
     def as_assumed(asked: _Prompts, output: float, random_: random.Random | None) -> float:
         prefill, decode, host = (
@@ -453,7 +458,7 @@ def _seconds(model: models.Model, gpu: str | None, measured: _Measured) -> _Seco
         parameters = weights / 2  # 16 bit
         reading = (asked.prompt - asked.cached) * 2 * parameters / (sheet.flops * prefill)
         writing = output * weights / BATCH / (sheet.bandwidth * decode)
-        return max(reading + writing, asked.questions * host)
+        return max((reading + writing) / gpus, asked.questions * host)
 
     return as_assumed
 
@@ -597,8 +602,11 @@ def _basis(
         if len(measured.rates) == 1:
             yield "rate: one run is given, so the range does not show how runs differ"
     elif config.gpu is not None:
+        if runs:
+            yield f"rate: no run was with --gpu {config.gpu}, so no run tells it"
         yield (
-            f"rate: ASSUMED, not measured: {GPUS[config.gpu].source}; {PREFILL.value:.0%} "
+            f"rate: ASSUMED, not measured: {GPUS[config.gpu].source}, "
+            f"{of_model(config).gpus:.3g} of it for an engine; {PREFILL.value:.0%} "
             f"({PREFILL.low:.0%} to {PREFILL.high:.0%}) of its FLOP/s for prompts, "
             f"{DECODE.value:.0%} ({DECODE.low:.0%} to {DECODE.high:.0%}) of its bandwidth for "
             f"answers, {BATCH} at once; at least {1000 * HOST.value:g} ms a question "

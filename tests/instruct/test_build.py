@@ -135,6 +135,7 @@ def test_a_dataset_that_is_not_there_is_named_with_its_address(tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_corpus_that_is_not_what_its_entry_says_is_one_line_with_file_and_record(
     tmp_path: Path,
 ) -> None:

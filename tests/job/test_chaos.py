@@ -214,6 +214,7 @@ def kill_at_random(chaos: Chaos, kinds: list[str], seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_five_kills_of_different_kinds(chaos, faulty, faulty_bucket, tmp_path, capsys):
     sources = 60
@@ -226,6 +227,7 @@ def test_five_kills_of_different_kinds(chaos, faulty, faulty_bucket, tmp_path, c
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(1800)
 def test_twenty_kills_on_a_store_that_breaks(chaos, faulty, faulty_bucket, tmp_path, capsys):
     sources = 300
@@ -240,6 +242,7 @@ def test_twenty_kills_on_a_store_that_breaks(chaos, faulty, faulty_bucket, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_a_store_that_stays_down_ends_the_job_unfinished(
     chaos, faulty, faulty_bucket, tmp_path, capsys
@@ -259,6 +262,7 @@ def test_a_store_that_stays_down_ends_the_job_unfinished(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_drivers_at_once_and_what_a_restart_reads(faulty, faulty_bucket, direct, tmp_path):
     for name in ("a", "b"):
         path = corpus(tmp_path / f"{name}.jsonl", 200, seed=ord(name))

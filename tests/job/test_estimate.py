@@ -32,7 +32,7 @@ def settings(*inputs: Path | str, **values: Any) -> AnnotateConfig:
     )
 
 
-def run_file(path: Path, *tasks: str, seconds: float = 100) -> str:
+def run_file(path: Path, *tasks: str, seconds: float = 100, gpu: str | None = None) -> str:
     """A run that wrote answers of 20 and 40 tokens, for each task, and nothing of prompts."""
     answer = {"prompt_tokens": 0, "cached_tokens": 0, "attempt": 0, "error": None}
     row: dict[str, Any] = {
@@ -49,6 +49,7 @@ def run_file(path: Path, *tasks: str, seconds: float = 100) -> str:
         "output_tokens": totals.tokens["output_tokens"],
         "engine_seconds": seconds,
         "totals": totals.as_dict(),
+        "config": {"gpu": gpu},
     }
     path.write_text(json.dumps(values))
     return str(path)
@@ -200,6 +201,29 @@ def test_a_small_model_waits_for_the_process_in_front_of_its_engine(tmp_path, mo
     assert value(found, "engine_hours") == pytest.approx(least)
     monkeypatch.setattr(models, "weights_size", lambda _: 64 * 10**9)
     assert value(estimate(settings(source, gpu="H200")), "engine_hours") > 2 * least
+
+
+def test_engines_that_share_a_gpu_share_its_speed_but_not_one_process(tmp_path, monkeypatch):
+    source = corpus(tmp_path / "docs.jsonl", 100)
+
+    def hours(utilisation: float) -> float:
+        args = {"gpu_memory_utilization": utilisation}
+        return value(estimate(settings(source, gpu="H200", engine_args=args)), "engine_hours")
+
+    assert hours(0.45) == hours(0.9)  # each has a process of its own, which bounds it
+    monkeypatch.setattr(models, "weights_size", lambda _: 30 * 10**9)
+    assert hours(0.45) == pytest.approx(2 * hours(0.9))
+
+
+def test_a_run_on_another_device_tells_answers_and_no_rate(tmp_path):
+    source = corpus(tmp_path / "docs.jsonl", 100)
+    config = settings(source, ask="together", gpu="L40S")
+    found = estimate(config, runs=[run_file(tmp_path / "laptop.json")])
+    assert value(found, "output_tokens") == pytest.approx(30 * value(found, "questions"))
+    assert value(found, "engine_hours") == value(estimate(config), "engine_hours")
+    assert any(line.startswith("rate: no run was with --gpu L40S") for line in found.basis)
+    on_it = estimate(config, runs=[run_file(tmp_path / "gpu.json", gpu="L40S")])
+    assert not any("ASSUMED" in line for line in on_it.basis)
 
 
 def test_records_that_cannot_be_read_ask_nothing(tmp_path):

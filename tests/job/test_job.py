@@ -112,6 +112,7 @@ def test_a_limit_can_be_lifted_later(joined, tmp_path):
 
 @pytest.mark.slow  # a minute and a half; test_chaos.py kills more in less
 @pytest.mark.timeout(600)
+@pytest.mark.alone
 def test_five_thousand_documents_with_kills_end_as_without(tmp_path):
     source = corpus(tmp_path / "docs.jsonl", 5000)
     quiet, output = tmp_path / "quiet", tmp_path / "out"

@@ -113,6 +113,7 @@ def raylet_above(pid: int) -> psutil.Process:
 
 @pytest.mark.slow  # four minutes
 @pytest.mark.timeout(600)
+@pytest.mark.alone
 def test_engines_follow_the_work_and_a_lost_node_loses_nothing(growing_cluster, tmp_path):
     """1 -> 3 engines while there is much to do, a node killed, and 1 for the last document."""
     lengthy = {2399: " aspirin helped against the stroke." * 3000}
@@ -157,6 +158,7 @@ def memory(process: psutil.Process) -> int:
 
 @pytest.mark.slow  # two minutes
 @pytest.mark.timeout(1500)
+@pytest.mark.alone
 def test_memory_stays_flat_over_two_hundred_thousand_documents(tmp_path):
     """Driver and workers hold no more in the last quarter of the job than in the second."""
     source = corpus(tmp_path / "docs.jsonl", DOCUMENTS, words=12)

@@ -342,6 +342,7 @@ def test_a_run_whose_driver_was_killed_goes_on_on_another_number_of_workers(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_runs_at_once_on_one_output_end_with_the_same_weights(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_workers_on_this_machine_share_its_memory(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.alone
 def test_the_estimate_is_near_what_a_process_grows_by(
     embedded: models.Model, tmp_path: Path, checkpointing: bool
 ) -> None:

@@ -140,6 +140,7 @@ OTHER_WORDS = {
 
 @pytest.mark.slow  # Ray twice and a real engine: some four minutes
 @pytest.mark.timeout(2400)
+@pytest.mark.alone
 def test_the_configuration_of_the_shipped_model_trains_another_base_from_corpora_to_scores(
     tmp_path: Path,
 ) -> None:
