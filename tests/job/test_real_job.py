@@ -14,7 +14,8 @@ from tests.job.jobs import annotate, processes, start, table, unit_files
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-SMALL = ("--limit", "16", "--max-tokens", "64")
+DOCUMENTS = 12
+SMALL = ("--limit", str(DOCUMENTS), "--tasks", "ner", "--types", "disease", "--max-tokens", "64")
 
 
 @pytest.mark.parametrize("victim", ["VLLM::EngineCore", "ray::MapWorker"])
@@ -33,7 +34,7 @@ def test_a_kill_at_work_ends_in_the_same_rows(tmp_path, victim):
     assert driver.returncode == 0, text
     assert not set(processes("VLLM::", "ray::", "raylet")) - before
     rows = table(output)
-    assert [row["position"] for row in rows] == list(range(16))
+    assert [row["position"] for row in rows] == list(range(DOCUMENTS))
     for row in rows:
         assert row["status"] in ("ok", "partial"), row["errors"]
         document = "\n".join(passage["text"] for passage in row["passages"])

@@ -145,7 +145,7 @@ def test_engines_follow_the_work_and_a_lost_node_loses_nothing(growing_cluster, 
     assert content(output) == content(quiet)
 
 
-DOCUMENTS = 200_000
+DOCUMENTS = 100_000
 
 
 def memory(process: psutil.Process) -> int:
@@ -156,10 +156,10 @@ def memory(process: psutil.Process) -> int:
     return 0
 
 
-@pytest.mark.slow  # two minutes
-@pytest.mark.timeout(1500)
+@pytest.mark.slow  # one to four minutes
+@pytest.mark.timeout(900)
 @pytest.mark.alone
-def test_memory_stays_flat_over_two_hundred_thousand_documents(tmp_path):
+def test_memory_stays_flat_over_a_hundred_thousand_documents(tmp_path):
     """Driver and workers hold no more in the last quarter of the job than in the second."""
     source = corpus(tmp_path / "docs.jsonl", DOCUMENTS, words=12)
     output = tmp_path / "out"

@@ -320,10 +320,10 @@ def test_a_run_whose_driver_was_killed_goes_on_on_another_number_of_workers(
 ) -> None:
     for name, value in ray_cluster.items():
         monkeypatch.setenv(name, value)
-    settings["stage_data"] = [{"data": ["stage1"], "epochs": 100}]
+    settings["stage_data"] = [{"data": ["stage1"], "epochs": 50}]
     settings["keep"] = 3
-    # Two workers add up gradients in another order than one. Over these 400 steps the weights so
-    # come apart by 1e-7 at this rate, and by 0.1 at the rate of the other tests, without any kill:
+    # Two workers add up gradients in another order than one. Over 400 steps the weights so come
+    # apart by 1e-7 at this rate, and by 0.1 at the rate of the other tests, without any kill:
     # there a difference of 1e-16 in float64 also grows to 0.1. A counter of the optimiser that is
     # wrong by one changed them by 4e-3 at 5e-4.
     settings["learning_rate"] = 2e-4
