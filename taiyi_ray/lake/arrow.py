@@ -59,7 +59,27 @@ def ordered(table: pa.Table, by: Sequence[str]) -> pa.Table:
     if len(keys) == 1 and bool((keys[0][1:] >= keys[0][:-1]).all()):
         return table
     order = keys[0].argsort(kind="stable") if len(keys) == 1 else np.lexsort(keys[::-1])
-    return table.take(pa.array(order))
+    at = pa.array(order)
+    return pa.table([_take(column, at) for column in table.columns], table.schema)
+
+
+_LOOKED_AT = 4096
+"""Values of a column that tell whether its values repeat."""
+
+
+def _take(column: pa.ChunkedArray, at: pa.Array) -> pa.Array | pa.ChunkedArray:
+    """The values of a column that have these numbers: what `take` gives, in less time.
+
+    A column without any value needs no copy. Texts that repeat are moved as numbers, since a copy
+    of each text costs several times as much.
+    """
+    if column.null_count == len(column):
+        return pa.nulls(len(at), column.type)
+    if pa.types.is_string(column.type):
+        some = column.slice(0, _LOOKED_AT)
+        if 2 * pc.count_distinct(some).as_py() < len(some):
+            return whole(column.dictionary_encode()).take(at).dictionary_decode()
+    return column.take(at)
 
 
 def runs(column: pa.ChunkedArray) -> Iterator[tuple[int, int, int]]:

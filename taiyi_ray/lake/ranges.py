@@ -183,7 +183,7 @@ class Work:
         ledger, mended = self._ledger(ranges, new)
         if not len(new) and not len(mended) and self._floor == self.before.floor:
             return
-        new = new.filter(pc.invert(_faults_among(new, mended)))
+        new = _without(new, mended)
         old = self._read(DOCUMENTS, ranges)
         moved = self._moved(ledger, old, new)
         faults = new.filter(new["fault"])
@@ -266,7 +266,7 @@ class Work:
                 mended = self._ask(rule.mended("faults", "units", "faulty")).cast(faults.schema)
         if not len(new) and not len(mended):
             return ledger, mended
-        ledger = ledger.filter(pc.invert(_faults_among(ledger, mended)))
+        ledger = _without(ledger, mended)
         with self._named(entered=ledger):
             ledger = self._ask(rule.records("entered")).select(names).cast(old.schema)
         ledger = ordered(ledger, ("part", *REVISIONS.order))
@@ -600,8 +600,12 @@ _MOVED = """
         AND w.run_id = w_run_id AND w.output = w_output
     LEFT JOIN records AS a ON a.source = a_source AND a.position = a_position
         AND a.run_id = a_run_id AND a.output = a_output
+    ORDER BY a_row
 """
-"""The documents that are not as they were; `w_row` and `a_row` number the rows of their records."""
+"""The documents that are not as they were; `w_row` and `a_row` number the rows of their records.
+
+They are in the order of the new rows: where all of these count, nothing of them is copied.
+"""
 
 _CHANGES = """
     SELECT {number}::BIGINT AS committed_in, TIMESTAMPTZ '{committed_at}' AS committed_at,
@@ -631,11 +635,11 @@ def _numbered(rows: pa.Table, part: int) -> pa.Table:
     return rows.append_column("part", pa.array(np.full(len(rows), part, np.int32)))
 
 
-def _faults_among(rows: pa.Table, mended: pa.Table) -> pa.Array:
-    """Which rows are faults that are mended."""
+def _without(rows: pa.Table, mended: pa.Table) -> pa.Table:
+    """The rows that are no faults that are mended."""
     if not len(mended):
-        return pa.array(np.zeros(len(rows), bool))
-    return pa.array(among(rows, mended) & np.asarray(rows["fault"]))
+        return rows  # a filter would copy all of them
+    return rows.filter(pa.array(~(among(rows, mended) & np.asarray(rows["fault"]))))
 
 
 def _entries(table: Table, pool: pa.Table, rows: Numbers, part: Numbers) -> pa.Table:

@@ -42,6 +42,23 @@ def test_rows_are_ordered_by_bytes_and_numbers_with_nulls_last_and_equal_ones_as
         )
 
 
+def test_texts_that_repeat_and_columns_without_values_are_ordered_as_all_others():
+    rows = 5000
+    few = pa.chunked_array([["b", None] * (rows // 4), ["", "a"] * (rows // 4)], pa.string())
+    table = pa.table(
+        {
+            "number": [DRAW.randrange(1 << 40) for _ in range(rows)],
+            "few": few,
+            "many": pa.array([f"text {n}" for n in range(rows)]),
+            "none": pa.nulls(rows, pa.struct([("id", pa.string())])),
+        }
+    )
+    found = arrow.ordered(table, ("number",))
+    assert found.schema == table.schema
+    assert found.to_pylist() == sorted(table.to_pylist(), key=lambda row: row["number"])
+    assert arrow.ordered(table.slice(0, 0), ("number",)).schema == table.schema
+
+
 def test_runs_of_equal_numbers_have_their_first_row_and_size():
     column = pa.chunked_array([[0, 0, 3], [3, 3, 9]], pa.int32())
     assert list(arrow.runs(column)) == [(0, 0, 2), (3, 2, 3), (9, 5, 1)]
