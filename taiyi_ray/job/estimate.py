@@ -605,8 +605,8 @@ def _basis(
         if runs:
             yield f"rate: no run was with --gpu {config.gpu}, so no run tells it"
         yield (
-            f"rate: ASSUMED, not measured: {GPUS[config.gpu].source}, "
-            f"{of_model(config).gpus:.3g} of it for an engine; {PREFILL.value:.0%} "
+            f"rate: ASSUMED, not measured: {GPUS[config.gpu].source}; an engine has "
+            f"{of_model(config).gpus:.3g} of these GPUs; {PREFILL.value:.0%} "
             f"({PREFILL.low:.0%} to {PREFILL.high:.0%}) of its FLOP/s for prompts, "
             f"{DECODE.value:.0%} ({DECODE.low:.0%} to {DECODE.high:.0%}) of its bandwidth for "
             f"answers, {BATCH} at once; at least {1000 * HOST.value:g} ms a question "
