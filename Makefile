@@ -27,7 +27,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs built check-locks clean \
   bench-forms bench-asking bench-groups bench-drafts bench-peers bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-paper bench-serve \
-  bench-train bench-lake bench-instruct bench-evaluate bench-demo bench-tables demo-model
+  bench-train bench-lake bench-instruct bench-evaluate bench-grounding bench-demo bench-tables demo-model
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
@@ -223,7 +223,10 @@ bench-instruct: $(INSTALLED_DEV)  ## measure building instruction data, beside d
 	@$(BIN)/python -m benchmarks.instruct
 
 bench-evaluate: $(INSTALLED)  ## measure the base without an adapter on the benchmarks, with the grammar and without
-	@$(BIN)/python -m benchmarks.evaluate
+	@$(BIN)/python -m benchmarks.evaluate evaluate
+
+bench-grounding: $(INSTALLED)  ## measure the shipped model with the grammar and without, on the first documents
+	@$(BIN)/python -m benchmarks.evaluate grounding
 
 bench-demo: $(INSTALLED)  ## measure the shipped model for its card and the README (hours; goes on in OUT)
 	@$(BIN)/python -m benchmarks.demo $(OUT)/demo-scores

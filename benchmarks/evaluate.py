@@ -1,7 +1,9 @@
-"""The base without an adapter on every benchmark that is here, with the grammar and without it.
+"""Scores of the first documents of benchmarks, with the grammar and without it.
 
-With `--grounding align` the model writes freely, and what it wrote is looked for in the text. The
-table shows what grounding by construction does to precision, recall and what is not in the text.
+The base without an adapter is asked about every benchmark that is here, and the shipped model about
+those that it was trained for. With `--grounding align` a model writes freely, and what it wrote is
+looked for in the text: the tables show what grounding by construction does to precision, recall and
+what is not in the text.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,42 +22,63 @@ import pyarrow.parquet as pq
 from benchmarks.bare import VLLM
 from benchmarks.gold import DATA
 from benchmarks.measure import ROOT, Row, say, write
-from taiyi_ray.config import EMBEDDED_MODEL, EvaluateConfig
+from taiyi_ray.config import DEMO_MODEL, EMBEDDED_MODEL, EvaluateConfig
 from taiyi_ray.evaluate.compare import ALL_TYPES, compare
 
-DOCUMENTS = 5
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model, and what it is asked.
+
+    Attributes:
+        benchmarks: those asked under the grammar; None for all whose corpora are here.
+        free: those asked without it, too.
+        settings: settings of `evaluate`.
+    """
+
+    benchmarks: tuple[str, ...] | None
+    free: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+TRAINED = ("bc5cdr-chemical", "bc5cdr-disease", "ncbi-disease", "bc5cdr-cid", "biored")
+MODELS = {
+    "evaluate": Asked(
+        None,
+        (
+            "bc5cdr-chemical",
+            "bc5cdr-disease",
+            "ncbi-disease",
+            "cmeee",
+            "bc5cdr-cid",
+            "cmeie",
+            "biored",
+        ),
+        {"model": EMBEDDED_MODEL, "limit": 5, "ask": "together", "max_tokens": 64},
+    ),
+    "grounding": Asked(TRAINED, TRAINED, {"model": DEMO_MODEL, "limit": 40, "max_tokens": 256}),
+}
+"""What is measured, by the name of its result: `make bench-evaluate`, `make bench-grounding`."""
 SETTINGS: dict[str, Any] = {
-    "model": EMBEDDED_MODEL,
-    "ask": "together",
-    "max_tokens": 64,
     "context_length": 2048,
     "engine_args": {"max_num_seqs": 16},
     "max_failed": 1,  # a weak model may fail at anything
 }
-FREE = (
-    "bc5cdr-chemical",
-    "bc5cdr-disease",
-    "ncbi-disease",
-    "cmeee",
-    "bc5cdr-cid",
-    "cmeie",
-    "biored",
-)
-"""The benchmarks that are asked without the grammar, too: those of mentions and relations."""
 
 
-def evaluated(grounding: str, folder: Path) -> Path:
+def evaluated(grounding: str, asked: Asked, folder: Path) -> Path:
     """Run the command, as a user starts it, and return the folder of its output."""
+    names = asked.free if grounding == "align" else asked.benchmarks
     config = EvaluateConfig(
-        benchmarks=list(FREE) if grounding == "align" else None,
+        benchmarks=None if names is None else list(names),
         data_root=str(DATA),
         output=str(folder / grounding),
-        limit=DOCUMENTS,
         grounding=grounding,
         **SETTINGS,
+        **asked.settings,
     )
     file = folder / f"{grounding}.json"
-    file.write_text(config.model_dump_json(), encoding="utf-8")
+    file.write_text(config.model_dump_json(exclude_unset=True), encoding="utf-8")
     command = Path(sys.executable).with_name("taiyi-ray")
     done = subprocess.run(
         [command, "evaluate", "--config", file], cwd=ROOT, capture_output=True, text=True
@@ -97,10 +121,12 @@ def _rounded(value: float | None) -> float | None:
 
 
 def main() -> None:
-    """Measure and write the result."""
+    """Measure one model, and write the result."""
+    name = sys.argv[1]
+    asked = MODELS[name]
     with tempfile.TemporaryDirectory() as folder:
-        outputs = {name: evaluated(name, Path(folder)) for name in ("grammar", "align")}
-        lines = [line for name, output in outputs.items() for line in rows(output, name)]
+        outputs = {way: evaluated(way, asked, Path(folder)) for way in ("grammar", "align")}
+        lines = [line for way, output in outputs.items() for line in rows(output, way)]
         order = list(dict.fromkeys(line["benchmark"] for line in lines))
         lines.sort(key=lambda line: order.index(line["benchmark"]))
         clear = [
@@ -109,8 +135,8 @@ def main() -> None:
             if one.type == ALL_TYPES and one.verdict in ("better", "worse")
         ]
         say(f"clear differences of align to grammar: {'; '.join(clear) or 'none'}")
-        settings = SETTINGS | {"documents": DOCUMENTS}
-        write("evaluate", lines, packages=(VLLM, "torch", "ray", "llguidance"), settings=settings)
+        settings = SETTINGS | asked.settings | {"clear differences of align": clear}
+        write(name, lines, packages=(VLLM, "torch", "ray", "llguidance"), settings=settings)
 
 
 if __name__ == "__main__":
