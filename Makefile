@@ -27,7 +27,7 @@ SHELL := /bin/bash
 .SUFFIXES:
 .PHONY: help install annotate test test-long lint format docs built check-locks clean \
   bench-forms bench-asking bench-groups bench-drafts bench-peers bench-job bench-host bench-prefix bench-parser bench-locate bench-scaling bench-paper bench-serve \
-  bench-train bench-lake bench-instruct bench-evaluate bench-grounding bench-demo bench-tables demo-model
+  bench-train bench-train-workers bench-lake bench-instruct bench-evaluate bench-grounding bench-demo bench-tables demo-model
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 18
@@ -214,7 +214,10 @@ bench-serve: $(INSTALLED)  ## measure the service beside bare `vllm serve` and r
 	@$(BIN)/python -m benchmarks.serve
 
 bench-train: $(INSTALLED_DEV)  ## measure a training step beside Hugging Face's Trainer and TRL's
-	@$(BIN)/python -m benchmarks.train
+	@$(BIN)/python -m benchmarks.train train
+
+bench-train-workers: $(INSTALLED_DEV)  ## measure training on two workers beside one, a thread each
+	@$(BIN)/python -m benchmarks.train workers
 
 bench-lake: $(INSTALLED)  ## measure the lake: first build, daily update, queries, for 100,000 and 1 M documents
 	@$(BIN)/python -m benchmarks.lake

@@ -274,55 +274,72 @@ def _worker(
 
 
 def main() -> None:
-    """Measure and write the result."""
+    """Measure the step beside others, or two workers beside one, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["train", "workers"])
     parser.add_argument("--data-root", type=Path, default=DATA)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--documents", type=int, nargs=2, default=list(DOCUMENTS.values()))
-    parser.add_argument("--workers", action="store_true", help="measure two workers, too")
     arguments = parser.parse_args()
-    model = models.resolve(EMBEDDED_MODEL)
-    tokenizer = models.load_tokenizer(model)
+    path = models.resolve(EMBEDDED_MODEL).path
+    tokenizer = models.load_tokenizer(models.resolve(EMBEDDED_MODEL))
+    data = {
+        name: records(tokenizer, arguments.data_root, name, size)
+        for name, size in DOCUMENTS.items()
+    }
+    settings = {
+        "device": str(DEVICE),
+        "bfloat16": BF16,
+        "documents": DOCUMENTS,
+        "corpora": CORPORA,
+        "rounds": arguments.rounds,
+        "row_tokens": ROW_TOKENS,
+        "rank": RANK,
+        "load": os.getloadavg(),
+    }
+    packages = ("torch", "transformers", "peft", "trl")
+    if arguments.what == "train":
+        rows, rates = _beside_others(path, tokenizer, data, arguments.rounds)
+        write("train", rows, packages=packages, settings=settings | {"rates": rates})
+    else:
+        rows = _beside_one(path, data[NINE], arguments.rounds)
+        write("train-workers", rows, packages=packages, settings=settings)
+
+
+def _beside_others(
+    path: Path, tokenizer: PreTrainedTokenizerBase, data: dict[str, list[TokenRecord]], rounds: int
+) -> tuple[list[Row], dict[str, dict[str, list[float]]]]:
+    """The lines of the table, and the rates of all rounds."""
     rows: list[Row] = []
     rates: dict[str, dict[str, list[float]]] = {}
-    sizes = dict(zip(DOCUMENTS, arguments.documents, strict=True))
-    for data, size in sizes.items():
-        found = records(tokenizer, arguments.data_root, data, size)
-        sides = Sides(model.path, tokenizer, found)
+    for name, found in data.items():
+        sides = Sides(path, tokenizer, found)
         ways: dict[str, Callable[[], float]] = {
             OURS: partial(sides.ours, OURS, share=True),
             PADDED: partial(sides.padded, PADDED),
             TRL: partial(sides.trl, TRL),
         }
-        if data == NINE:
+        if name == NINE:
             ways[UNSHARED] = partial(sides.ours, UNSHARED, share=False)
         else:
-            warm = Sides(model.path, tokenizer, found[:2])
+            warm = Sides(path, tokenizer, found[:2])
             warm.ours("", share=True), warm.padded(""), warm.trl("")
-        rates[data] = in_turn(ways, arguments.rounds)
-        rows += _rows(data, sides)
-    if arguments.workers:
-        found = records(tokenizer, arguments.data_root, NINE, sizes[NINE])
-        rates["workers"] = in_turn(
-            {str(n): partial(together, n, model.path, found) for n in (1, 2)}, arguments.rounds
-        )
-    write(
-        "train",
-        rows,
-        packages=("torch", "transformers", "peft", "trl"),
-        settings={
-            "device": str(DEVICE),
-            "bfloat16": BF16,
-            "documents": sizes,
-            "corpora": CORPORA,
-            "rounds": arguments.rounds,
-            "row_tokens": ROW_TOKENS,
-            "rank": RANK,
-            "rates": rates,
-            "load": os.getloadavg(),
-            "beside one worker of one thread": _scaling(rates),
-        },
-    )
+        rates[name] = in_turn(ways, rounds)
+        rows += _rows(name, sides)
+    return rows, rates
+
+
+def _beside_one(path: Path, found: Sequence[TokenRecord], rounds: int) -> list[Row]:
+    """The lines of the table: two workers of one thread each beside one."""
+    rates = in_turn({str(n): partial(together, n, path, found) for n in (1, 2)}, rounds)
+    one = median(rates["1"])
+    return [
+        {
+            "workers": int(number),
+            "records/s": median(each),
+            "of as many times one, %": 100 * median(each) / (int(number) * one),
+        }
+        for number, each in rates.items()
+    ]
 
 
 def _rows(data: str, sides: Sides) -> Iterator[Row]:
@@ -343,12 +360,6 @@ def _rows(data: str, sides: Sides) -> Iterator[Row]:
             "rows filled, %": 100 * its.computed / its.room,
             "loss": round(its.loss, 4),
         }
-
-
-def _scaling(rates: dict[str, dict[str, list[float]]]) -> float | None:
-    """How many times the rate of one worker two have."""
-    workers = rates.get("workers")
-    return median(workers["2"]) / median(workers["1"]) if workers else None
 
 
 if __name__ == "__main__":
