@@ -57,6 +57,8 @@ PADDED_TOGETHER = 4
 
 ONE, NINE = "(a) a question a document", "(b) nine questions a document"
 DOCUMENTS = {ONE: 24, NINE: 3}
+DOCUMENTS_OF_WORKERS = 4
+"""Documents for one worker and for two: each takes whole ones."""
 CORPORA = ("bc5cdr", "biored")
 ROUNDS = 3
 RATE = 2e-4
@@ -282,10 +284,7 @@ def main() -> None:
     arguments = parser.parse_args()
     path = models.resolve(EMBEDDED_MODEL).path
     tokenizer = models.load_tokenizer(models.resolve(EMBEDDED_MODEL))
-    data = {
-        name: records(tokenizer, arguments.data_root, name, size)
-        for name, size in DOCUMENTS.items()
-    }
+    made = partial(records, tokenizer, arguments.data_root)
     settings = {
         "device": str(DEVICE),
         "bfloat16": BF16,
@@ -298,10 +297,12 @@ def main() -> None:
     }
     packages = ("torch", "transformers", "peft", "trl")
     if arguments.what == "train":
+        data = {name: made(name, size) for name, size in DOCUMENTS.items()}
         rows, rates = _beside_others(path, tokenizer, data, arguments.rounds)
         write("train", rows, packages=packages, settings=settings | {"rates": rates})
     else:
-        rows = _beside_one(path, data[NINE], arguments.rounds)
+        settings |= {"documents": DOCUMENTS_OF_WORKERS}
+        rows = _beside_one(path, made(NINE, DOCUMENTS_OF_WORKERS), arguments.rounds)
         write("train-workers", rows, packages=packages, settings=settings)
 
 
