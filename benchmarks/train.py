@@ -246,17 +246,28 @@ def _now() -> float:
 # ---------------------------------------------------------------------------------- several workers
 
 
-def together(workers: int, path: Path, found: Sequence[TokenRecord]) -> float:
-    """Records a second of so many workers of one thread each, on the CPU."""
+def together(
+    workers: int, path: Path, found: Sequence[TokenRecord], *, apart: bool = False
+) -> float:
+    """Records a second of so many workers of one thread each, on the CPU.
+
+    With `apart` they do not add up their gradients: what the machine gives so many processes.
+    """
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "seconds"
-        arguments = (workers, free_port(), path, found, told)
+        arguments = (workers, free_port(), path, found, told, apart)
         torch.multiprocessing.spawn(_worker, arguments, nprocs=workers)
         return len(found) / float(told.read_text())
 
 
 def _worker(
-    rank: int, workers: int, port: int, path: Path, found: Sequence[TokenRecord], told: Path
+    rank: int,
+    workers: int,
+    port: int,
+    path: Path,
+    found: Sequence[TokenRecord],
+    told: Path,
+    apart: bool,
 ) -> None:
     torch.set_num_threads(1)
     store = dist.TCPStore("127.0.0.1", port, workers, is_master=rank == 0)
@@ -264,12 +275,15 @@ def _worker(
     stepper = Stepper(network(path), StepSettings(bf16=BF16), 1, DEVICE)
     targets = sum(record.targets for record in found)
     dist.barrier()
+    if apart:
+        dist.destroy_process_group()
     began = _now()
     mine = packed(blocks(found, ROW_TOKENS), workers, ROW_TOKENS)[rank]
     stepper.step(mine, targets, RATE, 0)
     if rank == 0:
         told.write_text(str(_now() - began))
-    dist.destroy_process_group()
+    if not apart:
+        dist.destroy_process_group()
 
 
 # ------------------------------------------------------------------------------------------ the run
@@ -331,15 +345,21 @@ def _beside_others(
 
 def _beside_one(path: Path, found: Sequence[TokenRecord], rounds: int) -> list[Row]:
     """The lines of the table: two workers of one thread each beside one."""
-    rates = in_turn({str(n): partial(together, n, path, found) for n in (1, 2)}, rounds)
-    one = median(rates["1"])
+    sides = {
+        "1 worker": partial(together, 1, path, found),
+        "2 workers": partial(together, 2, path, found),
+        "2 processes that add up nothing": partial(together, 2, path, found, apart=True),
+    }
+    rates = {name: median(each) for name, each in in_turn(sides, rounds).items()}
+    one, _, most = rates.values()
     return [
         {
-            "workers": int(number),
-            "records/s": median(each),
-            "of as many times one, %": 100 * median(each) / (int(number) * one),
+            "side": name,
+            "records/s": rate,
+            "of twice one, %": 50 * rate / one,
+            "of what adds up nothing, %": 100 * rate / most,
         }
-        for number, each in rates.items()
+        for name, rate in rates.items()
     ]
 
 
