@@ -56,7 +56,7 @@ MODELS = {
         ),
         {"model": EMBEDDED_MODEL, "limit": 5, "ask": "together", "max_tokens": 64},
     ),
-    "grounding": Asked(TRAINED, TRAINED, {"model": DEMO_MODEL, "limit": 40, "max_tokens": 256}),
+    "grounding": Asked(TRAINED, TRAINED, {"model": DEMO_MODEL, "limit": 25, "max_tokens": 256}),
 }
 """What is measured, by the name of its result: `make bench-evaluate`, `make bench-grounding`."""
 SETTINGS: dict[str, Any] = {
