@@ -98,7 +98,7 @@ def empty_model(shape: Shape, folder: Path) -> Path:
 def answered(inputs: Path, folder: Path) -> str:
     """Annotate some abstracts with the shipped model, as a user would, and return the output."""
     config = AnnotateConfig(
-        inputs=[str(inputs)], output=str(folder / "out"), limit=ANSWERED, max_failed=1, **ASKED
+        inputs=[str(inputs)], output=str(folder / "out"), limit=ANSWERED, max_failed=1
     )
     file = folder / "config.json"
     file.write_text(config.model_dump_json(exclude_unset=True), encoding="utf-8")
