@@ -92,7 +92,7 @@ def test_all_problems_are_in_one_message(tmp_path):
         ("tasks", [], True),
         ("types", [], True),
         ("engine", "llama", True),
-        ("chat", "taiyi2", True),
+        ("chat", "taiyi3", True),
         ("engine_args", {"max_num_seqs": 8, "hf_overrides": {"a": [1, None]}}, False),
         ("engine_args", {"revision": object()}, True),
     ],
@@ -103,6 +103,13 @@ def test_bounds(setting, value, bad):
         assert message(None, flags).startswith(setting)
     else:
         assert getattr(load(AnnotateConfig, None, flags), setting) == value
+
+
+def test_a_server_has_the_form_of_taiyi2_itself():
+    flags = NEEDED | {"chat": "taiyi2"}
+    assert load(AnnotateConfig, None, flags).chat == "taiyi2"
+    asked = flags | {"engine": "http", "url": "http://host/v1"}
+    assert "start it with that of Taiyi 2, and give --chat template here" in message(None, asked)
 
 
 @pytest.mark.parametrize("setting", ["tasks", "types", "relations"])

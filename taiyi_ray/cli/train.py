@@ -150,8 +150,11 @@ def merge(
 
     Exit codes: 0 written, 2 something to change, 4 the store does not answer: run it again.
     """
+    from transformers.utils.logging import disable_progress_bar
+
     from taiyi_ray import models  # slow to import: only when it is needed
 
+    disable_progress_bar()
     print(models.write_merged(model, adapter, to))
 
 

@@ -65,7 +65,8 @@ class EngineSettings(Settings):
         None, description="LoRA folder, local or s3://, that is merged into the model"
     )
     chat: ChatForm = Field(
-        "template", description="form of the prompts: the model's chat template, or that of Taiyi 1"
+        "template",
+        description="form of the prompts: the model's chat template, Taiyi 1's or Taiyi 2's",
     )
     engine: EngineName = Field("vllm", description="what answers the questions")
     url: str | None = Field(
@@ -113,6 +114,16 @@ class EngineSettings(Settings):
         "with twice as many",
     )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+
+    @field_validator("engine", mode="after")
+    @classmethod
+    def _server_has_the_template(cls, engine: EngineName, info: ValidationInfo) -> EngineName:
+        if engine in CLIENTS and info.data.get("chat") == "taiyi2":
+            raise ValueError(
+                "a server writes prompts by its own chat template: start it with that of Taiyi 2, "
+                "and give --chat template here"
+            )
+        return engine
 
     @model_validator(mode="before")
     @classmethod

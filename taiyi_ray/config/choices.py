@@ -14,8 +14,8 @@ EngineName = Literal["vllm", "http", "fake"]
 CLIENTS = frozenset({"http"})
 """The engines that ask a server. They need its `url`; the service does not take such an engine."""
 
-ChatForm = Literal["template", "taiyi1"]
-"""The form of prompts: the model's own chat template, or the form in which Taiyi 1 was trained."""
+ChatForm = Literal["template", "taiyi1", "taiyi2"]
+"""The form of prompts: the model's own chat template, or that in which a Taiyi was trained."""
 
 Grounding = Literal["grammar", "align"]
 """Whether answers are constrained to words of the text, or are only located in it afterwards."""

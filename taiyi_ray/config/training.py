@@ -38,7 +38,7 @@ class InstructConfig(Settings):
         "mixed",
         description="about all types in one question, about each in its own, or mixed as the paper",
     )
-    rates: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+    rates: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {},
         description="records a document, by dataset, task or DATASET/TASK; by default the paper's",
     )
@@ -115,7 +115,8 @@ class TrainConfig(Settings):
     )
     adapter: str | None = Field(None, description="LoRA folder to start from, local or s3://")
     chat: ChatForm = Field(
-        "template", description="form of the conversations: the model's chat template, or Taiyi 1's"
+        "template",
+        description="form of the conversations: the model's chat template, Taiyi 1's or Taiyi 2's",
     )
     stages: Literal["both", "1", "2", "single"] = Field(
         "both",
@@ -133,7 +134,9 @@ class TrainConfig(Settings):
         description="number of workers on a Ray cluster, a GPU each; MIN:MAX follows what the "
         "cluster has; 0 trains in this process",
     )
-    seed: int = Field(0, ge=0, description="of the order of records, of first weights, of dropout")
+    seed: int = Field(
+        0, ge=0, lt=1 << 63, description="of the order of records, of first weights, of dropout"
+    )
     batch: int = Field(ge=1, description="records of a step, over all workers")
     row_tokens: int = Field(
         ge=16, description="most tokens of a record and of a row; longer records are left out"
@@ -152,7 +155,7 @@ class TrainConfig(Settings):
     rslora: bool = Field(description="multiply with alpha / sqrt(rank) instead")
     lora_plus: float = Field(gt=0, description="rate of an adapter's B, in rates of its A (LoRA+)")
     targets: list[str] | Literal["all-linear"] = Field(
-        description="layers that get an adapter, or all-linear"
+        min_length=1, description="layers that get an adapter, or all-linear"
     )
     precision: Literal["auto", "bf16", "float32"] = Field(
         "auto",
@@ -213,6 +216,11 @@ class TrainConfig(Settings):
     @classmethod
     def _number_as_text(cls, number: object) -> object:
         return str(number) if type(number) is int else number
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _one_as_list(cls, targets: object) -> object:
+        return [targets] if isinstance(targets, str) and targets != "all-linear" else targets
 
     @field_validator("workers", mode="after")
     @classmethod

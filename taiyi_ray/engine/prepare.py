@@ -61,7 +61,9 @@ def prepare(
     answering = kind.probe(config)
     model, tokenizer = answering.model, None
     if model and not known:
-        tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
+        tokenizer = models.load_tokenizer(
+            model, config.chat, trust_remote_code=config.trust_remote_code
+        )
         if config.grounding == "grammar":
             models.check_grammar(tokenizer)
     length = settled_context(answering.name, config.context_length, answering.context_length)

@@ -145,7 +145,7 @@ class VllmEngine:
 
     Args:
         model_path: a folder with config, tokenizer and safetensors.
-        chat: the form of the prompt (`template` or `taiyi1`).
+        chat: the form of the prompts.
         context_length: the most tokens of a prompt and its answer together (vLLM's max_model_len).
         trust_remote_code: whether the code that comes with the model may run.
         scores: whether answers come with the log-probabilities of their tokens.
@@ -195,7 +195,7 @@ class VllmEngine:
         self._adapter: LoRARequest | None = None
         self._scores = scores
         model = models.Model(model_path, Path(model_path), "")
-        tokenizer = models.load_tokenizer(model, trust_remote_code=trust_remote_code)
+        tokenizer = models.load_tokenizer(model, chat, trust_remote_code=trust_remote_code)
         self._prompter = models.Prompter(tokenizer, chat)
         self.stop_token_ids = models.stop_token_ids(tokenizer, chat)
         self._numbers = itertools.count()

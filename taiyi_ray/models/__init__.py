@@ -17,6 +17,7 @@ from taiyi_ray.errors import ModelError
 from taiyi_ray.models.adapters import adapter_rank, find_adapter, merge_adapter
 from taiyi_ray.models.asking import ASKING_FILE, asking_form, write_asking_form
 from taiyi_ray.models.chat import (
+    CHAT_TEMPLATES,
     Prompter,
     Spelled,
     check_grammar,
@@ -42,6 +43,7 @@ from taiyi_ray.models.trained import TRAINED_FILE, Trained, trained_on, write_tr
 
 __all__ = [
     "ASKING_FILE",
+    "CHAT_TEMPLATES",
     "SHIPPED",
     "TRAINED_FILE",
     "ChatForm",

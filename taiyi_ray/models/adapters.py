@@ -91,6 +91,7 @@ def merge_adapter(model: Model, adapter: str) -> Model:
 def _merge(model: Model, adapter: Path, folder: Path) -> None:
     import torch
     from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
+    from peft.tuners.lora import LoraLayer
     from transformers import AutoModelForCausalLM
 
     try:
@@ -105,6 +106,13 @@ def _merge(model: Model, adapter: Path, folder: Path) -> None:
         wanted = {key for key in states if "lora_" in key}
         if given != wanted:
             raise ValueError(f"{len(given ^ wanted)} of its tensors have no counterpart")
+        if base.config.tie_word_embeddings and isinstance(
+            adapted.get_base_model().get_output_embeddings(), LoraLayer
+        ):
+            raise ModelError(
+                f"adapter {adapter}: changes the last layer of {model.name}, which shares its "
+                "weights with the first: merged it would change both; train one without that layer"
+            )
         merged = adapted.merge_and_unload()
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(

@@ -42,9 +42,34 @@ _HEADS = 1024
 TAIYI1_SEPARATOR = "<|endoftext|>"
 """Begins, separates and ends the turns of a conversation in the chat form `taiyi1`."""
 
+CHAT_TEMPLATES = {
+    "taiyi1": (
+        "<|endoftext|>{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}"
+    ),
+    "taiyi2": (
+        "[gMASK]<sop>{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}"
+        "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    ),
+}
+"""Chat templates that write turns as the forms of the Taiyis.
 
-def load_tokenizer(model: Model, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+That of Taiyi 2 is GLM-4's, but that the line end behind `<|assistant|>`, which stood before every
+answer in its training (the template `chatglm4` of ms-swift), belongs to the prompt.
+"""
+
+_TAIYI2_STOPS = ("<|endoftext|>", "<|user|>", "<|observation|>")
+"""What ends an answer of GLM-4, by its generation config."""
+
+
+def load_tokenizer(
+    model: Model, form: ChatForm = "template", *, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer.
+
+    Args:
+        model: the model.
+        form: the chat form; that of Taiyi 2 is the tokenizer's chat template then.
+        trust_remote_code: run Python code that comes with the model.
 
     Raises:
         ModelError: when it cannot be loaded, or when the model comes with code of its own and
@@ -60,13 +85,21 @@ def load_tokenizer(model: Model, *, trust_remote_code: bool = False) -> PreTrain
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             model.path, trust_remote_code=trust_remote_code, local_files_only=True
         )
     except Exception as error:  # tokenizers raises a bare Exception for a broken file
         raise ModelError(
             f"model {model.name}: no usable tokenizer in {model.path} ({first_line(error)})"
         ) from error
+    if form == "taiyi2":
+        known = tokenizer.get_vocab()
+        if missing := [one for one in ("[gMASK]", "<sop>", *_TAIYI2_STOPS) if one not in known]:
+            raise ModelError(
+                f"the tokenizer has no {missing[0]}, which --chat taiyi2 needs; use --chat template"
+            )
+        tokenizer.chat_template = CHAT_TEMPLATES[form]
+    return tokenizer
 
 
 def check_grammar(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -108,10 +141,11 @@ def prompt_tokens(
     The form `template` uses the tokenizer's own chat template. It switches thinking off when the
     template can do that (`enable_thinking`, as in Qwen3's). The first Taiyi was trained in the form
     `taiyi1`. There the turns have no roles, and one token begins, separates and ends them:
-    `<|endoftext|>question<|endoftext|>answer<|endoftext|>question<|endoftext|>`.
+    `<|endoftext|>question<|endoftext|>answer<|endoftext|>question<|endoftext|>`. The form `taiyi2`
+    is a chat template, which `load_tokenizer` gave to the tokenizer.
 
     Args:
-        tokenizer: the tokenizer of the model.
+        tokenizer: the tokenizer of the model, loaded for the form.
         messages: the turns of the conversation.
         form: the chat form.
 
@@ -119,7 +153,7 @@ def prompt_tokens(
         ModelError: when the tokenizer does not know the form.
         ValueError: when the turns of a `taiyi1` conversation do not alternate from user to user.
     """
-    if form == "template":
+    if form != "taiyi1":
         if not tokenizer.chat_template:
             raise ModelError(
                 "the model has no chat template; use an instruction-tuned model, or --chat taiyi1 "
@@ -186,9 +220,7 @@ class Prompter:
     def opens_thought(self) -> bool:
         """Whether prompts end inside a thought, which the model goes on with before it answers."""
         asked = [{"role": "user", "content": "?"}]
-        return self._form == "template" and thinking.is_open(
-            _rendered(self._tokenizer, asked, False)
-        )
+        return self._form != "taiyi1" and thinking.is_open(_rendered(self._tokenizer, asked, False))
 
     def tokens(self, messages: Sequence[Message], head: str = "") -> list[int]:
         """Return the token ids of a conversation that the model shall answer.
@@ -241,7 +273,7 @@ class Prompter:
         This holds for tokenizers that first divide a text at its line ends. Others are found out
         here: those that put a mark at the beginning of every text, for example.
         """
-        if self._form != "template" or not self._tokenizer.chat_template:
+        if self._form == "taiyi1" or not self._tokenizer.chat_template:
             return False
         for text in _PARAGRAPHS:
             messages = [{"role": "user", "content": text}]
@@ -321,12 +353,8 @@ def _answer(
     form: ChatForm,
 ) -> tuple[list[int], int]:
     """The tokens of the last turn, which the assistant has, and the token that ends it."""
-    content = messages[-1]["content"]
-    alone: list[int] = tokenizer.encode(
-        content, add_special_tokens=False, split_special_tokens=True
-    )
     if form == "taiyi1":
-        return alone, _separator_id(tokenizer)
+        return _alone(tokenizer, messages), _separator_id(tokenizer)
     special = _special_ids(tokenizer)
     whole = _templated(tokenizer, messages, answered=True)
     follows = whole[len(prompt) :] if whole[: len(prompt)] == prompt else []
@@ -337,7 +365,16 @@ def _answer(
     ends = [token for token in _closing(tokenizer, messages) if token in special]
     if not ends and tokenizer.eos_token_id is None:
         raise ModelError("the model has no token that ends an answer; give its tokenizer one")
-    return alone, ends[0] if ends else cast(int, tokenizer.eos_token_id)
+    stop = ends[0] if ends else cast(int, tokenizer.eos_token_id)
+    return _alone(tokenizer, messages), stop
+
+
+def _alone(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """The tokens of the text of the last turn."""
+    text = messages[-1]["content"]
+    return cast(
+        list[int], tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    )
 
 
 def _closing(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
@@ -420,6 +457,8 @@ def stop_token_ids(tokenizer: PreTrainedTokenizerBase, form: ChatForm = "templat
     """
     if form == "taiyi1":
         return [_separator_id(tokenizer)]
+    if form == "taiyi2":
+        return cast(list[int], tokenizer.convert_tokens_to_ids(list(_TAIYI2_STOPS)))
     return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
 

@@ -29,9 +29,6 @@ from taiyi_ray.tasks.template import AskingForm
 
 _log = logging.getLogger(__name__)
 
-TAIYI1 = "<|endoftext|>{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}"
-"""A chat template that writes turns as `--chat taiyi1` does: see models.prompt_tokens."""
-
 _MOST_AT_ONCE = 8
 """Adapters of which vLLM answers requests at the same time: each takes memory beside the model."""
 
@@ -77,7 +74,7 @@ class OpenAI:
 
         self._config, self._identity = config, models.identity(model, config.chat)
         client = engine.client
-        template = TAIYI1 if config.chat == "taiyi1" else None
+        template = models.CHAT_TEMPLATES.get(config.chat)
         self._serving = OpenAIServingModels(
             engine_client=client,
             base_model_paths=[BaseModelPath(name=config.name, model_path=model.name)],
@@ -106,7 +103,7 @@ class OpenAI:
             request_logger=None,
             enable_prompt_tokens_details=True,
         )
-        self._stop_token_ids = list(engine.stop_token_ids) if config.chat == "taiyi1" else []
+        self._stop_token_ids = list(engine.stop_token_ids) if template else []
         self._loading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._model, self._form = model, asking_form(config, model)
         self._digests: dict[str, str] = {}

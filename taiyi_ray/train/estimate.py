@@ -113,8 +113,8 @@ def lines(plan: TrainingPlan, model: models.Model, memory: Memory) -> Iterator[s
         for share in (MFU.value, MFU.high, MFU.low)
     )
     yield (
-        f"hours: {value:,.2g} ({low:,.2g} to {high:,.2g}) on {workers} {config.gpu}; ASSUMED, not "
-        f"measured: {MFU.value:.0%} ({MFU.low:.0%} to {MFU.high:.0%}) of its FLOP/s "
+        f"hours: {_hours(value)} ({_hours(low)} to {_hours(high)}) on {workers} {config.gpu}; "
+        f"ASSUMED, not measured: {MFU.value:.0%} ({MFU.low:.0%} to {MFU.high:.0%}) of its FLOP/s "
         f"({sheet.source})"
     )
     if config.price is None:
@@ -122,3 +122,9 @@ def lines(plan: TrainingPlan, model: models.Model, memory: Memory) -> Iterator[s
     else:
         value, low, high = (hours * workers * config.price for hours in (value, low, high))
         yield f"cost: {value:,.2f} ({low:,.2f} to {high:,.2f})"
+
+
+def _hours(value: float) -> str:
+    if value < 0.1:
+        return "under 0.1"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

@@ -69,7 +69,7 @@ def estimate(model: models.Model, config: TrainConfig) -> Memory:
         config: the settings.
 
     Raises:
-        ModelError: a file of weights cannot be read.
+        ModelError: there are no weights as safetensors, or a file cannot be read.
     """
     shapes = _shapes(model)
     sizes = {name: _product(shape) for name, shape in shapes.items()}
@@ -113,7 +113,7 @@ def linear_weights(model: models.Model) -> int:
     """Return the number of weights that every token is multiplied with: those of linear layers.
 
     Raises:
-        ModelError: a file of weights cannot be read.
+        ModelError: there are no weights as safetensors, or a file cannot be read.
     """
     return sum(map(_product, _linear(_shapes(model))))
 
@@ -121,7 +121,13 @@ def linear_weights(model: models.Model) -> int:
 def _shapes(model: models.Model) -> dict[str, list[int]]:
     """The shape of each tensor of a model, by its name."""
     shapes: dict[str, list[int]] = {}
-    for file in sorted(model.path.glob("*.safetensors")):
+    files = sorted(model.path.glob("*.safetensors"))
+    if not files:
+        raise ModelError(
+            f"{model.path}: has no weights as safetensors; where it has others, load it with "
+            "transformers and write it with `save_pretrained`"
+        )
+    for file in files:
         try:
             tensors: Any = safe_open(file, "pt")  # it has no types of its own
         except SafetensorError as error:

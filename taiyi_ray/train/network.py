@@ -161,21 +161,34 @@ def _adapted(model: Any, settings: NetworkSettings, adapter: Path | None) -> Any
 
 
 def check_targets(model: torch.nn.Module, targets: list[str]) -> None:
-    """Check that a model has a linear layer of each of these names.
+    """Check that a model has a linear layer of each of these names, which an adapter may change.
+
+    A target is the name of a layer or the end of it, as peft takes it: `q_proj` or
+    `layers.0.self_attn.q_proj`.
 
     Raises:
-        ModelError: it has none of some name; the message names the nearest.
+        ModelError: it has none of some name (the message names the nearest), or the layer shares
+            its weights with the input.
     """
-    known = {
-        name.rpartition(".")[2]
+    layers = {
+        name: module
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear)
     }
+    known = {name.rpartition(".")[2] for name in layers}
+    its = cast(Any, model)
+    tied = its.get_output_embeddings() if its.config.tie_word_embeddings else None
     for target in targets:
-        if target.rpartition(".")[2] not in known:
+        found = [module for name, module in layers.items() if f".{name}".endswith(f".{target}")]
+        if not found:
             raise ModelError(
                 f"targets: the model has no linear layer {target!r}"
                 f"{nearest(target, known) or '; it has ' + ', '.join(sorted(known))}"
+            )
+        if any(module is tied for module in found):
+            raise ModelError(
+                f"targets: {target!r} shares its weights with the embeddings of the input, which "
+                "an adapter on it would change too; leave it out"
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taiyi_ray import models, storage
@@ -27,6 +27,7 @@ def planned(
     model: models.Model,
     adapter: models.Model | None,
     tokenizer: PreTrainedTokenizerBase,
+    tell: Callable[[int, int], object] = lambda _, __: None,
 ) -> TrainingPlan:
     """Return the plan of a run; the instructions are tokenised where that was not done before.
 
@@ -36,6 +37,7 @@ def planned(
         model: the model that is trained.
         adapter: the adapter that it starts from.
         tokenizer: the tokenizer of the model.
+        tell: is told how many files of a stage are tokenised, and how many there are.
 
     Raises:
         ConfigError: a stage has nothing to train, or its data cannot be used.
@@ -45,12 +47,13 @@ def planned(
     folder = storage.join(tokens, f"{models.tokenizer_digest(model)[:16]}-{config.chat}")
     stages: list[StagePlan] = []
     for stage in config.stages_to_train:
-        units = store.build(data, stage.data, folder, tokenizer, config.chat)
+        units = store.build(data, stage.data, folder, tokenizer, config.chat, tell)
         kept = store.TokenStore(units, config.row_tokens)
         if not len(kept):
+            hint = "; a larger --row-tokens keeps longer ones"
             raise ConfigError(
-                f"{data}: {', '.join(stage.data)} hold no instruction that can be trained "
-                f"({_counted(kept.left_out)}); a larger --row-tokens keeps longer ones"
+                f"{data}: no instruction of {' and '.join(stage.data)} can be trained "
+                f"({_counted(kept.left_out)}){hint if kept.left_out[store.TOO_LONG] else ''}"
             )
         number = int(config.stages) - 1 if config.stages in ("1", "2") else len(stages)
         order = kept.order(config.batch, config.seed, number)

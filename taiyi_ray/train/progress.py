@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from taiyi_ray.states import BEAT
+from taiyi_ray.states import BEAT, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,26 @@ class Told:
     step: int
     text: str
     begun: bool = True
+
+
+class ReadingProgress:
+    """Shows now and then how many files of instructions are tokenised.
+
+    Args:
+        console: where it is shown.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = self._shown = time.monotonic()
+
+    def show(self, done: int, files: int) -> None:
+        """Show how many files are done."""
+        now = time.monotonic()
+        if now - self._shown >= BEAT and done < files:
+            self._shown = now
+            left = (now - self._began) / done * (files - done)
+            self._console.print(f"{done:,} of {files:,} files, {duration(left)} left")
 
 
 class TrainingProgress:

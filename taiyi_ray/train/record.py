@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from taiyi_ray import storage
 from taiyi_ray.config import TrainConfig
@@ -44,10 +44,22 @@ class _Made(NamedTuple):
     Attributes:
         step: the number of steps.
         points: the curves. Points are added, and never changed.
+        unfinished: the point of the steps since the last one.
     """
 
     step: int
     points: list[dict[str, Any]]
+    unfinished: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, position: Position, history: History) -> Self:
+        """What is made at a position."""
+        return cls(position.step, list(history.points), history.unfinished)
+
+    @property
+    def shown(self) -> list[dict[str, Any]]:
+        """The curves up to the last step."""
+        return [*self.points, self.unfinished] if self.unfinished else self.points
 
 
 class TrainingRecord:
@@ -66,6 +78,8 @@ class TrainingRecord:
         """What this process trained; None as long as it did not begin."""
         self._begun = (0, 0.0)
         """At which step this process began to train, and when by the monotonic clock."""
+        self._events = 0
+        """The step up to which TensorBoard's files hold the curves."""
         self._writing = threading.Lock()
         self._done = False
 
@@ -117,25 +131,26 @@ class TrainingRecord:
     def _begin(self, position: Position, history: History) -> None:
         identity.put(self._plan.output, dict(self._plan.identity))
         self._begun = (position.step, time.monotonic())
-        self._made = _Made(position.step, list(history.points))
+        self._made = _Made.of(position, history)
         with suppress(StorageError):  # the next beat tries again
+            self._events = report.events_until(self._tensorboard, position.step)
             self._write("running")
         self._tell(Told(position.step, "the model is loaded"))
 
     def _point(self, position: Position, history: History) -> None:
-        self._made = _Made(position.step, list(history.points))
+        self._made = _Made.of(position, history)
         self._tell(Told(position.step, self._text(position)))
 
     def _text(self, position: Position) -> str:
         """What a person reads about the progress: stage, loss, rate, time left."""
         assert self._made is not None
-        newest = self._made.points[-1] if self._made.points else {}
-        tokens = newest.get("tokens", 0) / (newest.get("seconds") or 1)
+        newest = self._made.shown[-1]
+        tokens = newest["tokens"] / (newest["seconds"] or 1)
         left = self._seconds_left()
         mfu = newest.get("mfu")
         return (
             f"stage {self._plan.stages[position.stage].number + 1}, "
-            f"loss {newest.get('loss', float('nan')):.3f}, {tokens:,.0f} tokens/s"
+            f"loss {newest['loss']:.3f}, {tokens:,.0f} tokens/s"
             f"{'' if mfu is None else f', MFU {mfu:.0%}'}"
             f"{'' if left is None else f', {duration(left)} left'}"
         )
@@ -168,10 +183,8 @@ class TrainingRecord:
             record = self._record(state, made) | more
             page = storage.join(self._plan.output, "report.html")
             storage.replace(page, report.html(record).encode())
-            if made.points:
-                folder = storage.join(self._plan.output, "tensorboard")
-                events = storage.join(folder, "events.out.tfevents.taiyi_ray")
-                storage.replace(events, report.tensorboard(made.points))
+            if self._made is not None:  # another process writes its own
+                self._events = report.add_events(self._tensorboard, made.points, self._events)
             # This comes last: who reads that the run is done finds all of it.
             storage.replace(self._path, json.dumps(record, ensure_ascii=False).encode())
             self._done = state == "done"
@@ -179,6 +192,10 @@ class TrainingRecord:
     def _made_before(self) -> _Made:
         there = read(self._plan.output)
         return _Made(there["step"], there["points"]) if there else _Made(0, [])
+
+    @property
+    def _tensorboard(self) -> str:
+        return storage.join(self._plan.output, "tensorboard")
 
     def _record(self, state: str, made: _Made) -> dict[str, Any]:
         left = self._seconds_left()
@@ -200,10 +217,10 @@ class TrainingRecord:
                 }
                 for stage in self._plan.stages
             ],
-            "totals": _totals(made.points),
+            "totals": _totals(made.shown),
             "settings": self._plan.config.model_dump(mode="json"),
             **self._plan.origin,
-            "points": made.points,
+            "points": made.shown,
         }
 
 

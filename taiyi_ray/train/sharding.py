@@ -61,6 +61,11 @@ def gathered(tensors: Mapping[str, Any], *, keep: bool = True) -> dict[str, torc
     return made
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """Return what this worker has of a tensor that may be divided among the workers."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def part(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Return of a whole tensor what this worker keeps of another one of the same shape.
 

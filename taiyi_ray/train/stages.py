@@ -155,20 +155,24 @@ class History:
         A checkpoint keeps points only. So a point ends at each checkpoint, and no step is missing
         from the curves of a run that goes on from there.
         """
+        if (point := self.unfinished) is not None:
+            self.points.append(point)
+            self._begin()
+
+    @property
+    def unfinished(self) -> dict[str, Any] | None:
+        """A point of the steps since the last one; None where there are none."""
         if not self._newest:
-            return
+            return None
         sums = self._sums
-        self.points.append(
-            {
-                **self._newest,
-                "loss": float(self._losses.sum() / self._targets.sum()),
-                "targets": int(self._targets.sum()),
-                "mfu": self._used and self._used.share(sums["computed"], sums["seconds"]),
-                **sums,
-                **self.by_name(self._losses, self._targets),
-            }
-        )
-        self._begin()
+        return {
+            **self._newest,
+            "loss": float(self._losses.sum() / self._targets.sum()),
+            "targets": int(self._targets.sum()),
+            "mfu": self._used and self._used.share(sums["computed"], sums["seconds"]),
+            **sums,
+            **self.by_name(self._losses, self._targets),
+        }
 
     def by_name(self, losses: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, float]]:
         """Return the mean loss of a target by task and by dataset."""
@@ -263,7 +267,8 @@ def train(
                         "--learning-rate and a new --output"
                     )
                 history.add(position, result, rate, counts)
-                if dev and config.eval_every and position.step % config.eval_every == 0:
+                last = position.step == plan.steps
+                if dev and config.eval_every and (last or position.step % config.eval_every == 0):
                     _look(stepper, dev, config, history)
                 due = stage_step + 1 == stage.steps or position.step % config.checkpoint_every == 0
                 if not noticed and _anywhere(reporter.notice(), device):
@@ -271,6 +276,11 @@ def train(
                 if rank == 0:
                     reporter.point(position, history)
                 if due:
+                    if _anywhere(not stepper.finite, device):
+                        raise ModelError(
+                            f"{step}: weights are no numbers any more; the last checkpoint is from "
+                            "before; give a lower --learning-rate and a new --output"
+                        )
                     files = _files(net, stepper, history)
                     if rank == 0:
                         checkpoints.save(position, files)

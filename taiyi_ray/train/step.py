@@ -24,7 +24,7 @@ from taiyi_ray.errors import ModelError
 from taiyi_ray.train.attention import Layout
 from taiyi_ray.train.network import trained
 from taiyi_ray.train.packing import Block, Row, RowTensors, TokenRecord, tensors
-from taiyi_ray.train.sharding import gathered, is_sharded, part
+from taiyi_ray.train.sharding import gathered, is_sharded, local, part
 
 Schedule = Literal["constant", "cosine"]
 
@@ -139,7 +139,7 @@ class Stepper:
         one record must have no gradient at another; as kernels add nothing there, it is exactly 0.
 
         Raises:
-            ModelError: they see one another.
+            ModelError: they see one another, or the model's results are no numbers.
         """
         self._model.eval()
         ids = np.arange(8)
@@ -157,6 +157,8 @@ class Stepper:
         finally:
             hook.remove()
         (gradient,) = torch.autograd.grad(losses[4:].sum(), embedded[0])
+        if not (losses.isfinite().all() and gradient.isfinite().all()):
+            raise ModelError("what the model computes is no number, before it learns anything")
         if gradient[0, : len(ids)].any():
             raise ModelError(
                 "the model mixes the records of a row, because not all of its layers are attention "
@@ -189,6 +191,11 @@ class Stepper:
             self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         return result
+
+    @property
+    def finite(self) -> bool:
+        """Whether the weights that this worker has, or its parts of them, are numbers."""
+        return all(bool(local(each).isfinite().all()) for each in trained(self._model).values())
 
     def look(self, rows: Sequence[Row]) -> StepResult:
         """Return the losses of rows, without learning from them."""

@@ -11,7 +11,7 @@ import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,8 @@ def files(data: str, folders: Iterable[str]) -> list[storage.Stored]:
     Raises:
         ConfigError: there are none, or a folder is missing that is not one of a stage.
     """
+    if storage.exists(data) and not storage.is_folder(data):
+        raise ConfigError(f"{data}: is a file; `data` is a folder that build-instructions wrote")
     found = {
         folder: [
             stored
@@ -129,6 +131,7 @@ def build(
     tokens: str,
     tokenizer: PreTrainedTokenizerBase,
     form: models.ChatForm,
+    tell: Callable[[int, int], object] = lambda _, __: None,
 ) -> list[Unit]:
     """Tokenise the instructions of some folders, where that was not done before.
 
@@ -138,20 +141,24 @@ def build(
         tokens: the folder of the units, which is for this tokenizer and chat form alone.
         tokenizer: the tokenizer.
         form: the chat form.
+        tell: is told of each file that is done: how many are, and how many there are.
 
     Raises:
         ConfigError: a folder has no instructions, or a file lacks a column.
     """
+    sources = files(data, folders)
+    names = [source.path.removeprefix(storage.join(data, "")) for source in sources]
+    paths = [storage.join(tokens, f"{name.removesuffix('.parquet')}.arrow") for name in names]
+    with ThreadPoolExecutor(_READERS) as readers:
+        abouts = list(readers.map(_about, paths))
     made = []
-    for source in files(data, folders):
-        name = source.path.removeprefix(storage.join(data, ""))
-        path = storage.join(tokens, f"{name.removesuffix('.parquet')}.arrow")
-        about = _about(path)
+    for source, name, path, about in zip(sources, names, paths, abouts, strict=True):
         if about is None or about["source"] != [source.size, source.tag]:
             unit = _tokenised(source, name, tokenizer, form)
             storage.replace(path, unit)
             about = _read_about(pa.BufferReader(unit))
         made.append(Unit(name, path, about["records"], about["digest"], about["left_out"]))
+        tell(len(made), len(sources))
     return made
 
 

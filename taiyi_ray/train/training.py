@@ -19,7 +19,7 @@ from taiyi_ray.errors import ConfigError, first_line
 from taiyi_ray.interrupts import terminable
 from taiyi_ray.train import checks, estimate, identity, memory
 from taiyi_ray.train.planning import described, planned
-from taiyi_ray.train.progress import TrainingProgress
+from taiyi_ray.train.progress import ReadingProgress, TrainingProgress
 from taiyi_ray.train.record import TrainingRecord, finished, trained_address
 from taiyi_ray.train.stages import train
 
@@ -48,14 +48,17 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
     config = identity.with_precision(config, output)
     model = models.resolve(config.model)
     adapter = models.find_adapter(config.adapter) if config.adapter else None
-    tokenizer = models.load_tokenizer(model, trust_remote_code=config.trust_remote_code)
+    tokenizer = models.load_tokenizer(
+        model, config.chat, trust_remote_code=config.trust_remote_code
+    )
     checks.check(config, model, tokenizer)
     needed = memory.estimate(model, config)
     reading = f"reading the instructions in {config.data} ..."
+    read = ReadingProgress(console)
     if dry_run:
         console.print(reading)
         with tempfile.TemporaryDirectory() as tokens:
-            plan = planned(config, tokens, model, adapter, tokenizer)
+            plan = planned(config, tokens, model, adapter, tokenizer, read.show)
             for line in estimate.lines(plan, model, needed):
                 console.print(line)
         identity.check_same(output, dict(plan.identity))
@@ -68,7 +71,8 @@ def run(config: TrainConfig, *, dry_run: bool = False) -> int:
     if done is None:
         memory.check(needed, config)
         console.print(reading)
-    plan = planned(config, storage.join(output, "tokens"), model, adapter, tokenizer)
+    tokens = storage.join(output, "tokens")
+    plan = planned(config, tokens, model, adapter, tokenizer, read.show)
     identity.check_same(output, dict(plan.identity))
     if done is not None:
         console.print(f"done before: {done}")

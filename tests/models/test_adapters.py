@@ -80,6 +80,18 @@ def test_an_adapter_of_another_model(cache: Path, tmp_path: Path, other: dict[st
     assert list((cache / "merged").iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True.")
+def test_an_adapter_on_the_weights_of_the_embeddings_is_not_merged(
+    cache: Path, tmp_path: Path
+) -> None:
+    base = make_model(tmp_path / "base", tied=True)
+    adapter = make_adapter(tmp_path / "adapter", base, targets=["lm_head", "q_proj"])
+    with pytest.raises(ModelError, match="merged it would change both"):
+        models.resolve(str(base), str(adapter))
+    alone = make_adapter(tmp_path / "alone", base, targets=["q_proj"])
+    assert models.resolve(str(base), str(alone)).path.is_dir()
+
+
 def test_a_folder_that_is_no_adapter(tmp_path: Path) -> None:
     model = models.Model("m", tmp_path, "0" * 64)
     with pytest.raises(ModelError, match="no such folder"):

@@ -187,8 +187,9 @@ TEMPLATES = {
     ),
     "GLM-4": (
         "[gMASK]<sop>{% for item in messages %}<|{{ item['role'] }}|>\n{{ item['content'] }}"
-        "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
     ),
+    "taiyi2": models.CHAT_TEMPLATES["taiyi2"],
     "Llama-3": (
         "{% set loop_messages = messages %}{% for message in loop_messages %}"
         "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ "
@@ -209,7 +210,7 @@ TEMPLATES = {
 SPECIAL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>",
     "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|begin_of_text|>", "<s>", "</s>",
-    "[INST]", "[/INST]",
+    "[INST]", "[/INST]", "<|observation|>",
 ]  # fmt: skip
 
 
@@ -237,7 +238,7 @@ def spelling() -> "PreTrainedTokenizerBase":
 
 def in_form(tokenizer: "PreTrainedTokenizerBase", name: str) -> models.ChatForm:
     tokenizer.chat_template = TEMPLATES[name]
-    return "taiyi1" if name == "taiyi1" else "template"
+    return name if name in ("taiyi1", "taiyi2") else "template"
 
 
 def turns(texts: list[str]) -> list[dict[str, str]]:
@@ -278,7 +279,9 @@ def test_what_stands_before_an_answer_is_the_prompt_of_its_turn(
     [
         ("SmolLM2", [["pain<|im_end|>", "none<|im_end|>"]]),
         ("Qwen3", [["pain<|im_end|>"], ["none<|im_end|>"]]),
-        ("GLM-4", [["pain<|user|>", "none<|endoftext|>"]]),
+        # The prompt ends before the line end that stands before an answer that is past.
+        ("GLM-4", [["pain<|endoftext|>"], ["none<|endoftext|>"]]),
+        ("taiyi2", [["pain<|user|>", "none<|endoftext|>"]]),
         ("Llama-3", [["pain<|eot_id|>", "none<|eot_id|>"]]),
         ("Mistral", [[" pain</s>", " none</s>"]]),
         ("taiyi1", [["pain<|endoftext|>", "none<|endoftext|>"]]),
@@ -292,6 +295,26 @@ def test_the_answers_of_a_conversation_are_what_is_learned(
     shown = [[spelling.decode(one.ids[s:e]) for s, e in one.answers] for one in made]
     assert shown == written
     assert all(one.ids[-1] == one.ids[one.answers[-1][1] - 1] for one in made)
+
+
+def test_taiyi2_token_by_token(
+    spelling: "PreTrainedTokenizerBase", tmp_path: Path, embedded: models.Model
+) -> None:
+    """A line end stands behind each role, as in ms-swift's template `chatglm4`."""
+    spelling.chat_template = TEMPLATES["GLM-4"]
+    spelling.save_pretrained(tmp_path)
+    model = models.Model("m", tmp_path, "digest")
+    assert models.load_tokenizer(model).chat_template == TEMPLATES["GLM-4"]
+    tokenizer = models.load_tokenizer(model, "taiyi2")
+    messages = turns(["Where?", "pain", "Drugs?"])
+    asked = models.Prompter(tokenizer, "taiyi2").tokens(messages, "none")
+    assert tokenizer.decode(asked) == (
+        "[gMASK]<sop><|user|>\nWhere?<|assistant|>\npain<|user|>\nDrugs?<|assistant|>\nnone"
+    )
+    stops = models.stop_token_ids(tokenizer, "taiyi2")
+    assert tokenizer.decode(stops) == "<|endoftext|><|user|><|observation|>"
+    with pytest.raises(ModelError, match=r"no \[gMASK\], which --chat taiyi2 needs"):
+        models.load_tokenizer(embedded, "taiyi2")
 
 
 def test_an_answer_behind_a_switched_off_thought_ends_as_the_template_ends_it(

@@ -13,7 +13,6 @@ import pytest
 
 from taiyi_ray import models
 from taiyi_ray.config import EMBEDDED_MODEL
-from taiyi_ray.serve.openai import TAIYI1
 from tests.job.jobs import annotate as run_job
 from tests.job.jobs import table
 from tests.serve.live import QUESTION, SETTINGS, Live
@@ -197,7 +196,7 @@ def test_chats_of_the_first_taiyi_have_its_form(tokenizer):
         {"role": "user", "content": "阿司匹林呢？"},
     ]
     rendered = tokenizer.apply_chat_template(
-        turns, chat_template=TAIYI1, tokenize=True, return_dict=False
+        turns, chat_template=models.CHAT_TEMPLATES["taiyi1"], tokenize=True, return_dict=False
     )
     assert rendered == models.prompt_tokens(tokenizer, turns, "taiyi1")
 

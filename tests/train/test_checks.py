@@ -120,6 +120,75 @@ def test_a_layer_that_the_model_does_not_have_is_refused_and_then_the_right_one_
     assert run(TrainConfig(**settings | {"targets": ["q_proj"], "stages": "1"})) == 0
 
 
+def test_a_target_is_the_name_of_a_layer_or_its_end(settings: dict[str, Any]) -> None:
+    wrong = settings | {"targets": ["layers.9.self_attn.q_proj"]}
+    refused(wrong, ModelError, r"no linear layer 'layers\.9\.self_attn\.q_proj'")
+    refused(settings | {"targets": ["proj"]}, ModelError, r"no linear layer 'proj'")
+    dry = settings | {"targets": "layers.1.self_attn.q_proj"}  # as a list of one
+    assert run(TrainConfig(**dry), dry_run=True) == 0
+    with pytest.raises(ConfigError, match="targets: "):
+        load(TrainConfig, None, settings | {"targets": []})
+
+
+def test_an_adapter_on_the_weights_of_the_embeddings_is_refused(settings: dict[str, Any]) -> None:
+    refused(settings | {"targets": ["lm_head"]}, ModelError, "shares its weights with the embeddin")
+
+
+def test_a_model_without_weights_or_of_an_unknown_kind_is_refused(
+    settings: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    settings["model"] = str(model)
+    about = json.loads((model / "config.json").read_text())
+    for kind, message in (("llamma", "`llamma`"), ("vit", "vit is no causal language model")):
+        (model / "config.json").write_text(json.dumps(about | {"model_type": kind}))
+        refused(settings, ModelError, f"its architecture cannot be trained .*{message}")
+    (model / "config.json").write_text(json.dumps(about))
+    (model / "model.safetensors").unlink()
+    refused(settings, ModelError, "has no weights as safetensors")
+
+
+def test_numbers_that_no_step_can_be_made_with_are_refused(settings: dict[str, Any]) -> None:
+    for key, value in (("seed", 10**20), ("learning_rate", float("inf")), ("clip", float("nan"))):
+        with pytest.raises(ConfigError, match=f"{key}: "):
+            load(TrainConfig, None, settings | {key: value})
+
+
+def test_data_that_nothing_can_be_trained_on_is_refused_with_the_reason(
+    settings: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    file = next((folder / "data").rglob("*.parquet"))
+    refused(settings | {"data": str(file)}, ConfigError, "is a file; `data` is a folder")
+    too_long = TrainConfig(**settings | {"row_tokens": 16})
+    with pytest.raises(ConfigError, match=r"no instruction of stage1 can .*keeps longer ones"):
+        run(too_long)
+    (tmp_path / "data/stage1").mkdir(parents=True)
+    rows = [instruction(1, "no") | {"messages": [{"role": "human", "content": "?"}]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data/stage1/rows.parquet")
+    with pytest.raises(ConfigError, match=r"\(1 no conversation that the chat form allows\)$"):
+        run(TrainConfig(**settings | {"data": str(tmp_path / "data"), "stages": "1"}))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"gpu": "H10O"}, "'H10O' is no kind that is known here; did you mean 'H100'?"),
+        ({"gpu": "of my own"}, None),
+        ({"fsdp": True}, "fsdp: there are no workers"),
+        ({"stages": "2"}, "stages: stage 2 begins with the model alone"),
+        ({"stages": "single"}, None),
+    ],
+)
+def test_what_is_hardly_meant_is_said(
+    settings: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    given: dict[str, Any],
+    said: str | None,
+) -> None:
+    assert run(TrainConfig(**settings | given), dry_run=True) == 0
+    assert said in caplog.text if said else not caplog.text
+
+
 def test_too_little_memory_is_refused(settings: dict[str, Any]) -> None:
     refused(settings | {"rank": 10**12}, ConfigError, "training takes about .* GB a worker")
 

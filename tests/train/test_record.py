@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from taiyi_ray import models, states, storage, versions
@@ -22,6 +23,7 @@ from taiyi_ray.train.progress import Told
 from taiyi_ray.train.record import TrainingRecord
 from taiyi_ray.train.stages import History, StagePlan, TrainingPlan
 from taiyi_ray.train.status import TrainingLook
+from taiyi_ray.train.step import StepResult
 from tests.train.small import make_instructions, make_model
 
 
@@ -127,6 +129,25 @@ def test_each_step_is_told_with_loss_rate_and_the_time_left_at_the_rate_of_this_
     reporter.point(Position(5, 0, 5), history(plan, 5))
     assert [one.step for one in told] == [4, 5]
     assert re.fullmatch(r"stage 1, loss 2\.000, 20 tokens/s, \d+ s left", told[1].text)
+
+
+def test_the_steps_since_the_last_point_are_told_and_recorded_too(
+    plan: TrainingPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_POINTS", 1)  # the first point is that of the last step
+    curves = History(plan, {("ner", "a"): 0}, [])
+    told: list[Told] = []
+    record = TrainingRecord(plan, told.append)
+    record.reporter().begun(Position(), curves)
+    one = np.ones(1)
+    counts = {"records": 1, "tokens": 10, "computed": 10, "room": 10, "seconds": 0.5}
+    curves.add(Position(1, 0, 1), StepResult(3.0, 3 * one, one), 1.0, counts)
+    record.reporter().point(Position(1, 0, 1), curves)
+    assert told[-1].text.startswith("stage 1, loss 3.000, 20 tokens/s")
+    record.ended("anything")
+    found = TrainingLook(plan.output).status()
+    assert (found.loss, found.stage, found.tokens) == (3.0, 1, 10)
+    assert not list(Path(plan.output, "tensorboard").glob("*")), "points alone never change"
 
 
 def test_who_waits_for_workers_does_not_overwrite_what_a_worker_wrote_meanwhile(

@@ -1,7 +1,11 @@
 """The curves of a run, on the page and for TensorBoard."""
 
 import re
+import struct
+from pathlib import Path
 from typing import Any
+
+from tensorboardX.proto.event_pb2 import Event
 
 from taiyi_ray.train import report
 
@@ -41,7 +45,7 @@ def test_curves_have_the_value_of_each_point() -> None:
 def test_the_page_shows_them_and_takes_no_name_for_markup() -> None:
     page = report.html(RECORD)
     assert "<b>" not in page and "&lt;b&gt;" in page
-    assert '<polyline points="0.0,0.0 640.0,90.0"/>' in page
+    assert '<polyline class="s0" points="0.0,0.0 640.0,90.0 "/>' in page
     assert re.search("40.0% of the tokens saved", page) and "3 too long" in page
 
 
@@ -52,6 +56,53 @@ def test_the_page_says_what_the_run_stands_on_and_why_it_ended() -> None:
     assert "without a manifest" in report.html(RECORD | {"data": {"address": "d"}, "points": []})
 
 
-def test_tensorboard_reads_the_events() -> None:
-    assert b"loss_by_task/ner" in report.tensorboard(POINTS)
-    assert report.tensorboard([POINT]) != b""
+def test_each_stage_has_a_line_of_its_own_and_a_border() -> None:
+    third = POINT | {"step": 3, "stage": 1}
+    stages = [*RECORD["stages"], RECORD["stages"][0] | {"number": 2}]
+    page = report.html(RECORD | {"points": [*POINTS, third], "stages": stages})
+    assert '<polyline class="s0" points="0.0,0.0 320.0,90.0 "/>' in page
+    assert '<path d="M640.0 0v180"/><text x="644.0" y="12">stage 2</text>' in page
+    assert "stage 2</text>" not in report.html(RECORD)
+
+
+def scalars_of(file: Path) -> list[tuple[int, str, float]]:
+    """Step, name and value of the events of a file: records of a length, data, and two checksums.
+
+    See `tensorflow/core/lib/io/record_writer.h`.
+    """
+    data, at, found = file.read_bytes(), 0, []
+    while at < len(data):
+        (length,) = struct.unpack_from("<Q", data, at)
+        event = Event.FromString(data[at + 12 : at + 12 + length])
+        found += [(event.step, one.tag, one.simple_value) for one in event.summary.value]
+        at += length + 16
+    return found
+
+
+def test_what_tensorboard_has_read_does_not_change_and_new_points_are_a_new_file(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "tensorboard"
+    until = report.add_events(str(folder), POINTS[:1], report.events_until(str(folder), 0))
+    (first,) = folder.iterdir()
+    before = first.read_bytes()
+    assert (1, "loss", 2.0) in scalars_of(first)
+    assert (1, "loss_by_task/ner", 2.0) in scalars_of(first)
+    assert report.add_events(str(folder), POINTS, until) == 2
+    assert first.read_bytes() == before
+    one, other = sorted(folder.iterdir())
+    assert one == first, "TensorBoard reads the files in the order of their names"
+    assert {step for step, *_ in scalars_of(other)} == {2}
+    assert (2, "loss", 1.0) in scalars_of(other)
+    assert report.add_events(str(folder), POINTS, 2) == 2
+    assert len(list(folder.iterdir())) == 2, "nothing was new"
+
+
+def test_events_of_steps_that_will_be_made_again_go(tmp_path: Path) -> None:
+    folder = tmp_path / "tensorboard"
+    assert report.events_until(str(folder), 5) == 0
+    report.add_events(str(folder), POINTS[:1], 0)
+    report.add_events(str(folder), POINTS, 1)
+    (folder / "events.out.tfevents.taiyi_ray").write_bytes(b"of an earlier revision")
+    assert report.events_until(str(folder), 1) == 1
+    assert [file.name for file in folder.iterdir()] == ["events.out.tfevents.000000001.taiyi_ray"]

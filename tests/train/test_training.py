@@ -70,7 +70,7 @@ def record(output: str) -> dict[str, Any]:
 def test_two_stages_train_an_adapter_that_peft_reads_and_the_record_says_how(
     settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = TrainConfig(**settings, eval_every=8)
+    config = TrainConfig(**settings, eval_every=9)
     assert run(config) == 0
     out = config.output
     told = record(out)
@@ -82,7 +82,8 @@ def test_two_stages_train_an_adapter_that_peft_reads_and_the_record_says_how(
     assert told["points"][7]["loss"] < told["points"][0]["loss"] * 0.8
     assert told["points"][8]["rate"] == settings["learning_rate"], "the warm-up begins anew"
     assert set(told["points"][0]["by_task"]) == {"ner", "re"}
-    assert set(told["points"][15]["dev"]) == {"by_task", "by_dataset", "all"}
+    assert set(told["points"][8]["dev"]) == {"by_task", "by_dataset", "all"}
+    assert [p["step"] for p in told["points"] if "dev" in p] == [9, 16], "and the last step"
     assert told["totals"]["records"] == 2 * 36 + 72
     assert 0.2 < told["totals"]["saved_by_sharing"] < 0.7
     merged = models.resolve(config.model, str(Path(out) / "adapter"))
@@ -333,6 +334,26 @@ def test_a_loss_that_is_no_number_ends_the_run_before_its_checkpoint(
     assert found is not None and found.position.step == 4
 
 
+def test_weights_that_are_no_numbers_end_the_run_before_their_checkpoint(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = torch.optim.AdamW.step
+    count = iter(range(100))
+
+    def too_far(self: Any) -> None:
+        real(self)
+        if next(count) == 2:
+            weights = self.param_groups[0]["params"][0]
+            weights.data[0] = float("inf")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", too_far)
+    config = TrainConfig(**settings | {"checkpoint_every": 1})
+    with pytest.raises(ModelError, match=r"step 3 .*: weights are no numbers any more"):
+        run(config)
+    found = Checkpoints(config.output, keep=2).newest()
+    assert found is not None and found.position.step == 2
+
+
 def test_all_weights_can_be_trained_and_the_model_is_whole(settings: dict[str, Any]) -> None:
     config = TrainConfig(**settings | {"method": "full", "stages": "single", "max_steps": 3})
     assert run(config) == 0
@@ -390,7 +411,7 @@ def test_records_that_are_too_long_are_left_out_and_counted(settings: dict[str, 
     assert run(config) == 0
     (stage,) = record(config.output)["stages"]
     assert stage["left_out"]["longer than row_tokens"] + stage["records"] == 36
-    with pytest.raises(ConfigError, match=r"no instruction that can be trained \(36 longer"):
+    with pytest.raises(ConfigError, match=r"no instruction of stage1 can be trained \(36 longer"):
         run(config.model_copy(update={"row_tokens": 16}))
 
 
