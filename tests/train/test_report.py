@@ -61,7 +61,7 @@ def test_each_stage_has_a_line_of_its_own_and_a_border() -> None:
     stages = [*RECORD["stages"], RECORD["stages"][0] | {"number": 2}]
     page = report.html(RECORD | {"points": [*POINTS, third], "stages": stages})
     assert '<polyline class="s0" points="0.0,0.0 320.0,90.0 "/>' in page
-    assert '<path d="M640.0 0v180"/><text x="644.0" y="12">stage 2</text>' in page
+    assert '<path d="M640.0 0v180"/><text x="644.0" y="175">stage 2</text>' in page
     assert "stage 2</text>" not in report.html(RECORD)
 
 
