@@ -100,6 +100,7 @@ def train(
     ] = None,
     fsdp: Annotated[bool | None, _training("fsdp", "--fsdp")] = None,
     prefix_sharing: Annotated[bool | None, _training("prefix_sharing")] = None,
+    compile: Annotated[bool | None, _training("compile")] = None,
     checkpoint_every: Annotated[int | None, _training("checkpoint_every")] = None,
     keep: Annotated[int | None, _training("keep")] = None,
     eval_every: Annotated[int | None, _training("eval_every")] = None,

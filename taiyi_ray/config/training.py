@@ -165,6 +165,11 @@ class TrainConfig(Settings):
     activation_checkpointing: bool = Field(
         False, description="compute activations twice, to need less memory"
     )
+    compile: bool = Field(
+        False,
+        description="compile the layers when the training begins, which takes a minute and a C++ "
+        "compiler; it pays where all weights are trained",
+    )
     fsdp: bool = Field(
         False, description="divide the weights among the workers (FSDP2), to need less memory each"
     )
@@ -236,6 +241,8 @@ class TrainConfig(Settings):
             raise ValueError(f"stages: there is no stage {self.stages} in stage_data")
         if self.method == "full" and self.adapter is not None:
             raise ValueError("adapter: method full trains all weights; merge the adapter first")
+        if self.compile and (self.method == "qlora" or self.fsdp):
+            raise ValueError("compile: is for method lora or full, without fsdp; leave it out")
         if self.method == "qlora" and self.fsdp:
             raise ValueError(
                 "fsdp: weights of 4 bits are not divided; give method lora or full, or no fsdp"

@@ -18,8 +18,8 @@ from taiyi_ray.train.stages import StagePlan
 
 _MAY_CHANGE = frozenset(
     {"output", "data", "workers", "gpu", "price", "stall_minutes", "keep", "checkpoint_every",
-     "eval_every", "preset", "prefix_sharing", "activation_checkpointing", "fsdp", "model",
-     "adapter"}
+     "eval_every", "preset", "prefix_sharing", "activation_checkpointing", "compile", "fsdp",
+     "model", "adapter"}
 )  # fmt: skip
 """Settings that may change while a run goes on. The data and the model are compared by content."""
 

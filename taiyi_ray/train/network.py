@@ -13,12 +13,12 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
+from transformers import AttentionInterface, AutoModelForCausalLM
 
 from taiyi_ray.errors import ModelError, first_line, nearest
-from taiyi_ray.train.attention import PACKED
+from taiyi_ray.train.attention import PACKED, attend
 from taiyi_ray.train.lora import add_in_products
-from taiyi_ray.train.sharding import gathered
+from taiyi_ray.train.sharding import gathered, layers
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class NetworkSettings:
         rslora: multiply with alpha / sqrt(rank) instead.
         targets: names of the layers that get an adapter, or `all-linear`.
         activation_checkpointing: compute activations again in the backward pass, to save memory.
+        compile: compile the layers but for their attention, when they are first computed.
         trust_remote_code: run Python code that comes with the model.
         seed: of the adapter's first weights.
     """
@@ -53,6 +54,7 @@ class NetworkSettings:
     rslora: bool = False
     targets: list[str] | Literal["all-linear"] = "all-linear"
     activation_checkpointing: bool = False
+    compile: bool = False
     trust_remote_code: bool = False
     seed: int = 0
 
@@ -108,6 +110,11 @@ def load(
         # computes no gradients any more.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+    if settings.compile:
+        # Attention is not compiled with its layer, because it does something else for each row.
+        AttentionInterface.register(PACKED, torch.compiler.disable(attend))
+        for layer in layers(model):
+            layer.compile(dynamic=True)  # rows differ in length
     model.train()
     return cast(torch.nn.Module, model)
 

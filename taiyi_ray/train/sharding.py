@@ -31,12 +31,16 @@ def shard(model: torch.nn.Module, workers: int, device: torch.device, *, bf16: b
     if bf16 and all_trained:
         policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
     mesh = init_device_mesh(device.type, (workers,))
-    layers = [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
-    for module in (*layers, model):
+    for module in (*layers(model), model):
         sharded = cast(FSDPModule, fully_shard(module, mesh=mesh, mp_policy=policy))
         # The loss of a step is divided by all targets already: gradients are summed, not averaged.
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)
+
+
+def layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """Return the layers of a model: those of transformers that can be computed twice."""
+    return [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
 
 
 def is_sharded(model: torch.nn.Module) -> bool:

@@ -315,6 +315,10 @@ def _named(where: str) -> Iterator[None]:
         ) from error
     except TaiyiError:
         raise
+    except torch._dynamo.exc.TorchDynamoException as error:
+        raise ModelError(
+            f"{where}: the layers cannot be compiled ({first_line(error)}); leave out --compile"
+        ) from error
     except Exception as error:
         error.add_note(f"raised at {where}")
         raise
@@ -358,6 +362,7 @@ def network_settings(config: TrainConfig) -> network.NetworkSettings:
         rslora=config.rslora,
         targets=config.targets,
         activation_checkpointing=config.activation_checkpointing,
+        compile=config.compile,
         trust_remote_code=config.trust_remote_code,
         seed=config.seed,
     )

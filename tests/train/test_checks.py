@@ -154,6 +154,12 @@ def test_numbers_that_no_step_can_be_made_with_are_refused(settings: dict[str, A
             load(TrainConfig, None, settings | {key: value})
 
 
+def test_layers_of_4_bits_or_in_parts_are_not_compiled(settings: dict[str, Any]) -> None:
+    for more in ({"method": "qlora"}, {"fsdp": True, "workers": 2}):
+        with pytest.raises(ConfigError, match="compile: is for method lora or full, without fsdp"):
+            load(TrainConfig, None, settings | more | {"compile": True})
+
+
 def test_data_that_nothing_can_be_trained_on_is_refused_with_the_reason(
     settings: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:

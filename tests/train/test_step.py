@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from taiyi_ray.errors import ModelError
 from taiyi_ray.train import network
 from taiyi_ray.train.attention import Layout
-from taiyi_ray.train.network import NetworkSettings, load, trained
+from taiyi_ray.train.network import Method, NetworkSettings, load, trained
 from taiyi_ray.train.packing import Row, blocks, packed, tensors
 from taiyi_ray.train.step import Stepper, StepSettings
 from tests.train.small import make_model, token_records
@@ -118,6 +119,27 @@ def test_a_model_that_mixes_the_records_of_a_row_is_refused(folder: Path, tmp_pa
         Stepper(load(tmp_path, settings, CPU), StepSettings(), 1, CPU).check_apart()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles by g++ on a CPU")
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_layers_learn_the_same(folder: Path, method: Method) -> None:
+    records = token_records(9)
+    curves = []
+    for compiled in (False, True):
+        settings = NetworkSettings(
+            method, "float32", rank=4, activation_checkpointing=True, compile=compiled
+        )
+        stepper = Stepper(load(folder, settings, CPU), StepSettings(bf16=False), 2, CPU)
+        stepper.check_apart()
+        curves.append([])
+        for size in (2, 5, 9, 3):  # rows of other lengths
+            rows = rows_of(records[:size], share=True)
+            targets = sum(record.targets for record in records[:size])
+            curves[-1].append(stepper.step(rows, targets, 1e-2, 0).loss)
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+
+
 def test_a_model_whose_results_are_no_numbers_is_refused_for_that(folder: Path) -> None:
     model = load(folder, NetworkSettings("full", "float32"), CPU)
     stepper = Stepper(model, StepSettings(bf16=False), 1, CPU)
@@ -169,6 +191,23 @@ def test_rates_rise_and_then_stay_or_fall() -> None:
     assert [constant.rate(n, 10) for n in range(4)] == [0.5, 1.0, 1.0, 1.0]
     cosine = StepSettings(learning_rate=1.0, schedule="cosine")
     assert [round(cosine.rate(n, 4), 3) for n in range(4)] == [1.0, 0.854, 0.5, 0.146]
+
+
+def test_rslora_divides_by_the_root_of_the_rank(folder: Path) -> None:
+    (row,) = rows_of(token_records(1), share=True)
+    changes = []
+    for rslora in (False, True):
+        settings = NetworkSettings("lora", "float32", rank=16, rslora=rslora, targets=["q_proj"])
+        model = load(folder, settings, CPU)
+        stepper = Stepper(model, StepSettings(bf16=False), 2, CPU)
+        before = stepper.losses(tensors(row))
+        with torch.no_grad():
+            for name, weights in trained(model).items():
+                if "lora_B" in name:
+                    weights.fill_(1e-4)
+        changes.append((stepper.losses(tensors(row)) - before).detach().double())
+    ratio = changes[1].norm() / changes[0].norm()
+    assert float(ratio) == pytest.approx(4, rel=0.05), "16 / 4, where changes are small"
 
 
 def test_lora_plus_gives_b_a_rate_of_its_own(folder: Path) -> None:
