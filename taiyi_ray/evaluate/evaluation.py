@@ -109,6 +109,7 @@ def _sources(
     """The benchmarks whose files are there, and the cases; a note for each absent benchmark.
 
     Those that the output has already belong to it, too: its scores are always of all that it holds.
+    One that this command does not name keeps the number of documents that it has.
     """
     root = DataRoot(config.data_root)
     grammar = config.grounding == "grammar"
@@ -119,9 +120,9 @@ def _sources(
     names = config.benchmarks
     if names is not None and CASES in names:
         names, with_cases = [name for name in names if name != CASES], True
-    wanted = [(one, config.split or one.split) for one in chosen(names)]
-    every = {(one.name, split): one for one, split in [*known, *wanted]}
-    for (_, split), benchmark in every.items():
+    wanted = [(one, config.split or one.split, config.limit) for one in chosen(names)]
+    every = {(one.name, split): (one, limit) for one, split, limit in [*known, *wanted]}
+    for (_, split), (benchmark, limit) in every.items():
         here = root.splits(benchmark.entry)
         if lacking := [part for part in (split, *benchmark.terminology) if part not in here]:
             missing.append(f"{benchmark.name}: absent: {_absent(benchmark, lacking[0], root)}")
@@ -131,7 +132,7 @@ def _sources(
         if config.shots:
             asked = _with_examples(asked, benchmark, split, config, root)
         every_task = (asked, *beside)
-        sources.append(BenchmarkSource(benchmark, split, root.address, every_task, config.limit))
+        sources.append(BenchmarkSource(benchmark, split, root.address, every_task, limit))
     cases = case_sources(root.address, form, grammar=grammar) if with_cases else []
     if not (sources or cases):
         if config.benchmarks is None:

@@ -148,8 +148,10 @@ def _named(address: str) -> tuple[Benchmark, Split]:
     return benchmark, next(known for known in catalogue.SPLITS if known == split)
 
 
-def planned(output: str) -> tuple[list[tuple[Benchmark, Split]], bool]:
-    """The benchmarks, with their splits, that an output has planned, and whether it has cases.
+def planned(output: str) -> tuple[list[tuple[Benchmark, Split, int]], bool]:
+    """The benchmarks that an output has planned, and whether it has cases.
+
+    Each benchmark stands with its split and the number of its planned documents.
 
     Raises:
         ConfigError: the folder is an output of something else.
@@ -159,7 +161,7 @@ def planned(output: str) -> tuple[list[tuple[Benchmark, Split]], bool]:
     sources = load_plan(address, job).sources.values() if job else ()
     if other := [source.path for source in sources if source.kind not in (BENCHMARK, CASES)]:
         raise ConfigError(f"--output {output}: holds rows of {other[0]}; choose another folder")
-    known = [_named(source.path) for source in sources if source.kind == BENCHMARK]
+    known = [(*_named(s.path), s.records) for s in sources if s.kind == BENCHMARK]
     return known, any(source.kind == CASES for source in sources)
 
 

@@ -130,6 +130,30 @@ def test_an_evaluation_grows_by_a_benchmark_and_asks_nothing_twice(joined, root,
         run(settings(root, output, "kuake-qic", limit=2, scores=True, wording=2))
 
 
+def test_a_benchmark_that_is_added_without_a_limit_leaves_the_others_as_many_documents(
+    root, tmp_path
+):
+    first = settings(root, tmp_path / "out", "bc5cdr-chemical", limit=2)
+
+    def plan(config):
+        """Plan as `run` does; return how many documents each benchmark then has."""
+        sources, _ = _sources(config, Console(quiet=True))
+        job = config.as_job([source.address for source in sources])
+        asks = Asks(job, ENGINES["fake"].probe(job), [], sources)
+        plan = planning.planned(job, JobOutput(job.output), asks, sources, write=True)
+        return {name: source.records for name, source in plan.sources.items()}
+
+    assert plan(first) == {"bc5cdr-chemical/test": 2}
+    added = first.model_copy(update={"benchmarks": ["bc5cdr-disease"], "limit": None})
+    both = {"bc5cdr-chemical/test": 2, "bc5cdr-disease/test": 6}
+    assert plan(added) == both
+    other_limit = first.model_copy(update={"benchmarks": ["bc5cdr-cid"], "limit": 4})
+    assert plan(other_limit) == both | {"bc5cdr-cid/test": 4}
+    assert plan(first)["bc5cdr-chemical/test"] == 2
+    named = first.model_copy(update={"limit": None})
+    assert plan(named)["bc5cdr-chemical/test"] == 6
+
+
 def test_a_folder_without_any_benchmark_is_one_short_line(tmp_path):
     with pytest.raises(ConfigError) as caught:
         run(settings(tmp_path, tmp_path / "out"))
