@@ -241,8 +241,14 @@ def _readings(config: EvaluateConfig, scores: Iterable[BenchmarkScores]) -> list
 
 
 def _read_again(readings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A note for each split that models are measured with and that was read more than once."""
-    times = Counter((reading["benchmark"], reading["split"]) for reading in readings)
+    """A note for each split that models are measured with and that was scored in several ways.
+
+    Other questions, another model (both are in the fingerprint) and other thresholds are another
+    way. More documents are not, because nobody chooses by them.
+    """
+    way = ("benchmark", "split", "fingerprint", "thresholds")
+    ways = dict.fromkeys(tuple(reading[name] for name in way) for reading in readings)
+    times = Counter((benchmark, split) for benchmark, split, *_ in ways)
     return [
         f"note: {benchmark}: its {split} split was scored in {number} ways ({READINGS}); to choose "
         "between them is to tune on it"

@@ -262,6 +262,19 @@ def test_a_development_split_that_measures_gives_no_thresholds_and_its_readings_
     assert note.startswith("note: kuake-qic: its dev split was scored in 2 ways")
 
 
+def test_more_documents_or_asking_again_are_readings_and_no_choice_between_ways(root, tmp_path):
+    asked = source(root, "bc5cdr-chemical")
+    answered(tmp_path / "out", asked, lambda document: document.gold)
+    found = score(asked, str(tmp_path / "out"))
+    fewer = replace(found, documents=found.documents[:2])
+    config = settings(root, tmp_path / "out", "bc5cdr-chemical")
+    readings = [*_readings(config, [fewer]), *_readings(config, [found])]
+    assert [reading["documents"] for reading in readings] == [2, 6]
+    assert _read_again(readings) == []
+    other_model = [*readings, {**readings[0], "fingerprint": "another"}]
+    assert "was scored in 2 ways" in _read_again(other_model)[0]
+
+
 def test_readings_of_earlier_versions_were_of_test_splits(root, tmp_path):
     asked = source(root, "bc5cdr-chemical")
     answered(tmp_path / "out", asked, lambda document: document.gold)
