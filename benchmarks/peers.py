@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -132,7 +132,7 @@ def _ours(output: Path) -> Found:
 def _f1(
     found: Found,
     gold: list[samples.Gold],
-    items: Callable[[Annotations], set[tuple[str, Hashable]]],
+    items: Callable[[Annotations], Iterable[tuple[str, Hashable]]],
     asked: set[str],
 ) -> float:
     """F1 in percent of sets of strings a document, of the types that the corpus has."""

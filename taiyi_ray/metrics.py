@@ -33,13 +33,25 @@ from sacrebleu.metrics.bleu import BLEU
 
 from taiyi_ray.formats.concepts import concepts_of
 from taiyi_ray.forms import HAN, running
-from taiyi_ray.records import Annotations, Mention, Relation
+from taiyi_ray.records import Annotations, Event, Label, Mention, Relation
 from taiyi_ray.tasks.task import Counts
 
 Array = NDArray[np.float64]
 Sums = tuple[float, ...]
 Item = tuple[str, Hashable]
 """What is compared: a type, and what must be equal besides."""
+Annotation = Mention | Relation | Event | Label
+
+LINK = "concept"
+"""The type of all items that are links of mentions to concepts."""
+
+
+class Link(NamedTuple):
+    """What must be equal of a link: where the mention stands, and the concept."""
+
+    place: Hashable
+    concept: str
+
 
 SAMPLES = 1000
 """How often the documents are drawn again for an interval."""
@@ -89,9 +101,29 @@ def _mean(sums: Array) -> Array:
 # ------------------------------------------------------------------------- what must be equal
 
 
-def strict_mentions(found: Annotations) -> set[Item]:
+class Stated(NamedTuple):
+    """What states an item: an annotation, and how sure the model was of the item."""
+
+    by: Annotation
+    score: float | None
+
+
+Items = dict[Item, Stated]
+"""The items of annotations. One that several state is by the one that the model was surest of: it
+is there as long as that one is, whatever scores are too low to count."""
+
+
+def _items(stated: Iterable[tuple[Item, Annotation, float | None]]) -> Items:
+    found: Items = {}
+    for item, by, score in stated:
+        if item not in found or (score or 0.0) > (found[item].score or 0.0):
+            found[item] = Stated(by, score)
+    return found
+
+
+def strict_mentions(found: Annotations) -> Items:
     """Mentions by type and offsets."""
-    return {(m.type, stretch(m)) for m in found.mentions if m.type is not None}
+    return _items(((m.type, stretch(m)), m, m.score) for m in found.mentions if m.type is not None)
 
 
 def stretch(mention: Mention) -> Hashable:
@@ -102,40 +134,37 @@ def stretch(mention: Mention) -> Hashable:
     return tuple(sorted(parts)) or ((mention.start, mention.end),)
 
 
-def string_mentions(found: Annotations) -> set[Item]:
+def string_mentions(found: Annotations) -> Items:
     """Mentions by type and text, each text once a document."""
-    return {(m.type, running(m.text)) for m in found.mentions if m.type is not None}
+    typed = (m for m in found.mentions if m.type is not None)
+    return _items(((m.type or "", running(m.text)), m, m.score) for m in typed)
 
 
-def string_relations(found: Annotations) -> set[Item]:
+def string_relations(found: Annotations) -> Items:
     """Relations by type and the texts of head and tail."""
-    return {(r.type, (running(r.head_text), running(r.tail_text))) for r in found.relations}
+    return _items(
+        ((r.type, (running(r.head_text), running(r.tail_text))), r, r.score)
+        for r in found.relations
+    )
 
 
-Roles = frozenset[tuple[str, str]]
-
-
-def events(found: Annotations) -> set[tuple[str, tuple[str | None, Roles]]]:
+def events(found: Annotations) -> Items:
     """Events by type, the text of the trigger, and roles with their texts."""
     texts = {mention.id: mention.text for mention in found.mentions}
-    return {
-        (
-            event.type,
-            (
-                None if event.trigger is None else texts.get(event.trigger),
-                frozenset((argument.role, argument.text) for argument in event.arguments),
-            ),
-        )
-        for event in found.events
-    }
+
+    def key(event: Event) -> Hashable:
+        trigger = None if event.trigger is None else texts.get(event.trigger)
+        return trigger, frozenset((argument.role, argument.text) for argument in event.arguments)
+
+    return _items(((event.type, key(event)), event, None) for event in found.events)
 
 
-def labels(found: Annotations) -> set[Item]:
+def labels(found: Annotations) -> Items:
     """Labels by label and task."""
-    return {(label.label, label.task) for label in found.labels}
+    return _items(((label.label, label.task), label, label.score) for label in found.labels)
 
 
-def _single_labels(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
+def _single_labels(predicted: Annotations, gold: Annotations) -> tuple[Items, Items]:
     """Labels, without those of a question that got more than are true of it.
 
     The parts of a long text are answered one by one, and their answers may differ: a document that
@@ -143,7 +172,8 @@ def _single_labels(predicted: Annotations, gold: Annotations) -> dict[str, Sums]
     """
     mine, true = labels(predicted), labels(gold)
     given, wanted = (Counter(task for _, task in items) for items in (mine, true))
-    return counted({item for item in mine if given[item[1]] <= max(1, wanted[item[1]])}, true)
+    clear = {item: by for item, by in mine.items() if given[item[1]] <= max(1, wanted[item[1]])}
+    return clear, true
 
 
 class _Concepts:
@@ -190,7 +220,7 @@ class _Concepts:
         return frozenset(self._by_text.get(surface, {surface}))
 
 
-def _pairs(relations: Iterable[Relation], known: _Concepts, *, by_text: bool = False) -> set[Item]:
+def _pairs(relations: Iterable[Relation], known: _Concepts, *, by_text: bool = False) -> Items:
     """Relations by type and the concepts of their ends.
 
     Args:
@@ -198,25 +228,25 @@ def _pairs(relations: Iterable[Relation], known: _Concepts, *, by_text: bool = F
         known: which mention has which concepts.
         by_text: whether the ends are known by their texts alone, because the mentions are others.
     """
-    return {
-        (relation.type, (head, tail))
+    return _items(
+        ((relation.type, (head, tail)), relation, relation.score)
         for relation in relations
         for head in known.of_end([] if by_text else relation.head, relation.head_text)
         for tail in known.of_end([] if by_text else relation.tail, relation.tail_text)
-    }
+    )
 
 
-def _concept_counts(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
+def _concept_pairs(predicted: Annotations, gold: Annotations) -> tuple[Items, Items]:
     """Pairs of concepts, where the gold mentions say which concept a text stands for."""
     known = _Concepts(gold)
     mine = _pairs(predicted.relations, known, by_text=True)
-    return counted(mine, _pairs(gold.relations, known))
+    return mine, _pairs(gold.relations, known)
 
 
-def _linked_counts(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
+def _linked_pairs(predicted: Annotations, gold: Annotations) -> tuple[Items, Items]:
     """Pairs of concepts, where the predicted mentions say which concept a text stands for."""
     mine = _pairs(predicted.relations, _Concepts(predicted))
-    return counted(mine, _pairs(gold.relations, _Concepts(gold)))
+    return mine, _pairs(gold.relations, _Concepts(gold))
 
 
 def oriented(predicted: Annotations, gold: Annotations) -> Annotations:
@@ -229,7 +259,7 @@ def oriented(predicted: Annotations, gold: Annotations) -> Annotations:
 
     def is_true(relation: Relation) -> bool:
         named = string_relations(Annotations(relations=[relation]))
-        return not true.isdisjoint(named | _pairs([relation], known, by_text=True))
+        return not true.keys().isdisjoint(named | _pairs([relation], known, by_text=True))
 
     def turned(one: Relation) -> Relation:
         other = replace(
@@ -240,14 +270,17 @@ def oriented(predicted: Annotations, gold: Annotations) -> Annotations:
     return replace(predicted, relations=[turned(relation) for relation in predicted.relations])
 
 
-def links(found: Annotations) -> set[Item]:
-    """Mentions with a concept, by offsets and concept; by text where they were not located."""
-    return {
-        ("concept", (stretch(mention), concept))
+def links(found: Annotations) -> Items:
+    """Mentions with a concept, by offsets and concept; by text where they were not located.
+
+    How sure the model was of a concept is the score of the concept, not of the mention.
+    """
+    return _items(
+        ((LINK, Link(stretch(mention), concept)), mention, mention.concept.score)
         for mention in found.mentions
         if mention.concept is not None
         for concept in concepts_of(mention.concept.id)
-    }
+    )
 
 
 def counted(predicted: Iterable[Item], gold: Iterable[Item]) -> dict[str, Sums]:
@@ -352,6 +385,10 @@ def _rouge_f(mine: list[str], true: list[str], number: int | None) -> float:
 # ------------------------------------------------------------------------------------ metrics
 
 
+def _nothing_counted(predicted: Annotations, gold: Annotations) -> tuple[Items, Items]:
+    return {}, {}
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A way to say how good annotations are.
@@ -361,12 +398,14 @@ class Metric:
         sums: (predicted, gold) -> what one document adds, by type.
         value: the value in percent of added sums, whose last axis are the sums.
         width: how many sums there are; three are true and false positives and false negatives.
+        items: (predicted, gold) -> the items of both that it counts; none where it counts none.
     """
 
     name: str
     sums: Callable[[Annotations, Annotations], Mapping[str, Sums]]
     value: Callable[[Array], Array]
     width: int = 3
+    items: Callable[[Annotations, Annotations], tuple[Items, Items]] = _nothing_counted
 
     @property
     def counts(self) -> bool:
@@ -379,29 +418,39 @@ class Metric:
         return total
 
 
-def _of_items(items: Callable[[Annotations], Iterable[Item]]) -> Callable[..., dict[str, Sums]]:
-    return lambda predicted, gold: counted(items(predicted), items(gold))
+def _strings(found: Annotations) -> Items:
+    """Mentions with a type, and relations: an answer has the ones or the others."""
+    return string_mentions(found) | string_relations(found)
 
 
-def _string_counts(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
-    """Of mentions with a type, and of relations: an answer has the ones or the others."""
-    return counted(
-        string_mentions(predicted) | string_relations(predicted),
-        string_mentions(gold) | string_relations(gold),
+def _of_each(
+    items: Callable[[Annotations], Items],
+) -> Callable[[Annotations, Annotations], tuple[Items, Items]]:
+    return lambda predicted, gold: (items(predicted), items(gold))
+
+
+def _counting(
+    name: str,
+    items: Callable[[Annotations, Annotations], tuple[Items, Items]],
+    value: Callable[[Array], Array] = f1,
+) -> Metric:
+    """A metric that counts items."""
+    return Metric(
+        name, lambda predicted, gold: counted(*items(predicted, gold)), value, items=items
     )
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("strict_f1", _of_items(strict_mentions), f1),
-        Metric("string_f1", _string_counts, f1),
-        Metric("concept_f1", _concept_counts, f1),
-        Metric("linked_f1", _linked_counts, f1),
-        Metric("link_f1", _of_items(links), f1),
-        Metric("event_f1", _of_items(events), f1),
-        Metric("micro_f1", _of_items(labels), f1),
-        Metric("accuracy", _single_labels, recall),
+        _counting("strict_f1", _of_each(strict_mentions)),
+        _counting("string_f1", _of_each(_strings)),
+        _counting("concept_f1", _concept_pairs),
+        _counting("linked_f1", _linked_pairs),
+        _counting("link_f1", _of_each(links)),
+        _counting("event_f1", _of_each(events)),
+        _counting("micro_f1", _of_each(labels)),
+        _counting("accuracy", _single_labels, recall),
         Metric("bleu", _bleu_sums, _bleu, 2 * _BLEU_ORDER + 2),
         Metric("chrf", _chrf_sums, _chrf, 3 * _ORDER),
         Metric("rouge_1", _rouge(1), _mean, 2),

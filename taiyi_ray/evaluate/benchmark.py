@@ -21,7 +21,7 @@ from taiyi_ray.config import explain
 from taiyi_ray.errors import ConfigError, unknown
 from taiyi_ray.evaluate.cases import CASES
 from taiyi_ray.formats.concepts import concepts_of
-from taiyi_ray.metrics import METRICS
+from taiyi_ray.metrics import METRICS, Metric
 from taiyi_ray.tasks import TASKS, assign, terminology
 from taiyi_ray.tasks.task import Assignment
 from taiyi_ray.tasks.terminology import Terminology
@@ -96,6 +96,11 @@ class Benchmark(_Strict):
     def entry(self) -> Entry:
         """The entry of its dataset."""
         return catalogue.entry(self.dataset)
+
+    @property
+    def main_metric(self) -> Metric:
+        """The metric by which its errors, thresholds and calibration are judged."""
+        return METRICS[self.metrics[0]]
 
     def measures(self, split: Split) -> bool:
         """Whether a split is one that models are measured with, so that nothing is chosen on it.

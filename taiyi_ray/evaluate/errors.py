@@ -1,68 +1,87 @@
-"""What kind of error a wrong annotation is: boundary, wrong type, wrong link, spurious, missed."""
+"""What kind of error a wrong annotation is: boundary, wrong type, wrong link, spurious, missed.
+
+What is judged are the items of a metric, so that the kinds add up to what the metric counts: right
+ones are its true positives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from taiyi_ray.formats.concepts import concepts_of
 from taiyi_ray.forms import running
-from taiyi_ray.metrics import events, stretch
-from taiyi_ray.records import Annotations, Mention
+from taiyi_ray.metrics import LINK, Item, Items, Link, Metric, Stated, stretch
+from taiyi_ray.records import Annotations, Event, Label, Mention, Relation
 
 Kind = Literal["right", "boundary", "wrong type", "wrong link", "spurious", "missed"]
 
 
 class Verdict(NamedTuple):
-    """What is to be said of one annotation.
+    """What is to be said of one item.
 
     Attributes:
         kind: the kind of the error, or `right`.
-        gold: its type in the gold; None where the gold has no such annotation.
-        predicted: the type that was predicted; None where none was.
-        what: the mention; the texts of head and tail, or of a trigger and of the arguments; None
-            for a label.
+        gold: its type in the gold, of a wrong link its concept; None where the gold has no such
+            item.
+        predicted: the type or concept that was predicted; None where none was.
+        what: the mention; the texts of head and tail, or of a trigger and of the arguments; or the
+            label.
     """
 
     kind: Kind
     gold: str | None
     predicted: str | None
-    what: Mention | tuple[str, str] | None = None
+    what: Mention | tuple[str, str] | Label
 
 
-def verdicts(predicted: Annotations, gold: Annotations) -> Iterator[Verdict]:
-    """Judge all annotations of a document, the predicted ones and those that are missing."""
-    yield from _of_mentions(predicted, gold)
-    yield from _of_pairs(_relations(predicted), _relations(gold))
-    yield from _of_pairs(_events(predicted), _events(gold))
-    yield from _of_labels(predicted, gold)
+def verdicts(metric: Metric, predicted: Annotations, gold: Annotations) -> Iterator[Verdict]:
+    """Judge all items that a metric counts in a document, predicted ones and missing ones.
+
+    Args:
+        metric: the metric; one that counts nothing judges nothing.
+        predicted: what was predicted.
+        gold: the gold.
+    """
+    mine, true = metric.items(predicted, gold)
+    yield from _of_mentions(mine, true)
+    yield from _of_pairs(mine, true)
+    yield from _of_labels(mine, true)
 
 
-def _of_mentions(predicted: Annotations, gold: Annotations) -> Iterator[Verdict]:
-    true = {(m.type, stretch(m)): m for m in gold.mentions if m.type}
-    mine = {(m.type, stretch(m)): m for m in predicted.mentions if m.type}
-    open_ = {key: mention for key, mention in true.items() if key not in mine}
+def _of_mentions(mine: Items, true: Items) -> Iterator[Verdict]:
+    open_ = _mentions(item for item in true.items() if item[0] not in mine)
     met = set()
-    for key, mention in mine.items():
-        if key in true:
-            linked, meant = mention.concept, true[key].concept
-            if linked and meant and concepts_of(linked.id).isdisjoint(concepts_of(meant.id)):
-                yield Verdict("wrong link", meant.id, linked.id, mention)
-            else:
-                yield Verdict("right", mention.type, mention.type, mention)
+    for item, mention in _mentions(mine.items()).items():
+        type_ = mention.type or LINK
+        if item in true:
+            yield Verdict("right", type_, type_, mention)
             continue
         near = [(other, m) for other, m in open_.items() if _overlap(mention, m)]
-        same = [pair for pair in near if pair[0][1] == key[1]]
-        of_type = [pair for pair in near if pair[0][0] == mention.type]
-        if best := same or of_type:
-            met.add(best[0][0])
-            kind: Kind = "wrong type" if same else "boundary"
-            yield Verdict(kind, best[0][1].type, mention.type, mention)
+        same = [pair for pair in near if stretch(pair[1]) == stretch(mention)]
+        alike = [pair for pair in near if _named(pair[0]) == _named(item)]
+        if best := same or alike:
+            other, meant = best[0]
+            met.add(other)
+            if not same:
+                yield Verdict("boundary", meant.type or LINK, type_, mention)
+            else:
+                kind: Kind = "wrong link" if isinstance(item[1], Link) else "wrong type"
+                yield Verdict(kind, _named(other), _named(item), mention)
         else:
-            yield Verdict("spurious", None, mention.type, mention)
-    for key, mention in open_.items():
-        if key not in met:
-            yield Verdict("missed", mention.type, None, mention)
+            yield Verdict("spurious", None, type_, mention)
+    for item, mention in open_.items():
+        if item not in met:
+            yield Verdict("missed", mention.type or LINK, None, mention)
+
+
+def _mentions(stated: Iterable[tuple[Item, Stated]]) -> dict[Item, Mention]:
+    return {item: by for item, (by, _) in stated if isinstance(by, Mention)}
+
+
+def _named(item: Item) -> str:
+    """What an item says that a stretch is: of a link its concept, else a type."""
+    type_, key = item
+    return key.concept if isinstance(key, Link) else type_
 
 
 def _overlap(one: Mention, other: Mention) -> bool:
@@ -71,54 +90,62 @@ def _overlap(one: Mention, other: Mention) -> bool:
     return one.start < other.end and other.start < one.end
 
 
-_Pairs = dict[tuple[str, tuple[str, str]], None]
+_Pair = tuple[str, tuple[Hashable, ...]]
+"""An item of a relation or an event: its type, and what it is between."""
 
 
-def _relations(found: Annotations) -> _Pairs:
-    return {
-        (relation.type, (running(relation.head_text), running(relation.tail_text))): None
-        for relation in found.relations
-    }
-
-
-def _events(found: Annotations) -> _Pairs:
-    """Events as pairs of the trigger and of all arguments, in words."""
-    return {
-        (
-            type_,
-            (trigger or "no trigger", "; ".join(sorted(f"{role}: {text}" for role, text in roles))),
-        ): None
-        for type_, (trigger, roles) in events(found)
-    }
-
-
-def _of_pairs(mine: _Pairs, true: _Pairs) -> Iterator[Verdict]:
-    types = {ends: type_ for type_, ends in true if (type_, ends) not in mine}
+def _of_pairs(mine: Items, true: Items) -> Iterator[Verdict]:
+    """Judge relations and events; an event is between its trigger and its arguments."""
+    found, wanted = _pairs(mine), _pairs(true)
+    types = {ends: type_ for type_, ends in wanted if (type_, ends) not in found}
     met = set()
-    named = {text for _, ends in true for text in ends}
-    for type_, ends in mine:
-        if (type_, ends) in true:
-            yield Verdict("right", type_, type_, ends)
+    named = {end for _, ends in wanted for end in ends}
+    for (type_, ends), words in found.items():
+        if (type_, ends) in wanted:
+            yield Verdict("right", type_, type_, words)
         elif ends in types:
             met.add((types[ends], ends))
-            yield Verdict("wrong type", types[ends], type_, ends)
+            yield Verdict("wrong type", types[ends], type_, words)
         else:
             linked = named.issuperset(ends)
-            yield Verdict("wrong link" if linked else "spurious", None, type_, ends)
-    for type_, ends in true:
-        if (type_, ends) not in mine and (type_, ends) not in met:
-            yield Verdict("missed", type_, None, ends)
+            yield Verdict("wrong link" if linked else "spurious", None, type_, words)
+    for pair, words in wanted.items():
+        if pair not in found and pair not in met:
+            yield Verdict("missed", pair[0], None, words)
 
 
-def _of_labels(predicted: Annotations, gold: Annotations) -> Iterator[Verdict]:
-    mine, true = ({label.label: None for label in of.labels} for of in (predicted, gold))
-    if len(mine) == len(true) == 1 and mine != true:
-        (gold_label,), (label,) = true, mine
-        yield Verdict("wrong type", gold_label, label)
-        return
-    for label in mine:
-        right = label in true
-        yield Verdict("right" if right else "spurious", label if right else None, label)
-    for label in true:
-        if label not in mine:
-            yield Verdict("missed", label, None)
+def _pairs(items: Items) -> dict[_Pair, tuple[str, str]]:
+    """Relations and events with the words in which they are shown."""
+    found: dict[_Pair, tuple[str, str]] = {}
+    for (type_, ends), (by, _) in items.items():
+        if isinstance(ends, tuple) and isinstance(by, Relation):
+            found[type_, ends] = (running(by.head_text), running(by.tail_text))
+        elif isinstance(ends, tuple) and isinstance(by, Event):
+            roles = sorted({f"{argument.role}: {argument.text}" for argument in by.arguments})
+            found[type_, ends] = (ends[0] or "no trigger", "; ".join(roles))
+    return found
+
+
+def _of_labels(mine: Items, true: Items) -> Iterator[Verdict]:
+    """Judge labels, those of each question by themselves."""
+    mine_of, true_of = (_by_question(items) for items in (mine, true))
+    for question in dict.fromkeys([*mine_of, *true_of]):
+        given, wanted = mine_of.get(question, {}), true_of.get(question, {})
+        if len(given) == len(wanted) == 1 and given.keys() != wanted.keys():
+            (gold,), ((name, label),) = wanted, given.items()
+            yield Verdict("wrong type", gold, name, label)
+            continue
+        for name, label in given.items():
+            right = name in wanted
+            yield Verdict("right" if right else "spurious", name if right else None, name, label)
+        for name, label in wanted.items():
+            if name not in given:
+                yield Verdict("missed", name, None, label)
+
+
+def _by_question(items: Items) -> dict[str, dict[str, Label]]:
+    found: dict[str, dict[str, Label]] = {}
+    for by, _ in items.values():
+        if isinstance(by, Label):
+            found.setdefault(by.task, {})[by.label] = by
+    return found

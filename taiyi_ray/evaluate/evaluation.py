@@ -51,7 +51,7 @@ from taiyi_ray.evaluate.scoring import (
 from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
 from taiyi_ray.job.job import run_sources
 from taiyi_ray.job.planning import going_on
-from taiyi_ray.metrics import METRICS, best_threshold
+from taiyi_ray.metrics import best_threshold
 from taiyi_ray.models import Trained
 from taiyi_ray.tasks.task import Assignment
 
@@ -290,11 +290,10 @@ def _best_thresholds(scores: Iterable[BenchmarkScores]) -> dict[str, Thresholds]
         by_type: dict[str, list[tuple[float, bool]]] = {}
         for type_, value, right in one.scored:
             by_type.setdefault(type_, []).append((value, right))
-        metric = METRICS[one.benchmark.metrics[0]]
         found[one.benchmark.name] = {
             type_: best_threshold(scored, int(sums[0] + sums[2]))
             for type_, scored in sorted(by_type.items())
-            for sums in [one.sums(metric, type_).sum(axis=0)]
+            for sums in [one.sums(one.benchmark.main_metric, type_).sum(axis=0)]
         }
     return found
 

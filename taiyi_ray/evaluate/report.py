@@ -13,8 +13,8 @@ from taiyi_ray import highlight
 from taiyi_ray.config import EvaluateConfig
 from taiyi_ray.evaluate.errors import Kind, Verdict, verdicts
 from taiyi_ray.evaluate.scoring import PROBLEMS, BenchmarkScores, Shown
-from taiyi_ray.metrics import METRICS, calibration, calibration_error
-from taiyi_ray.records import Mention, as_values
+from taiyi_ray.metrics import calibration, calibration_error
+from taiyi_ray.records import Label, Mention, as_values
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -65,7 +65,7 @@ def _benchmark(one: BenchmarkScores, seed: int) -> dict[str, Any]:
         one: the scores.
         seed: of the draws of the intervals.
     """
-    metric = METRICS[one.benchmark.metrics[0]]
+    metric = one.benchmark.main_metric
     kinds: Counter[str] = Counter()
     confused: Counter[tuple[str, str]] = Counter()
     for (kind, gold, predicted), number in one.kinds.items():
@@ -127,7 +127,7 @@ def _matrix(kinds: Mapping[tuple[str, str | None, str | None], int]) -> dict[str
 def _document(one: BenchmarkScores, shown: Shown) -> dict[str, Any]:
     """A row as the page draws it: what was found, and what is missing, by the kind of error."""
     row = dict(shown.row)
-    found = list(verdicts(shown.predicted, shown.gold))
+    found = list(verdicts(one.benchmark.main_metric, shown.predicted, shown.gold))
     texts = [{"task": f"gold: {text.task}", "text": text.text} for text in shown.gold.texts]
     return {
         **row,
@@ -139,9 +139,9 @@ def _document(one: BenchmarkScores, shown: Shown) -> dict[str, Any]:
             if isinstance(verdict.what, tuple)
         ],
         "labels": [
-            {"task": verdict.kind, "label": _types(verdict), "score": None}
+            {"task": _asked(verdict.what, verdict.kind), "label": _types(verdict), "score": None}
             for verdict in found
-            if verdict.what is None
+            if isinstance(verdict.what, Label)
         ],
         "texts": [*(as_values(text) for text in shown.predicted.texts), *texts],
         "prompts": shown.prompts,
@@ -167,6 +167,11 @@ def _relation(number: int, verdict: Verdict) -> dict[str, Any]:
         "tail": [],
         "score": None,
     }
+
+
+def _asked(label: Label, kind: Kind) -> str:
+    """The kind of a verdict on a label, with the question where the task has several."""
+    return " ".join(part for part in (kind, label.task.partition(":")[2]) if part)
 
 
 def _types(verdict: Verdict) -> str:

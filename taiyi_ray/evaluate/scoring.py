@@ -22,6 +22,7 @@ from taiyi_ray.evaluate.errors import verdicts
 from taiyi_ray.evaluate.source import BenchmarkSource
 from taiyi_ray.merging import merge
 from taiyi_ray.metrics import (
+    LINK,
     METRICS,
     Array,
     Metric,
@@ -31,7 +32,6 @@ from taiyi_ray.metrics import (
     oriented,
     precision,
     recall,
-    stretch,
     string_mentions,
     string_relations,
 )
@@ -40,9 +40,7 @@ from taiyi_ray.records import (
     NOT_APPLICABLE,
     Annotations,
     Document,
-    Label,
     Mention,
-    Relation,
     annotations_from_row,
     rows_of,
 )
@@ -117,8 +115,9 @@ class BenchmarkScores:
         unreadable: the number of documents that could not be read.
         questions: the number of questions.
         problems: how many answers were cut, looping, invalid or not in the text.
-        kinds: how often each kind of verdict was given, with the types in gold and prediction.
-        scored: type, score and rightness of each annotation that has a score.
+        kinds: how often each kind of verdict was given on the items of the main metric, with the
+            types in gold and prediction.
+        scored: type, score and rightness of each item of the main metric that has a score.
         shown: some documents with errors.
         trained: the number of documents of the split that trained the model, by text or PubMed
             identifier; None where nothing says what trained it.
@@ -271,6 +270,7 @@ def score(
     benchmark = source.benchmark
     scores = BenchmarkScores(benchmark, source.split, trained=None if trained is None else 0)
     metrics = [METRICS[name] for name in benchmark.metrics]
+    main = benchmark.main_metric
     parts = []
     for row, document in zip(_rows(source, output), source.read(), strict=False):
         scores.tag = row["fingerprint"]
@@ -304,8 +304,8 @@ def score(
                 {metric.name: metric.sums(best, gold) for metric in metrics},
             )
         )
-        scores.scored += _scored(predicted, gold)
-        judged = [(v.kind, v.gold, v.predicted) for v in verdicts(predicted, gold)]
+        scores.scored += _scored(main, predicted, gold)
+        judged = [(v.kind, v.gold, v.predicted) for v in verdicts(main, predicted, gold)]
         scores.kinds.update(judged)
         wrong = any(kind != "right" for kind, _, _ in judged) or bool(gold.texts)
         if wrong and len(scores.shown) < MOST_SHOWN:
@@ -435,36 +435,27 @@ def _above(found: Annotations, thresholds: Thresholds) -> Annotations:
     def kept(name: str | None, score: float | None) -> bool:
         return score is None or score >= thresholds.get(name or "", 0.0)
 
+    def linked(mention: Mention) -> bool:
+        return mention.concept is None or kept(LINK, mention.concept.score)
+
     if not thresholds:
         return found
     return replace(
         found,
-        mentions=[m for m in found.mentions if kept(m.type, m.score)],
+        mentions=[m for m in found.mentions if kept(m.type, m.score) and linked(m)],
         relations=[r for r in found.relations if kept(r.type, r.score)],
         labels=[label for label in found.labels if kept(label.label, label.score)],
     )
 
 
-def _scored(predicted: Annotations, gold: Annotations) -> list[tuple[str, float, bool]]:
-    true = {_key(one) for one in _all(gold)}
-    return [
-        (name, one.score, _key(one) in true)
-        for one in _all(predicted)
-        if one.score is not None
-        and (name := one.label if isinstance(one, Label) else one.type) is not None
-    ]
-
-
-def _all(found: Annotations) -> list[Mention | Relation | Label]:
-    return [*found.mentions, *found.relations, *found.labels]
-
-
-def _key(one: Mention | Relation | Label) -> Any:
-    if isinstance(one, Mention):
-        return (one.type, stretch(one))
-    if isinstance(one, Relation):
-        return (one.type, one.head_text, one.tail_text)
-    return (one.task, one.label)
+def _scored(
+    metric: Metric, predicted: Annotations, gold: Annotations
+) -> Iterator[tuple[str, float, bool]]:
+    """Type, score and rightness of each item of a prediction that has a score."""
+    mine, true = metric.items(predicted, gold)
+    for item, (_, score) in mine.items():
+        if score is not None:
+            yield item[0], score, item in true
 
 
 # ------------------------------------------------------------------------------------- the table

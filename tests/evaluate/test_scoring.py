@@ -13,8 +13,10 @@ from sacrebleu.metrics import BLEU, CHRF
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate.benchmark import benchmarks
-from taiyi_ray.evaluate.scoring import COUNTS, BenchmarkScores, counts_table, score
+from taiyi_ray.evaluate.evaluation import _best_thresholds
+from taiyi_ray.evaluate.scoring import COUNTS, BenchmarkScores, _scored, counts_table, score
 from taiyi_ray.evaluate.source import BenchmarkSource
+from taiyi_ray.metrics import METRICS
 from taiyi_ray.models.trained import Trained, document_keys
 from taiyi_ray.records import (
     Annotations,
@@ -324,6 +326,50 @@ def test_annotations_below_the_threshold_of_their_type_do_not_count(root, tmp_pa
     assert len(without.scored) == 24
     with_them = score(asked, str(tmp_path / "out"), {"chemical": 0.5})
     assert with_them.as_records(0)[0]["value"] == 100
+
+
+def test_relations_are_scored_by_the_items_of_the_main_metric(root, tmp_path):
+    def by_two_names(document):
+        named = ("Clonidine", "CLONIDINE")  # one concept: the pair is there as long as one of them
+        pairs = [(name, "hypotension", 0.25 + 0.5 * n) for n, name in enumerate(named)]
+        pairs.append(("Clonidine", "sedation", 0.5))
+        return Annotations(
+            relations=[
+                Relation(0, "chemical_induced_disease", head, tail, [], [], score=score)
+                for head, tail, score in pairs
+            ]
+        )
+
+    asked = source(root, "bc5cdr-cid")
+    answered(tmp_path / "out", asked, by_two_names)
+    found = score(asked, str(tmp_path / "out"))
+    cid = "chemical_induced_disease"
+    assert sorted(found.scored) == [(cid, 0.5, False)] * 6 + [(cid, 0.75, True)] * 6
+    assert score(asked, str(tmp_path / "out"), {cid: 0.6}).as_records(0)[0]["value"] == 100
+
+
+def test_strings_are_right_or_wrong_as_the_metric_compares_them():
+    def of(head, score):
+        return Annotations(relations=[Relation(0, "cid", head, "gout", [], [], score=score)])
+
+    found = _scored(METRICS["string_f1"], of("lung cancer", 0.5), of("lung\ncancer", None))
+    assert list(found) == [("cid", 0.5, True)]
+
+
+def test_the_scores_of_links_are_those_of_the_concepts(root, tmp_path):
+    def first_is_wrong_and_unsure(document):
+        first, *rest = document.gold.mentions
+        wrong = replace(first, concept=Concept("", "D1", score=0.25))
+        sure = [replace(m, concept=replace(m.concept, score=0.75)) for m in rest]
+        return Annotations([wrong, *sure])
+
+    asked = source(root, "bc5cdr-concepts", split="dev")
+    answered(tmp_path / "out", asked, first_is_wrong_and_unsure)
+    found = score(asked, str(tmp_path / "out"))
+    assert sorted(found.scored) == [("concept", 0.25, False)] * 6 + [("concept", 0.75, True)] * 30
+    assert _best_thresholds([found]) == {"bc5cdr-concepts": {"concept": 0.75}}
+    above = score(asked, str(tmp_path / "out"), {"concept": 0.75})
+    assert above.as_records(0)[0]["precision"] == 100
 
 
 def test_labels_that_were_not_asked_for_do_not_count(root, tmp_path):
