@@ -13,7 +13,7 @@ matter, and documents can be drawn again (bootstrap) without reading them again.
     event_f1      events with the same type, trigger and arguments, by their strings
     micro_f1      labels
     accuracy      the share of gold labels that were given, with no other for the question
-    bleu          word n-grams of texts, as sacrebleu counts them; of Chinese, of its characters
+    bleu          word n-grams of texts, as sacrebleu counts them; of characters, into Chinese
     chrf          character n-grams of texts, as sacrebleu counts them by default
     rouge_1, rouge_2, rouge_l   words of texts, as rouge-score counts them; Chinese characters
 """
@@ -297,12 +297,13 @@ def counted(predicted: Iterable[Item], gold: Iterable[Item]) -> dict[str, Sums]:
 # -------------------------------------------------------------------------------------- texts
 
 _BLEU = {
-    chinese: BLEU(tokenize="zh" if chinese else "13a", force=True, effective_order=True)
-    for chinese in (False, True)
+    language: BLEU(tokenize=tokenize, force=True, effective_order=True)
+    for language, tokenize in {"en": "13a", "zh": "zh"}.items()
 }
+"""By the language that a text is translated into, not by its letters: all texts of a benchmark are
+cut alike, also one that holds a name in the other script."""
 _BLEU_ORDER = 4
 _ORDER, _BETA = 6, 2
-_HAN = re.compile(f"[{HAN}]")
 _WORD = re.compile(rf"[{HAN}]|[a-z0-9]+")
 
 
@@ -313,10 +314,14 @@ def _paired_texts(predicted: Annotations, gold: Annotations) -> Iterator[tuple[s
 
 
 def _bleu_sums(predicted: Annotations, gold: Annotations) -> dict[str, Sums]:
-    """Of each text: n-grams that are right, n-grams, and the lengths of text and reference."""
+    """Of each text: n-grams that are right, n-grams, and the lengths of text and reference.
+
+    A text that is no translation into Chinese (`mt:zh`) is cut into words.
+    """
     sums: dict[str, Sums] = {}
     for task, mine, true in _paired_texts(predicted, gold):
-        found = _BLEU[bool(_HAN.search(true))].sentence_score(mine, [true])
+        language = task.partition(":")[2]
+        found = _BLEU.get(language, _BLEU["en"]).sentence_score(mine, [true])
         sums[task] = (*found.counts, *found.totals, found.sys_len, found.ref_len)
     return sums
 

@@ -66,8 +66,8 @@ def labelled(*names: str) -> Annotations:
     return Annotations(labels=[Label("tc", name) for name in names])
 
 
-def written(text: str) -> Annotations:
-    return Annotations(texts=[Text("title", text)])
+def written(text: str, task: str = "title") -> Annotations:
+    return Annotations(texts=[Text(task, text)])
 
 
 # ------------------------------------------------------------------------- computed by hand
@@ -184,6 +184,26 @@ def test_rouge_and_chrf_of_short_texts():
     assert value("rouge_l", (written("高血压药"), written("高血压的药"))) == pytest.approx(800 / 9)
     # One letter of two: unigrams 1/2 and 1/2, no bigram; F2 of the means 1/4 and 1/4.
     assert value("chrf", (written("ab"), written("ax"))) == pytest.approx(25.0)
+
+
+def test_bleu_of_short_texts():
+    # Four words of five, three pairs of four, two of three, one of two; as long as the reference.
+    pair = (written("a b c d x", "mt:en"), written("a b c d e", "mt:en"))
+    by_hand = 100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** (1 / 4)
+    assert value("bleu", pair) == pytest.approx(by_hand)
+    # All n-grams are right, and two words of seven are missing: e to the power of 1 - 7/5.
+    short = (written("a b c d e", "mt:en"), written("a b c d e f g", "mt:en"))
+    assert value("bleu", short) == pytest.approx(100 * np.exp(1 - 7 / 5))
+
+
+def test_the_language_that_is_translated_into_decides_how_bleu_cuts_texts():
+    one = ("服用 warfarin 者", "服用 Warfarin 者")
+    words, characters = (
+        METRICS["bleu"].sums(*(written(text, task) for text in one))[task]
+        for task in ("mt:en", "mt:zh")
+    )
+    assert (words[:1], words[-1]) == ((2,), 3)
+    assert (characters[:1], characters[-1]) == ((3,), 4)
 
 
 # ------------------------------------------------------------------------------- properties
@@ -374,17 +394,17 @@ def some_texts(draw: random.Random, letters: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("letters", "tokenize"),
-    [("ab c. D,\n1", "13a"), ("高血压的药，ab 1%", "zh")],
+    ("letters", "task", "tokenize"),
+    [("ab c. D,\n1高", "mt:en", "13a"), ("高血压的药，ab 1%", "mt:zh", "zh")],
     ids=["English", "Chinese"],
 )
-def test_bleu_and_chrf_agree_with_sacrebleu(letters, tokenize):
+def test_bleu_and_chrf_agree_with_sacrebleu(letters, task, tokenize):
     bleu, chrf = BLEU(tokenize=tokenize, force=True), CHRF()
     for draw in random_cases(3):
-        # A reference is never empty, and a Chinese one is known by its characters.
+        # A reference is never empty.
         pairs = [(mine, letters[0] + true) for mine, true in some_texts(draw, letters)]
         hypotheses, references = map(list, zip(*pairs, strict=True))
-        of = [(written(mine), written(true)) for mine, true in pairs]
+        of = [(written(mine, task), written(true, task)) for mine, true in pairs]
         expected = bleu.corpus_score(hypotheses, [references]).score
         assert value("bleu", *of) == pytest.approx(expected)
         assert value("chrf", *of) == pytest.approx(
