@@ -92,6 +92,20 @@ def test_thousands_of_mentions_at_one_place_are_no_deep_recursion() -> None:
     assert cards([row(("abstract", "en", TEXT), mentions=found)]).count("<mark") == 3000
 
 
+def test_a_concept_without_a_terminology_is_its_identifier_alone() -> None:
+    told = {}
+    for db in ("MESH", ""):
+        concept = {"db": db, "id": "D008107", "name": "cirrhosis", "score": None}
+        drawn = Drawn(
+            cards(
+                [row(("text", "en", TEXT), mentions=[located(0, "d", "", 0, 7, concept=concept)])]
+            )
+        )
+        told[db] = drawn.passages[0][0][1][0].split(" · ")
+    assert "MESH:D008107 cirrhosis" in told["MESH"]
+    assert "D008107 cirrhosis" in told[""]
+
+
 def test_no_text_is_read_as_html() -> None:
     relation = {"id": 0, "type": HOSTILE, "head_text": HOSTILE, "tail_text": HOSTILE, "head": [0],
                 "tail": [], "score": None}  # fmt: skip

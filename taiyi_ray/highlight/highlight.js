@@ -145,6 +145,8 @@ const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 // -------------------------------------------------------------------------- parts of a document
 
+/** A concept as files write it; its terminology is not always known. */
+const identifierOf = ({ db, id }) => (db ? `${db}:${id}` : id);
 const score = (value) => (value == null ? null : value.toFixed(2));
 const section = (title, ...children) => make("section", {}, make("h3", {}, title), ...children);
 
@@ -235,7 +237,7 @@ function mentionTable(row) {
         make("td", {}, lights(name, ids)),
         make("td", {}, spaced(typeOf(same[0])), same[0].note ? make("small", {}, ` ${spaced(same[0].note)}`) : null),
         make("td", { "class": "number" }, where || "not in the text"),
-        make("td", {}, concept ? `${concept.db}:${concept.id}` : "", concept?.name ? make("small", {}, ` ${concept.name}`) : null),
+        make("td", {}, concept ? identifierOf(concept) : "", concept?.name ? make("small", {}, ` ${concept.name}`) : null),
         make("td", { "class": "number" }, same.map(({ score: value }) => score(value)).find(Boolean) ?? ""));
     })));
 }
@@ -429,7 +431,7 @@ function showTip(mark) {
       [mention.note && spaced(mention.note),
         around.length > 1 && mention.text,
         score(mention.score) && `score ${score(mention.score)}`,
-        mention.concept && `${mention.concept.db}:${mention.concept.id} ${mention.concept.name ?? ""}`.trim(),
+        mention.concept && `${identifierOf(mention.concept)} ${mention.concept.name ?? ""}`.trim(),
         mention.grounded !== "exact" && `found ${mention.grounded}`,
         `${mention.start}–${mention.end}`].filter(Boolean).join(" · ")));
   tip.replaceChildren(...lines);

@@ -18,6 +18,8 @@ from jinja2 import Template
 from markupsafe import Markup, escape
 
 from taiyi_ray import highlight
+from taiyi_ray.formats.concepts import identifier_of
+from taiyi_ray.records import Concept
 
 MOST = 20
 """The most documents that are shown."""
@@ -166,7 +168,9 @@ class _Card:
         told = [
             _spaced(_type(mention)),
             "" if mention["score"] is None else f"score {mention['score']:.2f}",
-            f"{concept['db']}:{concept['id']} {concept['name'] or ''}".strip() if concept else "",
+            f"{identifier_of(Concept(**concept))} {concept['name'] or ''}".strip()
+            if concept
+            else "",
             "" if mention["grounded"] == "exact" else f"found {mention['grounded']}",
             f"{mention['start']}–{mention['end']}",
         ]
