@@ -131,7 +131,7 @@ def main() -> None:
         lines.sort(key=lambda line: order.index(line["benchmark"]))
         clear = [
             f"{one.benchmark} {one.metric}: {one.verdict}"
-            for one in compare([str(outputs["grammar"]), str(outputs["align"])])
+            for one in compare([str(outputs["grammar"]), str(outputs["align"])]).lines
             if one.type == ALL_TYPES and one.verdict in ("better", "worse")
         ]
         say(f"clear differences of align to grammar: {'; '.join(clear) or 'none'}")

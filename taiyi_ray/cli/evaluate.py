@@ -118,14 +118,16 @@ def compare(
     """
     from rich.console import Console
 
-    from taiyi_ray.evaluate import cases
-    from taiyi_ray.evaluate import compare as compared
+    from taiyi_ray.evaluate import cases, side_by_side
+    from taiyi_ray.evaluate import compare as comparison
 
-    lines = compared.compare(runs, by_type=by_type, seed=seed)
+    found = comparison.compare(runs, by_type=by_type, seed=seed)
     if to is not None:
-        compared.write(lines, to)
+        side_by_side.write(found, to)
     console = Console(highlight=False, markup=False)
-    if lines:
-        console.print(compared.table(lines))
-    if (answered := cases.table(runs)) is not None:
-        console.print(answered)
+    if found.lines:
+        console.print(side_by_side.table(found.lines))
+    if found.answers:
+        console.print(cases.table(runs, found.answers))
+    if missing := side_by_side.not_in_all(found):
+        console.print(missing, soft_wrap=True)

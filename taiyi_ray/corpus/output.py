@@ -32,8 +32,8 @@ from taiyi_ray.corpus.units import Unit, Units
 from taiyi_ray.errors import StorageError
 from taiyi_ray.records import NOT_APPLICABLE, rows_of
 
-JOB = "job.json"
-OUTPUT_PARTS = (JOB, "run.json", "annotations", "plan", "runs", "died")
+JOB, RUN = "job.json", "run.json"
+OUTPUT_PARTS = (JOB, RUN, "annotations", "plan", "runs", "died")
 """Files and folders of an output that could be mistaken for input (`report.html` cannot)."""
 
 _JOB_BEGINS = re.compile(rb'\s*\{\s*"format": \d+,\s*"fingerprint": "')
@@ -246,7 +246,7 @@ class Output:
 
     def reported(self) -> int | None:
         """Return the number of records in the newest complete run's run.json; None without it."""
-        data = storage.read(storage.join(self.address, "run.json"))
+        data = storage.read(storage.join(self.address, RUN))
         return json.loads(data).get("records") if data else None
 
 

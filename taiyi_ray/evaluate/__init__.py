@@ -10,6 +10,7 @@ errors.py       kinds of errors
 cases.py        a case study: texts without gold, answered and laid side by side
 evaluation.py   the run, and the files that it writes
 compare.py      runs side by side, by a paired bootstrap
+side_by_side.py the same as it is shown, and as files
 report.py       OUT/report.html
 """
 

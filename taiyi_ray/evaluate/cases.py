@@ -120,6 +120,12 @@ class CaseSource:
     def address(self) -> str:
         return f"{CASES}://{self.case.name}"
 
+    @property
+    def document(self) -> Document:
+        """Its text as a document."""
+        parts = [(one.type, language.of_text(one.text), one.text) for one in self.case.passages]
+        return Document(self.case.name, passages(parts), source=self.name)
+
     def state(self) -> SourceState:
         told = json.dumps([passage.model_dump() for passage in self.case.passages])
         tag = hashlib.sha256(told.encode()).hexdigest()
@@ -140,8 +146,7 @@ class CaseSource:
     def documents(
         self, format_name: str, first: int, last: int, columns: Mapping[str, str]
     ) -> Iterator[Iterator[Document]]:
-        parts = [(one.type, language.of_text(one.text), one.text) for one in self.case.passages]
-        yield iter([Document(self.case.name, passages(parts), source=self.name)])
+        yield iter([self.document])
 
 
 def sources(
@@ -191,30 +196,46 @@ class CasesLookedUp:
 # --------------------------------------------------------------------------------- side by side
 
 
-def answers(output: str) -> dict[str, str]:
-    """The answers that an output has to cases, by the name of the case.
+def rows(output: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows that an output has of cases.
 
     Raises:
         StorageError: the output cannot be read.
     """
     units = Output(output).units
-    found = {}
     for name in sorted(units.committed(CASES)):
-        for row in rows_of(
-            storage.read_with(f"{units.address}/{name}{units.ending}", pq.read_table)
-        ):
-            last = {(a["task"], *a["types"], a["language"]): a["raw"] for a in row["answers"]}
-            found[row["document_id"]] = "\n".join(raw.strip() for raw in last.values() if raw)
-    return found
+        address = f"{units.address}/{name}{units.ending}"
+        yield from rows_of(storage.read_with(address, pq.read_table))
 
 
-def table(runs: Sequence[str]) -> Table | None:
-    """The answers of several runs, a line each case and a column each run; None without cases."""
-    read = [answers(run) for run in runs]
-    names = list(dict.fromkeys(name for of in read for name in of))
-    if not names:
-        return None
-    shown = Table(Column("case", no_wrap=True), *runs, show_lines=True)
-    for name in names:
-        shown.add_row(name, *(of.get(name, "") for of in read))
+Answers = Mapping[str, Sequence[str | None]]
+"""The answers of runs to each case, by its name, in the order of the runs; None where a run has not
+asked it."""
+
+
+def answers(runs: Sequence[str]) -> Answers:
+    """The answers of several runs to the cases that they asked.
+
+    Args:
+        runs: the folders of the outputs.
+
+    Raises:
+        StorageError: an output cannot be read.
+    """
+    read = [{row["document_id"]: _last_answers(row) for row in rows(run)} for run in runs]
+    names = dict.fromkeys(name for of in read for name in of)
+    return {name: [of.get(name) for of in read] for name in names}
+
+
+def _last_answers(row: Mapping[str, Any]) -> str:
+    last = {(a["task"], *a["types"], a["language"]): a["raw"] for a in row["answers"]}
+    return "\n".join(raw.strip() for raw in last.values() if raw)
+
+
+def table(runs: Sequence[str], answered: Answers) -> Table:
+    """The answers of runs as a table, a line each case and a column each run."""
+    columns = [Column(run, overflow="fold") for run in runs]
+    shown = Table(Column("case", overflow="fold"), *columns, show_lines=True)
+    for name, said in answered.items():
+        shown.add_row(name, *said)
     return shown

@@ -1,23 +1,21 @@
 """Runs side by side: their scores, and whether a difference to the first run is a real one.
 
-Runs are compared on the documents that both scored, by a paired bootstrap.
+Runs are compared on the documents that both scored, by a paired bootstrap. Answers to a case study
+have no score: they only stand side by side.
 """
 
 from __future__ import annotations
 
-import html
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.table import Column, Table
 
-from taiyi_ray import highlight, storage
+from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.evaluate import cases
 from taiyi_ray.evaluate.evaluation import COUNTS
 from taiyi_ray.metrics import METRICS, Array, Difference, Metric, interval, paired
 
@@ -60,8 +58,30 @@ class Compared:
     p: float | None = None
     verdict: str = ""
 
+    @property
+    def of(self) -> str:
+        """The benchmark with its split, as it is called where it is shown."""
+        return _named(self.benchmark, self.split)
 
-def compare(runs: Sequence[str], *, by_type: bool = False, seed: int = 0) -> list[Compared]:
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        runs: the folders of the runs.
+        lines: their scores, on each benchmark and metric that the first run and another have.
+        answers: their answers to each case of a case study, as `cases.answers` gives them.
+        not_in_all: the benchmarks that some of the runs lack.
+    """
+
+    runs: Sequence[str]
+    lines: Sequence[Compared]
+    answers: cases.Answers
+    not_in_all: Sequence[str]
+
+
+def compare(runs: Sequence[str], *, by_type: bool = False, seed: int = 0) -> Comparison:
     """Compare runs with the first one, on each benchmark and metric that both have.
 
     Args:
@@ -70,18 +90,41 @@ def compare(runs: Sequence[str], *, by_type: bool = False, seed: int = 0) -> lis
         seed: of the draws.
 
     Raises:
-        ConfigError: a folder holds no scores, or the runs have no benchmark in common.
+        ConfigError: a folder holds no scores, or the runs have nothing in common.
         StorageError: a folder cannot be read.
     """
     read = [_read(run) for run in runs]
-    if not any(read):
-        return []  # of case studies alone
-    shared = [key for key in read[0] if any(key in other for other in read[1:])]
-    if len(runs) > 1 and not shared:
-        raise ConfigError(f"{runs[0]}: has no benchmark in common with {', '.join(runs[1:])}")
-    return [
-        line for key in shared or list(read[0]) for line in _lines(key, runs, read, by_type, seed)
+    answered = cases.answers(runs)
+    held = [
+        _held(of, any(said[number] is not None for said in answered.values()))
+        for number, of in enumerate(read)
     ]
+    keys = [key for key in read[0] if len(runs) == 1 or any(key in other for other in read[1:])]
+    if not keys and sum(cases.CASES in of for of in held) < min(2, len(runs)):
+        told = (f"{run} holds {_brief(of)}" for run, of in zip(runs, held, strict=True))
+        raise ConfigError(f"nothing in common to compare: {'; '.join(told)}")
+    every = dict.fromkeys(name for of in held for name in of)
+    return Comparison(
+        runs,
+        [line for key in keys for line in _lines(key, runs, read, by_type, seed)],
+        answered,
+        [name for name in every if any(name not in of for of in held)],
+    )
+
+
+def _named(benchmark: str, split: str) -> str:
+    return f"{benchmark}/{split}"
+
+
+def _held(scored: Iterable[_Key], with_cases: bool) -> list[str]:
+    """The benchmarks that a run holds, a case study as the last."""
+    names = dict.fromkeys(_named(benchmark, split) for benchmark, split, _ in scored)
+    return [*names, *([cases.CASES] if with_cases else [])]
+
+
+def _brief(held: Sequence[str]) -> str:
+    first, *others = held or ["nothing"]
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _lines(
@@ -134,89 +177,3 @@ def _read(run: str) -> dict[_Key, _Sums]:
         if row["sums"] is not None:
             of_document[row["type"]] = np.array(row["sums"])
     return found
-
-
-# --------------------------------------------------------------------------------- how it is shown
-
-_HEAD = (
-    "benchmark",
-    "metric",
-    "type",
-    "run",
-    "score",
-    "95 %",
-    "documents",
-    "difference",
-    "verdict",
-)
-
-
-def _cells(line: Compared) -> tuple[str, ...]:
-    difference = ""
-    if line.difference is not None:
-        span = f"{line.difference_low:+.1f} to {line.difference_high:+.1f}"
-        difference = f"{line.difference:+.1f} ({span})"
-    return (
-        f"{line.benchmark}/{line.split}",
-        line.metric,
-        line.type,
-        line.run,
-        f"{line.value:.1f}",
-        f"{line.low:.1f}-{line.high:.1f}",
-        f"{line.documents:,}",
-        difference,
-        line.verdict,
-    )
-
-
-def table(compared: Sequence[Compared]) -> Table:
-    """The comparison as a table for the terminal."""
-    shown = Table(*(Column(n, no_wrap=n in ("benchmark", "metric")) for n in _HEAD), box=None)
-    for line in compared:
-        shown.add_row(*_cells(line))
-    return shown
-
-
-def write(compared: Sequence[Compared], path: str) -> None:
-    """Write the comparison to a file: Markdown (.md), HTML (.html) or Parquet (.parquet).
-
-    Raises:
-        ConfigError: the file has another ending.
-        StorageError: it cannot be written.
-    """
-    forms = {".md": _markdown, ".html": _html, ".parquet": _parquet}
-    ending = next((ending for ending in forms if path.endswith(ending)), None)
-    if ending is None:
-        raise ConfigError(f"--to {path}: expected a name that ends with {', '.join(forms)}")
-    storage.replace(storage.absolute(path), forms[ending](compared))
-
-
-def _markdown(compared: Sequence[Compared]) -> bytes:
-    rows = [_HEAD, ("---",) * len(_HEAD), *map(_cells, compared)]
-    lines = [" | ".join(cell.replace("|", r"\|") for cell in row) for row in rows]
-    return "".join(f"| {line} |\n" for line in lines).encode()
-
-
-def _html(compared: Sequence[Compared]) -> bytes:
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
-
-    rows = "\n".join(line("td", _cells(one)) for one in compared)
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Comparison</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<style>{highlight.style(__package__, 'report')}</style>\n"
-        '<main class="page summary">\n<h1>Comparison</h1>\n'
-        '<p class="lead">Differences are to the first run, over the documents that both scored, '
-        "with their 95 % interval.</p>\n"
-        f'<div class="wide"><table class="runs">\n<thead>{line("th", _HEAD)}</thead>\n'
-        f"<tbody>\n{rows}\n</tbody></table></div>\n</main>\n</html>\n"
-    ).encode()
-
-
-def _parquet(compared: Sequence[Compared]) -> bytes:
-    rows: list[dict[str, Any]] = [asdict(line) for line in compared]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer, compression="zstd")
-    return buffer.getvalue()

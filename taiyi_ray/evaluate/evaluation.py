@@ -30,22 +30,23 @@ from taiyi_ray import catalogue, models, storage
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.catalogue.entry import Split
 from taiyi_ray.config import EvaluateConfig
+from taiyi_ray.corpus.output import RUN
 from taiyi_ray.corpus.plan import load_job
 from taiyi_ray.corpus.source import Source
 from taiyi_ray.engine import ENGINES
 from taiyi_ray.engine.prepare import asking_form
 from taiyi_ray.errors import ConfigError
+from taiyi_ray.evaluate import cases as case_study
 from taiyi_ray.evaluate.benchmark import Benchmark, chosen
 from taiyi_ray.evaluate.cases import CASES, CaseSource
-from taiyi_ray.evaluate.cases import sources as case_sources
-from taiyi_ray.evaluate.cases import table as side_by_side
-from taiyi_ray.evaluate.report import write_report
+from taiyi_ray.evaluate.report import AnsweredCase, write_report
 from taiyi_ray.evaluate.scoring import (
     PROBLEMS,
     BenchmarkScores,
     Thresholds,
     counts_table,
     key,
+    prompts,
     score,
 )
 from taiyi_ray.evaluate.source import BenchmarkSource, planned, register
@@ -90,15 +91,15 @@ def run(config: EvaluateConfig, *, dry_run: bool = False) -> int:
     ]
     records = [record for one in scores for record in one.as_records(config.seed)]
     readings = _readings(config, scores)
-    _write(config, scores, records, readings)
+    _write(config, scores, records, readings, _answered(config.output, cases))
     for note in (*_leaks(scores), *_read_again(readings)):
         console.print(note)
     if records:
         console.print(table(records))
     if (bad := bad_answers(records)) is not None:
         console.print(bad)
-    if (answered := side_by_side([config.output])) is not None:
-        console.print(answered)
+    if answered := case_study.answers([config.output]):
+        console.print(case_study.table([config.output], answered))
     console.print(f"{config.output}/{SCORES}, {config.output}/{COUNTS}, {config.output}/{REPORT}")
     return code
 
@@ -133,7 +134,7 @@ def _sources(
             asked = _with_examples(asked, benchmark, split, config, root)
         every_task = (asked, *beside)
         sources.append(BenchmarkSource(benchmark, split, root.address, every_task, limit))
-    cases = case_sources(root.address, form, grammar=grammar) if with_cases else []
+    cases = case_study.sources(root.address, form, grammar=grammar) if with_cases else []
     if not (sources or cases):
         if config.benchmarks is None:
             raise ConfigError(
@@ -198,9 +199,12 @@ def _write(
     scores: Sequence[BenchmarkScores],
     records: Sequence[dict[str, Any]],
     readings: Sequence[dict[str, Any]],
+    answered: Sequence[AnsweredCase],
 ) -> None:
+    address = storage.absolute(config.output)
+
     def put(name: str, data: bytes) -> None:
-        storage.replace(storage.join(storage.absolute(config.output), name), data)
+        storage.replace(storage.join(address, name), data)
 
     put(SCORES, _json(records))
     buffer = io.BytesIO()
@@ -209,7 +213,19 @@ def _write(
     if config.scores and (best := _best_thresholds(scores)):
         put(THRESHOLDS, _json(best))
     put(READINGS, _json(readings))
-    put(REPORT, write_report(scores, records, readings, config).encode())
+    totals = json.loads(storage.read(storage.join(address, RUN)) or b"{}").get("totals", {})
+    report = write_report(scores, records, readings, config, cases=answered, totals=totals)
+    put(REPORT, report.encode())
+
+
+def _answered(output: str, cases: Iterable[CaseSource]) -> list[AnsweredCase]:
+    """The rows that an output has of cases, with the questions of those that are still there."""
+    known = {one.case.name: one for one in cases}
+    return [
+        AnsweredCase(row, prompts(one.assignments, one.document) if one else [])
+        for row in case_study.rows(output)
+        for one in [known.get(row["document_id"])]
+    ]
 
 
 def _json(value: Any) -> bytes:

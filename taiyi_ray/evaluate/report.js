@@ -1,9 +1,9 @@
-// The evaluation report's own part: a card for each document with errors, and a filter by benchmark.
+// The evaluation report's own part: a card for each document with errors and each case, and a filter by benchmark.
 
 const cards = data.documents.map((row, number) => {
   const facts = [
     make("span", { "class": "id" }, row.document_id ?? "no id"),
-    make("span", {}, row.benchmark),
+    make("span", {}, `${row.benchmark} #${thousands(row.position)}`),
   ];
   return makeCard(row, `document-${number}`, facts, row.title || row.document_id || row.benchmark, row.prompts);
 });

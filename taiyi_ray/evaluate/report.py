@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from taiyi_ray import highlight
 from taiyi_ray.config import EvaluateConfig
+from taiyi_ray.evaluate.cases import CASES
 from taiyi_ray.evaluate.errors import Kind, Verdict, verdicts
 from taiyi_ray.evaluate.scoring import PROBLEMS, BenchmarkScores, Shown
 from taiyi_ray.metrics import calibration, calibration_error
@@ -26,11 +27,21 @@ _MOST_IN_MATRIX = 14
 """With more types, only the types that are confused most often are shown."""
 
 
+class AnsweredCase(NamedTuple):
+    """A case of a case study: its row, and the questions as they were put (`scoring.prompts`)."""
+
+    row: Mapping[str, Any]
+    prompts: Sequence[Mapping[str, Any]]
+
+
 def write_report(
     scores: Sequence[BenchmarkScores],
     records: Sequence[Mapping[str, Any]],
     readings: Sequence[Mapping[str, Any]],
     config: EvaluateConfig,
+    *,
+    cases: Sequence[AnsweredCase] = (),
+    totals: Mapping[str, Any],
 ) -> str:
     """Return the report as one self-contained HTML file.
 
@@ -39,8 +50,13 @@ def write_report(
         records: the entries of scores.json.
         readings: the readings of splits that models are measured with.
         config: the settings of the run.
+        cases: the answers to a case study.
+        totals: counts over all rows, as run.json has them.
     """
     documents = [_document(one, shown) for one in scores for shown in one.shown]
+    documents += [_case(one) for one in cases]
+    types = {m["type"] or highlight.UNTYPED for one in cases for m in one.row["mentions"]}
+    colours = highlight.colours(types) | _COLOURS
     script = highlight.script(__package__, "report")
     return highlight.template(__package__, "report").render(
         script=script,
@@ -53,13 +69,18 @@ def write_report(
         shares=list(dict.fromkeys(PROBLEMS.values())),
         readings=readings,
         kinds=KINDS,
-        colours=_COLOURS,
-        data=highlight.as_json({"documents": documents, "colours": _COLOURS}),
+        cases=len(cases),
+        documents=totals.get("documents", {}),
+        failures=dict(Counter(totals.get("failures", {})).most_common()),
+        colours=colours,
+        data=highlight.as_json({"documents": documents, "colours": colours}),
     )
 
 
 def _benchmark(one: BenchmarkScores, seed: int) -> dict[str, Any]:
     """What the report says of a benchmark besides its scores.
+
+    The matrix has types; the concepts of wrong links are too many for it.
 
     Args:
         one: the scores.
@@ -67,10 +88,12 @@ def _benchmark(one: BenchmarkScores, seed: int) -> dict[str, Any]:
     """
     metric = one.benchmark.main_metric
     kinds: Counter[str] = Counter()
+    matrix = _matrix(one.kinds)
     confused: Counter[tuple[str, str]] = Counter()
     for (kind, gold, predicted), number in one.kinds.items():
         kinds[kind] += number
-        if kind in ("wrong type", "wrong link") and gold and predicted:
+        in_matrix = kind != "wrong link" and matrix is not None
+        if kind in ("wrong type", "wrong link") and not in_matrix and gold and predicted:
             confused[gold, predicted] += number
     published = one.benchmark.published
     bins = calibration((score, right) for _, score, right in one.scored)
@@ -81,7 +104,7 @@ def _benchmark(one: BenchmarkScores, seed: int) -> dict[str, Any]:
         "counts": metric.counts,
         "types": one.by_type(metric, seed),
         "kinds": {kind: kinds[kind] for kind in KINDS if kinds[kind]},
-        "matrix": _matrix(one.kinds),
+        "matrix": matrix,
         "confused": confused.most_common(_MOST_CONFUSED),
         "shares": one.shares,
         "questions": one.questions,
@@ -146,6 +169,12 @@ def _document(one: BenchmarkScores, shown: Shown) -> dict[str, Any]:
         "texts": [*(as_values(text) for text in shown.predicted.texts), *texts],
         "prompts": shown.prompts,
     }  # fmt: skip
+
+
+def _case(one: AnsweredCase) -> dict[str, Any]:
+    """A row of a case study as the page draws it: what was found, without a verdict."""
+    metadata = dict(one.row["metadata"])
+    return {**one.row, "metadata": metadata, "benchmark": CASES, "prompts": one.prompts}
 
 
 def _marks(found: Iterable[Verdict]) -> Iterable[dict[str, Any]]:

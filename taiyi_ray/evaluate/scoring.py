@@ -309,7 +309,7 @@ def score(
         scores.kinds.update(judged)
         wrong = any(kind != "right" for kind, _, _ in judged) or bool(gold.texts)
         if wrong and len(scores.shown) < MOST_SHOWN:
-            asked = [_prompt(q) for q, _ in _questions(source.assignments, document)]
+            asked = prompts(source.assignments, document)
             scores.shown.append(Shown(row, predicted, gold, asked))
     scores.digest = set_digest(parts)
     return scores
@@ -338,8 +338,17 @@ def _rows(source: BenchmarkSource, output: str) -> Iterator[dict[str, Any]]:
         )
 
 
+def prompts(assignments: Sequence[Assignment], document: Document) -> list[dict[str, Any]]:
+    """The questions on a document as they were put, each with what its answers are known by.
+
+    Args:
+        assignments: the tasks.
+        document: the document.
+    """
+    return [_prompt(question) for question, _ in _questions(assignments, document)]
+
+
 def _prompt(question: Question) -> dict[str, Any]:
-    """The messages of a question, and what its answers in a row are known by."""
     return {
         "task": question.key,
         "types": [term.name for term in question.types],

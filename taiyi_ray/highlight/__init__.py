@@ -11,10 +11,11 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 UNTYPED = "(untyped)"
@@ -63,13 +64,19 @@ def style(package: str, name: str) -> Markup:
 def template(package: str, name: str, **filters: Callable[..., Any]) -> Template:
     """Load the template `<name>.html.jinja` of a package, which escapes the values it is given.
 
+    It may import the templates of this package, which all pages share.
+
     Args:
         package: the package that holds the template.
         name: the name of the file without its ending.
         filters: further Jinja filters for the template.
     """
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(partial(_source, __name__)),
     )
     environment.filters |= filters
     return environment.from_string(_source(package, f"{name}.html.jinja"))

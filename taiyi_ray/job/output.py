@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from taiyi_ray import storage
-from taiyi_ray.corpus.output import FOOTER, Output, Totals
+from taiyi_ray.corpus.output import FOOTER, RUN, Output, Totals
 from taiyi_ray.corpus.units import Unit
 from taiyi_ray.records import SCHEMA, Annotations, Failure, as_table, as_values
 
@@ -129,7 +129,7 @@ class JobOutput(Output):
         data = json.dumps(run, ensure_ascii=False, indent=1).encode()
         storage.replace(storage.join(self.address, "runs", f"{run['run_id']}.json"), data)
         if complete:
-            storage.replace(storage.join(self.address, "run.json"), data)
+            storage.replace(storage.join(self.address, RUN), data)
 
     def write_report(self, html: str) -> None:
         """Write OUT/report.html."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from taiyi_ray.annotation import Annotated
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.config import EvaluateConfig
 from taiyi_ray.corpus.units import Unit
+from taiyi_ray.evaluate import cases
 from taiyi_ray.evaluate.benchmark import benchmarks
+from taiyi_ray.evaluate.evaluation import COUNTS
+from taiyi_ray.evaluate.scoring import counts_table, score
 from taiyi_ray.evaluate.source import BenchmarkSource
 from taiyi_ray.job.output import JobOutput
 from taiyi_ray.records import Annotations, Answer, Document
@@ -64,6 +69,12 @@ def source(root: Path, name: str, *, split: Any = None, **options: Any) -> Bench
     return BenchmarkSource(benchmark, split or benchmark.split, str(root), asked)
 
 
+def answered_case(output: Path, root: Path, name: str, raw: str) -> None:
+    """Commit the row of a case below a folder, which the model answered with `raw`."""
+    (of,) = [one for one in cases.sources(str(root), grammar=True) if one.case.name == name]
+    _commit(output, of, [of.document], lambda document: Annotations(), {"raw": raw})
+
+
 def answered(
     output: Path,
     of: BenchmarkSource,
@@ -78,8 +89,18 @@ def answered(
         find: what a model found.
         **changed: fields of the first answer of each row that differ.
     """
+    _commit(output, of, of.read(), find, changed)
+
+
+def _commit(
+    output: Path,
+    of: BenchmarkSource | cases.CaseSource,
+    documents: Iterable[Document],
+    find: Callable[[Document], Annotations],
+    changed: Mapping[str, Any],
+) -> None:
     rows = []
-    for document in of.read():
+    for document in documents:
         answers = [
             Answer(q.key, [t.name for t in q.types], q.language, 0, 0, "x", 9, 0, 3, "stop", None)
             for q in (of.assignments[0].questions(document) if document.passages else ())
@@ -93,3 +114,22 @@ def answered(
             source=of.name, path=of.address, first=first, last=min(first + 1, len(rows) - 1)
         )
         JobOutput(str(output)).commit(unit, rows[unit.first : unit.last + 1], "run-1")
+
+
+def scored(output: Path, root: Path, name: str, find: Callable[[Document], Annotations]) -> str:
+    """Answer a benchmark, as `answered` does, and write what `compare` reads; return the folder."""
+    asked = source(root, name)
+    answered(output, asked, find)
+    pq.write_table(counts_table([score(asked, str(output))]), output / COUNTS)
+    return str(output)
+
+
+def three_runs(folder: Path) -> list[str]:
+    """Three runs on one benchmark: one finds all but the last two, one all, one nothing."""
+    root = corpora(folder / "corpora")
+    finds: dict[str, Callable[[Document], Annotations]] = {
+        "base": lambda document: document.gold if document.position < 4 else Annotations(),
+        "perfect": lambda document: document.gold,
+        "silent": lambda document: Annotations(),
+    }
+    return [scored(folder / name, root, "bc5cdr-chemical", find) for name, find in finds.items()]

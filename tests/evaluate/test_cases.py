@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.evaluate import run
 from taiyi_ray.evaluate.cases import answers, cases, sources, table
 from taiyi_ray.evaluate.compare import compare
-from tests.evaluate.made import settings
+from tests.evaluate.made import answered_case, settings
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -50,14 +51,22 @@ def test_a_missing_or_broken_file_of_cases_is_one_line(tmp_path):
 def test_the_answers_of_runs_stand_side_by_side_without_a_score(joined, tmp_path):
     out = tmp_path / "out"
     assert run(settings(EXAMPLES, out, "case-study")) == 0
-    found = answers(str(out))
+    found = answers([str(out)])
     assert len(found) == 17
-    assert found["ner-en"].startswith(("disease: ", "chemical: ", "none"))
-    assert compare([str(out), str(out)]) == []
-    assert [column.header for column in table([str(out), "other"]).columns] == [
-        "case",
-        str(out),
-        "other",
-    ]
+    assert found["ner-en"][0].startswith(("disease: ", "chemical: ", "none"))
+    assert compare([str(out), str(out)]).lines == []
     assert (out / "scores.json").read_text() == "[]"
-    assert table([str(tmp_path / "nothing")]) is None
+    page = (out / "report.html").read_text()
+    assert "on 17 cases" in page and "<h2>Scores</h2>" not in page
+
+
+def test_answers_stand_side_by_side_and_none_is_cut(tmp_path):
+    for name, raw in (("one", "gout " * 30 + "end"), ("two", "none")):
+        answered_case(tmp_path / name, EXAMPLES, "ner-en", raw)
+    answered_case(tmp_path / "two", EXAMPLES, "qa-en", "yes")
+    runs = [str(tmp_path / name) for name in ("one", "two", "nothing")]
+    found = answers(runs)
+    assert found == {"ner-en": ["gout " * 30 + "end", "none", None], "qa-en": [None, "yes", None]}
+    with (console := Console(width=80)).capture() as capture:
+        console.print(table(runs, found))
+    assert "…" not in capture.get() and "end" in capture.get()

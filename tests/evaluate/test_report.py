@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
-from taiyi_ray.evaluate.report import KINDS, _matrix, write_report
+from taiyi_ray.evaluate.report import KINDS, AnsweredCase, _benchmark, _matrix, write_report
 from taiyi_ray.evaluate.scoring import score
-from taiyi_ray.records import Annotations, Mention
+from taiyi_ray.records import Annotations, Concept, Mention, as_values
 from tests.evaluate.made import answered, corpora, settings, source
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -39,7 +40,47 @@ def page(tmp_path):
     readings = [
         {"time": "2026-01-01", "benchmark": "b", "split": "dev", "documents": 6, "thresholds": None}
     ]
-    return write_report(scores, records, readings, settings(root, tmp_path / "out"))
+    totals = {"documents": {"ok": 4, "failed": 2}, "failures": {"cut_off": 1, "not_in_text": 3}}
+    return write_report(scores, records, readings, settings(root, tmp_path / "out"), totals=totals)
+
+
+def test_failures_are_counted_by_kind(page):
+    assert 'What went wrong <span class="number">4</span>' in page
+    assert page.index("not in text") < page.index("cut off")
+    assert "2 of 6 documents failed" in page
+
+
+def test_the_page_of_a_case_study_has_cards_and_no_scores(tmp_path):
+    mention = Mention(0, "disease", "gout", 0, 4)
+    row = {
+        "document_id": "ner-en", "status": "ok", "metadata": {}, "position": 0,
+        "mentions": [as_values(mention)],
+    }  # fmt: skip
+    config = settings(tmp_path, tmp_path / "out")
+    page = write_report([], [], [], config, cases=[AnsweredCase(row, [{"task": "ner"}])], totals={})
+    assert "on 1 case</title>" in page
+    assert "<h2>Scores</h2>" not in page and "The bar is" not in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    (card,) = data["documents"]
+    assert (card["benchmark"], card["prompts"]) == ("case-study", [{"task": "ner"}])
+    assert data["colours"]["disease"] is not None
+
+
+def test_wrong_links_are_told_beside_the_matrix_of_types(tmp_path):
+    root = corpora(tmp_path / "corpora")
+
+    def first_is_wrong(document):
+        first, *rest = document.gold.mentions
+        return Annotations([replace(first, concept=Concept("", "D1")), *rest])
+
+    asked = source(root, "bc5cdr-concepts")
+    answered(tmp_path / "out", asked, first_is_wrong)
+    of = _benchmark(score(asked, str(tmp_path / "out")), 0)
+    assert of["matrix"]["columns"][:2] == ["chemical", "disease"]
+    assert of["confused"] == [(("D009270", "D1"), 6)]
+    found = [score(asked, str(tmp_path / "out"))]
+    page = write_report(found, [], [], settings(root, tmp_path / "out"), totals={})
+    assert "<h3>Confusion</h3>" in page and "<h3>Most confused</h3>" in page
 
 
 def test_scores_stand_beside_the_published_ones_with_their_intervals(page):
@@ -51,7 +92,7 @@ def test_scores_stand_beside_the_published_ones_with_their_intervals(page):
 
 def test_each_document_shows_what_is_right_wrong_and_missing(page):
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
-    assert list(data["colours"]) == list(KINDS)
+    assert set(KINDS) <= data["colours"].keys()
     first, *_ = data["documents"]
     assert [mention["type"] for mention in first["mentions"]] == [
         *("right", "boundary", "spurious", "missed"),
@@ -119,6 +160,10 @@ def test_in_a_browser_the_plots_are_where_the_scores_are_and_the_page_fits_a_pho
     assert opened.locator("mark.off").count() == 6
     opened.locator("mark[data-type=spurious]").first.hover()
     assert "chemical" in opened.locator("#tip").text_content()
+    opened.locator("mark[data-type=right]").first.hover()
+    assert "· D009270 ·" in opened.locator("#tip").text_content()
+    places = opened.locator("article .facts").all_text_contents()
+    assert ["bc5cdr-chemical #0" in places[0], "bc5cdr-chemical #5" in places[5]] == [True, True]
     opened.set_viewport_size({"width": 400, "height": 800})
     assert opened.evaluate("document.documentElement.scrollWidth") == 400
     opened.close()
