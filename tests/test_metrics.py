@@ -15,6 +15,7 @@ from nervaluate import Evaluator
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from taiyi_ray import metrics
 from taiyi_ray.metrics import (
@@ -380,6 +381,110 @@ def test_micro_f1_and_accuracy_agree_with_scikit_learn():
         one_of = [draw.choices("abcd", k=6) for _ in range(2)]
         singles = [tuple(map(labelled, names)) for names in zip(*one_of, strict=True)]
         assert value("accuracy", *singles) == pytest.approx(100 * accuracy_score(*one_of))
+
+
+def by_scikit_learn(pairs: list[tuple[set[object], set[object]]]) -> list[float]:
+    """Precision, recall and F1 in percent of sets, as a problem of many labels a document."""
+    items = {repr(item) for both in pairs for of in both for item in of}
+    # With fewer than two columns, scikit-learn takes them for something else.
+    every = MultiLabelBinarizer().fit([[*items, "in none", "in none either"]])
+    pred, true = (
+        every.transform([map(repr, of) for of in one]) for one in zip(*pairs, strict=True)
+    )
+    theirs = precision_recall_fscore_support(true, pred, average="micro", zero_division=0)
+    return [100 * float(one) for one in theirs[:3]]
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def pairs_by_name(found: Annotations) -> set[object]:
+    return {(r.type, words(r.head_text), words(r.tail_text)) for r in found.relations}
+
+
+def names_and_pairs(found: Annotations) -> set[object]:
+    return {(m.type, words(m.text)) for m in found.mentions if m.type} | pairs_by_name(found)
+
+
+def places_and_concepts(found: Annotations) -> set[object]:
+    concepts = ((m.start, m.end, m.concept.id) for m in found.mentions if m.concept)
+    return {(*place, id_) for *place, ids in concepts for id_ in ids.split("|")}
+
+
+def happenings(found: Annotations) -> set[object]:
+    texts = {mention.id: mention.text for mention in found.mentions}
+    return {
+        (
+            event.type,
+            texts[event.trigger],
+            tuple(sorted({(a.role, a.text) for a in event.arguments})),
+        )
+        for event in found.events
+        if event.trigger is not None
+    }
+
+
+def few_words(draw: random.Random) -> Annotations:
+    """Annotations of every kind over so few words, concepts and types that many are equal."""
+    texts = ("gout", "lung cancer", "lung\ncancer", "p53")
+    found = [
+        Mention(n, draw.choice(["a", "b", None]), draw.choice(texts), at, at + 2)
+        for n, at in enumerate(draw.sample(range(6), draw.randint(1, 5)))
+    ]
+    for mention in found:
+        id_ = draw.choice(["D1", "D2", "D1|D2", None])
+        mention.concept = Concept("", id_) if id_ else None
+    relations = [
+        Relation(n, draw.choice("xy"), draw.choice(texts), draw.choice(texts), [], [])
+        for n in range(draw.randint(0, 4))
+    ]
+    events = [
+        Event(n, draw.choice("xy"), draw.choice(found).id, [
+            Argument(draw.choice("rs"), None, draw.choice(texts)) for _ in range(draw.randint(0, 2))
+        ])
+        for n in range(draw.randint(0, 4))
+    ]  # fmt: skip
+    return Annotations(found, relations, events)
+
+
+@pytest.mark.parametrize(
+    ("name", "items"),
+    [("string_f1", names_and_pairs), ("link_f1", places_and_concepts), ("event_f1", happenings)],
+)
+def test_items_are_counted_as_scikit_learn_counts_sets(name, items):
+    for draw in random_cases(8):
+        pairs = [(few_words(draw), few_words(draw)) for _ in range(draw.randint(1, 3))]
+        sums = documents(name, *pairs).sum(axis=0)
+        found = [of(sums) for of in (metrics.precision, metrics.recall, metrics.f1)]
+        expected = by_scikit_learn([(items(mine), items(true)) for mine, true in pairs])
+        assert found == pytest.approx(expected)
+
+
+def test_pairs_of_concepts_are_counted_by_the_rule_of_the_cdr_task():
+    """A set of pairs of identifiers; a text that is no gold mention has its own."""
+    for draw in random_cases(9):
+        texts = [f"n{draw.randrange(6)}" for _ in range(6)]
+        ids = {text: f"D{draw.randrange(4)}" for text in texts}
+        found = [
+            Mention(n, None, text, 5 * n, 5 * n + 2, concept=Concept("", ids[text]))
+            for n, text in enumerate(texts)
+        ]
+        having: dict[str, list[Mention]] = {}
+        for mention in found:
+            having.setdefault(ids[mention.text], []).append(mention)
+        true = {(draw.choice([*having]), draw.choice([*having])) for _ in range(3)}
+        relations = [
+            Relation(n, "cid", heads[0].text, tails[0].text, *([m.id for m in of] for of in ends))
+            for n, ends in enumerate((having[head], having[tail]) for head, tail in true)
+            for heads, tails in [ends]
+        ]
+        names = [*texts, "other"]
+        named = [(draw.choice(names), draw.choice(names)) for _ in range(4)]
+        mine = {(ids.get(head, head), ids.get(tail, tail)) for head, tail in named}
+        sums = documents("concept_f1", (linked(*named), Annotations(found, relations))).sum(axis=0)
+        found_values = [of(sums) for of in (metrics.precision, metrics.recall, metrics.f1)]
+        assert found_values == pytest.approx(by_scikit_learn([(set(mine), set(true))]))
 
 
 def some_texts(draw: random.Random, letters: str) -> list[tuple[str, str]]:

@@ -56,10 +56,10 @@ def corpora(root: Path) -> Path:
 
 
 def settings(root: Path, output: Path, *names: str, **more: Any) -> EvaluateConfig:
+    made = {"engine": "fake", "context_length": 4096, **more}
     return EvaluateConfig(
-        benchmarks=list(names) or None, data_root=str(root), output=str(output),
-        engine="fake", context_length=4096, **more,
-    )  # fmt: skip
+        benchmarks=list(names) or None, data_root=str(root), output=str(output), **made
+    )
 
 
 def source(root: Path, name: str, *, split: Any = None, **options: Any) -> BenchmarkSource:

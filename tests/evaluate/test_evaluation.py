@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from taiyi_ray.job.output import JobOutput
 from taiyi_ray.job.status import Progress
 from taiyi_ray.records import Annotations, Mention
 from taiyi_ray.states import watch
+from tests.engine.served import Played, completion, obedient
 from tests.evaluate.made import answered, corpora, settings, source
 from tests.job.jobs import content, table, unit_files
 
@@ -152,6 +155,55 @@ def test_a_benchmark_that_is_added_without_a_limit_leaves_the_others_as_many_doc
     assert plan(first)["bc5cdr-chemical/test"] == 2
     named = first.model_copy(update={"limit": None})
     assert plan(named)["bc5cdr-chemical/test"] == 6
+
+
+@pytest.fixture
+def server() -> Iterator[Played]:
+    played = Played()
+    yield played
+    played.stop()
+
+
+def test_a_server_is_measured_and_what_failed_is_asked_again(joined, root, tmp_path, server):
+    of = source(root, "kuake-qic")
+    (asked,) = of.assignments
+    right = {
+        document.text: asked.task.target(question, document.gold)
+        for document in of.read()
+        for question in asked.questions(document)
+    }
+    assert len(right) == 2
+    nonsense: set[str] = {"感冒吃什么药"}
+    heard: Counter[str] = Counter()
+
+    def answer(body):
+        prompt = json.dumps(body["messages"], ensure_ascii=False)
+        text = next((text for text in right if text in prompt), None)
+        if text is None:
+            return completion(
+                body, obedient(body)
+            )  # the program only finds out what this server is
+        heard[text] += 1
+        return completion(body, "?" if text in nonsense else right[text])
+
+    server.answer = answer
+    output = tmp_path / "out"
+    config = settings(root, output, "kuake-qic", engine="http", url=server.url, context_length=2048)
+    assert run(config) == 3  # half of the documents failed
+    key = ("kuake-qic", "micro_f1")
+    before = scores(output)[key]
+    assert (before["recall"], before["invalid"], before["documents"]) == (50, 50, 4)
+    assert "What went wrong" in (output / "report.html").read_text()
+    good = heard["体检多少钱"]
+
+    nonsense.clear()
+    assert run(config.model_copy(update={"retry_failed": True})) == 0
+    assert heard["体检多少钱"] == good
+    after = scores(output)[key]
+    assert (after["value"], after["invalid"], after["documents"]) == (100, 0, 4)
+    readings = json.loads((output / "test_readings.json").read_text())
+    assert len(readings) == 1
+    assert "What went wrong" not in (output / "report.html").read_text()
 
 
 def test_a_folder_without_any_benchmark_is_one_short_line(tmp_path):
