@@ -61,11 +61,17 @@ def write(output: str, build: Build) -> dict[str, Any]:
         models.write_trained_on(output, trained)
     made = _manifest(build, tallies)
     _replace(output, MANIFEST, json.dumps(made, ensure_ascii=False, indent=1))
-    folders = sorted({part.name.partition("/")[0] for part in build.parts})
-    factory = {f"taiyi_{folder}": {"file_name": folder, **_FACTORY} for folder in folders}
-    _replace(output, "dataset_info.json", json.dumps(factory, indent=1))
+    filled = sorted(part.name for part, tally in tallies if tally.instructions)
+    _replace(output, "dataset_info.json", json.dumps(_factory(filled), indent=1))
     _replace(output, "report.html", _html(made))
     return made
+
+
+def _factory(folders: Iterable[str]) -> dict[str, Any]:
+    """Describe folders to LLaMA-Factory, which lists only the files that lie in a folder itself."""
+    return {
+        f"taiyi_{folder.replace('/', '_')}": {"file_name": folder, **_FACTORY} for folder in folders
+    }
 
 
 def _replace(output: str, name: str, text: str) -> None:

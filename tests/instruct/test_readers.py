@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,28 @@ def test_trl_trains_on_the_messages_and_on_prompts_with_completions(
         assert trainer.train().training_loss > 0
 
 
-def test_the_description_for_llama_factory_names_the_folders(built: Path) -> None:
+def test_llama_factory_finds_the_files_of_every_folder_that_has_instructions(
+    built: Path, tmp_path: Path
+) -> None:
+    from datasets import load_dataset
+
     described = json.loads((built / "dataset_info.json").read_text())
-    assert {one["file_name"] for one in described.values()} == {"stage1", "dev"}
+    assert {name: one["file_name"] for name, one in described.items()} == {
+        "taiyi_dev_bc5cdr_dev": "dev/bc5cdr/dev",
+        "taiyi_stage1_bc5cdr_train": "stage1/bc5cdr/train",
+        "taiyi_stage1_ncbi_disease_train": "stage1/ncbi_disease/train",
+    }, "nothing was drawn for dev/ncbi_disease/train"
     for one in described.values():
-        assert (built / one["file_name"]).is_dir()
-        assert one["columns"] == {"messages": "messages"}
+        # As its loader does: one listing of the folder, and all names have the ending of the first.
+        files = [
+            str(built / one["file_name"] / name) for name in os.listdir(built / one["file_name"])
+        ]
+        assert {Path(file).suffix for file in files} == {".parquet"}
+        rows = load_dataset(
+            "parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache")
+        )
+        (messages,) = one["columns"].values()
+        role, content = one["tags"]["role_tag"], one["tags"]["content_tag"]
+        asked, answered = rows[0][messages]
+        assert asked[role] == one["tags"]["user_tag"] and asked[content]
+        assert answered[role] == one["tags"]["assistant_tag"] and answered[content]
