@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from taiyi_ray.catalogue.entry import Entry, Expected, Split
@@ -10,8 +11,6 @@ from taiyi_ray.catalogue.files import DataRoot
 from taiyi_ray.catalogue.loading import Root, absent, load, root_of, unseen
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.records import Document
-
-_MISPLACED = "mentions whose text is not at their offsets"
 
 
 @dataclass(slots=True)
@@ -67,14 +66,19 @@ def _checked(
         seen: the first split of each text, by its digest; the texts of this split are added.
     """
     counts: Counter[str] = Counter(documents=0)
-    first: dict[str, str] = {}  # where the first broken record stands, and the first misplaced text
+    noted: Counter[str] = Counter()
+    first: dict[str, str] = {}  # what is recorded of the first broken record, and by kind of note
     checked = Checked(split, Expected(documents=0), expected)
     for document in load(entry, split, data_root=root):
         checked.reasons.update(failure.kind for failure in document.errors)
+        where = f"{document.source}, record {document.position}"
         if document.status == "failed":
             counts["failed"] += 1
-            first.setdefault("failed", f"{_where(document)}: {document.errors[0].message}")
+            first.setdefault("failed", f"{where}: {document.errors[0].message}")
             continue
+        for failure in document.errors:
+            noted[failure.kind] += 1
+            first.setdefault(failure.kind, f"{where}: {failure.message}")
         counts["documents"] += 1
         digest = document.content_hash()
         if digest in seen:
@@ -82,28 +86,40 @@ def _checked(
         seen.setdefault(digest, split)
         counts.update(_annotations(document))
         checked.types.update(_types(document))
-        if misplaced := _misplaced(document):
-            checked.reasons[_MISPLACED] += misplaced
-            first.setdefault(_MISPLACED, _where(document))
-    checked.reasons = +checked.reasons
-    checked.found = Expected(**counts)
-    if checked.reasons[_MISPLACED]:
-        checked.faults.append(
-            f"{split}: {checked.reasons[_MISPLACED]} {_MISPLACED} (the first: {first[_MISPLACED]})"
-        )
+    checked.found = Expected(**counts, noted=noted)
     if expected is not None:
-        for name, number in checked.found:
-            if number != getattr(expected, name):
-                wanted = getattr(expected, name)
-                told = f" (the first: {first[name]})" if name in first else ""
-                checked.faults.append(
-                    f"{split}: {number} {name}, where {wanted} are expected{told}"
-                )
+        checked.faults += _differences(split, checked.found, expected, first)
     return checked
 
 
-def _where(document: Document) -> str:
-    return f"{document.source}, record {document.position}"
+def _differences(
+    split: Split, found: Expected, expected: Expected, first: Mapping[str, str]
+) -> list[str]:
+    """Say what differs, a line each, and where the first record is of which that is known.
+
+    Args:
+        split: the split.
+        found: what was counted.
+        expected: what is expected.
+        first: what is recorded of the first broken record (`failed`), and by kind of note.
+    """
+    faults = []
+    recorded = ""
+    for name in ("failed", *sorted(found.noted.keys() | expected.noted)):
+        number, wanted = (
+            one.failed if name == "failed" else one.noted.get(name, 0) for one in (found, expected)
+        )
+        if number != wanted:
+            told = f" (the first: {first[name]})" if name in first else ""
+            recorded = recorded or first.get(name, "").partition(": ")[0]
+            what = name if name == "failed" else f"documents with {name}"
+            faults.append(f"{split}: {number} {what}, where {wanted} are expected{told}")
+    for name in ("documents", *_annotations(Document(None))):
+        number, wanted = getattr(found, name), getattr(expected, name)
+        if number != wanted:
+            told = f" (see {recorded})" if recorded else ""
+            faults.append(f"{split}: {number} {name}, where {wanted} are expected{told}")
+    return faults
 
 
 def _annotations(document: Document) -> dict[str, int]:
@@ -125,15 +141,4 @@ def _types(document: Document) -> Counter[tuple[str, str]]:
         + [("event", event.type) for event in gold.events]
         + [(label.task, label.label) for label in gold.labels]
         + [("text", text.task) for text in gold.texts]
-    )
-
-
-def _misplaced(document: Document) -> int:
-    text = document.text
-    return sum(
-        mention.start is not None
-        and not mention.spans
-        and mention.grounded == "exact"
-        and text[mention.start : mention.end] != mention.text
-        for mention in document.gold.mentions
     )

@@ -190,6 +190,8 @@ class Expected(_Strict):
         documents: the records that are read, without those that failed.
         failed: the records that are broken at the source.
         mentions, relations, events, labels, texts: gold annotations of all documents.
+        noted: the documents whose gold has a fault that reading mended or left out, by its kind
+            (`formats/gold.py`): offsets that follow another way to count, for example.
     """
 
     documents: int
@@ -199,6 +201,7 @@ class Expected(_Strict):
     events: int = 0
     labels: int = 0
     texts: int = 0
+    noted: dict[str, int] = {}
 
 
 class SplitFiles(_Strict):

@@ -25,7 +25,33 @@ def test_a_check_counts_documents_gold_and_broken_records(tmp_path: Path) -> Non
     assert checked.faults == [
         "train: 1 failed, where 0 are expected (the first: made/train.txt, record 1: "
         "not valid UTF-8: invalid start byte at byte 4 of the document)",
-        "train: 1 relations, where 0 are expected",
+        "train: 1 relations, where 0 are expected (see made/train.txt, record 1)",
+    ]
+
+
+def test_offsets_that_had_to_be_mended_are_a_fault_unless_they_are_expected(tmp_path: Path) -> None:
+    moved = ABSTRACT.replace("\t36\t40\t", "\t37\t41\t")
+    lost = ABSTRACT.replace("\t36\t40\t", "\t90\t94\t")
+    root = corpus(tmp_path, {"made/train.txt": ABSTRACT + moved + lost})
+    counts = {"documents": 3, "mentions": 6, "relations": 3}
+
+    def faults(**noted: int) -> list[str]:
+        files = {"files": ["made/train.txt"], "counts": {**counts, "noted": noted}}
+        (checked,) = catalogue.check(entry(layouts=layout(train=files)), root)
+        return checked.faults
+
+    assert faults(gold_moved=1, gold_offsets=1) == []
+    assert faults(gold_offsets=1) == [
+        "train: 1 documents with gold_moved, where 0 are expected (the first: made/train.txt, "
+        "record 1: 1 of 2 annotations have offsets that follow another way to count, as in "
+        "'gout' at 37-41)"
+    ]
+    assert faults(gold_moved=2) == [
+        "train: 1 documents with gold_moved, where 2 are expected (the first: made/train.txt, "
+        "record 1: 1 of 2 annotations have offsets that follow another way to count, as in "
+        "'gout' at 37-41)",
+        "train: 1 documents with gold_offsets, where 0 are expected (the first: made/train.txt, "
+        "record 2: 1 of 2 annotations are not at their offsets, as in 'gout' at 90-94)",
     ]
 
 

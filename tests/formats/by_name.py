@@ -119,6 +119,17 @@ SAMPLES = {
             "marks": [["<< ", " >>"], ["[[ ", " ]]"]],
         },
     ),
+    "json-merged": Sample(
+        "json",
+        b'{"text": "<< b >> c [[ d ]]", "label": "R"}\n'
+        b'{"text": "b << c >> [[ d ]]", "label": "Q"}\n{"text": "<< b >> [[ e ]]"}\n',
+        {
+            "layout": "lines",
+            "fields": {"text": "text", "relation": "label"},
+            "marks": [["<< ", " >>"], ["[[ ", " ]]"]],
+            "merge": True,
+        },
+    ),
     "python-literals": Sample(
         "python-literals",
         b"test@[{'text': 'x'}]\n"

@@ -295,6 +295,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         ("delimited", {"fields": {"txt": "a"}}, "format delimited: fields.txt"),
         ("json", {"fields": {"text": "a", "start": "b"}}, "belong to a mention, which is missing"),
         ("json", {"fields": {"text": "a", "relation": "b"}}, "a relation wants marks"),
+        ("json", {"fields": {"text": "a"}, "layout": "lines", "merge": True}, "merge: joins lines"),
         ("cblue", {"form": "pair", "layout": "lines", "path": ["a"]}, "path: leads to a list or"),
         (
             "parallel",

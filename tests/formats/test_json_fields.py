@@ -9,7 +9,7 @@ import pytest
 from taiyi_ray.formats import named
 from taiyi_ray.formats.json_fields import at_path
 from taiyi_ray.records import Label
-from tests.formats.annotated import read
+from tests.formats.annotated import check_contracts, read
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,29 @@ def test_a_broken_record_leaves_the_others():
     lines = '{"t": "a"}\n{"t": \n{"t": "b"}\n'
     found = read(named("json", {"layout": "lines", "fields": {"text": "t"}}), lines, "a.json")
     assert [d.errors[0].kind if d.errors else d.text for d in found] == ["a", "not_json", "b"]
+
+
+MARKED = {
+    "layout": "lines",
+    "fields": {"text": "t", "relation": "r"},
+    "marks": [["<< ", " >>"], ["[[ ", " ]]"]],
+}
+
+
+def test_lines_that_differ_in_marks_alone_become_one_document_with_all_relations():
+    data = """{"t": "<< a >> and b bind [[ c ]].", "r": "X"}
+        {"t": "a and << b >> bind [[ c ]].", "r": "X"}
+        {"t": "[[ a ]] and b bind << c >>.", "r": "Y"}
+        {"t": "a and << b >> bind [[ c ]].", "r": "X"}
+        {"t": "broken
+        {"t": "<< a >> and b bind [[ c ]].", "r": "X", "from": "another paper"}"""
+    first, broken, last = read(named("json", {**MARKED, "merge": True}), data, "a.jsonl")
+    assert first.text == last.text == "a and b bind c."
+    assert [(m.text, m.start) for m in first.gold.mentions] == [("a", 0), ("c", 13), ("b", 6)]
+    assert [(r.head_text, r.type, r.tail_text) for r in first.gold.relations] == [
+        ("a", "X", "c"), ("b", "X", "c"), ("c", "Y", "a"),
+    ]  # fmt: skip
+    check_contracts(first)
+    assert broken.errors[0].kind == "not_json"
+    assert last.metadata == {"from": "another paper"}, "no line with other metadata is merged"
+    assert len(read(named("json", MARKED), data, "a.jsonl")) == 6

@@ -282,6 +282,7 @@ def counts(found: list[Document]) -> tuple[int, int, int, int, int]:
             (1000, 0, 0, 0, 1000),
         ),
         ("chemprot-sentences/dev", "json", MARKED, (2427, 4854, 2427, 0, 0)),
+        ("chemprot-sentences/dev", "json", {**MARKED, "merge": True}, (911, 3132, 2427, 0, 0)),
         (
             "pubmedqa/ori_pqal",
             "json",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -68,9 +67,7 @@ def test_llama_factory_finds_the_files_of_every_folder_that_has_instructions(
     }, "nothing was drawn for dev/ncbi_disease/train"
     for one in described.values():
         # As its loader does: one listing of the folder, and all names have the ending of the first.
-        files = [
-            str(built / one["file_name"] / name) for name in os.listdir(built / one["file_name"])
-        ]
+        files = [str(file) for file in (built / one["file_name"]).iterdir()]
         assert {Path(file).suffix for file in files} == {".parquet"}
         rows = load_dataset(
             "parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache")
