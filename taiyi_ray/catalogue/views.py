@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from taiyi_ray import highlight
@@ -67,9 +67,18 @@ def chosen(
     ]
 
 
-def _folded(names: Iterable[str]) -> list[Column]:
-    """Columns whose long words go on in the next line; by default they would be cut."""
-    return [Column(name, overflow="fold") for name in names]
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table that a narrow terminal shows in more lines, without a break inside a word."""
+    shown = Table(box=None, padding=(0, 1, 0, 0))
+    rows = list(rows)
+    for number, name in enumerate(names):
+        cells = [name, *(row[number] for row in rows)]
+        longest = max(len(word) for cell in cells for word in cell.split())
+        # Only what can give way may: rich would take from the others, too.
+        shown.add_column(name, min_width=longest, no_wrap=longest == max(map(len, cells)))
+    for row in rows:
+        shown.add_row(*row)
+    return shown
 
 
 def as_dict(entry: Entry, root: DataRoot | None) -> dict[str, Any]:
@@ -92,19 +101,21 @@ def as_dict(entry: Entry, root: DataRoot | None) -> dict[str, Any]:
 
 def table(entries: Sequence[Entry], root: DataRoot | None) -> Table:
     """The entries as a table, a line each."""
-    names = ["language", "tasks", "may train", *(["present"] if root is not None else [])]
-    shown = Table(Column("dataset", no_wrap=True), *_folded(names), box=None)
-    for entry in entries:
-        cells = [
+    names = ["dataset", "language", "tasks", "may train"]
+    rows = [
+        [
             entry.name,
-            ",".join(entry.language),
-            ",".join(entry.tasks),
+            ", ".join(entry.language),
+            ", ".join(entry.tasks),
             entry.may_train.replace("_", " "),
         ]
-        if root is not None:
-            cells.append(", ".join(root.splits(entry)) or "absent")
-        shown.add_row(*cells)
-    return shown
+        for entry in entries
+    ]
+    if root is not None:
+        names.append("present")
+        for entry, row in zip(entries, rows, strict=True):
+            row.append(", ".join(root.splits(entry)) or "absent")
+    return _table(names, rows)
 
 
 def page(entry: Entry, root: DataRoot | None) -> Group:
@@ -165,18 +176,22 @@ def _sample(entry: Entry, split: Split, root: DataRoot) -> Document | None:
 def _marked(document: Document) -> Iterator[Text]:
     types = sorted({mention.type for mention in document.gold.mentions if mention.type})
     colours = highlight.colours(types)
-    styles = {name: _COLOURS[(colours[name] or 0) % len(_COLOURS)] for name in types}
+    styles: dict[str | None, str] = {
+        name: f"underline {_COLOURS[(colours[name] or 0) % len(_COLOURS)]}" for name in types
+    }
+    if any(mention.type is None for mention in document.gold.mentions):
+        styles[None] = "underline"  # the ends of relations alone, or what no task asks for
     shown = Text(document.text)
     for mention in document.gold.mentions:
-        if mention.start is not None and mention.end is not None and mention.type:
+        if mention.start is not None and mention.end is not None:
             pieces = [(s.start, s.end) for s in mention.spans] or [(mention.start, mention.end)]
             for start, end in pieces:
-                shown.stylize(f"underline {styles[mention.type]}", start, end)
+                shown.stylize(styles[mention.type], start, end)
     if len(shown) > _LONG:
         shown = shown[:_LONG].append(" …")
     yield shown
-    if types:
-        yield Text("  ").join(Text(name, f"underline {style}") for name, style in styles.items())
+    if styles:
+        yield Text("  ").join(Text(name or "no type", style) for name, style in styles.items())
     gold = document.gold
     concepts = dict.fromkeys(
         f"nen: {mention.text} → {of.id}" + (f" {of.name}" if of.name not in (None, of.id) else "")
@@ -197,11 +212,15 @@ def _marked(document: Document) -> Iterator[Text]:
 def checks_table(checked: Sequence[Checked]) -> Table:
     """What stands in the splits of a dataset, and what is recorded about its records."""
     names = ("documents", "failed", "mentions", "relations", "events", "labels", "texts")
-    shown = Table(*_folded(["split", *names, "recorded"]), box=None)
-    for one in sorted(checked, key=lambda one: SPLITS.index(one.split)):
-        recorded = ", ".join(f"{kind} {number:,}" for kind, number in sorted(one.reasons.items()))
-        shown.add_row(one.split, *(f"{getattr(one.found, name):,}" for name in names), recorded)
-    return shown
+    rows = [
+        (
+            one.split,
+            *(f"{getattr(one.found, name):,}" for name in names),
+            ", ".join(f"{kind} {number:,}" for kind, number in sorted(one.reasons.items())),
+        )
+        for one in sorted(checked, key=lambda one: SPLITS.index(one.split))
+    ]
+    return _table(["split", *names, "recorded"], rows)
 
 
 def types_table(checked: Sequence[Checked]) -> Table:

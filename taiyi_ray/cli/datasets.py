@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taiyi_ray.cli.options import HELP
 from taiyi_ray.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDEST = 1 << 16
+"""The width of an output that is no terminal: no line is as long, so that none is wrapped."""
 
 app = typer.Typer(invoke_without_command=True, context_settings=HELP)
 
@@ -16,6 +22,16 @@ _DataRoot = Annotated[
     typer.Option(metavar="DIR", help="folder below which your corpora lie, or s3://bucket/prefix"),
 ]
 _Dataset = Annotated[str, typer.Argument(metavar="NAME", help="a dataset of the catalogue")]
+
+
+def _console() -> Console:
+    """The console of the output, in which a line is wrapped on a terminal alone."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDEST
+    return console
 
 
 @app.callback()
@@ -49,8 +65,6 @@ def datasets(
         return
     import json
 
-    from rich.console import Console
-
     from taiyi_ray import catalogue
     from taiyi_ray.catalogue import views
 
@@ -61,7 +75,7 @@ def datasets(
     if as_json:
         print(json.dumps([views.as_dict(entry, root) for entry in found], ensure_ascii=False))
         return
-    console = Console(highlight=False, markup=False)
+    console = _console()
     console.print(views.table(found, root))
     read = sum(entry.verified for entry in found)
     console.print(f"{len(found)} datasets, {read} of them read here")
@@ -75,13 +89,11 @@ def show(name: _Dataset, data_root: _DataRoot = None) -> None:
 
     Exit codes: 0 shown, 2 something to change, 4 the store does not answer: run it again.
     """
-    from rich.console import Console
-
     from taiyi_ray import catalogue
     from taiyi_ray.catalogue import views
 
     root = catalogue.DataRoot(data_root) if data_root is not None else None
-    Console(highlight=False, markup=False).print(views.page(catalogue.entry(name), root))
+    _console().print(views.page(catalogue.entry(name), root))
 
 
 @app.command()
@@ -101,13 +113,11 @@ def check(
 
     Exit codes: 0 all is as expected, 2 something to change, 4 the store does not answer.
     """
-    from rich.console import Console
-
     from taiyi_ray import catalogue
     from taiyi_ray.catalogue import views
 
     checked = catalogue.check(catalogue.entry(name), data_root)
-    console = Console(highlight=False, markup=False)
+    console = _console()
     console.print(views.checks_table(checked))
     console.print(views.types_table(checked))
     if faults := [fault for one in checked for fault in one.faults]:

@@ -47,6 +47,11 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
+def _all_names(texts: list[str]) -> list[str]:
+    """The names of an option that may be repeated, and each time holds one or more."""
+    return [name for text in texts for name in _names(text)]
+
+
 def _pairs(
     option: str, expected: str, of: Callable[[str], Any] = str
 ) -> Callable[[list[str]], dict[str, Any]]:
@@ -96,6 +101,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "adapters": _pairs("--adapter", "NAME=PATH, as in ner=path/to/lora"),
     "engine_args": _engine_args,
     "datasets": _names,
+    "accept_terms": _all_names,
     "held_out": _names,
     "rates": _pairs("--rate", "NAME=N, as in ner=1.3 or bc5cdr/ner=2", float),
 }

@@ -25,7 +25,7 @@ def build_instructions(
     data_root: Annotated[str | None, _building("data_root", metavar="DIR")] = None,
     output: Annotated[str | None, _building("output", "--output", "-o", metavar="DIR")] = None,
     datasets: Annotated[str | None, _building("datasets", metavar="NAME,...")] = None,
-    accept_terms: Annotated[list[str] | None, _building("accept_terms", metavar="NAME")] = None,
+    accept_terms: Annotated[list[str] | None, _building("accept_terms", metavar="NAME,...")] = None,
     tasks: Annotated[str | None, _building("tasks", metavar="NAME,...")] = None,
     task_file: Annotated[str | None, _building("task_file", metavar="FILE")] = None,
     ask: Annotated[str | None, _building("ask", metavar="mixed|together|apart")] = None,

@@ -23,9 +23,7 @@ class InstructConfig(Settings):
         description="datasets of the catalogue; by default all that are in the data root and may "
         "train a model",
     )
-    accept_terms: list[str] = Field(
-        [], description="datasets whose terms you have read and accept; may be repeated"
-    )
+    accept_terms: list[str] = Field([], description="datasets whose terms you have read and accept")
     tasks: list[str] | None = Field(
         None, min_length=1, description="tasks; by default all that the datasets have gold for"
     )

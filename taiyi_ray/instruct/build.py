@@ -89,6 +89,13 @@ def run(config: InstructConfig) -> int:
         models.write_asking_form(output, form)
     written = manifest.write(output, build)
     console.print(tables.table(written))
+    for line in tables.empty(written):
+        console.print(f"note: {line}")
+    if written["unexpected"]:
+        console.print(
+            "note: not as many documents as the catalogue expects: "
+            f"{', '.join(written['unexpected'])} (`taiyi-ray datasets check` says more)"
+        )
     console.print(f"{config.output}: report.html shows the mixture")
     return 0
 

@@ -21,7 +21,7 @@ from taiyi_ray.tasks.task import Assignment, Message, NotApplicable, Question
 STAGE_TWO = frozenset({"qa", "dialogue", "chat"})
 """The tasks that only the second stage trains, which trains all others too."""
 
-_TYPES = {"ner": "types", "re": "relations", "ee": "types"}
+TYPES = {"ner": "types", "re": "relations", "ee": "types"}
 """The option that lists what a question names, of the tasks that can ask about a part of it."""
 
 _OF_WINDOWS = frozenset({"ner", "re", "ee", "nen", "coref", "causal"})
@@ -75,14 +75,28 @@ class Mix(BaseModel, frozen=True):
     characters: int
     headed: bool = False
 
+    def asked(self, documents: int, types: int) -> int:
+        """How many questions documents get, each in one window, before any is left out.
+
+        Args:
+            documents: the number of documents.
+            types: how many types can be asked about apart; 0 for a task that has none.
+        """
+        drawn = documents * (self.rate if self.ask == "mixed" else min(self.rate, 1.0))
+        return round(drawn * (types or 1 if self.ask == "apart" else 1))
+
 
 @dataclass(slots=True)
 class Tally:
     """What was counted while instructions were made.
 
+    Each document that was read is used, not drawn, or has a reason among those of `rejected`.
+
     Attributes:
         documents: documents that were read.
         used: documents that gave an instruction.
+        not_drawn: documents that gave none because a rate below 1 passed over them, or because all
+            that was asked about them were questions without gold, and none of these was kept.
         rejected: documents, and questions of one, that gave none, by reason.
         overlaps: documents that occur in a test set, as `kind in dataset`.
         lost: gold that an answer cannot state, as `task: reason`.
@@ -91,6 +105,7 @@ class Tally:
 
     documents: int = 0
     used: int = 0
+    not_drawn: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     overlaps: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
@@ -100,6 +115,7 @@ class Tally:
         """Add the counts of another tally to these."""
         self.documents += other.documents
         self.used += other.used
+        self.not_drawn += other.not_drawn
         for name in ("rejected", "overlaps", "lost", "instructions"):
             getattr(self, name).update(getattr(other, name))
 
@@ -155,6 +171,8 @@ def rows(
         try:
             lessons = worded.task.lessons(document, worded, mix.characters)
         except NotApplicable:
+            lessons = []
+        if not lessons:
             tally.rejected[f"{task}: nothing to ask"] += 1
             return
         if task not in _OF_WINDOWS and _in_windows([question for question, _ in lessons]):
@@ -164,7 +182,7 @@ def rows(
             answer = _answer(worded, question, gold, tally)
             if answer is None:
                 continue
-            single = task in _TYPES and len(question.types) == 1 and mix.ask != "together"
+            single = task in TYPES and len(question.types) == 1 and mix.ask != "together"
             empty = single and answer == worded.task.target(question, Annotations())
             if empty and draws.uniform(f"negative/{name}/{question.window.index}") >= mix.negatives:
                 continue
@@ -181,7 +199,7 @@ def _in_windows(questions: Sequence[Question]) -> bool:
 
 def _asked(assignment: Assignment, mix: Mix, uses: int, draws: Draws) -> Iterator[Assignment]:
     """The task as it is asked about one document: once for each use."""
-    option = _TYPES.get(assignment.task.name)
+    option = TYPES.get(assignment.task.name)
     every = getattr(assignment.options, option) if option else ()
 
     def about(types: Sequence[Any]) -> Assignment:

@@ -10,16 +10,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 from jinja2 import Environment, StrictUndefined
 
 from taiyi_ray import catalogue, highlight, models, storage
+from taiyi_ray.config import STAGE_FOLDERS
 from taiyi_ray.corpus.units import Units
-from taiyi_ray.instruct.instruction import Tally
-from taiyi_ray.instruct.mixture import published, shares
+from taiyi_ray.instruct import tables
+from taiyi_ray.instruct.instruction import TYPES, Tally
+from taiyi_ray.instruct.mixture import GENERAL, published, shares
 from taiyi_ray.instruct.plan import Build, Part
 from taiyi_ray.instruct.workers import ENDING, FOOTER
 from taiyi_ray.tasks.vocabulary import LANGUAGES
@@ -29,6 +31,7 @@ MANIFEST = "_manifest.json"
 """What `build-instructions` says of its output. It is written when all units are there."""
 
 _READERS = 16
+_STAGES = (1, 2)
 _FACTORY = {
     "formatting": "sharegpt",
     "columns": {"messages": "messages"},
@@ -123,6 +126,7 @@ def _manifest(build: Build, tallies: list[tuple[Part, Tally]]) -> dict[str, Any]
                 "dataset": part.dataset,
                 "split": part.split,
                 **{k: v for k, v in tally.as_dict().items() if k != "instructions"},
+                "expected": _expected(part, entry),
                 "instructions": [
                     {"task": task, "language": language, "made": number}
                     for (task, language), number in sorted(by_task.items())
@@ -139,10 +143,42 @@ def _manifest(build: Build, tallies: list[tuple[Part, Tally]]) -> dict[str, Any]
         "settings": build.identity["settings"],
         "entries": build.identity["entries"],
         "unchecked": build.unchecked,
+        "unexpected": _unexpected(build),
         "versions": versions(),
         "wordings": dict(sorted(by_wording.items())),
         "datasets": datasets,
     }
+
+
+def _expected(part: Part, entry: catalogue.Entry) -> dict[str, Any]:
+    """What a part would hold if nothing of it were left out.
+
+    Its documents are those of a split as its entry counts it, None where nobody has counted. The
+    instructions of each task are those that the documents which are there get.
+    """
+
+    def asked(task: str) -> int:
+        options = entry.options_of(task) | part.options.get(task, {})
+        types = len(options.get(TYPES.get(task, ""), ()))
+        return part.mixes[task].asked(round(part.share * part.records), types)
+
+    return {
+        "documents": None if part.expected is None else round(part.share * part.expected),
+        "instructions": {task: asked(task) for task in part.mixes},
+    }
+
+
+def _unexpected(build: Build) -> list[str]:
+    """The splits that have more or fewer records than their entries expect, a line each."""
+    if build.identity["settings"]["limit"] is not None:
+        return []
+    return list(
+        dict.fromkeys(
+            f"{part.dataset}/{part.split} has {part.records:,} of {part.expected:,}"
+            for part in build.parts
+            if part.expected not in (None, part.records)
+        )
+    )
 
 
 def _html(made: dict[str, Any]) -> str:
@@ -150,13 +186,16 @@ def _html(made: dict[str, Any]) -> str:
     datasets = made["datasets"]
     trained = [one for one in datasets if one["folder"] != "dev"]
     folders: Counter[str] = Counter()
-    ours: Counter[tuple[str, str]] = Counter()
+    ours: Counter[_Kind] = Counter()
     for one in datasets:
         folders[one["folder"]] += sum(row["made"] for row in one["instructions"])
     for one in trained:
+        stage = STAGE_FOLDERS.index(one["folder"]) + 1
         for row in one["instructions"]:
-            ours[row["task"], row["language"]] += row["made"]
-    mixture = _shares(ours, _papers())
+            ours[_Kind(stage, row["task"], row["language"])] += row["made"]
+    papers = _papers()
+    mixture = _shares(ours, papers)
+    bars = [of for of_stage in mixture.values() for of in of_stage.values()]
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True)
     source = resources.files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(source).render(
@@ -168,40 +207,64 @@ def _html(made: dict[str, Any]) -> str:
         overlaps=_all(datasets, "overlaps"),
         lost=_all(datasets, "lost"),
         mixture=mixture,
-        widest=max(
-            (sum(of[source].values()) for of in mixture.values() for source in of), default=1
-        )
-        or 1,
+        stages={
+            stage: [
+                sum(n for kind, n in of.items() if kind.stage == stage) for of in (ours, papers)
+            ]
+            for stage in mixture
+        },
+        widest=max((sum(of[source].values()) for of in bars for source in of), default=1) or 1,
+        general=GENERAL,
+        left_out=tables.left_out,
         overlapping=_listed(datasets, "overlaps"),
         losses=_listed(datasets, "lost"),
     )
 
 
-def _papers() -> Counter[tuple[str, str]]:
-    """The instructions of the paper's mix, by task and language, as far as they are itemised."""
-    found: Counter[tuple[str, str]] = Counter()
+class _Kind(NamedTuple):
+    """What instructions are counted by.
+
+    Attributes:
+        stage: the first stage that trains them.
+        task, language: what they ask, and in which language.
+    """
+
+    stage: int
+    task: str
+    language: str
+
+
+def _papers() -> Counter[_Kind]:
+    """The instructions of the paper's mix, as far as they are itemised."""
+    found: Counter[_Kind] = Counter()
     for entry in catalogue.entries():
-        for task, records in shares(entry).items():
-            found[task, entry.language[0]] += records
+        for stage in _STAGES:
+            for task, records in shares(entry, stage).items():
+                found[_Kind(stage, task, entry.language[0])] += records
     return found
 
 
 def _shares(
-    ours: Counter[tuple[str, str]], papers: Counter[tuple[str, str]]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """The share of each language in all instructions, by task and by whose mixture it is."""
+    ours: Counter[_Kind], papers: Counter[_Kind]
+) -> dict[int, dict[str, dict[str, dict[str, float]]]]:
+    """The share of each language in all instructions, by stage, task and whose mixture it is."""
     tasks = sorted(
-        {task for task, _ in (*ours, *papers)},
-        key=lambda task: -sum(number for (of, _), number in ours.items() if of == task),
+        {(kind.stage, kind.task) for kind in (*ours, *papers)},
+        key=lambda one: -sum(n for kind, n in ours.items() if (kind.stage, kind.task) == one),
     )
     return {
-        task: {
-            whose: {
-                language: counts[task, language] / (counts.total() or 1) for language in LANGUAGES
+        stage: {
+            task: {
+                whose: {
+                    language: counts[_Kind(stage, task, language)] / (counts.total() or 1)
+                    for language in LANGUAGES
+                }
+                for whose, counts in (("here", ours), ("paper", papers))
             }
-            for whose, counts in (("here", ours), ("paper", papers))
+            for of, task in tasks
+            if of == stage
         }
-        for task in tasks
+        for stage in _STAGES
     }
 
 

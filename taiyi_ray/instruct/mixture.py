@@ -22,6 +22,10 @@ RATES = {"ner": 1.3, "re": 1.6, "ee": 1.9}
 MOST = 10_000
 """Records of a dataset and a task at most, but for those of which the paper has more."""
 
+GENERAL = 502_527
+"""Records of general dialogue in the paper's mix, which belong to no dataset: nobody itemises them,
+so that no share of a dataset or task counts them."""
+
 _CODES = {
     "NER": "ner", "RE": "re", "EE": "ee", "TC": "tc", "TP-ss": "similarity", "TP-te": "entailment",
     "TT-ds": "title", "MT-zh2en": "mt", "QA_choice": "qa", "QA_cqa": "qa", "QA_sqa": "qa",
@@ -30,14 +34,20 @@ _CODES = {
 """The tasks by the codes of the published mix. `ADD` there is the task of its dataset."""
 
 
-def shares(entry: Entry) -> Counter[str]:
+def shares(entry: Entry, stage: int | None = None) -> Counter[str]:
     """The instructions that the paper's mix has of a dataset, by task.
 
     A share whose code is none of the dataset's tasks is one of its first task: the mix calls
     dialogues of one dataset questions. Where no task here asks for its gold, the code decides.
+
+    Args:
+        entry: the dataset.
+        stage: the first stage that trains them, 1 or 2; None for both.
     """
     found: Counter[str] = Counter()
     for share in entry.mix:
+        if stage not in (None, 1 if share.stage == "1+2" else 2):
+            continue
         task = _CODES.get(share.task, "")
         found[task if task in entry.tasks or not entry.tasks else entry.tasks[0]] += share.records
     return found

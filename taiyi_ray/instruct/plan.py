@@ -49,6 +49,7 @@ class Part(BaseModel, frozen=True):
         holds: which documents of the split it holds: `all`, those that are held out for
             development (`dev`), or the others (`train`).
         dev_share: the share of documents that are held out.
+        expected: the records that the entry expects in the split; None where nobody has counted.
         mixes: how documents become instructions, by task.
         options: options of the tasks that the user gave (`--task-file`), by task.
         units: the first and the last position (inclusive) of each unit.
@@ -59,9 +60,20 @@ class Part(BaseModel, frozen=True):
     split: Split
     holds: Holds
     dev_share: float
+    expected: int | None = None
     mixes: dict[str, Mix]
     options: dict[str, dict[str, JsonValue]]
     units: list[tuple[int, int]]
+
+    @property
+    def records(self) -> int:
+        """The records of its split that are read, whichever part holds them."""
+        return sum(unit.records for unit in self.all_units())
+
+    @property
+    def share(self) -> float:
+        """The share of the records of its split that it holds."""
+        return {"all": 1.0, "train": 1 - self.dev_share, "dev": self.dev_share}[self.holds]
 
     def all_units(self) -> list[Unit]:
         """The units, as objects of the output."""
@@ -100,12 +112,13 @@ class Chosen(NamedTuple):
     Attributes:
         entry: its entry.
         tasks: its tasks that are built.
-        splits: the splits that are read: `train`, and `dev` where there is one.
+        splits: the splits that are read, `train` and `dev` where there is one, each with the number
+            of records that the entry expects in it; None where nobody has counted.
     """
 
     entry: Entry
     tasks: tuple[str, ...]
-    splits: tuple[Split, ...]
+    splits: Mapping[Split, int | None]
 
 
 HeldOutSplits = Mapping[str, Sequence[Split]]
@@ -252,6 +265,11 @@ def choose(
         here = catalogue.present(entry, root)
         if "train" not in here or not tasks:
             if named:
+                if "train" not in entry.splits and entry.layouts:
+                    raise ConfigError(
+                        f"--datasets {entry.name}: has no training split (only "
+                        f"{', '.join(entry.splits)}); take it out of --datasets"
+                    )
                 # `load` says what is missing, and where to get it.
                 next(iter(catalogue.load(entry, "train", data_root=root)))
                 if not entry.tasks:
@@ -279,7 +297,10 @@ def choose(
         tasks = _askable(entry, tasks, options, lacking)
         if not tasks:
             continue
-        chosen.append(Chosen(entry, tasks, splits))
+        layouts = root.layouts(entry)
+        expected = {split: layouts[split].splits[split].counts for split in splits}
+        records = {s: of.documents + of.failed if of else None for s, of in expected.items()}
+        chosen.append(Chosen(entry, tasks, records))
     notes += [
         f"left out for {', '.join(names)}: {what} (--task-file gives it)"
         for what, names in lacking.items()
@@ -401,6 +422,7 @@ def _parts(
                     split=split,
                     holds=holds,
                     dev_share=dev_share,
+                    expected=one.splits[split],
                     mixes={task: mix_of(one.entry, task, *counts, config) for task in tasks},
                     options={task: options[task] for task in tasks if task in options},
                     units=cut(of_split, 0, UNIT_DOCUMENTS),

@@ -19,7 +19,7 @@ def table(made: dict[str, Any]) -> Table:
     for name in ("documents", "instructions", "paper", "rejected", "lost"):
         found.add_column(name, justify="right", overflow="fold")
     for one in made["datasets"]:
-        for row in one["instructions"]:
+        for row in one["instructions"] or [{"task": "", "made": 0}]:
             paper = one["paper"].get(row["task"])
             found.add_row(
                 one["folder"],
@@ -33,6 +33,32 @@ def table(made: dict[str, Any]) -> Table:
                 f"{sum(one['lost'].values()):,}",
             )
     return found
+
+
+def left_out(one: dict[str, Any]) -> str:
+    """Say how many documents and questions of a part gave no instruction, by reason.
+
+    Args:
+        one: what the manifest says of the part.
+    """
+    reasons = dict(one["rejected"])
+    if one.get("not_drawn"):  # manifests of older programs do not tell
+        reasons["not drawn"] = one["not_drawn"]
+    return ", ".join(f"{reason} {number:,}" for reason, number in reasons.items())
+
+
+def empty(made: dict[str, Any]) -> list[str]:
+    """Say of which parts no instruction came, and why, a line each.
+
+    Args:
+        made: the content of `_manifest.json`.
+    """
+    return [
+        f"no instruction came of {one['folder']}/{one['dataset']}/{one['split']}: "
+        + (left_out(one) or "it holds no document")
+        for one in made["datasets"]
+        if not one["instructions"]
+    ]
 
 
 def markdown(made: dict[str, Any]) -> str:
@@ -83,12 +109,11 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _dataset(one: dict[str, Any]) -> tuple[object, ...]:
     made = [f"{row['task']} {row['language']} {row['made']:,}" for row in one["instructions"]]
-    left_out = [f"{reason} {number:,}" for reason, number in one["rejected"].items()]
     lost = sum(one["lost"].values())
     return (
         *(one[name] for name in ("dataset", "folder", "split", "documents", "used")),
         ", ".join(made),
-        ", ".join(left_out),
+        left_out(one),
         lost or "",
     )
 

@@ -230,7 +230,7 @@ def _rows(
     entry = catalogue.entry(part.dataset)
     assignments = assignments_of(entry, tuple(part.mixes), part.options)
     for document in documents:
-        before = tally.instructions.total()
+        made, rejected = tally.instructions.total(), tally.rejected.total()
         for assignment in assignments:
             yield from rows(
                 document,
@@ -241,9 +241,11 @@ def _rows(
                 seed=seed,
                 tally=tally,
             )
-        if tally.instructions.total() > before:
+        if tally.instructions.total() > made:
             tally.used += 1
             used += document_keys(document, entry.pmid_of(document.document_id))
+        elif tally.rejected.total() == rejected:
+            tally.not_drawn += 1
 
 
 @lru_cache(1)

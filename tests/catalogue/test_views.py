@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from typer.testing import CliRunner, Result
 
 from taiyi_ray import catalogue, cli
 from taiyi_ray.catalogue import views
+from taiyi_ray.catalogue.checks import Checked
+from taiyi_ray.catalogue.entry import Expected
 from taiyi_ray.errors import ConfigError
 from tests.catalogue.made import ABSTRACT, corpus, entry, layout
 
@@ -78,6 +81,38 @@ def test_an_entry_is_shown_with_a_record_whose_mentions_are_marked(tmp_path: Pat
     unseen = plain(views.page(entry(layouts=[], verified=False), root))
     assert "absent: made: nobody here has seen its files yet" in unseen
     assert "--data-root shows a record" in plain(views.page(entry(), None))
+
+
+def test_mentions_without_a_type_are_marked_too(tmp_path: Path) -> None:
+    root = catalogue.DataRoot(corpus(tmp_path, {"made/train.txt": ABSTRACT}))
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=200)
+    untyped = entry(types={"Drug": "chemical", "Disease": None})
+    console.print(views.page(untyped, root))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b[4mgout\x1b[0m" in shown  # the end of a relation: underlined, without a colour
+    assert "\x1b[4;36mAspirin\x1b[0m" in shown
+    assert "no type" in shown
+
+
+def test_a_narrow_terminal_breaks_no_word(tmp_path: Path) -> None:
+    every = catalogue.entries()
+    words = {word for one in every for word in (one.name, *one.tasks)}
+    narrow = Console(file=io.StringIO(), width=80)
+    narrow.print(views.table(every, catalogue.DataRoot(tmp_path)))
+    checked = Checked("train", Expected(documents=1), None, reasons=Counter(gold_offsets=1))
+    narrow.print(views.checks_table([checked]))
+    assert isinstance(narrow.file, io.StringIO)
+    lines = narrow.file.getvalue().splitlines()
+    assert words | {"absent", "gold_offsets"} <= set(" ".join(lines).replace(",", "").split())
+    assert max(map(len, lines)) <= 80
+
+
+def test_what_is_piped_is_not_wrapped() -> None:
+    every = catalogue.entries()
+    lines = called().output.splitlines()
+    assert len(lines) == 1 + len(every) + 1  # the header, and the count
+    (line,) = (line for line in called("show", "ddi_corpus").output.splitlines() if "types" in line)
+    assert len(line) > 80
 
 
 def test_a_check_shows_counts_and_ends_with_what_is_wrong(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def test_rates_are_the_papers(built: Path) -> None:
     ner, re = train["instructions"]
     assert (ner["task"], re["task"], re["made"]) == ("ner", "re", 40)
     assert 50 <= ner["made"] <= 54
+    # What the catalogue expects of the whole dataset, and what the documents that are here give.
+    assert train["expected"] == {"documents": 500, "instructions": {"ner": 55, "re": 42}}
 
 
 def test_what_stands_in_a_test_set_or_twice_does_not_train(built: Path) -> None:
@@ -123,6 +125,33 @@ def test_a_build_goes_on_where_its_corpora_moved_and_refuses_changed_ones(
 def test_the_report_shows_every_dataset(built: Path) -> None:
     page = (built / "report.html").read_text()
     assert "ncbi_disease" in page and "text in ncbi_disease" in page
+
+
+def test_the_report_shows_both_stages_beside_the_papers_and_what_is_not_as_expected(
+    built: Path,
+) -> None:
+    page = (built / "report.html").read_text()
+    made = json.loads((built / "_manifest.json").read_text())
+    here = sum(r["made"] for one in made["datasets"][::2] for r in one["instructions"])
+    assert f"First stage: {here:,} here, " in page
+    assert "Second stage, besides: 0 here, 271,388 in Taiyi&#39;s mix" in page
+    assert "502,527 records of general dialogue" in page
+    assert "<td>dev</td><td>ncbi_disease</td><td>train</td>" in page, "of which nothing came"
+    assert "expects: bc5cdr/train has 42 of 500, bc5cdr/dev has 11 of 500, ncbi" in page
+
+
+def test_the_command_says_of_what_nothing_came_and_what_is_not_as_expected(
+    data: Path, built: Path
+) -> None:
+    ended = command(data, built)
+    assert "note: no instruction came of dev/ncbi_disease/train: it holds no document" in (
+        ended.stderr
+    )
+    assert (
+        "note: not as many documents as the catalogue expects: bc5cdr/train has 42 of 500, "
+        "bc5cdr/dev has 11 of 500, ncbi_disease/train has 11 of 593 (`taiyi-ray datasets check` "
+        "says more)"
+    ) in ended.stderr
 
 
 def test_a_dataset_that_is_not_there_is_named_with_its_address(tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from taiyi_ray.instruct.instruction import SCHEMA, Mix, Tally, rows
 from taiyi_ray.records import Annotations, Document, Label, Mention, passages
@@ -108,6 +112,24 @@ def test_a_label_that_is_not_in_its_list_is_rejected_and_counted() -> None:
     )
 
 
+def test_published_records_whose_label_is_not_in_their_own_list_teach_nothing(
+    shared_data: Path,
+) -> None:
+    """Taiyi's examples of TCM-SD: each offers nine or ten syndromes, and answers with another."""
+    file = shared_data / "taiyi-example" / "Taiyi_Instruction_Data_Example.jsonl"
+    records = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    tally = Tally()
+    for record in (one for one in records if one["dataset"] == "tcm_sd_tc"):
+        (turn,) = record["conversation"]
+        text, _, offered = turn["human"].rpartition("\n")
+        labels = offered.rpartition("：")[2].split("，")
+        assert len(labels) in (9, 10)
+        gold = Annotations(labels=[Label("tc", turn["assistant"].rpartition("：")[2])])
+        of = Document("d", passages([("text", "zh", text)]), gold=gold)
+        assert made(of, assignment("tc", labels=labels), tally=tally) == []
+    assert tally.rejected == {"tc: the label is not in the label list": 4}
+
+
 def test_a_text_that_is_too_long_for_one_question_is_rejected_where_the_whole_is_asked_about() -> (
     None
 ):
@@ -131,6 +153,27 @@ def test_a_rate_below_one_samples_documents() -> None:
         found += len(made(GOLD, NER, sampled))
     GOLD.position = 3
     assert found == 25
+
+
+@pytest.mark.parametrize(
+    ("ask", "rate", "expected"),
+    [
+        ("mixed", 1.3, 130),
+        ("mixed", 0.25, 25),
+        ("together", 1.3, 100),
+        ("apart", 1.3, 300),
+        ("apart", 0.25, 75),
+    ],
+)
+def test_a_mix_tells_how_many_questions_documents_get(ask: str, rate: float, expected: int) -> None:
+    mix = MIX.model_copy(update={"ask": ask, "rate": rate})
+    assert mix.asked(100, types=3) == expected
+    made_of_all = 0
+    for position in range(100):
+        GOLD.position = position
+        made_of_all += len(made(GOLD, NER, mix))
+    GOLD.position = 3
+    assert made_of_all == pytest.approx(expected, abs=1)
 
 
 def test_tallies_add_up_and_are_stored() -> None:

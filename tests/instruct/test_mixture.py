@@ -37,6 +37,14 @@ def test_the_rate_is_the_papers_or_that_of_its_rule(
     assert rate_of(catalogue.entry(dataset), task, documents, config()) == pytest.approx(rate)
 
 
+def test_the_papers_shares_are_told_by_the_stage_that_first_trains_them() -> None:
+    medqa = catalogue.entry("med_qa")
+    assert (shares(medqa, 1), shares(medqa, 2)) == ({}, shares(medqa))
+    bc5cdr = catalogue.entry("bc5cdr")
+    assert (shares(bc5cdr, 1), shares(bc5cdr, 2)) == (shares(bc5cdr), {})
+    assert shares(medqa) and shares(bc5cdr)
+
+
 def test_a_rate_may_be_set_for_a_dataset_a_task_or_both() -> None:
     entry = catalogue.entry("bc5cdr")
     rates = {"bc5cdr/ner": 3.0, "bc5cdr": 2.0, "ner": 1.5}

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from taiyi_ray import catalogue
+from taiyi_ray import catalogue, cli
 from taiyi_ray.catalogue import DataRoot
 from taiyi_ray.config import InstructConfig
 from taiyi_ray.errors import ConfigError
@@ -98,6 +99,10 @@ def test_held_out_names_datasets_and_splits_that_there_are(name: str, message: s
             {"accept_terms": ["cEHRNER"]},
             "--accept-terms cEHRNER: is none of the datasets that are chosen; take it away",
         ),
+        (
+            {"datasets": ["biosses"]},
+            "--datasets biosses: has no training split (only test); take it out of --datasets",
+        ),
     ],
 )
 def test_a_name_of_nothing_is_an_error_that_names_the_option(
@@ -132,6 +137,15 @@ def test_where_nothing_is_left_to_train_on_the_error_says_what_was_left_out(
     assert "; left out for ncbi_disease, bc5cdr: nen: terms is missing" in str(caught.value)
 
 
+def test_several_datasets_whose_terms_are_accepted_may_stand_in_one_option(
+    root: DataRoot,
+) -> None:
+    where = ["--data-root", root.address, "--output", "out"]
+    terms = ["--accept-terms", "bc5cdr, cEHRNER", "--accept-terms", "bc5cdx,bc2gm"]
+    ended = CliRunner().invoke(cli.app, ["build-instructions", *where, *terms])
+    assert str(ended.exception).startswith("--accept-terms bc5cdx: no dataset is called")
+
+
 def test_rates_are_numbers_of_at_least_0() -> None:
     for rate in (-1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"rates\.ner"):
@@ -149,9 +163,9 @@ def test_a_dataset_that_is_held_out_does_not_train(root: DataRoot) -> None:
 def test_a_split_that_is_held_out_is_not_read_for_the_loss_either(root: DataRoot) -> None:
     named = config(root, datasets=["bc5cdr"])
     ((_, _, splits),) = choose(named, root, {}, {})[0]
-    assert splits == ("train", "dev")
+    assert splits == {"train": 500, "dev": 500}
     ((_, _, splits),) = choose(named, root, {}, {"bc5cdr": ("dev",)})[0]
-    assert splits == ("train",)
+    assert splits == {"train": 500}
 
 
 def test_what_is_compared_with_is_what_is_there(root: DataRoot) -> None:

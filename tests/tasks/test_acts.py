@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from taiyi_ray.records import Annotations, Document, Label, passages
@@ -63,3 +66,23 @@ def test_gold_labels_come_back() -> None:
     question = assignment.questions(two)[0]
     assert TASKS["act"].target(question, gold) == "inform: symptom"
     assert TASKS["act"].lost(question, gold) == {}
+
+
+def test_the_act_of_real_turns_comes_back(shared_data: Path) -> None:
+    """PromptCBLUE's records of IMCS-V2-DAC: a turn, and the acts that the record offers."""
+    read = 0
+    for split in ("train", "dev"):
+        text = (shared_data / "promptcblue-toy" / f"{split}.jsonl").read_text("utf-8")
+        for record in map(json.loads, text.splitlines()):
+            if record["task_dataset"] != "IMCS-V2-DAC":
+                continue
+            act = record["target"]
+            document = Document("d", passages([("patient", "zh", record["input"].split("\n")[0])]))
+            labels = list(dict.fromkeys([*record["answer_choices"], act]))
+            gold = Annotations(labels=[Label("act", act)])
+            assignment = asked("act", turns="last", labels=labels)
+            (question,) = assignment.questions(document)
+            assert assignment.task.lost(question, gold) == {}
+            assert back(assignment, document, gold) == gold
+            read += 1
+    assert read == 10

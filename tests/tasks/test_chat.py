@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 
 from taiyi_ray.errors import ConfigError
-from taiyi_ray.records import Document, passages
-from taiyi_ray.tasks import TASKS, TRAINING_ONLY, assign
+from taiyi_ray.records import Document, Text, passages
+from taiyi_ray.tasks import TASKS, TRAINING_ONLY, assign, losses
 from taiyi_ray.tasks.task import NotApplicable
+from tests.samples import corpus
 
 CHAT = TRAINING_ONLY["chat"]
 
@@ -44,3 +48,18 @@ def test_nobody_is_asked_to_chat() -> None:
     assert "chat" not in TASKS
     with pytest.raises(ConfigError, match="the task 'chat' is for training data only"):
         assign(["chat"], {})
+
+
+def test_the_answers_of_real_conversations_come_back(shared_data: Path) -> None:
+    (assignment,) = assign(["chat"], {}, training=True)
+    blanks: Counter[str] = Counter()
+    read = 0
+    for document, gold in corpus(shared_data, "taiyi_example", "train"):
+        ((question, answer),) = CHAT.lessons(document, assignment)
+        blanks += CHAT.lost(question, answer)
+        found = CHAT.parse(CHAT.target(question, answer), question, document)
+        assert found.problem is None
+        (text,) = gold.texts
+        assert found.annotations.texts == [Text(text.task, text.text.strip())]
+        read += 1
+    assert (read, blanks) == (21, {losses.BLANK: 4})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from taiyi_ray.merging import merge
 from taiyi_ray.records import Annotations, Concept, Document, Mention
 from taiyi_ray.tasks import TASKS, assign, losses, normalisation
 from taiyi_ray.tasks.task import Counts, NotApplicable, Question
-from tests.samples import asked, chinese, english
+from tests.samples import asked, back, chinese, corpus, english, questions
 
 TERMS = {
     "D1": ["Aspirin", "ASA"],
@@ -155,3 +156,37 @@ def test_chinese_terms_are_normalised_in_chinese() -> None:
     (question,) = ask(document, terms={"D1": ["阿司匹林"], "D2": ["布洛芬"]}, candidates=2)
     assert [term.name for term in question.types] == ["D1", "D2"]
     assert TASKS["nen"].parse("无", question, document).annotations == Annotations()
+
+
+# ------------------------------------------------------------------------------------ gold corpora
+
+
+@pytest.mark.parametrize(
+    ("dataset", "documents", "come_back", "reasons"),
+    [
+        ("ncbi_disease", 100, 787, {}),
+        # A term with several standard terms can name one of them.
+        ("CHIP-CDN", 300, 300, {losses.OTHER_CONCEPT: 219}),
+    ],
+)
+def test_gold_concepts_of_real_records_come_back_but_for_what_is_counted_as_lost(
+    shared_data: Path, dataset: str, documents: int, come_back: int, reasons: dict[str, int]
+) -> None:
+    read = list(islice(corpus(shared_data, dataset, "dev"), documents))
+    terms: dict[str, list[str]] = {}
+    for _, gold in read:
+        for mention in gold.mentions:
+            if mention.concept and mention.concept.id:
+                names = (mention.concept.name, mention.text)
+                terms.setdefault(mention.concept.id, []).extend(name for name in names if name)
+    assignment = asked("nen", terms=terms)
+    lost: Counter[str] = Counter()
+    found: list[Counts] = []
+    for document, gold in read:
+        if asked_about := questions(assignment, document):
+            lost += sum((normalisation.lost(q, gold) for q in asked_about), Counter())
+            found.append(normalisation.score(back(assignment, document, gold), gold))
+    assert lost == reasons
+    assert [sum(getattr(one, name) for one in found) for name in ("tp", "fp", "fn")] == [
+        come_back, 0, lost.total(),
+    ]  # fmt: skip

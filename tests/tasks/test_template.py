@@ -64,6 +64,16 @@ RELEASED = {
     "dialogue.v1.zh": "1392a32d253a6b2b9db650aab8f155c9",
     "report.v1.en": "195fcc2f936ea411ab5a4658c8414ada",
     "report.v1.zh": "a5f10ec78dffd2626539bbc415ef4971",
+    "nen.v1.en": "fae6394e23d847153e14651b76d70fd6",
+    "nen.v1.zh": "273269fc3e876046f6bb4dd93d5066b0",
+    "coref.v1.en": "e0c6e26c6a61e669baca5f1c121f6cdd",
+    "coref.v1.zh": "7c67c1620ec1c593986362ce34a00947",
+    "act.v1.en": "90395142696131dd33b22fa32273e0ce",
+    "act.v1.zh": "0675f9667f416796bff1dade6f4cca02",
+    "causal.v1.en": "ea8ce7dd558ed1b07fcdf235fa5a3d3f",
+    "causal.v1.zh": "57be9b35822b74f0537a7e97967845da",
+    "text2dt.v1.en": "1328e8a0fbf4897f35a333ff64c36bd5",
+    "text2dt.v1.zh": "c858cde8b27f9590689f277fc336b0fd",
 }
 """The SHA-256 of the first three wordings of each file, which outputs on disk were asked with."""
 
