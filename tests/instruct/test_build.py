@@ -134,7 +134,7 @@ def test_the_report_shows_both_stages_beside_the_papers_and_what_is_not_as_expec
     made = json.loads((built / "_manifest.json").read_text())
     here = sum(r["made"] for one in made["datasets"][::2] for r in one["instructions"])
     assert f"First stage: {here:,} here, " in page
-    assert "Second stage, besides: 0 here, 271,388 in Taiyi&#39;s mix" in page
+    assert "Second stage, besides: 0 here, 271,388 in Taiyi's mix" in page
     assert "502,527 records of general dialogue" in page
     assert "<td>dev</td><td>ncbi_disease</td><td>train</td>" in page, "of which nothing came"
     assert "expects: bc5cdr/train has 42 of 500, bc5cdr/dev has 11 of 500, ncbi" in page
