@@ -35,11 +35,12 @@ _LUCKLESS = 2
 """When so many executions in a row commit nothing, the build ends."""
 
 
-def run(config: InstructConfig) -> int:
+def run(config: InstructConfig, *, unit_documents: int = plan.UNIT_DOCUMENTS) -> int:
     """Build instruction data; return the exit code 0.
 
     Args:
         config: the settings of the command.
+        unit_documents: the most documents of a file that is planned now.
 
     Raises:
         ConfigError, StorageError: the user must change something.
@@ -73,7 +74,8 @@ def run(config: InstructConfig) -> int:
             if build is None:
                 console.print(f"reading {len(chosen)} datasets to plan the build ...")
                 files = inputs(read, root)
-                made, trained = plan.parts(chosen, config, options, _scanning(root.address, config))
+                scanning = _scanning(root.address, config)
+                made, trained = plan.parts(chosen, config, options, scanning, unit_documents)
                 build = Build(
                     identity=identity,
                     inputs=files,

@@ -355,6 +355,7 @@ def parts(
     config: InstructConfig,
     options: dict[str, dict[str, Any]],
     scanning: Scan,
+    unit_documents: int = UNIT_DOCUMENTS,
 ) -> tuple[list[Part], Trained]:
     """Plan what is made of the chosen datasets, and know what the splits that train hold.
 
@@ -363,13 +364,15 @@ def parts(
         config: the settings.
         options: options of the tasks that the user gave, by task.
         scanning: reads the splits.
+        unit_documents: the most documents of a unit.
     """
     made: list[Part] = []
     trained: dict[str, npt.NDArray[np.uint64]] = {}
     scanned = scanning((one.entry.name, split) for one in chosen for split in one.splits)
     for one in chosen:
         found = {split: next(scanned) for split in one.splits}
-        made += _parts(one, {split: of.sizes for split, of in found.items()}, config, options)
+        sizes = {split: of.sizes for split, of in found.items()}
+        made += _parts(one, sizes, config, options, unit_documents)
         trained |= {
             f"{one.entry.name}/{split}": of.keys
             for split, of in found.items()
@@ -383,6 +386,7 @@ def _parts(
     sizes: Mapping[Split, Sequence[int]],
     config: InstructConfig,
     options: dict[str, dict[str, Any]],
+    unit_documents: int,
 ) -> Iterator[Part]:
     """Yield the parts of a dataset: of each split one for each stage that trains, and one of dev/.
 
@@ -391,6 +395,7 @@ def _parts(
         sizes: the characters of the documents, by split.
         config: the settings.
         options: options of the tasks that the user gave, by task.
+        unit_documents: the most documents of a unit.
     """
     first, second = STAGE_FOLDERS
     trained = max(1, sum(len(of) for split, of in sizes.items() if _trains(split, config)))
@@ -425,7 +430,7 @@ def _parts(
                     expected=one.splits[split],
                     mixes={task: mix_of(one.entry, task, *counts, config) for task in tasks},
                     options={task: options[task] for task in tasks if task in options},
-                    units=cut(of_split, 0, UNIT_DOCUMENTS),
+                    units=cut(of_split, 0, unit_documents),
                 )
 
 

@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ from tests.instruct.corpora import bc5cdr, numbered
 def instructions(output: Path, folder: str) -> list[dict[str, Any]]:
     files = sorted((output / folder).rglob("*.parquet"))
     return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+FEW = 10
+"""Documents of a file, of which the training split of BC5CDR then has five."""
 
 
 def files_of(output: Path) -> dict[str, bytes]:
@@ -89,6 +95,19 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_workers(
     joined: None, data: Path, built: Path, tmp_path: Path
 ) -> None:
     assert files_of(build(data, tmp_path, workers=4)) == files_of(built)
+
+
+def test_a_part_of_several_files_has_the_same_bytes_on_any_number_of_workers(
+    joined: None, data: Path, built: Path, tmp_path: Path
+) -> None:
+    one, two = (
+        build(data, tmp_path / str(workers), workers=workers, unit_documents=FEW)
+        for workers in (1, 2)
+    )
+    assert len(list((one / "stage1/bc5cdr/train").iterdir())) == 5
+    assert files_of(one) == files_of(two)
+    for folder in ("stage1", "dev"):
+        assert instructions(one, folder) == instructions(built, folder)
 
 
 def test_a_build_goes_on_where_one_ended_and_refuses_other_settings(
@@ -185,18 +204,36 @@ def test_two_workers_give_the_same_bytes_too(data: Path, built: Path, tmp_path: 
     assert files_of(build(data, tmp_path, workers=2)) == files_of(built)
 
 
+def kill_after(files: int, of: subprocess.Popen[bytes], found: Callable[[], int]) -> None:
+    """Kill all processes of a build as soon as so many files are found."""
+    end = time.monotonic() + 200
+    while found() < files and of.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    os.killpg(of.pid, signal.SIGKILL)
+    of.wait()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("files", [1, 3])
 def test_a_build_that_is_killed_goes_on_to_the_same_bytes(
     data: Path, built: Path, tmp_path: Path, files: int
 ) -> None:
-    killed = started(data, tmp_path)
-    end = time.monotonic() + 200
-    while len(files_of(tmp_path)) < files and killed.poll() is None and time.monotonic() < end:
-        time.sleep(0.02)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    kill_after(files, started(data, tmp_path), lambda: len(files_of(tmp_path)))
     assert files_of(build(data, tmp_path)) == files_of(built)
+
+
+@pytest.mark.slow
+def test_a_build_that_is_killed_amid_the_files_of_a_part_makes_the_others(
+    data: Path, tmp_path: Path
+) -> None:
+    whole = files_of(build(data, tmp_path / "whole", unit_documents=FEW))
+    output = tmp_path / "killed"
+    part = output / "stage1/bc5cdr/train"
+    killed = started(data, output, unit_documents=FEW)
+    kill_after(2, killed, lambda: len(list(part.glob("*.parquet"))))
+    assert 2 <= len(list(part.glob("*.parquet"))) < 5, "killed amid a part"
+    # The plan knows the files that are left, whatever size new ones would have.
+    assert files_of(build(data, output)) == whole
 
 
 @pytest.mark.slow
@@ -207,10 +244,24 @@ def test_corpora_and_instructions_may_lie_in_a_bucket(
         storage.put_if_absent(f"{bucket}/corpora/{file.name}", file.read_bytes())
     ended = command(f"{bucket}/corpora", f"{bucket}/out")
     assert ended.returncode == 0, ended.stderr
-    start = len(f"{bucket}/out/")
-    there = {
-        stored.path[start:]: storage.read(stored.path)
-        for stored in storage.walk(f"{bucket}/out")
+    assert in_bucket(f"{bucket}/out") == files_of(built)
+
+
+@pytest.mark.slow
+def test_a_build_in_a_bucket_that_is_killed_goes_on_to_the_same_bytes(
+    data: Path, built: Path, bucket: str
+) -> None:
+    output = f"{bucket}/out"
+    killed = started(data, output)
+    kill_after(2, killed, lambda: len(in_bucket(output)))
+    ended = command(data, output)
+    assert ended.returncode == 0, ended.stderr
+    assert in_bucket(output) == files_of(built)
+
+
+def in_bucket(output: str) -> dict[str, bytes | None]:
+    return {
+        stored.path[len(output) + 1 :]: storage.read(stored.path)
+        for stored in storage.walk(output)
         if stored.path.endswith(".parquet")
     }
-    assert there == files_of(built)
