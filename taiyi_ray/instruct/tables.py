@@ -36,11 +36,14 @@ def table(made: dict[str, Any]) -> Table:
 
 
 def left_out(one: dict[str, Any]) -> str:
-    """Say how many documents and questions of a part gave no instruction, by reason.
+    """Say how many documents and questions of a part gave no instruction, by reason; or that it has
+    no document, as of a small split nothing may be held out.
 
     Args:
         one: what the manifest says of the part.
     """
+    if not one["documents"]:
+        return "no document"
     reasons = dict(one["rejected"])
     if one.get("not_drawn"):  # manifests of older programs do not tell
         reasons["not drawn"] = one["not_drawn"]
@@ -54,8 +57,7 @@ def empty(made: dict[str, Any]) -> list[str]:
         made: the content of `_manifest.json`.
     """
     return [
-        f"no instruction came of {one['folder']}/{one['dataset']}/{one['split']}: "
-        + (left_out(one) or "it holds no document")
+        f"no instruction came of {one['folder']}/{one['dataset']}/{one['split']}: {left_out(one)}"
         for one in made["datasets"]
         if not one["instructions"]
     ]

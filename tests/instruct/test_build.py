@@ -163,9 +163,7 @@ def test_the_command_says_of_what_nothing_came_and_what_is_not_as_expected(
     data: Path, built: Path
 ) -> None:
     ended = command(data, built)
-    assert "note: no instruction came of dev/ncbi_disease/train: it holds no document" in (
-        ended.stderr
-    )
+    assert "note: no instruction came of dev/ncbi_disease/train: no document" in (ended.stderr)
     assert (
         "note: not as many documents as the catalogue expects: bc5cdr/train has 42 of 500, "
         "bc5cdr/dev has 11 of 500, ncbi_disease/train has 11 of 593 (`taiyi-ray datasets check` "
