@@ -36,8 +36,9 @@ def table(made: dict[str, Any]) -> Table:
 
 
 def left_out(one: dict[str, Any]) -> str:
-    """Say how many documents and questions of a part gave no instruction, by reason; or that it has
-    no document, as of a small split nothing may be held out.
+    """Say how many documents and questions of a part gave no instruction, by reason.
+
+    Of a small split no document may be held out: the part has none.
 
     Args:
         one: what the manifest says of the part.
