@@ -16,7 +16,6 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, overload
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from taiyi_ray import storage
 from taiyi_ray.corpus.output import JOB
@@ -231,4 +230,4 @@ def read_rows(output: str | PathLike[str]) -> Iterator[Row]:
         raise ConfigError(f"{output}: no output of `taiyi-ray annotate` is there (no job.json)")
     units = Units(storage.join(address, "annotations"), ".parquet")
     paths = [storage.join(units.address, name + units.ending) for name in sorted(units.committed())]
-    return (Row(row) for path in paths for row in rows_of(storage.read_with(path, pq.read_table)))
+    return (Row(row) for path in paths for row in rows_of(storage.read_table(path)))

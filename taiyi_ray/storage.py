@@ -19,13 +19,13 @@ import os
 import secrets
 import stat as modes
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from stat import S_IMODE
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -38,6 +38,9 @@ from tenacity import (
 )
 
 from taiyi_ray.errors import StorageError, StorageGone
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _log = logging.getLogger(__name__)
 
@@ -294,6 +297,30 @@ def read(path: str, most: int = -1) -> bytes | None:
         if isinstance(error.__cause__, FileNotFoundError):
             return None
         raise
+
+
+def read_table(
+    path: str, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
+) -> pa.Table:
+    """Read a Parquet file.
+
+    Its bytes are read before Arrow gets them. With a Python file it reads ahead in threads of its
+    own, which may still hold that file afterwards: an interpreter that ends just then is aborted.
+
+    Args:
+        path: the address of the file.
+        columns: those that are wanted; None for all. One that the file lacks is passed over.
+        dictionaries: the columns of strings that are to be read as dictionaries.
+
+    Raises:
+        StorageError: as `open_read`.
+        pyarrow.ArrowException: the file is no Parquet file, or is damaged.
+    """
+    import pyarrow as pa  # slow to import
+    import pyarrow.parquet as pq
+
+    data = pa.BufferReader(read_with(path, lambda file: file.read()))
+    return pq.ParquetFile(data, read_dictionary=dictionaries).read(columns=columns)
 
 
 def filesystem(path: str) -> fsspec.AbstractFileSystem:

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tenacity import wait_none
 
@@ -587,6 +589,31 @@ def test_who_may_read_a_new_file_is_said_by_the_umask_and_of_an_old_one_stays(
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert (modes["new"], modes["old"], modes["private"]) == (mode, 0o640, 0o600)
     assert (tmp_path / "deep/folder").stat().st_mode & 0o777 == 0o700
+
+
+_READS = """
+import sys
+from taiyi_ray import storage
+for _ in range(9):
+    storage.read_table(sys.argv[1])
+"""
+
+
+def test_a_process_that_has_read_parquet_files_ends_in_peace(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"a": ["x"] * 100, "b": range(100)}), path)
+    for _ in range(4):  # Arrow's threads with a Python file aborted more than half of them
+        assert subprocess.run([sys.executable, "-c", _READS, path]).returncode == 0
+
+
+def test_a_table_is_read_with_the_columns_that_are_wanted_and_there(place: str) -> None:
+    path = storage.join(place, "a.parquet")
+    with storage.written(path) as file:
+        pq.write_table(pa.table({"a": ["x"], "b": [1], "c": ["y"]}), file)
+    assert storage.read_table(path).to_pylist() == [{"a": "x", "b": 1, "c": "y"}]
+    found = storage.read_table(path, ["a", "b", "none"], dictionaries=["a"])
+    assert found.to_pylist() == [{"a": "x", "b": 1}]
+    assert pa.types.is_dictionary(found["a"].type)
 
 
 # ------------------------------------------------------------------------------------------ probe

@@ -242,7 +242,7 @@ class Output:
 
     def rows(self, unit: Unit) -> list[dict[str, Any]]:
         """Read a committed unit's rows; columns that an older program lacked are null or empty."""
-        return rows_of(storage.read_with(self.path(unit), pq.read_table))
+        return rows_of(storage.read_table(self.path(unit)))
 
     def reported(self) -> int | None:
         """Return the number of records in the newest complete run's run.json; None without it."""

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from taiyi_ray import storage
@@ -203,7 +202,7 @@ class Answered:
         if path in self._gone:
             return []
         try:
-            table = storage.read_with(path, _read)
+            table = storage.read_table(path, _READ)
         except (StorageError, pa.ArrowException) as error:
             if isinstance(error, StorageError) and not isinstance(
                 error.__cause__, FileNotFoundError
@@ -241,7 +240,8 @@ class Answered:
             output = Output(self.address)
             committed = output.committed()
             units = [unit for unit in plan.units() if unit.name in committed]
-            tables = pool.map(lambda unit: storage.read_with(output.path(unit), _hashes), units)
+            columns = [*_INDEXED, "position"]
+            tables = pool.map(lambda unit: storage.read_table(output.path(unit), columns), units)
             for unit, table in zip(units, tables, strict=True):
                 for name, value in zip(_PLACES, (self.address, unit.name), strict=True):
                     column = pa.DictionaryArray.from_arrays(
@@ -252,20 +252,7 @@ class Answered:
 
 
 def _ledger_file(path: str) -> pa.Table:
-    return storage.read_with(
-        path,
-        lambda file: pq.read_table(
-            file, columns=[*_INDEXED, "position", *_PLACES], read_dictionary=_PLACES
-        ),
-    )
-
-
-def _hashes(file: Any) -> pa.Table:
-    return pq.ParquetFile(file).read(columns=[*_INDEXED, "position"])
-
-
-def _read(file: Any) -> pa.Table:
-    return pq.ParquetFile(file).read(columns=_READ)  # passes over columns that are not there
+    return storage.read_table(path, [*_INDEXED, "position", *_PLACES], dictionaries=_PLACES)
 
 
 def _part(rows: pa.Table, numbers: dict[str, int]) -> tuple[Any, ...]:

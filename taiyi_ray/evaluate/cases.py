@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.table import Column, Table
 
@@ -204,8 +203,7 @@ def rows(output: str) -> Iterator[dict[str, Any]]:
     """
     units = Output(output).units
     for name in sorted(units.committed(CASES)):
-        address = f"{units.address}/{name}{units.ending}"
-        yield from rows_of(storage.read_with(address, pq.read_table))
+        yield from rows_of(storage.read_table(f"{units.address}/{name}{units.ending}"))
 
 
 Answers = Mapping[str, Sequence[str | None]]

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from taiyi_ray import storage
 from taiyi_ray.catalogue.entry import Split
@@ -333,9 +332,7 @@ def set_digest(parts: Iterable[str]) -> str:
 def _rows(source: BenchmarkSource, output: str) -> Iterator[dict[str, Any]]:
     units = Output(output).units
     for name in sorted(units.committed(source.name)):
-        yield from rows_of(
-            storage.read_with(f"{units.address}/{name}{units.ending}", pq.read_table)
-        )
+        yield from rows_of(storage.read_table(f"{units.address}/{name}{units.ending}"))
 
 
 def prompts(assignments: Sequence[Assignment], document: Document) -> list[dict[str, Any]]:

@@ -67,7 +67,8 @@ def view(
     files = ", ".join(quoted(storage.join(lake, table.name, path)) for path in paths)
     name = name or table.name
     if files:
-        source = f"read_parquet([{files}])"
+        # Else a folder `x=y` above the lake would be a column in place of the table's own `x`.
+        source = f"read_parquet([{files}], hive_partitioning = false)"
     else:
         source = f"empty_{name}"
         connection.register(source, table.schema.empty_table())

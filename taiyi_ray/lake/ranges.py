@@ -19,7 +19,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property, partial
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def read(lake: str, commit: Commit, table: Table, range_: str) -> pa.Table:
     if path is None:
         return table.schema.empty_table()
     address = storage.join(lake, table.name, path)
-    return storage.read_with(address, pq.read_table).cast(table.schema)
+    return storage.read_table(address).cast(table.schema)
 
 
 class Work:
@@ -237,7 +236,7 @@ class Work:
         there = [part for part in wanted if ranges[part] in paths]
         addresses = [storage.join(self.lake, table.name, paths[ranges[part]]) for part in there]
         with ThreadPoolExecutor(_READERS) as pool:
-            found = list(pool.map(storage.read_with, addresses, repeat(pq.read_table)))
+            found = list(pool.map(storage.read_table, addresses))
         empty = _numbered(table.schema.empty_table(), 0)
         return pa.concat_tables(
             [

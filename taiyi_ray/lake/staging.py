@@ -17,7 +17,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather
-import pyarrow.parquet as pq
 
 from taiyi_ray import storage
 from taiyi_ray.corpus.output import Output
@@ -94,11 +93,7 @@ def unit_rows(output: Output, unit: Unit, names: Sequence[str]) -> pa.Table:
         unit: a committed unit.
         names: the columns.
     """
-    table = storage.read_with(
-        output.path(unit),
-        # Unlike `read_table`, this passes over columns that an older program did not write.
-        lambda file: pq.ParquetFile(file).read(columns=names),
-    )
+    table = storage.read_table(output.path(unit), names)  # an older program did not write them all
     schema = pa.schema([SCHEMA.field(name) for name in names])
     if not table.schema.equals(schema):  # of an older program
         table = _completed(table, schema)

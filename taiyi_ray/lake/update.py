@@ -15,24 +15,26 @@ import re
 import secrets
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from taiyi_ray import storage
-from taiyi_ray.corpus.output import Output
+from taiyi_ray.corpus.output import Output, is_output
 from taiyi_ray.corpus.plan import load_job, load_plan
+from taiyi_ray.corpus.reuse import LAKE_COMMITS
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.lake import commits, delta, ranges
 from taiyi_ray.lake.commits import LONGEST_UPDATE, Commit
 from taiyi_ray.lake.ranges import Work
 from taiyi_ray.lake.rule import NUMBERED, PMIDS_A_RANGE, Key
 from taiyi_ray.lake.staging import Given, TakenUnit
-from taiyi_ray.lake.tables import RUNS, UNITS
+from taiyi_ray.lake.tables import RUNS, TABLES, UNITS
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +98,10 @@ def update(lake: str, outputs: Sequence[str], settings: Settings | None = None) 
     settings = settings or Settings()
     lake = storage.absolute(lake)
     delta.check_address(lake)
-    given = [_given(output, lake) for output in outputs]
+    # An output that is named twice would be taken twice.
+    addresses = dict.fromkeys(map(storage.absolute, outputs))
+    _check_apart(lake, addresses)
+    given = [_given(address) for address in addresses]
     storage.probe(lake)
     while True:
         before = commits.newest(lake) or _first(settings)
@@ -109,13 +114,29 @@ def update(lake: str, outputs: Sequence[str], settings: Settings | None = None) 
         _log.warning("%s: another writer was first; beginning anew from its state", lake)
 
 
-def _given(output: str, lake: str) -> Given:
-    address = storage.absolute(output)
-    if storage.is_within(lake, storage.join(address, "annotations")):
-        raise ConfigError(f"--table {lake}: lies in the output itself; name another folder")
+def _check_apart(lake: str, outputs: Iterable[str]) -> None:
+    """See that a lake and outputs have no folder in common: both have one called `runs`.
+
+    Raises:
+        ConfigError: the lake is an output, or lies in one, or an output in a folder of the lake's.
+    """
+    if is_output(lake):
+        raise ConfigError(f"--table {lake}: is an output of `annotate`; name another folder")
+    for output in outputs:
+        if storage.is_within(lake, output):
+            raise ConfigError(f"--table {lake}: lies in the output {output}; name another folder")
+        for name in (*TABLES, LAKE_COMMITS):
+            if storage.is_within(output, storage.join(lake, name)):
+                raise ConfigError(
+                    f"--table {lake}: its folder {name} holds the output {output}; name another "
+                    "folder"
+                )
+
+
+def _given(address: str) -> Given:
     job = load_job(address)
     if job is None:
-        raise ConfigError(f"{output}: no output of `taiyi-ray annotate` is there (no job.json)")
+        raise ConfigError(f"{address}: no output of `taiyi-ray annotate` is there (no job.json)")
     reading = Output(address)
     return Given(address, reading, job, load_plan(address, job), reading.committed())
 
@@ -164,16 +185,17 @@ def _attempt(
     """Make an update from the state `before`; None if another writer committed meanwhile."""
     outputs = _check_fingerprints(before.outputs, given, settings)
     taken = _taken(lake, before)
+    tags = {unit: row["tag"] for unit, row in taken.items()}
     new = [
         one
         for output in given
         for one in output.units()
-        if taken.get((one.address, one.unit.name)) != one.tag
+        if tags.get((one.address, one.unit.name)) != one.tag
     ]
     floor = before.floor
     if settings.baseline is not None:
         units = [*taken, *((u.address, u.unit.name) for u in new)]
-        _check_series(settings.baseline, lake, given, units)
+        _check_series(settings.baseline, given, units)
         floor = max(floor, settings.baseline)
     if before.number == 0 and not commits.put(lake, before):
         return None
@@ -201,14 +223,10 @@ def _attempt(
         return Updated(commit, len(new), work.counts, _notes(new))
 
 
-def _taken(lake: str, commit: Commit) -> dict[tuple[str, str], str]:
-    """The units that were taken, each with the tag that it had."""
-    table = ranges.read(lake, commit, UNITS, "all")
-    found = zip(
-        table["output"].to_pylist(), table["unit"].to_pylist(), table["tag"].to_pylist(),
-        strict=True,
-    )  # fmt: skip
-    return {(output, unit): tag for output, unit, tag in found}
+def _taken(lake: str, commit: Commit) -> dict[tuple[str, str], dict[str, Any]]:
+    """The units that were taken: the rows of the table, by output and name."""
+    rows = ranges.read(lake, commit, UNITS, "all").to_pylist()
+    return {(row["output"], row["unit"]): row for row in rows}
 
 
 def _notes(new: Sequence[TakenUnit]) -> list[str]:
@@ -222,14 +240,11 @@ def _notes(new: Sequence[TakenUnit]) -> list[str]:
     ]
 
 
-def _check_series(
-    year: int, lake: str, given: Sequence[Given], units: Sequence[tuple[str, str]]
-) -> None:
+def _check_series(year: int, given: Sequence[Given], units: Sequence[tuple[str, str]]) -> None:
     """See that the files of a year are all there, from the first to the last, and whole.
 
     Args:
         year: YY of the files.
-        lake: address of the lake.
         given: the outputs of this update.
         units: the units of all outputs, also of earlier ones: the output's address, and the name.
 
@@ -254,7 +269,7 @@ def _check_series(
     left = {number for number, addresses in series.items() if not addresses & here}
     for address in sorted({address for number in left for address in series[number]}):
         if load_job(address) is not None:  # else it is gone, and nobody can tell
-            _check_whole(year, _given(address, lake), left)
+            _check_whole(year, _given(address), left)
 
 
 def _check_whole(year: int, output: Given, only: set[int] | None = None) -> None:
@@ -288,13 +303,20 @@ def _number(year: int, name: str) -> int | None:
     return int(match[3]) if match and int(match[2]) == year else None
 
 
-def _units(taken: dict[tuple[str, str], str], new: Sequence[TakenUnit], number: int) -> pa.Table:
-    tags = taken | {(one.address, one.unit.name): one.tag for one in new}
-    rows = [
-        {"output": output, "unit": unit, "tag": tag, "committed_in": number}
-        for (output, unit), tag in sorted(tags.items())
-    ]
-    return pa.Table.from_pylist(rows, UNITS.schema)
+def _units(
+    taken: dict[tuple[str, str], dict[str, Any]], new: Sequence[TakenUnit], number: int
+) -> pa.Table:
+    """The units that were taken before, and those that this update takes."""
+    rows = taken | {
+        (one.address, one.unit.name): {
+            "output": one.address,
+            "unit": one.unit.name,
+            "tag": one.tag,
+            "committed_in": number,
+        }
+        for one in new
+    }
+    return pa.Table.from_pylist([rows[key] for key in sorted(rows)], UNITS.schema)
 
 
 def _runs(given: Sequence[Given], work: Work) -> pa.Table:

@@ -13,7 +13,7 @@ from taiyi_ray.lake import commits
 from taiyi_ray.lake.check import check
 from taiyi_ray.lake.tables import TABLES
 from taiyi_ray.lake.update import Settings, update
-from tests.lake.lakes import Naive, Out, Record, asked, compare, paths, read
+from tests.lake.lakes import FIRST, Naive, Out, Record, asked, compare, paths, read
 
 WORDS = ["Metformin", "insulin", "Stroke", "mice", "TP53", "糖尿病", "😀", "cells"]
 
@@ -242,3 +242,51 @@ def test_many_small_ranges_are_written_as_each_alone_would_be(tmp_path):
         (found,) = {f"p{pmid // 1000:06d}" for pmid in pq.read_table(file)["pmid"].to_pylist()}
         assert found == range_
     assert not list(check(lake))
+
+
+def test_an_output_that_is_named_twice_is_taken_once(out, lake, tmp_path, monkeypatch):
+    twice = str(tmp_path / "twice")
+    monkeypatch.chdir(tmp_path)
+    assert update(twice, ["out", "./out/", out.address]).units == 1
+    for table in ("documents", "mentions", "revisions", "changes", "units"):
+        wanted = [{**row, "committed_at": None} for row in read(lake, table)]
+        assert [{**row, "committed_at": None} for row in read(twice, table)] == wanted
+    assert not list(check(twice))
+
+
+def test_a_folder_above_the_lake_is_no_column(out, tmp_path):
+    lake = str(tmp_path / "pmid=5" / "status=x" / "lake")
+    update(lake, [out.address])
+    assert asked(lake, "SELECT pmid, status FROM documents ORDER BY 1") == [
+        (7, "ok"), (12, "ok"), (300000, "ok"),
+    ]  # fmt: skip
+    assert not list(check(lake))
+
+
+def test_a_lake_and_an_output_have_no_folder_in_common(out, tmp_path):
+    other = Out(str(tmp_path / "lake" / "runs" / "out"))
+    other.add("pubmed26n0001.xml.gz", FIRST)
+    before = sorted(tmp_path.rglob("*"))
+    for lake, output, message in (
+        (out.address, out.address, "is an output of `annotate`"),
+        (out.address, other.address, "is an output of `annotate`"),
+        (f"{out.address}/lake", out.address, f"lies in the output {out.address}"),
+        (str(tmp_path / "lake"), other.address, f"its folder runs holds .*{other.address}"),
+    ):
+        with pytest.raises(ConfigError, match=f"^--table {lake}: {message}"):
+            update(lake, [output])
+    assert sorted(tmp_path.rglob("*")) == before
+    update(str(tmp_path), [out.address])  # an output beside the tables is in nobody's way
+    assert not list(check(str(tmp_path)))
+
+
+def test_a_unit_keeps_the_number_of_the_commit_that_took_it(out, lake):
+    second = "pubmed26n0002.xml.gz"
+    out.add(second, [Record("8", "Stroke", status="failed")], "2")
+    update(lake, [out.address])
+    numbers = "SELECT committed_in FROM units ORDER BY unit"
+    assert asked(lake, numbers) == [(1,), (2,)]
+    out.add("pubmed26n0003.xml.gz", [Record("9", "Nine")], "3")
+    out.replace(second, [Record("8", "Stroke")], "4")
+    update(lake, [out.address])
+    assert asked(lake, numbers) == [(1,), (3,), (3,)]
