@@ -120,6 +120,11 @@ def unknown(origin: str, kind: str, name: str, known: Iterable[str]) -> ConfigEr
     return ConfigError(f"{origin}: no {kind} is called {name!r}{hint}")
 
 
+def amount(number: int, thing: str) -> str:
+    """Return a number with what it counts, for a message: `1 file`, `2,000 files`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class's name where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taiyi_ray import storage
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, amount
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,8 +21,13 @@ app = typer.Typer(
 
 _Lake = Annotated[str, typer.Argument(metavar="DIR", help="folder of the lake, local or s3://")]
 _Format = Annotated[
-    str,
-    typer.Option("--format", metavar="table|csv|parquet", help="how the answer is written"),
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="table|csv|parquet",
+        help="how the answer is written (default: parquet for a FILE.parquet, csv for any other "
+        "FILE, else a table)",
+    ),
 ]
 _Output = Annotated[
     str | None, typer.Option("--output", "-o", metavar="FILE", help="where the answer goes")
@@ -93,7 +98,7 @@ def query(
         str | None,
         typer.Option("--at", metavar="N|DATE", help="as it was then (default: the newest commit)"),
     ] = None,
-    format_: _Format = "table",
+    format_: _Format = None,
     output: _Output = None,
 ) -> None:
     """Ask a lake in SQL; its tables are named as `lake show` lists them.
@@ -115,7 +120,7 @@ def changes(
         str,
         typer.Option("--since", metavar="N|DATE", help="after this commit, or from this day on"),
     ],
-    format_: _Format = "table",
+    format_: _Format = None,
     output: _Output = None,
 ) -> None:
     """List the documents that changed: insert, text, metadata, annotation or delete.
@@ -192,7 +197,8 @@ def vacuum(
 
     found = remove(lake, keep_days, dry_run=dry_run)
     done = "would be removed" if dry_run else "removed"
-    print(f"{len(found):,} files {done}, {sum(file.size for file in found) / 1e6:,.1f} MB")
+    size = sum(file.size for file in found) / 1e6
+    print(f"{amount(len(found), 'file')} {done}, {size:,.1f} MB")
 
 
 @app.command()
@@ -220,20 +226,25 @@ def sql(
 
     Example: taiyi-ray lake sql s3://bucket/lake --dialect athena
 
-    Exit codes: 0 printed, 2 something to change.
+    Exit codes: 0 printed, 2 something to change, 4 the store does not answer: run it again.
     """
+    from taiyi_ray.lake import commits
     from taiyi_ray.lake.dialects import statements
 
-    print(statements(lake, dialect))
+    made = statements(lake, dialect)
+    commits.opened(storage.absolute(lake))  # another program would find nothing there
+    print(made)
 
 
 # --------------------------------------------------------------------------------------- printing
 
 
-def _print(found: pa.RecordBatchReader, format_: str, output: str | None) -> None:
+def _print(found: pa.RecordBatchReader, format_: str | None, output: str | None) -> None:
     """Print an answer, or write it where it shall go."""
     from taiyi_ray.lake import ask
 
+    if format_ is None:
+        format_ = "parquet" if output and output.endswith(".parquet") else "table"
     if format_ not in ("table", "csv", "parquet"):
         raise ConfigError(f"--format {format_}: expected table, csv or parquet")
     if format_ == "parquet":

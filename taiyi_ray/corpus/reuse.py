@@ -53,9 +53,26 @@ _READERS = 8
 class _State(BaseModel):
     """What is needed of a lake's newest commit."""
 
-    format: int
     outputs: dict[str, str]
     files: dict[str, dict[str, Any]]
+
+
+def check_format(lake: str, commit: bytes) -> None:
+    """See that this version of the program made a lake, before anything else of it is read.
+
+    Args:
+        lake: its address, as the message shall have it.
+        commit: the content of its newest commit.
+
+    Raises:
+        ConfigError: another version made it.
+    """
+    match = re.search(rb'"format":\s*(\d+)', commit)
+    if match is None or int(match[1]) != LAKE_FORMAT:
+        raise ConfigError(
+            f"{lake}: another version of taiyi-ray made its tables; use that version, or make a "
+            "new lake of the outputs"
+        )
 
 
 def _state(lake: str) -> _State | None:
@@ -65,13 +82,8 @@ def _state(lake: str) -> _State | None:
     data = storage.read(max(names)) if names else None
     if data is None:
         return None
-    state = _State.model_validate_json(data)
-    if state.format != LAKE_FORMAT:
-        raise ConfigError(
-            f"--reuse {lake}: another version of taiyi-ray made its tables; use that version, or "
-            "make a new lake of the outputs"
-        )
-    return state
+    check_format(f"--reuse {lake}", data)
+    return _State.model_validate_json(data)
 
 
 def fingerprints(address: str) -> set[str]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 import duckdb
 import pyarrow as pa
@@ -21,10 +22,8 @@ from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError, first_line
 from taiyi_ray.lake import commits, rule
 from taiyi_ray.lake.commits import Commit
-from taiyi_ray.lake.pinned import connect, view
+from taiyi_ray.lake.pinned import connect, reader, view
 from taiyi_ray.lake.tables import REVISIONS, TABLES
-
-Form = Literal["table", "csv", "parquet"]
 
 SHOWN = 200
 """Rows that a table on the screen shows at most."""
@@ -40,7 +39,7 @@ def query(
 
     Args:
         lake: address of the lake.
-        sql: one statement that gives rows.
+        sql: one statement that asks: SELECT, or EXPLAIN of one.
         at: the commit to ask: a number, a date or a time; None for the newest.
         values: for the statement's parameters (`?`).
 
@@ -50,10 +49,28 @@ def query(
     lake = storage.absolute(lake)
     commit = commits.opened(lake, at)
     with _told(lake, commit), connect(lake, commit) as connection:
-        relation = connection.sql(sql, params=list(values) or None)
-        if relation is None:
-            raise ConfigError("the statement gives no rows; ask with SELECT")
-        yield relation.to_arrow_reader(_BATCH)
+        _check_asks(connection, sql)
+        yield connection.sql(sql, params=list(values) or None).to_arrow_reader(_BATCH)
+
+
+_EXPLAIN = re.compile(r"\s*EXPLAIN\s+(ANALYZE\s+)?(\([^)]*\)\s*)?", re.IGNORECASE)
+
+
+def _check_asks(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """See that a text is one statement that only asks.
+
+    EXPLAIN ANALYZE does what it explains, and so this must be a question too.
+
+    Raises:
+        ConfigError: it is none, several, or one that does something else.
+    """
+    kinds = [statement.type for statement in connection.extract_statements(sql)]
+    if kinds == [duckdb.StatementType.EXPLAIN]:
+        explained = connection.extract_statements(_EXPLAIN.sub("", sql, count=1))
+        kinds = [statement.type for statement in explained]
+    if kinds != [duckdb.StatementType.SELECT]:
+        found = ", ".join(kind.name for kind in kinds) or "nothing"
+        raise ConfigError(f"a lake answers one SELECT (or EXPLAIN of one) at a time, not: {found}")
 
 
 @contextmanager
@@ -61,12 +78,14 @@ def _told(lake: str, commit: Commit) -> Iterator[None]:
     """Turn what DuckDB says of a statement into one line."""
     try:
         yield
-    except duckdb.IOException as error:
-        raise ConfigError(
-            f"{lake}: files of commit {commit.number} cannot be read ({first_line(error)}); "
-            "`taiyi-ray lake vacuum` removes those of old commits"
-        ) from error
+    except duckdb.PermissionException as error:
+        raise ConfigError(f"a query reads the lake's tables alone ({first_line(error)})") from error
     except duckdb.Error as error:
+        if isinstance(error, duckdb.IOException) and storage.join(lake, "") in str(error):
+            raise ConfigError(
+                f"{lake}: files of commit {commit.number} cannot be read ({first_line(error)}); "
+                "`taiyi-ray lake vacuum` removes those of old commits"
+            ) from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip(" ^")]
         raise ConfigError(" ".join(lines)) from error
     except OSError as error:
@@ -124,7 +143,7 @@ def history(lake: str, document_id: str) -> pa.Table:
         for path, file in commit.files.get(REVISIONS.name, {}).items()
         if file.range == of_pmid or not file.range.startswith("p")
     ]
-    with _told(lake, commit), connect(lake, commit) as connection:
+    with _told(lake, commit), reader(lake) as connection:
         view(connection, lake, REVISIONS, paths, "of_ranges")
         connection.execute(
             "CREATE TEMP TABLE of_document AS FROM of_ranges WHERE document_id = ?", [document_id]
@@ -163,35 +182,48 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _rows(reader: pa.RecordBatchReader) -> Iterator[list[Any]]:
-    for batch in reader:
+def _rows(answer: pa.RecordBatchReader) -> Iterator[list[Any]]:
+    for batch in answer:
         # Column by column: an answer may have several of one name, and a row by names only one.
         columns = [column.to_pylist(maps_as_pydicts="lossy") for column in batch.columns]
         for row in zip(*columns, strict=True):
             yield [_plain(value) for value in row]
 
 
-def on_screen(reader: pa.RecordBatchReader) -> tuple[RichTable, bool]:
+def on_screen(answer: pa.RecordBatchReader) -> tuple[RichTable, bool]:
     """The first rows as a table to print, and whether there are more."""
-    shown = RichTable(*(field.name for field in reader.schema), box=None, pad_edge=False)
-    rows = _rows(reader)
+    shown = RichTable(*(field.name for field in answer.schema), box=None, pad_edge=False)
+    rows = _rows(answer)
     for row in islice(rows, SHOWN):
         shown.add_row(*("" if value is None else str(value) for value in row))
     return shown, next(rows, None) is not None
 
 
-def write_csv(reader: pa.RecordBatchReader, file: TextIO) -> None:
+def write_csv(answer: pa.RecordBatchReader, file: TextIO) -> None:
     """Write all rows as CSV with a header; nested values are JSON, null is an empty field."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(field.name for field in reader.schema)
-    writer.writerows(_rows(reader))
+    writer.writerow(field.name for field in answer.schema)
+    writer.writerows(_rows(answer))
 
 
-def write_parquet(reader: pa.RecordBatchReader, address: str) -> None:
-    """Write all rows as a Parquet file, which is there when it is whole."""
-    with (
-        storage.written(address) as file,
-        pq.ParquetWriter(file, reader.schema, compression="zstd") as writer,
-    ):
-        for batch in reader:
-            writer.write_batch(batch)
+def write_parquet(answer: pa.RecordBatchReader, address: str) -> None:
+    """Write all rows as a Parquet file, which is there when it is whole.
+
+    Args:
+        answer: the rows.
+        address: of the file.
+
+    Raises:
+        ConfigError: Parquet has no such type as one of the columns.
+    """
+    with storage.written(address) as file:
+        try:
+            writer = pq.ParquetWriter(file, answer.schema, compression="zstd")
+        except pa.ArrowNotImplementedError as error:
+            raise ConfigError(
+                f"--format parquet: cannot hold a column of the answer ({first_line(error)}); "
+                "cast it to VARCHAR"
+            ) from error
+        with writer:
+            for batch in answer:
+                writer.write_batch(batch)

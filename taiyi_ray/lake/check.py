@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from taiyi_ray import storage
+from taiyi_ray.errors import StorageError, StorageGone, first_line
 from taiyi_ray.lake import commits, delta, rule
-from taiyi_ray.lake.pinned import connect, view
-from taiyi_ray.lake.tables import ANNOTATIONS, RANGED, REVISIONS
+from taiyi_ray.lake.commits import Commit, DataFile
+from taiyi_ray.lake.pinned import reader, view
+from taiyi_ray.lake.tables import ANNOTATIONS, RANGED
 
 _DIFFERENT = """
     SELECT count(*) FROM ({now}) AS now FULL JOIN r_documents AS old USING (key)
@@ -21,7 +26,7 @@ _DIFFERENT = """
 """
 _TWICE = """
     SELECT count(*) FROM (
-        SELECT {key} FROM r_documents GROUP BY ALL HAVING count(*) > 1
+        SELECT {key} FROM {table} GROUP BY ALL HAVING count(*) > 1
     )
 """
 _ORPHANS = """
@@ -44,12 +49,25 @@ _OFFSETS = """
 """
 
 
+_UNIQUE = {
+    "documents": (("key",), ("source", "position")),
+    "revisions": (("source", "position", "key", "fingerprint", "content_hash"),),
+    "passages": (("source", "position", "number"),),
+    "mentions": (("source", "position", "id"),),
+    "relations": (("source", "position", "id"),),
+    "events": (("source", "position", "id"),),
+}
+"""The columns of which no two rows of a table have the same values."""
+
+_READERS = 16
+
+
 def check(lake: str) -> Iterator[str]:
     """Yield a line for each thing that is wrong, range by range.
 
-    The ledger is computed anew by the state rule and compared with `documents`; keys are unique;
-    entries belong to a document; mentions stand in the text at their offsets; the Delta logs are
-    those of the commits.
+    The Delta logs are those of the newest commit; the data files are whole and have the rows that
+    it says. The ledger is computed anew by the state rule and compared with `documents`; keys are
+    unique; entries belong to a document; mentions stand in the text at their offsets.
 
     Args:
         lake: address of the lake.
@@ -59,15 +77,65 @@ def check(lake: str) -> Iterator[str]:
     """
     lake = storage.absolute(lake)
     commit = commits.opened(lake)
-    delta.check(lake, commit)
-    with connect(lake, commit) as connection:
-        for range_ in sorted(commit.by_range(REVISIONS.name)):
+    yield from _late(lake, commit)
+    broken = set()
+    for range_, line in _broken(lake, commit):
+        broken.add(range_)
+        yield line
+    ranges: dict[str, dict[str, list[str]]] = {}
+    for table in RANGED:
+        for path, file in commit.files.get(table.name, {}).items():
+            ranges.setdefault(file.range, {}).setdefault(table.name, []).append(path)
+    with reader(lake) as connection:
+        for range_ in sorted(ranges.keys() - broken):
             for table in RANGED:
-                path = commit.by_range(table.name).get(range_)
-                view(connection, lake, table, [path] if path else [], f"r_{table.name}")
-            for what, wrong in _counted(connection, commit.floor):
-                if wrong:
-                    yield f"range {range_}: {wrong:,} {what}"
+                paths = ranges[range_].get(table.name, [])
+                view(connection, lake, table, paths, f"r_{table.name}")
+            try:
+                for what, wrong in _counted(connection, commit.floor):
+                    if wrong:
+                        yield f"range {range_}: {wrong:,} {what}"
+            except duckdb.Error as error:
+                yield f"range {range_}: cannot be read ({first_line(error)})"
+
+
+def _late(lake: str, commit: Commit) -> Iterator[str]:
+    """A line for each table whose Delta log does not have the newest commit yet."""
+    for table, version in delta.check(lake, commit).items():
+        if version is None or version < commit.number:
+            state = "is missing" if version is None else f"is at version {version}"
+            yield (
+                f"{storage.join(lake, table)}: its Delta log {state}, and the newest commit is "
+                f"{commit.number}; `taiyi-ray lake update OUT... --table {lake}` brings it on"
+            )
+
+
+def _broken(lake: str, commit: Commit) -> Iterator[tuple[str, str]]:
+    """The range of each data file that is not as the commit says, and a line about it."""
+
+    def wrong(address: str, file: DataFile, size: int | None) -> str:
+        if size is None:
+            return "is gone"
+        if size != file.size:
+            return f"has {size:,} bytes, and {file.size:,} when it was committed"
+        try:
+            rows = storage.read_with(address, pq.read_metadata).num_rows
+        except (StorageError, pa.ArrowException) as error:
+            if isinstance(error, StorageGone):
+                raise
+            return f"cannot be read ({first_line(error)})"
+        if rows != file.rows:
+            return f"has {rows:,} rows, and {file.rows:,} when it was committed"
+        return ""
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        for table, files in commit.files.items():
+            sizes = {s.path: s.size for s in storage.walk(storage.join(lake, table))}
+            addresses = [storage.join(lake, table, path) for path in files]
+            lines = pool.map(wrong, addresses, files.values(), map(sizes.get, addresses))
+            for address, file, line in zip(addresses, files.values(), lines, strict=True):
+                if line:
+                    yield file.range, f"{address}: {line}"
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, floor: int) -> Iterator[tuple[str, int]]:
@@ -77,8 +145,11 @@ def _counted(connection: duckdb.DuckDBPyConnection, floor: int) -> Iterator[tupl
 
     now = rule.current("r_revisions", floor)
     yield "documents are not what the ledger says", count(_DIFFERENT.format(now=now))
-    yield "keys of documents are there twice", count(_TWICE.format(key="key"))
-    yield "records are two documents", count(_TWICE.format(key="source, position"))
+    for name, keys in _UNIQUE.items():
+        for key in keys:
+            columns = ", ".join(key)
+            twice = count(_TWICE.format(table=f"r_{name}", key=columns))
+            yield f"keys ({columns}) of {name} are there more than once", twice
     for table in ANNOTATIONS:
         faults = "WHERE document_id IS NOT NULL" if table.name == "failures" else ""
         query = _ORPHANS.format(table=f"r_{table.name}", faults=faults)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, Field
 
 from taiyi_ray import storage
-from taiyi_ray.corpus.reuse import LAKE_COMMITS, LAKE_FORMAT
+from taiyi_ray.corpus.reuse import LAKE_COMMITS, LAKE_FORMAT, check_format
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.lake.rule import PMIDS_A_RANGE, Key
 
@@ -110,12 +110,7 @@ def read(lake: str, number: int) -> Commit:
     data = storage.read(path)
     if data is None:
         raise ConfigError(f"{lake}: has no commit {number}; `taiyi-ray lake show` says the newest")
-    match = re.search(rb'"format":\s*(\d+)', data)
-    if match is None or int(match[1]) != LAKE_FORMAT:
-        raise ConfigError(
-            f"{lake}: another version of taiyi-ray made its tables; use that version, or make a "
-            "new lake of the outputs"
-        )
+    check_format(lake, data)
     return Commit.model_validate_json(data)
 
 
@@ -165,15 +160,16 @@ def moment(when: str, *, end: bool = True) -> str:
     """
     try:
         parsed = datetime.fromisoformat(when)
-    except ValueError as error:
+        if len(when) == len("2026-11-23") and end:
+            parsed = parsed.replace(hour=23, minute=59, second=59, microsecond=999_999)
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
+        parsed = parsed.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # the last hours of the year 9999 are 10000 in UTC
         raise ConfigError(
             f"{when}: is neither the number of a commit nor a date such as 2026-11-23"
         ) from error
-    if len(when) == len("2026-11-23") and end:
-        parsed = parsed.replace(hour=23, minute=59, second=59, microsecond=999_999)
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
-    return parsed.astimezone(UTC).isoformat(timespec="microseconds")
+    return parsed.isoformat(timespec="microseconds")
 
 
 def put(lake: str, commit: Commit) -> bool:

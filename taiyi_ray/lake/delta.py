@@ -18,6 +18,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +31,8 @@ from taiyi_ray.errors import ConfigError
 from taiyi_ray.lake import commits
 from taiyi_ray.lake.commits import Commit
 from taiyi_ray.lake.tables import TABLES, Table
+
+T = TypeVar("T")
 
 _APPLICATION = "taiyi_ray.lake"
 """This program's name among a table's app transactions, whose version is the commit's number."""
@@ -85,26 +88,31 @@ def follow(lake: str, upto: Commit) -> None:
     _each(lambda table: _follow(lake, table, upto, known))
 
 
-def check(lake: str, newest: Commit) -> None:
+def check(lake: str, newest: Commit) -> dict[str, int | None]:
     """See that no other program wrote to a table.
+
+    Returns:
+        The version of each table's log; None where a table has none.
 
     Raises:
         ConfigError: one did.
     """
     known = {newest.number: newest}
 
-    def one(table: Table) -> None:
+    def one(table: Table) -> int | None:
         handle = _opened(lake, table)
-        if handle is not None:
-            _check(lake, table, handle, known)
+        if handle is None:
+            return None
+        _check(lake, table, handle, known)
+        return handle.version()
 
-    _each(one)
+    return _each(one)
 
 
-def _each(act: Callable[[Table], None]) -> None:
+def _each(act: Callable[[Table], T]) -> dict[str, T]:
     """Do the same for all tables at once: most of the time goes by waiting for the store."""
     with ThreadPoolExecutor(len(TABLES)) as pool:
-        list(pool.map(act, TABLES.values()))
+        return dict(zip(TABLES, pool.map(act, TABLES.values()), strict=True))
 
 
 def _address(lake: str, table: Table) -> str:

@@ -33,6 +33,22 @@ def duck(**settings: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def reader(lake: str) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB that opens no files but those of a lake's tables, whatever it is asked.
+
+    Args:
+        lake: address of the lake.
+    """
+    connection = duck()
+    if not storage.is_local(lake):
+        connection.register_filesystem(storage.filesystem(lake))
+    folders = ", ".join(quoted(storage.join(lake, name, "")) for name in TABLES)
+    connection.execute(f"SET allowed_directories = [{folders}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
 def connect(lake: str, commit: Commit) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB in which each table of the lake is a view of its name.
 
@@ -40,9 +56,7 @@ def connect(lake: str, commit: Commit) -> duckdb.DuckDBPyConnection:
         lake: address of the lake.
         commit: the state to show.
     """
-    connection = duck()
-    if not storage.is_local(lake):
-        connection.register_filesystem(storage.filesystem(lake))
+    connection = reader(lake)
     for table in TABLES.values():
         view(connection, lake, table, commit.files.get(table.name, {}))
     return connection

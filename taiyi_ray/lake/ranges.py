@@ -265,8 +265,8 @@ class Work:
                 mended = self._ask(rule.mended("faults", "units", "faulty")).cast(faults.schema)
         if not len(new) and not len(mended):
             return ledger, mended
-        ledger = _without(ledger, mended)
-        with self._named(entered=ledger):
+        is_new = pa.array(np.arange(len(ledger)) >= len(old))
+        with self._named(entered=_without(ledger.append_column("new", is_new), mended)):
             ledger = self._ask(rule.records("entered")).select(names).cast(old.schema)
         ledger = ordered(ledger, ("part", *REVISIONS.order))
         touched = {*pc.unique(new["part"]).to_pylist(), *pc.unique(mended["part"]).to_pylist()}

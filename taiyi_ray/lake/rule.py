@@ -132,16 +132,17 @@ def records(rows: str) -> str:
     """SQL for the ledger of a range: each record once for each text and fingerprint.
 
     A record comes more than once when `--retry-failed` replaced its row, or when two outputs read
-    the same file: the better row counts, of equal ones that of the newest run.
+    the same file: the better row counts, of equal ones that of the newest run. Where an output was
+    copied or moved the runs are the same, and the row is the one that can be read now.
 
     Args:
-        rows: a relation with the ledger's columns: the rows there were, and new ones.
+        rows: a relation with the ledger's columns, and `new`: whether this update takes the row.
     """
     return f"""
         SELECT * FROM {rows}
         QUALIFY row_number() OVER (
             PARTITION BY source, position, key, fingerprint, content_hash
-            ORDER BY {_rank("status")}, run_id DESC, output DESC
+            ORDER BY {_rank("status")}, run_id DESC, new DESC, output DESC
         ) = 1
     """
 

@@ -28,7 +28,7 @@ from taiyi_ray import storage
 from taiyi_ray.corpus.output import Output, is_output
 from taiyi_ray.corpus.plan import load_job, load_plan
 from taiyi_ray.corpus.reuse import LAKE_COMMITS
-from taiyi_ray.errors import ConfigError
+from taiyi_ray.errors import ConfigError, amount
 from taiyi_ray.lake import commits, delta, ranges
 from taiyi_ray.lake.commits import LONGEST_UPDATE, Commit
 from taiyi_ray.lake.ranges import Work
@@ -64,23 +64,28 @@ class Updated:
 
     Attributes:
         commit: the state of the lake now.
+        new: whether this update made it.
         units: number of units that were taken.
         counts: rows taken, and documents changed by kind.
         notes: what a person should know besides.
     """
 
     commit: Commit
+    new: bool = False
     units: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """Return a line on what was done, and one for each note."""
-        done = f"commit {self.commit.number}: {self.commit.rows('documents'):,} documents"
-        if not self.units and not self.counts:
+        documents = amount(self.commit.rows("documents"), "document")
+        done = f"commit {self.commit.number}: {documents}"
+        if not self.new:
             return "\n".join([f"nothing new; {done}", *self.notes])
-        changes = ", ".join(f"{n:,} {kind}" for kind, n in self.counts.most_common() if n)
-        return "\n".join([f"{done}; {self.units:,} units taken ({changes})", *self.notes])
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in self.counts.most_common() if n)
+        changes = f" ({kinds})" if kinds else ""
+        taken = f"{amount(self.units, 'unit')} taken{changes}"
+        return "\n".join([f"{done}; {taken}", *self.notes])
 
 
 def update(lake: str, outputs: Sequence[str], settings: Settings | None = None) -> Updated:
@@ -220,7 +225,7 @@ def _attempt(
         if not commits.put(lake, commit):
             work.forget()
             return None
-        return Updated(commit, len(new), work.counts, _notes(new))
+        return Updated(commit, True, len(new), work.counts, _notes(new))
 
 
 def _taken(lake: str, commit: Commit) -> dict[tuple[str, str], dict[str, Any]]:
@@ -235,8 +240,8 @@ def _notes(new: Sequence[TakenUnit]) -> list[str]:
         return []
     some = ", ".join(sorted(unnamed)[:3]) + (", ..." if len(unnamed) > 3 else "")
     return [
-        f"{len(unnamed)} PubMed files are not named pubmedYYn<digits>: they count as older than "
-        f"all that are, in the order of their names ({some})"
+        f"{amount(len(unnamed), 'PubMed file')} without a name pubmedYYn<digits> ({some}): older "
+        "than all that have one, in the order of their names"
     ]
 
 
@@ -260,8 +265,9 @@ def _check_series(year: int, given: Sequence[Given], units: Sequence[tuple[str, 
     missing = sorted(set(range(1, max(series) + 1)) - series.keys())
     if missing:
         raise ConfigError(
-            f"--baseline {year:02d}: {len(missing)} files are missing below number {max(series)}, "
-            f"the first is pubmed{year:02d}n{missing[0]:04d}; annotate them, then update again"
+            f"--baseline {year:02d}: {amount(len(missing), 'file')} missing below number "
+            f"{max(series)}, the first is pubmed{year:02d}n{missing[0]:04d}; annotate what is "
+            "missing, then update again"
         )
     for output in given:
         _check_whole(year, output)

@@ -51,3 +51,53 @@ def test_a_statement_that_fails_while_its_rows_are_read_is_told_in_one_line(lake
         ask.query(lake, late) as found,
     ):
         ask.write_csv(found, io.StringIO())
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY documents TO '{there}'",
+        "EXPLAIN ANALYZE COPY documents TO '{there}'",
+        "EXPLAIN (FORMAT json) COPY documents TO '{there}'",
+        "/* */ EXPLAIN ANALYZE COPY documents TO '{there}'",
+        "SELECT 1; COPY documents TO '{there}'",
+        "CREATE TABLE mine AS FROM documents",
+        "ATTACH '{there}'",
+        "SET threads = 1",
+        "INSTALL httpfs",
+        "SELECT 1; SELECT 2",
+    ],
+)
+def test_a_query_asks_and_does_nothing_else(lake, tmp_path, sql):
+    there = tmp_path / "there.parquet"
+    with pytest.raises(ConfigError, match=r"^a lake answers one SELECT .* at a time, not: [A-Z]"):
+        asked(lake, sql.format(there=there))
+    assert not there.exists()
+
+
+def test_select_in_all_its_forms_is_answered(lake):
+    for sql in ("FROM documents", "WITH a AS (SELECT 1) FROM a", "DESCRIBE documents", "VALUES (1)",
+                "SUMMARIZE documents", "EXPLAIN SELECT 1", "explain analyze FROM documents",
+                "-- one\nSELECT 1;"):  # fmt: skip
+        assert asked(lake, sql)
+
+
+@pytest.mark.parametrize("place", ["disk", "bucket"])
+def test_a_query_opens_no_file_but_those_of_the_tables(out, tmp_path, place, request):
+    lake = str(tmp_path / "a lake's")
+    if place == "bucket":
+        lake = f"{request.getfixturevalue('bucket')}/a lake's"
+    update(lake, [out.address])
+    assert asked(lake, "SELECT count(*) FROM documents JOIN mentions USING (source, position)")
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    for sql in (
+        f"SELECT * FROM read_text('{secret}')",
+        f"SELECT * FROM '{secret}'",
+        f"SELECT * FROM glob('{tmp_path}/*')",
+        f"SELECT * FROM read_parquet('{out.address}/annotations/*/*.parquet')",
+        "SELECT * FROM read_text('s3://other/key')",
+        "SELECT * FROM read_text('no-such-file')",
+    ):
+        with pytest.raises(ConfigError, match="a query reads the lake's tables alone"):
+            asked(lake, sql)

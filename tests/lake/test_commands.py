@@ -39,7 +39,14 @@ def test_what_is_no_output_or_no_lake_is_one_line(out, tmp_path, capsys, monkeyp
     assert not Path(lake).exists() and not Path(percent).exists()
     update(lake, [out.address])
     assert "Parser Error" in line("query", lake, "SELECT FROM WHERE")
-    assert "gives no rows" in line("query", lake, "")
+    assert "not: nothing" in line("query", lake, "")
+    interval = ("query", lake, "SELECT INTERVAL 1 DAY AS i", "-o", str(tmp_path / "i.parquet"))
+    assert "cannot hold a column of the answer" in line(*interval)
+    assert not Path(tmp_path, "i.parquet").exists()
+    assert "is neither the number" in line(
+        "query", lake, "SELECT 1", "--at", "9999-12-31T23:59:59-05:00"
+    )
+    assert "is no lake" in line("sql", nothing)
     assert "needs --output" in line("query", lake, "SELECT 1", "--format", "parquet")
     assert "never had a document" in line("show", lake, "4711")
     path = Path(lake, "_lake", f"{1:09d}.json")
@@ -68,7 +75,7 @@ def test_commands_print_tables_and_write_files(out, lake, tmp_path, capsys, monk
         assert ended.value.code == code
         return capsys.readouterr().out
 
-    assert "commit 2: 4 documents; 1 units taken (1 insert)" in _added(out, lake, shown)
+    assert "commit 2: 4 documents; 1 unit taken (1 insert)" in _added(out, lake, shown)
     assert "nothing new; commit 2" in shown("update", out.address, "--table", lake)
     assert "documents" in shown("show", lake) and "20260101T000001" in shown("show", lake)
     assert "newest" in shown("show", lake, "7")
@@ -76,6 +83,10 @@ def test_commands_print_tables_and_write_files(out, lake, tmp_path, capsys, monk
     assert shown("query", lake, asked, "--format", "csv") == "pmid,metadata\n7,{}\n"
     shown("query", lake, asked, "--format", "parquet", "-o", str(tmp_path / "a.parquet"))
     assert pq.read_table(tmp_path / "a.parquet")["pmid"].to_pylist() == [7]
+    shown("query", lake, asked, "-o", str(tmp_path / "b.parquet"))
+    assert pq.read_table(tmp_path / "b.parquet")["pmid"].to_pylist() == [7]
+    shown("query", lake, asked, "-o", str(tmp_path / "b.csv"))
+    assert (tmp_path / "b.csv").read_text() == "pmid,metadata\n7,{}\n"
     shown("query", lake, asked, "--format", "csv", "-o", str(tmp_path / "a.csv"))
     assert (tmp_path / "a.csv").read_text() == "pmid,metadata\n7,{}\n"
     assert "insert" in shown("changes", lake, "--since", "1")

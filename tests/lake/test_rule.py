@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from taiyi_ray.errors import ConfigError
 from taiyi_ray.lake import commits
 from taiyi_ray.lake.check import check
 from taiyi_ray.lake.update import Settings, update
-from tests.lake.lakes import Out, Record, asked, paths
+from tests.lake.lakes import Out, Record, asked, paths, read
 
 
 def test_deleting_version_2_brings_version_1_back_with_its_annotations(out, lake):
@@ -31,7 +33,7 @@ def test_the_file_number_decides_and_not_the_order_in_which_outputs_come(tmp_pat
     out.add("zzz.xml", [Record("7", "a name without a number")])
     done = update(lake, [out.address])
     assert asked(lake, "SELECT title FROM documents") == [("ten",)]
-    assert "1 PubMed files are not named pubmedYYn<digits>" in done.summary()
+    assert "1 PubMed file without a name pubmedYYn<digits> (zzz.xml" in done.summary()
     assert not done.counts
 
 
@@ -76,7 +78,7 @@ def test_a_baseline_removes_what_vanished_and_says_so(tmp_path, out, lake):
     year = Out(str(tmp_path / "27"))
     year.add("pubmed27n0001.xml.gz", [Record("7", "Metformin helps"), Record("8", "New")], "5")
     year.add("pubmed27n0003.xml.gz", [Record("12", "mice")], "6")
-    with pytest.raises(ConfigError, match=r"1 files are missing below number 3.*pubmed27n0002"):
+    with pytest.raises(ConfigError, match=r"1 file missing below number 3.*pubmed27n0002"):
         update(lake, [year.address], Settings(baseline=27))
     assert commits.opened(lake).number == 1
     year.add("pubmed27n0002.xml.gz", [Record("9", "More")], commit=False)
@@ -134,3 +136,26 @@ def test_a_fault_of_one_output_counts_no_more_where_another_reads_the_record(out
     update(lake, [out.address, again.address])
     assert asked(lake, "SELECT count(*) FROM failures") == [(0,)]
     assert asked(lake, "SELECT count(*) FROM revisions WHERE fault") == [(0,)]
+
+
+def test_a_baseline_without_new_units_is_a_commit_and_is_told_as_one(out, lake):
+    out.add("pubmed27n0001.xml.gz", [Record("7", "Metformin helps")], "8")
+    assert update(lake, [out.address]).summary() == "commit 2: 3 documents; 1 unit taken"
+    done = update(lake, [out.address], Settings(baseline=27))
+    assert done.summary() == "commit 3: 1 document; 0 units taken (2 delete)"
+    again = update(lake, [out.address], Settings(baseline=27))
+    assert again.summary() == "nothing new; commit 3: 1 document"
+
+
+def test_of_the_same_rows_in_two_places_the_ledger_names_the_place_of_the_newest_update(
+    out, lake, tmp_path
+):
+    before = read(lake, "documents")
+    for name in ("a-moved", "z-moved", "b-moved"):  # whatever the order of the names
+        moved = Path(out.address).rename(tmp_path / name)
+        out.address = str(moved)
+        done = update(lake, [str(moved)])
+        assert (done.units, done.counts) == (1, {})
+        assert asked(lake, "SELECT DISTINCT output FROM revisions") == [(str(moved),)]
+    assert read(lake, "documents") == before
+    assert not list(check(lake))
