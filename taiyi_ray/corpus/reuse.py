@@ -165,7 +165,9 @@ class Answered:
         """Whether the index has an answered document of this text."""
         return document.status == "ok" and bool(self._places(fingerprint, document.content_hash()))
 
-    def find(self, fingerprint: str, documents: Iterable[Document]) -> dict[int, dict[str, Any]]:
+    def find(
+        self, fingerprint: str, documents: Iterable[Document]
+    ) -> tuple[dict[int, dict[str, Any]], int]:
         """Find the answers to what is asked about documents.
 
         Args:
@@ -174,7 +176,8 @@ class Answered:
 
         Returns:
             By the positions of those documents that were answered the columns COPIED,
-            `answered_in`, and as `errors` why tasks had nothing to ask.
+            `answered_in`, and as `errors` why tasks had nothing to ask; and the number of those
+            others whose answers are in files that are gone or damaged.
 
         Raises:
             StorageGone: the store does not answer.
@@ -183,6 +186,7 @@ class Answered:
         hashes = {d.position: d.content_hash() for d in documents if d.status == "ok"}
         places = {position: self._places(fingerprint, hash_) for position, hash_ in hashes.items()}
         found: dict[int, dict[str, Any]] = {}
+        lost: set[int] = set()
         with ThreadPoolExecutor(_READERS) as pool:
             # Of a text that was answered more than once the next place is tried if one is no good.
             while places := {at: known for at, known in places.items() if known}:
@@ -191,6 +195,8 @@ class Answered:
                     file, position = known.pop()
                     by_file.setdefault(file, {}).setdefault(position, []).append(at)
                 for file, rows in zip(by_file, pool.map(self._rows, by_file.items()), strict=True):
+                    if self._files[file] in self._gone:
+                        lost.update(*by_file[file].values())
                     for row in rows:
                         if row["fingerprint"] != fingerprint or row["status"] != "ok":
                             continue
@@ -198,7 +204,7 @@ class Answered:
                             if row["content_hash"] == hashes[at]:
                                 found[at] = _copied(row, self._files[file])
                                 del places[at]
-        return found
+        return found, len(lost - found.keys())
 
     def _places(self, fingerprint: str, hash_: str) -> list[tuple[int, int]]:
         with self._lock:

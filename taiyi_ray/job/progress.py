@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from taiyi_ray.corpus.output import Totals
+from taiyi_ray.errors import amount
 from taiyi_ray.job.receipt import Receipt
 
 _EVERY = 15.0
@@ -104,6 +105,12 @@ def summary(totals: Totals, run: dict[str, Any]) -> Table:
         table.add_row(
             "not asked again",
             f"{totals.reused['documents']:,} documents, answered earlier with {saved:,} tokens",
+        )
+    if run["unreadable_answers"]:
+        table.add_row(
+            "asked again",
+            f"{amount(run['unreadable_answers'], 'document')}, answered earlier in outputs that "
+            "cannot be read where they were",
         )
     if totals.not_applicable:
         table.add_row("not asked", _counted(totals.not_applicable.most_common()))

@@ -78,6 +78,8 @@ class Receipt:
         error: what a person reads about the fault, in one line; empty without one.
         documents, failed, prompt_tokens, output_tokens: counts over the unit's documents and over
             the tokens of their answers; 0 with a fault.
+        unreadable_answers: number of documents that were asked about, although `--reuse` knew of
+            answers: the output that has them cannot be read.
     """
 
     unit: str
@@ -90,6 +92,7 @@ class Receipt:
     failed: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    unreadable_answers: int = 0
 
     def as_batch(self) -> dict[str, list[Any]]:
         """Return the receipt as the columns of a table of one row."""

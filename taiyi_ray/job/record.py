@@ -15,7 +15,7 @@ from taiyi_ray.job.receipt import Receipt
 from taiyi_ray.states import beating
 from taiyi_ray.versions import versions
 
-_COUNTED = ("documents", "failed", "prompt_tokens", "output_tokens")
+_COUNTED = ("documents", "failed", "prompt_tokens", "output_tokens", "unreadable_answers")
 """The counts of a receipt, which the record sums up."""
 
 

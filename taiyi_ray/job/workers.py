@@ -297,7 +297,7 @@ class _WithEngine:
         fault, error, counts = Fault(row["fault"]), row["error"], dict[str, int]()
         if not fault:
             try:
-                totals = await self._commit(unit, row)
+                totals, unreadable = await self._commit(unit, row)
             except (TaiyiError, OSError) as raised:  # not of a document: those are rows
                 fault, error = fault_of_work(raised), str(raised)
             else:
@@ -307,27 +307,29 @@ class _WithEngine:
                     "failed": totals.documents["failed"],
                     "prompt_tokens": totals.tokens["prompt_tokens"],
                     "output_tokens": totals.tokens["output_tokens"],
+                    "unreadable_answers": unreadable,
                 }
         return Receipt(
             unit.name, self._name, self._ready, time.time(), fault, _one_line(error), **counts
         )
 
-    async def _commit(self, unit: Unit, row: dict[str, Any]) -> Totals:
+    async def _commit(self, unit: Unit, row: dict[str, Any]) -> tuple[Totals, int]:
         replaces: str = row["replaces"]
         self._open[unit.name] = (unit, replaces)
         try:
             documents = list(_documents(row["documents"]))
-            rows = await self._rows(unit, documents, row["asked"], replaces)
+            rows, unreadable = await self._rows(unit, documents, row["asked"], replaces)
             committed = await asyncio.to_thread(
                 self._output.commit, unit, rows, self._run_id, replaces=replaces
             )
         finally:
             del self._open[unit.name]
-        return committed.totals
+        return committed.totals, unreadable
 
     async def _rows(
         self, unit: Unit, documents: list[Document], asked: str, replaces: str
-    ) -> list[dict[str, Any]]:
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The rows of a unit, and for how many documents earlier answers could not be read."""
         kept: dict[int, dict[str, Any]] = {}
         if replaces:
             old = await asyncio.to_thread(self._output.rows, unit)
@@ -335,9 +337,9 @@ class _WithEngine:
         todo = [document for document in documents if document.position not in kept]
         fingerprint = self._asks[asked].identity.fingerprint
         run = {"unit": unit.name, "run_id": self._run_id, "fingerprint": fingerprint}
-        copied: dict[int, dict[str, Any]] = {}
+        unreadable = 0
         if self._answered:
-            copied = await asyncio.to_thread(self._answered.find, fingerprint, todo)
+            copied, unreadable = await asyncio.to_thread(self._answered.find, fingerprint, todo)
             for document in todo:
                 if known := copied.get(document.position):
                     row = Annotated(document, errors=document.errors).row(**run)
@@ -347,7 +349,7 @@ class _WithEngine:
             todo = [document for document in todo if document.position not in copied]
         for annotated in await self._annotate(unit, todo, self._annotators[asked], replaces):
             kept[annotated.document.position] = annotated.row(**run)
-        return [kept[position] for position in sorted(kept)]
+        return [kept[position] for position in sorted(kept)], unreadable
 
     async def _annotate(
         self, unit: Unit, todo: list[Document], annotator: Annotator, replaces: str

@@ -47,22 +47,22 @@ def test_a_text_that_was_answered_with_this_fingerprint_is_found_whatever_its_id
         wanted("Stroke", 7),  # failed
         wanted("Metformin helps", 8, status="deleted"),
     ]
-    found = answered.find(F, asked)
-    assert found.keys() == {4, 5}
+    found, lost = answered.find(F, asked)
+    assert (found.keys(), lost) == ({4, 5}, 0)
     assert [m["text"] for m in found[5]["mentions"]] == ["Metformin"]
     assert found[5]["answers"][0]["raw"] == "x"
     (unit, _) = sorted(out.committed())
     assert found[4]["answered_in"] == f"{out.address}/annotations/{unit}.parquet"
     assert Path(found[4]["answered_in"]).exists()
-    assert answered.find(E, asked) == {}
+    assert answered.find(E, asked) == ({}, 0)
     assert [answered.has(F, one) for one in asked] == [True, True, False, False, False]
 
 
 def test_a_copy_names_what_it_was_copied_from(out, tmp_path):
-    first = Answered(out.address, [F]).find(F, [wanted("Metformin helps")])[0]
+    first = Answered(out.address, [F]).find(F, [wanted("Metformin helps")])[0][0]
     later = Out(str(tmp_path / "later"))
     later.add("x.jsonl", [Record("1", "Metformin helps")], answered_in=first["answered_in"])
-    found = Answered(later.address, [F]).find(F, [wanted("Metformin helps")])
+    found, _ = Answered(later.address, [F]).find(F, [wanted("Metformin helps")])
     assert found[0]["answered_in"] == first["answered_in"]
 
 
@@ -72,9 +72,22 @@ def test_an_output_that_is_gone_is_passed_over_where_another_has_the_answer(out,
     update(lake, [out.address, other.address])
     for gone in (other, out):
         Path(gone.address).rename(f"{gone.address}-away")
-        found = Answered(lake, [F]).find(F, [wanted("Metformin helps"), wanted("mice", 1)])
-        assert found.keys() == ({0, 1} if gone is other else set())
+        asked = [wanted("Metformin helps"), wanted("mice", 1), wanted("never asked", 2)]
+        found, lost = Answered(lake, [F]).find(F, asked)
+        assert (found.keys(), lost) == (({0, 1}, 0) if gone is other else (set(), 2))
     assert "answers cannot be copied from there" in caplog.text
+
+
+def test_answers_of_an_output_that_moved_are_found_after_an_update_from_its_new_place(
+    out, tmp_path
+):
+    lake = str(tmp_path / "lake")
+    update(lake, [out.address])
+    moved = Path(out.address).rename(tmp_path / "a")  # a name before the old one
+    assert Answered(lake, [F]).find(F, [wanted("mice")]) == ({}, 1)
+    update(lake, [str(moved)])
+    found, lost = Answered(lake, [F]).find(F, [wanted("mice")])
+    assert (found[0]["answered_in"].startswith(f"{moved}/annotations/"), lost) == (True, 0)
 
 
 def test_what_is_neither_a_lake_nor_an_output_is_refused(out, tmp_path):

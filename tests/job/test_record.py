@@ -29,11 +29,13 @@ def test_rates_are_of_the_time_from_the_first_engine_to_the_newest_commit(tmp_pa
     record, now = record_of(tmp_path), time.time()
     for ready, made in ((now + 10, now + 40), (now + 20, now + 30), (now + 10, now + 30)):
         record.add(
-            Receipt("s/0-1", "e", ready, made, documents=3, prompt_tokens=60, output_tokens=6)
-        )
+            Receipt("s/0-1", "e", ready, made, documents=3, prompt_tokens=60, output_tokens=6,
+                    unreadable_answers=1)
+        )  # fmt: skip
     run = record.write("unfinished", Totals())
     assert (record.engines, record.committed) == (2, now + 40)
     assert (run["documents"], run["prompt_tokens"], run["output_tokens"]) == (9, 180, 18)
+    assert run["unreadable_answers"] == 3
     assert (run["annotating_seconds"], run["engine_seconds"]) == (30.0, 40.0)
     assert (run["documents_per_second"], run["prompt_tokens_per_second"]) == (0.3, 6.0)
     assert written(tmp_path, f"runs/{record.run_id}.json") == run
