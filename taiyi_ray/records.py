@@ -12,7 +12,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pyarrow as pa
 
@@ -529,6 +529,88 @@ SCHEMA = pa.schema(
 )
 """The columns of OUT/annotations. Their names and types are a contract with those who read them."""
 
+ENTRIES: Final = {
+    "passages[].type": (
+        "Part of the document that it is: `title`, `abstract`, `text`, the heading of a "
+        "section, ..."
+    ),
+    "passages[].language": "Language of the text, as an ISO 639-1 code where there is one.",
+    "passages[].offset": "Where the passage starts in the document's text, in code points.",
+    "passages[].text": "Text of the passage, which is never empty.",
+    "mentions[].id": "Number of the mention, unique among those of the document.",
+    "mentions[].type": "Type of the name; null when only a relation or an event names the mention.",
+    "mentions[].text": (
+        "Text between `start` and `end`; of a discontinuous mention, its parts joined by blanks."
+    ),
+    "mentions[].start": (
+        "Where the mention starts in the document's text, in code points; null when it was "
+        "not located."
+    ),
+    "mentions[].end": (
+        "Where it ends: the code point behind its last one; null when it was not located."
+    ),
+    "mentions[].spans": "Parts of a discontinuous mention; empty for others.",
+    "mentions[].spans[].start": "Where the part starts, as `start` of a mention.",
+    "mentions[].spans[].end": "Where the part ends, as `end` of a mention.",
+    "mentions[].passage": "Number of the passage that holds `start`, from 0.",
+    "mentions[].grounded": (
+        "How the text matches: `exact`; `folded` when case, width, hyphens and the like are "
+        "ignored; `none` when the mention was not located."
+    ),
+    "mentions[].score": "Confidence of the annotator; null where it is not known.",
+    "mentions[].concept": (
+        "Entry of a terminology that the mention was normalised to; null without one."
+    ),
+    "mentions[].concept.db": (
+        "Terminology, such as `MESH`; empty where the source does not name it."
+    ),
+    "mentions[].concept.id": "Identifier in the terminology.",
+    "mentions[].concept.name": "Preferred name; null where it is not known.",
+    "mentions[].concept.score": "Confidence of the normalisation; null where it is not known.",
+    "relations[].id": "Number of the relation, unique among those of the document.",
+    "relations[].type": "Type of the relation.",
+    "relations[].head_text": "Surface of the head, as the answer names it.",
+    "relations[].tail_text": "Surface of the tail, as the answer names it.",
+    "relations[].head": "Ids of the mentions that have the surface of the head.",
+    "relations[].tail": "Ids of the mentions that have the surface of the tail.",
+    "relations[].score": "Confidence of the annotator; null where it is not known.",
+    "events[].id": "Number of the event, unique among those of the document.",
+    "events[].type": "Type of the event.",
+    "events[].trigger": "Id of the mention that expresses the event; null without one.",
+    "events[].arguments": "Participants of the event.",
+    "events[].arguments[].role": "Role that the participant plays.",
+    "events[].arguments[].mention": (
+        "Id of the mention that plays it; null where there is only a text."
+    ),
+    "events[].arguments[].text": "Text of the participant.",
+    "labels[].task": (
+        "Task that gave the label: `tc`, `similarity`, `entailment`, `qa`, `qa:NAME` or "
+        "`act:NUMBER`."
+    ),
+    "labels[].label": "Class that the document got.",
+    "labels[].score": "Confidence of the annotator; null where it is not known.",
+    "texts[].task": (
+        "Task that wrote the text, with its part: `mt:zh`, `title`, `report:SECTION`, "
+        "`qa:NAME`, ..."
+    ),
+    "texts[].text": "Text that was written about the document.",
+    "answers[].task": "Task that asked, as in `labels` and `texts`.",
+    "answers[].types": "Types, labels or sections that the question names.",
+    "answers[].language": "Language of the question.",
+    "answers[].window": "Number of the window of the text that the question is about, from 0.",
+    "answers[].attempt": "Number of the attempt that gave the answer, from 0.",
+    "answers[].raw": "Answer as the model wrote it; null where there is none.",
+    "answers[].prompt_tokens": "Tokens of the prompt.",
+    "answers[].cached_tokens": "Tokens of the prompt that the engine took from its prefix cache.",
+    "answers[].output_tokens": "Tokens of the answer.",
+    "answers[].finish_reason": "Why the engine stopped writing.",
+    "answers[].error": "What is wrong with the answer; null for a good one.",
+    "errors[].kind": "Short name of the fault, to count by; `not_applicable` is none.",
+    "errors[].where": "What failed: a record of a source, a task, a question, ...",
+    "errors[].message": "The fault in words.",
+}
+"""What the fields of entries mean, by their paths: `[]` is an entry of the list before it."""
+
 
 def columns_markdown() -> str:
     """The columns of SCHEMA with their types and meanings: docs/columns.md (`make docs`)."""
@@ -546,8 +628,9 @@ def columns_markdown() -> str:
         lines.append(f"| `{column.name}` | {_short(column.type)} | {meaning} |")
         inner = _nested(column.name, column.type)
         if inner:
-            nested += ["", f"## An entry of `{column.name}`", "", "| Field | Type |", "|---|---|"]
-            nested += [f"| `{name}` | {type_} |" for name, type_ in inner]
+            nested += ["", f"## An entry of `{column.name}`", ""]
+            nested += ["| Field | Type | Meaning |", "|---|---|---|"]
+            nested += [f"| `{name}` | {type_} | {ENTRIES[name]} |" for name, type_ in inner]
     return "\n".join(lines + nested) + "\n"
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from taiyi_ray.records import (
     DOCUMENT_SCHEMA,
+    ENTRIES,
     SCHEMA,
     Annotations,
     Concept,
@@ -181,6 +182,8 @@ def test_the_documentation_has_every_column_and_nested_field():
         "| `events[].arguments[].role` | string |",
     ):
         assert row in text
+    for path, meaning in ENTRIES.items():
+        assert f"| `{path}` | " in text and meaning.endswith(".")
 
 
 def test_a_row_that_arrow_refuses_costs_itself_and_no_other():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from taiyi_ray.corpus.reuse import LEDGER
-from taiyi_ray.records import SCHEMA
+from taiyi_ray.records import ENTRIES, SCHEMA
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _entries(name: str, comment: str, *order: str, column: str = "") -> Table:
     fields = [
         *_DOCUMENT,
         *(numbered if name == "passages" else ()),
-        *(_field(inner.name, inner.type, f"`{column}[].{inner.name}`") for inner in entry),
+        *(_field(inner.name, inner.type, ENTRIES[f"{column}[].{inner.name}"]) for inner in entry),
     ]
     return Table(name, comment, pa.schema(fields), (*order, "pmid", "source", "position"), column)
 

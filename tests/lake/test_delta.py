@@ -49,6 +49,8 @@ def test_delta_duckdb_polars_pandas_and_pyarrow_read_the_same_rows(lake):
     fields = {field.name: field for field in documents.schema().fields}
     assert fields["title"].metadata["comment"].startswith("Title, which is also a passage")
     assert all(field.metadata["comment"] for field in fields.values())
+    of_mentions = {field.name: field for field in table.schema().fields}
+    assert of_mentions["end"].metadata["comment"].startswith("Where it ends: the code point behind")
     assert documents.metadata().description == "One row a document: its newest version."
     # Delta's statistics let other readers pass over files.
     bounds = DeltaTable(f"{lake}/mentions").to_pyarrow_dataset()
