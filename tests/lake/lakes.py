@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,19 @@ from taiyi_ray.job.output import JobOutput
 from taiyi_ray.lake import ask, commits, ranges
 from taiyi_ray.lake.commits import Commit, opened
 from taiyi_ray.lake.tables import TABLES
-from taiyi_ray.records import Annotations, Answer, Document, Failure, Label, Mention, passages
+from taiyi_ray.records import (
+    Annotations,
+    Answer,
+    Argument,
+    Document,
+    Event,
+    Failure,
+    Label,
+    Mention,
+    Relation,
+    Text,
+    passages,
+)
 
 
 @dataclass
@@ -27,8 +40,9 @@ class Record:
         pmid: its PMID or other id; None for a fault of the source.
         text: its text; the mentions are its capital words.
         version: its version.
-        title: part of its metadata.
+        journal: part of its metadata.
         status: of its row.
+        book: the book that it is, or is a chapter of.
     """
 
     pmid: str | None
@@ -36,6 +50,7 @@ class Record:
     version: int | None = 1
     journal: str = ""
     status: str = "ok"
+    book: str = ""
 
 
 def document(record: Record, source: str, position: int) -> Document:
@@ -48,7 +63,11 @@ def document(record: Record, source: str, position: int) -> Document:
         version=record.version,
         language="en",
         title=record.text or None,
-        metadata={"journal": record.journal} if record.journal else {},
+        metadata={
+            name: value
+            for name, value in (("journal", record.journal), ("book", record.book))
+            if value
+        },
         status=record.status if record.status == "deleted" else "ok",  # type: ignore[arg-type]
         source=source,
         position=position,
@@ -61,14 +80,25 @@ def row(record: Record, source: str, position: int, unit: str, run_id: str, prin
     annotated = Annotated(read, status=record.status)  # type: ignore[arg-type]
     if record.status in ("ok", "partial"):
         found = re.finditer(r"\b[A-Z]\w+", read.text)
+        mentions = [
+            Mention(n, "disease" if n % 2 else "gene", m[0], *m.span(), passage=0)
+            for n, m in enumerate(found)
+        ]
         annotated.annotations = Annotations(
-            mentions=[
-                Mention(n, "disease" if n % 2 else "gene", m[0], *m.span(), passage=0)
-                for n, m in enumerate(found)
+            mentions=mentions,
+            relations=[
+                Relation(n, "beside", head.text, tail.text, [head.id], [tail.id])
+                for n, (head, tail) in enumerate(pairwise(mentions))
+            ],
+            events=[
+                Event(n, "named", one.id, [Argument("name", one.id, one.text)])
+                for n, one in enumerate(mentions)
             ],
             labels=[Label("tc", f"by {run_id}")],
+            texts=[Text("summary", f"{read.text[:9]} by {run_id}")],
         )
-        annotated.answers = [Answer("ner", ["x"], "en", 0, 0, "x", 9, 0, 1, "stop", None)]
+        raw = f"x by {run_id}"
+        annotated.answers = [Answer("ner", ["x"], "en", 0, 0, raw, 9, 0, 1, "stop", None)]
     if record.status in ("partial", "failed"):
         annotated.errors = [Failure("engine_error", "ner", f"{run_id} failed")]
     return annotated.row(unit=unit, run_id=run_id, fingerprint=print_)
@@ -200,8 +230,11 @@ class Naive:
             if better:
                 self.history[key] = row
 
-    def documents(self) -> dict[int, tuple[dict[str, Any], dict[str, Any]]]:
-        """By PMID, the newest record and the one whose annotations count."""
+    def documents(
+        self, floor: int | None = None
+    ) -> dict[int, tuple[dict[str, Any], dict[str, Any]]]:
+        """By PMID, the newest record and the one whose annotations count; with another floor."""
+        floor = self.floor if floor is None else floor
         by_version: dict[tuple[int, int], list[dict[str, Any]]] = {}
         for row in self.history.values():
             if row["document_id"] is not None:
@@ -209,7 +242,7 @@ class Naive:
                 by_version.setdefault(key, []).append(row)
         found: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
         for (pmid, version), rows in sorted(by_version.items()):
-            events = sorted((row for row in rows if _order(row)[0] >= self.floor), key=_order)
+            events = sorted((row for row in rows if _order(row)[0] >= floor), key=_order)
             if not events or events[-1]["status"] == "deleted":
                 continue
             newest = events[-1]
@@ -249,7 +282,10 @@ def compare(lake: str, naive: Naive) -> None:
         )  # fmt: skip
         for name in ("source", "position", "run_id", "fingerprint", "status", "content_hash"):
             assert row[name] == annotated[name], (name, row, annotated)
-    for table in ("passages", "mentions", "labels"):
+    for table in ("passages", "mentions", "relations", "events", "labels", "texts", "answers"):
+        if table == "answers" and not commit.answers:
+            assert not read(lake, table, commit)
+            continue
         found = sorted(
             repr((r["pmid"], {k: v for k, v in r.items() if k not in _KEYS and k != "number"}))
             for r in read(lake, table, commit)
@@ -263,6 +299,34 @@ def compare(lake: str, naive: Naive) -> None:
     )
     ledger = {(r["source"], r["position"], r["run_id"]) for r in read(lake, "revisions", commit)}
     assert ledger == {(r["source"], r["position"], r["run_id"]) for r in naive.history.values()}
+
+
+def changes(
+    before: dict[int, dict[str, Any]], after: dict[int, dict[str, Any]], unbounded: set[int]
+) -> dict[int, tuple[str, str]]:
+    """What an update changed, and why, by PMID.
+
+    Args:
+        before: the rows of `documents` before it.
+        after: those after it.
+        unbounded: the PMIDs that would be there without its baseline, if it made one.
+    """
+    found = {}
+    for pmid in before.keys() | after.keys():
+        if pmid not in before:
+            found[pmid] = "insert", "record"
+        elif pmid not in after:
+            found[pmid] = "delete", "baseline" if pmid in unbounded else "record"
+        else:
+            for change, names in (
+                ("text", ("content_hash", "version")),
+                ("metadata", ("language", "title", "metadata")),
+                ("annotation", ("source", "position", "run_id")),
+            ):
+                if any(before[pmid][name] != after[pmid][name] for name in names):
+                    found[pmid] = change, "record"
+                    break
+    return found
 
 
 _KEYS = ("document_id", "pmid", "source", "position")
