@@ -304,8 +304,9 @@ def read_table(
 ) -> pa.Table:
     """Read a Parquet file.
 
-    Its bytes are read before Arrow gets them. With a Python file it reads ahead in threads of its
-    own, which may still hold that file afterwards: an interpreter that ends just then is aborted.
+    Arrow reads ahead in threads of its own, which may outlive the call for a moment. If they then
+    give back an object of Python's while the interpreter ends, the process is aborted. So they get
+    a copy of the bytes that is Arrow's own, and neither the file nor Python's bytes.
 
     Args:
         path: the address of the file.
@@ -319,7 +320,9 @@ def read_table(
     import pyarrow as pa  # slow to import
     import pyarrow.parquet as pq
 
-    data = pa.BufferReader(read_with(path, lambda file: file.read()))
+    copy = pa.BufferOutputStream()
+    copy.write(read_with(path, lambda file: file.read()))
+    data = pa.BufferReader(copy.getvalue())
     return pq.ParquetFile(data, read_dictionary=dictionaries).read(columns=columns)
 
 

@@ -602,7 +602,7 @@ for _ in range(9):
 def test_a_process_that_has_read_parquet_files_ends_in_peace(tmp_path: Path) -> None:
     path = str(tmp_path / "a.parquet")
     pq.write_table(pa.table({"a": ["x"] * 100, "b": range(100)}), path)
-    for _ in range(4):  # Arrow's threads with a Python file aborted more than half of them
+    for _ in range(4):  # more than half were aborted where Arrow's threads had the Python file
         assert subprocess.run([sys.executable, "-c", _READS, path]).returncode == 0
 
 

@@ -50,7 +50,7 @@ def test_a_text_that_was_answered_with_this_fingerprint_is_found_whatever_its_id
     found, lost = answered.find(F, asked)
     assert (found.keys(), lost) == ({4, 5}, 0)
     assert [m["text"] for m in found[5]["mentions"]] == ["Metformin"]
-    assert found[5]["answers"][0]["raw"] == "x"
+    assert found[5]["answers"][0]["raw"] == "x by 20260101T000001-aaaaaa"
     (unit, _) = sorted(out.committed())
     assert found[4]["answered_in"] == f"{out.address}/annotations/{unit}.parquet"
     assert Path(found[4]["answered_in"]).exists()

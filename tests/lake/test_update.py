@@ -184,7 +184,7 @@ def test_an_output_of_an_older_program_that_lacks_columns_is_taken(out, tmp_path
 def test_answers_are_kept_when_they_are_wanted(out, tmp_path):
     lake = str(tmp_path / "answers")
     update(lake, [out.address], Settings(answers=True))
-    assert asked(lake, "SELECT DISTINCT raw FROM answers") == [("x",)]
+    assert asked(lake, "SELECT DISTINCT task FROM answers") == [("ner",)]
     with pytest.raises(ConfigError, match="--answers: the lake was made without"):
         update(lake + "2", [out.address])
         update(lake + "2", [out.address], Settings(answers=True))
