@@ -304,9 +304,9 @@ def read_table(
 ) -> pa.Table:
     """Read a Parquet file.
 
-    Arrow reads ahead in threads of its own, which may outlive the call for a moment. If they then
-    give back an object of Python's while the interpreter ends, the process is aborted. So they get
-    a copy of the bytes that is Arrow's own, and neither the file nor Python's bytes.
+    Arrow would read ahead in threads of its own, which may outlive the call for a moment. If they
+    then give the file back to Python while the interpreter ends, the process is aborted. So it has
+    none here: who reads many files has threads that read one each.
 
     Args:
         path: the address of the file.
@@ -317,13 +317,13 @@ def read_table(
         StorageError: as `open_read`.
         pyarrow.ArrowException: the file is no Parquet file, or is damaged.
     """
-    import pyarrow as pa  # slow to import
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # slow to import
 
-    copy = pa.BufferOutputStream()
-    copy.write(read_with(path, lambda file: file.read()))
-    data = pa.BufferReader(copy.getvalue())
-    return pq.ParquetFile(data, read_dictionary=dictionaries).read(columns=columns)
+    def take(file: BinaryIO) -> pa.Table:
+        parquet = pq.ParquetFile(file, read_dictionary=dictionaries, pre_buffer=False)
+        return parquet.read(columns=columns, use_threads=False)
+
+    return read_with(path, take)
 
 
 def filesystem(path: str) -> fsspec.AbstractFileSystem:

@@ -6,12 +6,10 @@ have no score: they only stand side by side.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from taiyi_ray import storage
 from taiyi_ray.errors import ConfigError
@@ -167,11 +165,10 @@ def _array(metric: Metric, of: _Sums, places: Sequence[_Place], type_: str | Non
 
 def _read(run: str) -> dict[_Key, _Sums]:
     path = storage.join(storage.absolute(run), COUNTS)
-    data = storage.read(path)
-    if data is None:
+    if not storage.exists(path):
         raise ConfigError(f"{run}: holds no {COUNTS}; name the --output of `taiyi-ray evaluate`")
     found: dict[_Key, _Sums] = {}
-    for row in pq.read_table(io.BytesIO(data)).to_pylist():
+    for row in storage.read_table(path).to_pylist():
         sums = found.setdefault((row["benchmark"], row["split"], row["metric"]), {})
         of_document = sums.setdefault((row["position"], row["document_id"]), {})
         if row["sums"] is not None:

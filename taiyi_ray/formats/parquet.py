@@ -98,9 +98,13 @@ def _batches(stream: BinaryIO, size: int) -> Iterator[pa.RecordBatch]:
                     by_number.add(column.path_in_schema)
             rows.append(max(1, min(_BATCH, _BATCH_BYTES // row)))
     # A list in one row may repeat a long value many times: such values stay in their dictionary.
-    with pq.ParquetFile(stream, read_dictionary=sorted(by_number)) as file:
+    # Arrow has no threads here, since they could hold the stream when the interpreter ends.
+    dictionaries = sorted(by_number)
+    with pq.ParquetFile(stream, read_dictionary=dictionaries, pre_buffer=False) as file:
         for number, most in enumerate(rows):
-            yield from file.iter_batches(most, row_groups=[number], columns=columns)
+            yield from file.iter_batches(
+                most, row_groups=[number], columns=columns, use_threads=False
+            )
 
 
 def _is_binary(type_: pa.DataType) -> bool:

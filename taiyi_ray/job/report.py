@@ -153,8 +153,9 @@ def _read(unit: UnitFile, failed: Sequence[int], others: Sequence[int], file: Bi
     Another run may have replaced the unit after it was counted (`--retry-failed`). Then fewer of
     its rows are failed, and numbers without a row are passed over.
     """
-    parquet = pq.ParquetFile(file)
-    statuses = parquet.read(columns=["status"]).column("status").to_pylist()
+    # Without threads of Arrow's: see `storage.read_table`.
+    parquet = pq.ParquetFile(file, pre_buffer=False)
+    statuses = parquet.read(columns=["status"], use_threads=False).column("status").to_pylist()
     numbers: tuple[list[int], list[int]] = ([], [])
     for number, status in enumerate(statuses):
         numbers[status != "failed"].append(number)
@@ -175,7 +176,9 @@ def _rows_at(parquet: pq.ParquetFile, numbers: Sequence[int]) -> dict[int, dict[
     for group, within in _spread(sizes, numbers).items():
         first = sum(sizes[:group])
         start, left = 0, list(within)
-        for batch in parquet.iter_batches(_BATCH, row_groups=[group], columns=SCHEMA.names):
+        for batch in parquet.iter_batches(
+            _BATCH, row_groups=[group], columns=SCHEMA.names, use_threads=False
+        ):
             here = [n for n in left if n < start + batch.num_rows]
             taken = batch.take(pa.array([n - start for n in here], pa.int32()))
             read = rows_of(pa.Table.from_batches([taken]))

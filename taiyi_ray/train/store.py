@@ -223,7 +223,7 @@ def _instructions(path: str) -> Iterator[dict[str, Any]]:
     with storage.open_read(path) as file:
         parquet = _parquet(path, file)
         try:
-            for batch in parquet.iter_batches(1024, columns=list(COLUMNS)):
+            for batch in parquet.iter_batches(1024, columns=list(COLUMNS), use_threads=False):
                 yield from batch.to_pylist()
         except (pa.ArrowInvalid, OSError) as error:
             raise ConfigError(
@@ -234,7 +234,7 @@ def _instructions(path: str) -> Iterator[dict[str, Any]]:
 def _parquet(path: str, file: Any) -> pq.ParquetFile:
     """Open a file of instructions, and check its columns."""
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, pre_buffer=False)  # see `storage.read_table`
     except pa.ArrowInvalid as error:
         raise ConfigError(f"{path}: is no Parquet file ({error})") from error
     if missing := [name for name in COLUMNS if name not in parquet.schema_arrow.names]:
