@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +181,32 @@ def test_training_wants_consent_for_all_that_is_not_clearly_allowed() -> None:
     assert "--accept-terms asked" in str(caught.value)
     with pytest.raises(ConfigError, match="--accept-terms askt: is none of the datasets"):
         catalogue.check_terms([asked], ["askt"])
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "archive", "member"),
+    [
+        (
+            "bc5cdr",
+            "bc5cdr/CDR_DevelopmentSet.PubTator.txt.gz",
+            "CDR_Data.zip",
+            "CDR_Data/CDR.Corpus.v010516/CDR_DevelopmentSet.PubTator.txt",
+        ),
+        (
+            "ncbi_disease",
+            "ncbi-disease/NCBIdevelopset_corpus.txt.gz",
+            "NCBIdevelopset_corpus.zip",
+            "NCBIdevelopset_corpus.txt",
+        ),
+    ],
+)
+def test_the_archives_of_the_owners_are_read_as_they_come(
+    shared_data: Path, tmp_path: Path, name: str, file: str, archive: str, member: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / archive, "w") as written:
+        written.writestr(member, gzip.decompress((shared_data / file).read_bytes()))
+    found, expected = (
+        [(one.document_id, one.text, one.gold) for one in catalogue.load(name, "dev", data_root=at)]
+        for at in (str(tmp_path), str(shared_data))
+    )
+    assert found == expected and found
