@@ -18,7 +18,7 @@ from taiyi_ray.errors import nearest
 from taiyi_ray.placement import GPUS, Assumed
 from taiyi_ray.train import utilisation
 from taiyi_ray.train.memory import Memory, linear_weights
-from taiyi_ray.train.packing import blocks
+from taiyi_ray.train.packing import blocks, packed
 from taiyi_ray.train.planning import described
 from taiyi_ray.train.stages import StagePlan, TrainingPlan
 from taiyi_ray.train.store import TokenStore
@@ -52,11 +52,13 @@ class Work:
     Attributes:
         tokens: tokens of all records of all steps.
         computed: how many of these are computed: what records share is computed once.
+        room: the tokens that the rows could hold.
         packed: steps that were packed for this; the others are like them.
     """
 
     tokens: float
     computed: float
+    room: float
     packed: int
 
 
@@ -66,6 +68,7 @@ def work(plan: TrainingPlan) -> Work:
     return Work(
         tokens=sum(part.tokens for part in parts),
         computed=sum(part.computed for part in parts),
+        room=sum(part.room for part in parts),
         packed=sum(part.packed for part in parts),
     )
 
@@ -74,14 +77,16 @@ def _of_stage(config: TrainConfig, stage: StagePlan) -> Work:
     store = TokenStore(stage.units, config.row_tokens)
     order = store.order(config.batch, config.seed, stage.number)
     sample = np.unique(np.linspace(0, stage.steps - 1, _SAMPLE, dtype=int))
-    tokens = computed = 0
+    tokens = computed = room = 0
     for step in sample:
         records = [store.record(int(number)) for number in order.step(int(step))]
         tokens += sum(len(record.ids) for record in records)
         made = blocks(records, config.row_tokens, share=config.prefix_sharing)
         computed += sum(block.tokens for block in made)
+        shares = packed(made, max(1, config.worker_range[1]), config.row_tokens)
+        room += sum(map(len, shares)) * config.row_tokens
     scale = stage.steps / len(sample)
-    return Work(tokens * scale, computed * scale, len(sample))
+    return Work(tokens * scale, computed * scale, room * scale, len(sample))
 
 
 def lines(plan: TrainingPlan, model: models.Model, memory: Memory) -> Iterator[str]:
@@ -97,8 +102,8 @@ def lines(plan: TrainingPlan, model: models.Model, memory: Memory) -> Iterator[s
     whole = work(plan)
     yield (
         f"tokens: about {whole.tokens:,.0f} in all {plan.steps:,} steps, of which "
-        f"{whole.computed:,.0f} are computed and the others shared ({whole.packed} steps were "
-        "packed)"
+        f"{whole.computed:,.0f} are computed and the others shared, in rows that are filled to "
+        f"{whole.computed / whole.room:.1%} ({whole.packed} steps were packed)"
     )
     yield f"memory: {memory}"
     sheet = GPUS.get(config.gpu or "")

@@ -53,6 +53,7 @@ def test_the_tokens_are_those_that_the_run_then_computes(folder: Path, tmp_path:
     assert run(settings) == 0
     totals = json.loads((tmp_path / "out/run.json").read_text())["totals"]
     found = estimate.work(plan)
+    assert found.room == totals["room"]
     assert (found.tokens, found.computed) == (totals["tokens"], totals["computed"])
     assert found.packed == plan.steps == 12
 
