@@ -147,15 +147,15 @@ def test_footers_come_in_order_and_for_many_units(local):
 def test_a_unit_that_another_run_does_again_while_it_is_read_is_whole(output, monkeypatch, what):
     of = unit(0, 3)
     output.commit(of, rows(of), "run-1")
-    name = {"footer": "read_metadata", "rows": "read_table"}[what]
+    name = {"footer": "read_metadata", "rows": "ParquetFile"}[what]
     read, opened = getattr(pq, name), []
 
-    def meanwhile(file: Any) -> Any:
+    def meanwhile(file: Any, **more: Any) -> Any:
         opened.append(file)
         if len(opened) == 1:
             tag = output.committed()[of.name]
             assert output.commit(of, rows(of, "run-2"), "run-2", replaces=tag).stands
-        return read(file)
+        return read(file, **more)
 
     monkeypatch.setattr(pq, name, meanwhile)
     again = output.address.startswith("s3")  # a local file is read to its end, though replaced
