@@ -97,6 +97,7 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_workers(
     assert files_of(build(data, tmp_path, workers=4)) == files_of(built)
 
 
+@pytest.mark.slow
 def test_a_part_of_several_files_has_the_same_bytes_on_any_number_of_workers(
     joined: None, data: Path, built: Path, tmp_path: Path
 ) -> None:
